@@ -1,0 +1,142 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// Dial connects to the service at a unix socket and returns when it has answered, so a service that isn't there is known
+// at once. Calls on the connection give *vss.Error. Options given override ours; Trust is one.
+// Errors: VSS_E_UNEXPECTED with ErrServiceGone as cause (nobody answers), E_ACCESSDENIED (no right to the socket, or the
+// other side isn't trusted).
+func Dial(ctx context.Context, socketPath string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
+	const op = "Connect"
+	var last dialError
+	all := append(DialOptions(), grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+		c, err := (&net.Dialer{}).DialContext(ctx, "unix", socketPath)
+		last.set(err)
+		if err != nil {
+			return nil, err
+		}
+		return &dialed{c.(*net.UnixConn), &last}, nil
+	}), grpc.WithTransportCredentials(TransportCredentials(nil)))
+	conn, err := grpc.NewClient("passthrough:///localhost", append(all, opts...)...)
+	if err != nil {
+		return nil, vss.E(op, vss.ErrInvalidArg, err).On(socketPath)
+	}
+	conn.Connect()
+	for state := conn.GetState(); state != connectivity.Ready; state = conn.GetState() {
+		if state == connectivity.TransientFailure {
+			_ = conn.Close()
+			return nil, last.explain(op, socketPath)
+		}
+		if !conn.WaitForStateChange(ctx, state) {
+			_ = conn.Close()
+			return nil, vss.E(op, vss.ErrUnexpected, ctx.Err()).On(socketPath)
+		}
+	}
+	return conn, nil
+}
+
+// Trust makes Dial refuse a service whose process doesn't please: a writer that runs under no account named for writers.
+func Trust(trust func(PeerInfo) error) grpc.DialOption {
+	return grpc.WithTransportCredentials(TransportCredentials(trust))
+}
+
+// DialOptions are the limits and interceptors of Dial, for connections of another kind (TLS to an array).
+func DialOptions() []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage), grpc.MaxCallSendMsgSize(MaxMessage)),
+		grpc.WithMaxHeaderListSize(maxHeaders),
+		// Longer than any hold, so that a service that waits for a thaw isn't taken for dead.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 30 * time.Second}),
+		grpc.WithChainUnaryInterceptor(unaryClient),
+		grpc.WithChainStreamInterceptor(streamClient),
+	}
+}
+
+// dialError keeps why the last attempt failed: gRPC tells it as text only.
+type dialError struct {
+	mu       sync.Mutex
+	err      error // no connection
+	distrust error // a connection to somebody who isn't trusted
+}
+
+// dialed is a connection that tells its maker why the handshake failed.
+type dialed struct {
+	*net.UnixConn
+	last *dialError
+}
+
+func (d *dialed) refuse(err error) {
+	d.last.mu.Lock()
+	defer d.last.mu.Unlock()
+	d.last.distrust = err
+}
+
+func (d *dialError) set(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.err = err
+}
+
+func (d *dialError) explain(op, path string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.distrust != nil:
+		return vss.E(op, vss.ErrAccessDenied, d.distrust).On(path).Advise("the process there runs under another account than it may")
+	case errors.Is(d.err, fs.ErrPermission):
+		return vss.E(op, vss.ErrAccessDenied, d.err).On(path).Advise("be root or a member of the group that owns the socket")
+	case d.err != nil:
+		return vss.E(op, vss.ErrUnexpected, &remote{text: ErrServiceGone.Error() + ": " + d.err.Error(), causes: []error{ErrServiceGone, d.err}}).
+			On(path).Advise("see whether it runs")
+	}
+	return vss.E(op, vss.ErrUnexpected, &remote{text: ErrServiceGone.Error() + " as soon as it had answered", causes: []error{ErrServiceGone}}).
+		On(path).Advise("see whether it runs, and try again")
+}
+
+func unaryClient(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	return FromStatus(methodName(method), call(ctx, method, req, reply, conn, opts...))
+}
+
+func streamClient(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	s, err := open(ctx, desc, conn, method, opts...)
+	if err != nil {
+		return nil, FromStatus(methodName(method), err)
+	}
+	return &clientStream{s, methodName(method)}, nil
+}
+
+// clientStream turns the errors of a stream, but for io.EOF, which is its end.
+type clientStream struct {
+	grpc.ClientStream
+	method string
+}
+
+func (s *clientStream) turn(err error) error {
+	if err == io.EOF { //nolint:errorlint // gRPC returns it bare, and callers compare it so
+		return err
+	}
+	return FromStatus(s.method, err)
+}
+
+// RecvMsg implements grpc.ClientStream.
+func (s *clientStream) RecvMsg(m any) error { return s.turn(s.ClientStream.RecvMsg(m)) }
+
+// SendMsg implements grpc.ClientStream.
+func (s *clientStream) SendMsg(m any) error { return s.turn(s.ClientStream.SendMsg(m)) }
+
+// CloseSend implements grpc.ClientStream.
+func (s *clientStream) CloseSend() error { return s.turn(s.ClientStream.CloseSend()) }
