@@ -1,0 +1,266 @@
+package document
+
+import (
+	"encoding/hex"
+	"encoding/xml"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// codec moves one element in or out. Each part of a document is described once, by a function that names its attributes
+// and children; the same function reads and writes, so that the two can't differ. The first error stays.
+type codec struct {
+	n       *node
+	space   string
+	writing bool
+	known   map[string]bool // attributes seen to
+	taken   map[string]bool // names of children seen to
+	err     *error
+}
+
+func (c *codec) fail(attr string, err error) {
+	if *c.err == nil {
+		*c.err = fmt.Errorf("%s %s: %w", c.n.name.Local, attr, err)
+	}
+}
+
+// text is an attribute as it is; the empty text is left out.
+func (c *codec) text(name string, p *string) { c.attr(name, p, false) }
+
+// attr is an attribute; always says to write it also when it is empty, and to insist on it when reading.
+func (c *codec) attr(name string, p *string, always bool) {
+	if c.writing {
+		if always || *p != "" {
+			c.n.attrs = append(c.n.attrs, xml.Attr{Name: xml.Name{Local: name}, Value: *p})
+		}
+		return
+	}
+	c.known[name] = true
+	i := slices.IndexFunc(c.n.attrs, func(a xml.Attr) bool { return a.Name == xml.Name{Local: name} })
+	switch {
+	case i >= 0:
+		*p = c.n.attrs[i].Value
+	case always:
+		c.fail(name, fmt.Errorf("the attribute is missing"))
+	}
+}
+
+// yesNo is a boolean; always says to write no as well.
+func (c *codec) yesNo(name string, p *bool, always bool) {
+	text := ""
+	if *p {
+		text = "yes"
+	} else if always {
+		text = "no"
+	}
+	c.text(name, &text)
+	if c.writing {
+		return
+	}
+	switch text {
+	case "yes":
+		*p = true
+	case "no", "":
+		*p = false
+	default:
+		c.fail(name, fmt.Errorf("%q is neither yes nor no", text))
+	}
+}
+
+// guid is an identifier without braces; GUID_NULL is left out.
+func (c *codec) guid(name string, p *vss.GUID) {
+	text := ""
+	if !p.IsZero() {
+		text = p.Plain()
+	}
+	c.text(name, &text)
+	if c.writing || text == "" {
+		return
+	}
+	g, err := vss.ParseGUID(text)
+	if err != nil {
+		c.fail(name, err)
+		return
+	}
+	*p = g
+}
+
+// hex is bytes in hexadecimal.
+func (c *codec) hex(name string, p *[]byte) {
+	text := hex.EncodeToString(*p)
+	c.text(name, &text)
+	if c.writing || text == "" {
+		return
+	}
+	b, err := hex.DecodeString(text)
+	if err != nil {
+		c.fail(name, err)
+		return
+	}
+	*p = b
+}
+
+// time is RFC 3339 in UTC; the zero time is left out.
+func (c *codec) time(name string, p *time.Time) {
+	text := ""
+	if !p.IsZero() {
+		text = p.UTC().Format(time.RFC3339Nano)
+	}
+	c.text(name, &text)
+	if c.writing || text == "" {
+		return
+	}
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		c.fail(name, err)
+		return
+	}
+	*p = t.UTC()
+}
+
+type integer interface {
+	~int | ~int32 | ~int64 | ~uint8 | ~uint32 | ~uint64
+}
+
+// number is decimal and must fit its type; with always, 0 is written too.
+func number[T integer](c *codec, name string, p *T, always bool) {
+	text := ""
+	if *p != 0 || always {
+		text = fmt.Sprint(*p)
+	}
+	c.text(name, &text)
+	if c.writing || text == "" {
+		return
+	}
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil && int64(T(n)) == n && (T(n) < 0) == (n < 0) {
+		*p = T(n)
+	} else if u, err := strconv.ParseUint(text, 10, 64); err == nil && uint64(T(u)) == u && T(u) >= 0 {
+		*p = T(u)
+	} else {
+		c.fail(name, fmt.Errorf("%q is not a number in range", text))
+	}
+}
+
+// word is an enumeration by name; the value 0 is left out. Some programs differ in case.
+func word[T ~int32](c *codec, name string, p *T, words []string) {
+	text := ""
+	if *p != 0 {
+		if *p < 0 || int(*p) >= len(words) {
+			c.fail(name, fmt.Errorf("%d has no name", *p))
+			return
+		}
+		text = words[*p]
+	}
+	c.text(name, &text)
+	if c.writing || text == "" {
+		return
+	}
+	i := slices.IndexFunc(words, func(w string) bool { return strings.EqualFold(w, text) })
+	if i < 0 {
+		c.fail(name, fmt.Errorf("%q is none of %s", text, strings.Join(words, ", ")))
+		return
+	}
+	*p = T(i)
+}
+
+// mixed are children of several names in their order; nameOf tells an item's element, set notes which one was read.
+func mixed[T any](c *codec, names []string, items *[]T, nameOf func(*T) string, f func(*codec, string, *T)) {
+	if c.writing {
+		for i := range *items {
+			name := nameOf(&(*items)[i])
+			f(c.child(name), name, &(*items)[i])
+		}
+		return
+	}
+	for _, name := range names {
+		c.taken[name] = true
+	}
+	for _, n := range c.n.children {
+		if slices.Contains(names, n.name.Local) && c.ours(n) {
+			var item T
+			sub := c.enter(n)
+			f(sub, n.name.Local, &item)
+			*items = append(*items, item)
+		}
+	}
+}
+
+// list are children of one name.
+func list[T any](c *codec, name string, items *[]T, f func(*codec, *T)) {
+	mixed(c, []string{name}, items, func(*T) string { return name }, func(c *codec, _ string, item *T) { f(c, item) })
+}
+
+// pointers are children of one name that are kept by pointer.
+func pointers[T any](c *codec, name string, items *[]*T, f func(*codec, *T)) {
+	list(c, name, items, func(c *codec, item **T) {
+		if *item == nil {
+			*item = new(T)
+		}
+		f(c, *item)
+	})
+}
+
+// one is a child that is there at most once; f isn't called when there is none to read. present says whether to write it.
+func (c *codec) one(name string, present bool, f func(*codec)) {
+	if c.writing {
+		if present {
+			f(c.child(name))
+		}
+		return
+	}
+	c.taken[name] = true
+	found := false
+	for _, n := range c.n.children {
+		if n.name.Local != name || !c.ours(n) {
+			continue
+		}
+		if found {
+			c.fail(name, fmt.Errorf("the element is there twice"))
+			return
+		}
+		found = true
+		f(c.enter(n))
+	}
+}
+
+// rest keeps what nobody asked for. It comes last in every description.
+func (c *codec) rest(f *Foreign) {
+	if c.writing {
+		c.n.attrs = append(c.n.attrs, f.attrs...)
+		c.n.children = append(c.n.children, f.nodes...)
+		return
+	}
+	for _, a := range c.n.attrs {
+		if a.Name.Space != "" || !c.known[a.Name.Local] {
+			f.attrs = append(f.attrs, a)
+		}
+	}
+	for _, n := range c.n.children {
+		switch {
+		case n.name.Local == "":
+			if strings.TrimSpace(n.text) != "" {
+				c.fail("text", fmt.Errorf("%.40q doesn't belong here", n.text))
+			}
+		case !c.taken[n.name.Local] || !c.ours(n):
+			f.nodes = append(f.nodes, n)
+		}
+	}
+}
+
+// ours says whether an element may be one of the schema's: some are written outside the namespace.
+func (c *codec) ours(n *node) bool { return n.name.Space == c.space || n.name.Space == "" }
+
+func (c *codec) child(name string) *codec {
+	n := &node{name: xml.Name{Space: c.space, Local: name}}
+	c.n.children = append(c.n.children, n)
+	return c.enter(n)
+}
+
+func (c *codec) enter(n *node) *codec {
+	return &codec{n: n, space: c.space, writing: c.writing, err: c.err, known: map[string]bool{}, taken: map[string]bool{}}
+}

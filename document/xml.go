@@ -1,0 +1,187 @@
+package document
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+const (
+	metadataSpace   = "x-schema:#VssWriterMetadataInfo"
+	componentsSpace = "x-schema:#VssComponentMetadata"
+
+	schemaMajor, schemaMinor = 1, 2 // of Microsoft's part
+)
+
+// Format is the version of what we add to Microsoft's schema. A document of a newer one is refused.
+const Format = 1
+
+// ParseMetadata reads a Writer Metadata Document, UTF-8, or UTF-16 with a byte order mark.
+// Errors: VSS_E_INVALID_XML_DOCUMENT.
+func ParseMetadata(data []byte) (*WriterMetadata, error) {
+	m := &WriterMetadata{}
+	err := load(data, "WRITER_METADATA", metadataSpace, m.xml)
+	if err == nil {
+		err = m.unique()
+	}
+	if err != nil {
+		return nil, invalid("LoadFromXML", "writer metadata", err)
+	}
+	return m, nil
+}
+
+// XML writes the document as UTF-8. Errors: VSS_E_INVALID_XML_DOCUMENT for text that XML can't hold.
+func (m *WriterMetadata) XML() ([]byte, error) {
+	data, err := save("WRITER_METADATA", metadataSpace, m.xml)
+	if err != nil {
+		return nil, invalid("SaveAsXML", "writer metadata", err)
+	}
+	return data, nil
+}
+
+// Parse reads a Backup Components Document, UTF-8, or UTF-16 with a byte order mark. Errors: VSS_E_INVALID_XML_DOCUMENT.
+func Parse(data []byte) (*Components, error) {
+	c := &Components{}
+	err := load(data, "BACKUP_COMPONENTS", componentsSpace, c.xml)
+	if err == nil {
+		err = c.unique()
+	}
+	if err == nil && c.SnapshotSet != nil {
+		err = c.SnapshotSet.check()
+	}
+	if err != nil {
+		return nil, invalid("LoadFromXML", "backup components", err)
+	}
+	return c, nil
+}
+
+// XML writes the document as UTF-8. Errors: VSS_E_INVALID_XML_DOCUMENT for text that XML can't hold.
+func (c *Components) XML() ([]byte, error) {
+	data, err := save("BACKUP_COMPONENTS", componentsSpace, c.xml)
+	if err != nil {
+		return nil, invalid("SaveAsXML", "backup components", err)
+	}
+	return data, nil
+}
+
+// ParseWriterComponents reads one writer's part of a Backup Components Document, as it travels to a writer in another
+// process. Errors: VSS_E_INVALID_XML_DOCUMENT.
+func ParseWriterComponents(data []byte) (*WriterComponents, error) {
+	c, err := Parse(data)
+	if err == nil && len(c.Writers) != 1 {
+		err = invalid("LoadFromXML", "backup components", fmt.Errorf("%d writers where one is due", len(c.Writers)))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c.Writers[0], nil
+}
+
+// XML writes one writer's part as a document of its own. Errors: VSS_E_INVALID_XML_DOCUMENT.
+func (w *WriterComponents) XML() ([]byte, error) {
+	return (&Components{SelectComponents: true, Writers: []*WriterComponents{w}}).XML()
+}
+
+func invalid(op, what string, err error) error {
+	return vss.E(op, vss.ErrInvalidXMLDocument, err).On(what).Advise("use the document as it was saved, unchanged")
+}
+
+func load(data []byte, root, space string, f func(*codec)) error {
+	n, err := parse(data)
+	if err != nil {
+		return err
+	}
+	if n.name.Local != root || n.name.Space != space {
+		return fmt.Errorf("the root element is %s of namespace %q, not %s of %q", n.name.Local, n.name.Space, root, space)
+	}
+	var failed error
+	c := (&codec{space: space, err: &failed}).enter(n)
+	c.versions()
+	if failed == nil {
+		f(c)
+	}
+	return failed
+}
+
+func save(root, space string, f func(*codec)) ([]byte, error) {
+	n := &node{name: xml.Name{Space: space, Local: root}}
+	var failed error
+	c := (&codec{space: space, writing: true, err: &failed}).enter(n)
+	c.versions()
+	f(c)
+	if failed != nil {
+		return nil, failed
+	}
+	var b bytes.Buffer
+	if err := n.write(&b, ""); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// versions are Microsoft's and ours. Documents from elsewhere have no formatVersion.
+func (c *codec) versions() {
+	version, format := fmt.Sprintf("%d.%d", schemaMajor, schemaMinor), Format
+	c.attr("version", &version, true)
+	number(c, "formatVersion", &format, true)
+	if c.writing || *c.err != nil {
+		return
+	}
+	major, minor, _ := strings.Cut(version, ".")
+	a, errA := strconv.ParseUint(major, 10, 16)
+	b, errB := strconv.ParseUint(minor, 10, 16)
+	switch {
+	case errA != nil || errB != nil:
+		c.fail("version", fmt.Errorf("%q is no version", version))
+	case a != schemaMajor || b > schemaMinor:
+		c.fail("version", fmt.Errorf("the document is of version %s, this program knows up to %d.%d", version, schemaMajor, schemaMinor))
+	case format < 0 || format > Format:
+		c.fail("formatVersion", fmt.Errorf("the document is of format %d, this program knows up to %d", format, Format))
+	}
+}
+
+func (m *WriterMetadata) unique() error {
+	seen := map[[2]string]bool{}
+	for _, c := range m.Components {
+		key := [2]string{c.LogicalPath, c.Name}
+		if c.Name == "" {
+			return errors.New("a component without a name")
+		}
+		if seen[key] {
+			return fmt.Errorf(`component %s\%s is there twice`, c.LogicalPath, c.Name)
+		}
+		seen[key] = true
+	}
+	return nil
+}
+
+func (c *Components) unique() error {
+	type instance struct {
+		class vss.WriterID
+		id    vss.WriterInstanceID
+	}
+	writers := map[instance]bool{}
+	for _, w := range c.Writers {
+		if writers[instance{w.WriterID, w.InstanceID}] {
+			return fmt.Errorf("writer %s instance %s is there twice", w.WriterID, w.InstanceID)
+		}
+		writers[instance{w.WriterID, w.InstanceID}] = true
+		seen := map[[2]string]bool{}
+		for _, k := range w.Components {
+			key := [2]string{k.LogicalPath, k.Name}
+			if k.Name == "" {
+				return errors.New("a component without a name")
+			}
+			if seen[key] {
+				return fmt.Errorf(`writer %s: component %s\%s is there twice`, w.WriterID, k.LogicalPath, k.Name)
+			}
+			seen[key] = true
+		}
+	}
+	return nil
+}
