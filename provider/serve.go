@@ -1,0 +1,106 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"google.golang.org/grpc"
+
+	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
+	"github.com/stillpoint-vss/stillpoint/internal/wire"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// Serve answers for a provider, which is a Hardware or a Software one, on a listener until ctx ends: the coordinator finds
+// it when the listener is a socket in RUN/providers/. Calls under way get their answers first, but for those that still run
+// when the context given to them has ended with ctx. Errors: E_INVALIDARG for a provider of neither kind.
+func Serve(ctx context.Context, l net.Listener, p Provider, logger *slog.Logger) error {
+	s := wire.NewServer(logger)
+	vssv1.RegisterSnapshotProviderServer(s, &server{p: p})
+	switch p := p.(type) {
+	case Hardware:
+		vssv1.RegisterHardwareProviderServer(s, &hardwareServer{p: p})
+	case Software:
+		vssv1.RegisterSoftwareProviderServer(s, &softwareServer{p: p})
+	default:
+		return vss.E("Serve", vss.ErrInvalidArg, fmt.Errorf("%T is neither a hardware nor a software provider", p))
+	}
+	return serve(ctx, s, l)
+}
+
+func serve(ctx context.Context, s *grpc.Server, l net.Listener) error {
+	stop := context.AfterFunc(ctx, s.Stop)
+	defer stop()
+	err := s.Serve(l)
+	if ctx.Err() != nil || errors.Is(err, grpc.ErrServerStopped) {
+		return nil
+	}
+	return vss.E("Serve", vss.ErrUnexpected, err).On(l.Addr().String())
+}
+
+// server is the part that all kinds of providers share.
+type server struct {
+	vssv1.UnimplementedSnapshotProviderServer
+	p Provider
+}
+
+func (s *server) Properties(ctx context.Context, _ *vssv1.ProviderPropertiesRequest) (*vssv1.ProviderProperties, error) {
+	props, err := s.p.Properties(ctx)
+	return propertiesOut(props), err
+}
+
+func (s *server) OnLoad(ctx context.Context, _ *vssv1.OnLoadRequest) (*vssv1.ProviderDone, error) {
+	return &vssv1.ProviderDone{}, s.p.OnLoad(ctx)
+}
+
+// OnUnload puts S_FALSE into the reply: it is no failure, and no status can say so.
+func (s *server) OnUnload(ctx context.Context, r *vssv1.OnUnloadRequest) (*vssv1.OnUnloadReply, error) {
+	err := s.p.OnUnload(ctx, r.GetForce())
+	if errors.Is(err, vss.False) {
+		return &vssv1.OnUnloadReply{Refused: true}, nil
+	}
+	return &vssv1.OnUnloadReply{}, err
+}
+
+// onSet reads the set's id and calls the method.
+func onSet(ctx context.Context, id string, call func(context.Context, vss.SnapshotSetID) error) (*vssv1.ProviderDone, error) {
+	var p parser
+	set := p.set(id)
+	if p.err != nil {
+		return nil, p.err
+	}
+	return &vssv1.ProviderDone{}, call(ctx, set)
+}
+
+func (s *server) EndPrepareSnapshots(ctx context.Context, r *vssv1.ProviderSetRequest) (*vssv1.ProviderDone, error) {
+	return onSet(ctx, r.GetSetId(), s.p.EndPrepareSnapshots)
+}
+
+func (s *server) PreCommitSnapshots(ctx context.Context, r *vssv1.ProviderSetRequest) (*vssv1.ProviderDone, error) {
+	return onSet(ctx, r.GetSetId(), s.p.PreCommitSnapshots)
+}
+
+func (s *server) CommitSnapshots(ctx context.Context, r *vssv1.ProviderSetRequest) (*vssv1.ProviderDone, error) {
+	return onSet(ctx, r.GetSetId(), s.p.CommitSnapshots)
+}
+
+func (s *server) PostCommitSnapshots(ctx context.Context, r *vssv1.PostCommitSnapshotsRequest) (*vssv1.ProviderDone, error) {
+	return onSet(ctx, r.GetSetId(), func(ctx context.Context, set vss.SnapshotSetID) error {
+		return s.p.PostCommitSnapshots(ctx, set, int(r.GetSnapshots()))
+	})
+}
+
+func (s *server) PreFinalCommitSnapshots(ctx context.Context, r *vssv1.ProviderSetRequest) (*vssv1.ProviderDone, error) {
+	return onSet(ctx, r.GetSetId(), s.p.PreFinalCommitSnapshots)
+}
+
+func (s *server) PostFinalCommitSnapshots(ctx context.Context, r *vssv1.ProviderSetRequest) (*vssv1.ProviderDone, error) {
+	return onSet(ctx, r.GetSetId(), s.p.PostFinalCommitSnapshots)
+}
+
+func (s *server) AbortSnapshots(ctx context.Context, r *vssv1.ProviderSetRequest) (*vssv1.ProviderDone, error) {
+	return onSet(ctx, r.GetSetId(), s.p.AbortSnapshots)
+}

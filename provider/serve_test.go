@@ -1,0 +1,222 @@
+package provider_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/stillpoint-vss/stillpoint/internal/wire"
+	"github.com/stillpoint-vss/stillpoint/provider"
+	"github.com/stillpoint-vss/stillpoint/provider/providertest"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// recorder is a software provider that answers what it is told to and keeps what it was asked.
+type recorder struct {
+	asked []any
+	props provider.SnapshotProperties
+	err   error
+}
+
+func (r *recorder) note(a ...any) error { r.asked = append([]any{}, a...); return r.err }
+
+func (r *recorder) Properties(context.Context) (provider.Properties, error) {
+	return provider.Properties{ID: providertest.MemoryID, Name: "recorder", Type: vss.ProviderSoftware, Version: "2", VersionID: vss.NewGUID()}, nil
+}
+func (r *recorder) OnLoad(context.Context) error                 { return r.err }
+func (r *recorder) OnUnload(_ context.Context, force bool) error { return r.note(force) }
+func (r *recorder) EndPrepareSnapshots(_ context.Context, s vss.SnapshotSetID) error {
+	return r.note("end", s)
+}
+func (r *recorder) PreCommitSnapshots(_ context.Context, s vss.SnapshotSetID) error {
+	return r.note("pre", s)
+}
+func (r *recorder) CommitSnapshots(_ context.Context, s vss.SnapshotSetID) error {
+	return r.note("commit", s)
+}
+func (r *recorder) PostCommitSnapshots(_ context.Context, s vss.SnapshotSetID, n int) error {
+	return r.note("post", s, n)
+}
+func (r *recorder) PreFinalCommitSnapshots(_ context.Context, s vss.SnapshotSetID) error {
+	return r.note("prefinal", s)
+}
+func (r *recorder) PostFinalCommitSnapshots(_ context.Context, s vss.SnapshotSetID) error {
+	return r.note("postfinal", s)
+}
+func (r *recorder) AbortSnapshots(_ context.Context, s vss.SnapshotSetID) error {
+	return r.note("abort", s)
+}
+func (r *recorder) IsVolumeSupported(_ context.Context, v string) (bool, error) {
+	return r.err == nil, r.note(v)
+}
+func (r *recorder) IsVolumeSnapshotted(_ context.Context, v string) (bool, vss.SnapshotCompatibility, error) {
+	return true, vss.DisableContentIndex, r.note(v)
+}
+func (r *recorder) BeginPrepareSnapshot(_ context.Context, s vss.SnapshotSetID, id vss.SnapshotID, v string, c vss.Context) error {
+	return r.note(s, id, v, c)
+}
+func (r *recorder) GetSnapshotProperties(_ context.Context, id vss.SnapshotID) (provider.SnapshotProperties, error) {
+	return r.props, r.note(id)
+}
+func (r *recorder) Query(context.Context) ([]provider.SnapshotProperties, error) {
+	return []provider.SnapshotProperties{r.props, {}}, r.err
+}
+func (r *recorder) SetSnapshotProperty(_ context.Context, id vss.SnapshotID, p provider.Property, v any) error {
+	return r.note(id, p, v)
+}
+func (r *recorder) DeleteSnapshots(_ context.Context, id vss.GUID, k vss.ObjectType, force bool) (int, vss.SnapshotID, error) {
+	return 3, vss.SnapshotID{GUID: id}, r.note(id, k, force)
+}
+func (r *recorder) RevertToSnapshot(_ context.Context, id vss.SnapshotID) error { return r.note(id) }
+func (r *recorder) QueryRevertStatus(_ context.Context, v string) (provider.RevertStatus, error) {
+	return provider.RevertStatus{Done: true, Percent: 50, Err: vss.E("RevertToSnapshot", vss.ErrRevertVolumeLost, nil)}, r.note(v)
+}
+
+func TestSoftwareOverSocket(t *testing.T) {
+	r := &recorder{props: provider.SnapshotProperties{ID: vss.SnapshotID{GUID: vss.NewGUID()}, SetID: vss.SnapshotSetID{GUID: vss.NewGUID()}, Count: 2, DeviceObject: "/dev/x",
+		OriginalVolume: "/srv", OriginatingHost: "a", ServiceHost: "b", ExposedName: "n", ExposedPath: "/p", ProviderID: providertest.MemoryID,
+		Attributes: vss.AttrPersistent | vss.AttrTxFRecovery, Created: time.Unix(5, 7), State: vss.StateCreated}}
+	p, ok := providertest.Socket(t, r).(provider.Software)
+	if !ok {
+		t.Fatal("not a software provider")
+	}
+	ctx := t.Context()
+	set, id := r.props.SetID, r.props.ID
+	for _, c := range []struct {
+		name string
+		call func() error
+		want []any
+	}{
+		{"OnUnload", func() error { return p.OnUnload(ctx, true) }, []any{true}},
+		{"EndPrepare", func() error { return p.EndPrepareSnapshots(ctx, set) }, []any{"end", set}},
+		{"PreCommit", func() error { return p.PreCommitSnapshots(ctx, set) }, []any{"pre", set}},
+		{"Commit", func() error { return p.CommitSnapshots(ctx, set) }, []any{"commit", set}},
+		{"PostCommit", func() error { return p.PostCommitSnapshots(ctx, set, 64) }, []any{"post", set, 64}},
+		{"PreFinal", func() error { return p.PreFinalCommitSnapshots(ctx, set) }, []any{"prefinal", set}},
+		{"PostFinal", func() error { return p.PostFinalCommitSnapshots(ctx, set) }, []any{"postfinal", set}},
+		{"Abort", func() error { return p.AbortSnapshots(ctx, set) }, []any{"abort", set}},
+		{"Begin", func() error { return p.BeginPrepareSnapshot(ctx, set, id, "/srv", vss.ContextNASRollback) }, []any{set, id, "/srv", vss.ContextNASRollback}},
+		{"SetProperty text", func() error { return p.SetSnapshotProperty(ctx, id, provider.PropertyExposedName, "") }, []any{id, provider.PropertyExposedName, ""}},
+		{"SetProperty attributes", func() error {
+			return p.SetSnapshotProperty(ctx, id, provider.PropertyAttributes, vss.AttrExposedLocally)
+		}, []any{id, provider.PropertyAttributes, vss.AttrExposedLocally}},
+		{"Revert", func() error { return p.RevertToSnapshot(ctx, id) }, []any{id}},
+		{"Delete", func() error { _, _, err := p.DeleteSnapshots(ctx, set.GUID, vss.ObjectSnapshotSet, true); return err }, []any{set.GUID, vss.ObjectSnapshotSet, true}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r.err = nil
+			if err := c.call(); err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(c.want, r.asked); d != "" {
+				t.Error(d)
+			}
+			r.err = vss.E("X", vss.ErrProviderVeto, vss.VDSErrNotEnoughSpace).On("o").Advise("do it")
+			err := c.call()
+			if !errors.Is(err, vss.ErrProviderVeto) || !errors.Is(err, vss.VDSErrNotEnoughSpace) || vss.Hint(err) != "do it" {
+				t.Errorf("the error arrived as %v", err)
+			}
+		})
+	}
+	r.err = nil
+	if got, err := p.GetSnapshotProperties(ctx, id); err != nil || !cmp.Equal(got, r.props) {
+		t.Errorf("%v\n%s", err, cmp.Diff(r.props, got))
+	}
+	if got, err := p.Query(ctx); err != nil || !cmp.Equal(got, []provider.SnapshotProperties{r.props, {}}) {
+		t.Errorf("Query: %+v %v", got, err)
+	}
+	if ok, err := p.IsVolumeSupported(ctx, "/srv"); !ok || err != nil {
+		t.Error(ok, err)
+	}
+	if ok, c, err := p.IsVolumeSnapshotted(ctx, "/srv"); !ok || c != vss.DisableContentIndex || err != nil {
+		t.Error(ok, c, err)
+	}
+	if s, err := p.QueryRevertStatus(ctx, "/srv"); err != nil || !s.Done || s.Percent != 50 || !errors.Is(s.Err, vss.ErrRevertVolumeLost) {
+		t.Errorf("%+v %v", s, err)
+	}
+	if err := p.SetSnapshotProperty(ctx, id, provider.PropertyAttributes, 1.5); !errors.Is(err, vss.ErrInvalidArg) {
+		t.Errorf("a value of a strange type: %v", err)
+	}
+	r.err = vss.ErrObjectNotFound
+	if n, failed, err := p.DeleteSnapshots(ctx, set.GUID, vss.ObjectSnapshotSet, false); n != 3 || failed.GUID != set.GUID || !errors.Is(err, vss.ErrObjectNotFound) {
+		t.Errorf("a failed delete tells %d, %s, %v", n, failed, err)
+	}
+	r.err = vss.False
+	if err := p.OnUnload(ctx, false); !errors.Is(err, vss.False) {
+		t.Errorf("S_FALSE arrived as %v", err)
+	}
+}
+
+// TestNeitherKind refuses to serve what nobody could call.
+func TestNeitherKind(t *testing.T) {
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var only struct{ provider.Provider }
+	if err := provider.Serve(t.Context(), l, only, slog.New(slog.DiscardHandler)); !errors.Is(err, vss.ErrInvalidArg) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestProviderDies lets the process at the socket go away in the middle of a set: each call fails as a call to a dead
+// service does, and the connection works again when another one serves there.
+func TestProviderDies(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "p.sock")
+	a, originals := providertest.NewArray(1)
+	release := a.Slow()
+	defer release()
+	serve := func() (kill func()) {
+		l, err := wire.Listen(path, 0o600, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() { ended <- provider.Serve(ctx, l, providertest.NewMemory(a), slog.New(slog.DiscardHandler)) }()
+		return func() {
+			cancel()
+			if err := <-ended; err != nil {
+				t.Errorf("serve: %v", err)
+			}
+		}
+	}
+	kill := serve()
+	c, err := provider.Connect(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.(interface{ Close() error }).Close()
+	hw := c.(provider.Hardware)
+	set := vss.SnapshotSetID{GUID: vss.NewGUID()}
+	if err := hw.BeginPrepareSnapshot(t.Context(), set, vss.SnapshotID{GUID: vss.NewGUID()}, vss.ContextBackup, []string{"/dev/x"}, originals); err != nil {
+		t.Fatal(err)
+	}
+	waiting := make(chan error, 1)
+	go func() { waiting <- hw.EndPrepareSnapshots(context.Background(), set) }()
+	time.Sleep(20 * time.Millisecond)
+	kill()
+	if err := <-waiting; !errors.Is(err, wire.ErrServiceGone) || !errors.Is(err, vss.ErrUnexpected) {
+		t.Errorf("the call under way: %v", err)
+	}
+	if err := hw.PreCommitSnapshots(t.Context(), set); !errors.Is(err, wire.ErrServiceGone) {
+		t.Errorf("the next call: %v", err)
+	}
+	defer serve()()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		err = hw.AbortSnapshots(t.Context(), set)
+		if !errors.Is(err, wire.ErrServiceGone) || time.Now().After(end) {
+			break
+		}
+	}
+	if err != nil || a.Copies() != 0 {
+		t.Errorf("abort at the next process: %v, %d copies left", err, a.Copies())
+	}
+}
