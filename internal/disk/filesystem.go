@@ -1,0 +1,178 @@
+package disk
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// FileSystem is what a superblock says of its file system. Type is "" where none was found.
+type FileSystem struct {
+	Type, UUID, Label string
+	// btrfs only
+	FSID, MetadataUUID, DeviceUUID vss.GUID
+	Devices                        int
+	DeviceID                       uint64
+}
+
+// ProbeFileSystem reads the superblock of a device or image: ext, XFS and btrfs by itself, other kinds by blkid. A device
+// that can't be read is an error; one with nothing on it is not.
+func ProbeFileSystem(device string) (FileSystem, error) {
+	f, err := os.Open(device)
+	if err != nil {
+		return FileSystem{}, openError("ProbeFileSystem", device, err)
+	}
+	defer f.Close()
+	if fs := probe(f); fs.Type != "" {
+		return fs, nil
+	}
+	out, err := exec.Command("blkid", "-p", "-o", "export", device).Output()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return exported(string(out)), nil
+	case errors.As(err, &exit) && exit.ExitCode() == 2: // nothing found
+		return FileSystem{}, nil
+	case errors.As(err, &exit) && exit.ExitCode() == 8:
+		err = errors.New("it has signatures of more than one file system")
+	}
+	return FileSystem{}, vss.E("ProbeFileSystem", vss.ErrVolumeNotSupported, err).On(device).Advise("`wipefs " + device + "` lists its signatures, `blkid -p` says more")
+}
+
+// exported reads blkid's export format, in which a backslash protects what a shell would act on.
+func exported(out string) FileSystem {
+	var fs FileSystem
+	fields := map[string]*string{"TYPE": &fs.Type, "UUID": &fs.UUID, "LABEL": &fs.Label}
+	for _, l := range strings.Split(out, "\n") {
+		k, v, _ := strings.Cut(l, "=")
+		to, ok := fields[k]
+		if !ok {
+			continue
+		}
+		var b []byte
+		for i := 0; i < len(v); i++ {
+			if v[i] == '\\' && i+1 < len(v) {
+				i++
+			}
+			b = append(b, v[i])
+		}
+		*to = text(b)
+	}
+	return fs
+}
+
+// extJournalDevice marks an external journal, which isn't a file system.
+const extJournalDevice = 8
+
+// probe reads the superblocks that we know. Everything in them is taken as hostile.
+func probe(r io.ReaderAt) FileSystem {
+	b := make([]byte, 4096)
+	if n, _ := r.ReadAt(b, 0); n >= 512 && string(b[:4]) == "XFSB" {
+		return FileSystem{Type: "xfs", UUID: vss.GUID(b[32:48]).Plain(), Label: text(b[108:120])}
+	}
+	if n, _ := r.ReadAt(b, 1024); n >= 1024 && le.Uint16(b[56:]) == 0xef53 && le.Uint32(b[24:]) <= 6 && le.Uint32(b[96:])&extJournalDevice == 0 {
+		kind := "ext2"
+		compat, incompat, ro := le.Uint32(b[92:]), le.Uint32(b[96:]), le.Uint32(b[100:])
+		if compat&4 != 0 {
+			kind = "ext3"
+		}
+		if incompat&0x2c0 != 0 || ro&0x478 != 0 { // extents, 64bit, flex_bg; huge_file and later
+			kind = "ext4"
+		}
+		return FileSystem{Type: kind, UUID: vss.GUID(b[104:120]).Plain(), Label: text(b[120:136])}
+	}
+	if n, _ := r.ReadAt(b, btrfsSuper); n == len(b) && string(b[64:72]) == "_BHRfS_M" {
+		s := btrfsSB(b)
+		fs := FileSystem{Type: "btrfs", FSID: s.fsid(), MetadataUUID: s.metadataUUID(), DeviceUUID: s.deviceUUID(), Devices: int(min(le.Uint64(b[136:]), 1024)), DeviceID: le.Uint64(b[btrfsDevItem:]), Label: text(b[299:555])}
+		fs.UUID = fs.FSID.Plain()
+		return fs
+	}
+	return FileSystem{}
+}
+
+func text(b []byte) string {
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		b = b[:i]
+	}
+	return strings.ToValidUTF8(string(b), "?")
+}
+
+// RenewFileSystem gives an ext or XFS file system a UUID of its own: its log is replayed first by a mount, and the new id is
+// read back, since xfs_admin exits 0 where it failed. Errors: VSS_E_CANNOT_REVERT_DISKID.
+func RenewFileSystem(ctx context.Context, device string) (uuid string, err error) {
+	bad := func(err error) (string, error) {
+		return "", vss.E("RenewFileSystem", vss.ErrCannotRevertDiskID, err).On(device).Advise("the file system keeps its former UUID; check it with fsck")
+	}
+	fs, err := ProbeFileSystem(device)
+	if err != nil {
+		return bad(err)
+	}
+	options := ""
+	if !slices.Contains([]string{"ext2", "ext3", "ext4", "xfs"}, fs.Type) {
+		return bad(fmt.Errorf("a file system of type %q is not re-identified this way", fs.Type))
+	}
+	if fs.Type == "xfs" {
+		options = "nouuid"
+	}
+	if err := ctx.Err(); err != nil {
+		return bad(err)
+	}
+	if err := replay(device, fs.Type, options); err != nil {
+		return bad(err)
+	}
+	uuid = vss.NewGUID().Plain()
+	run := func(ok int, name string, args ...string) error {
+		out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && exit.Exited() && exit.ExitCode() <= ok {
+			err = nil
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w: %s", name, err, bytes.TrimSpace(out))
+		}
+		return nil
+	}
+	if fs.Type == "xfs" {
+		err = run(0, "xfs_admin", "-U", uuid, device)
+	} else if err = run(1, "e2fsck", "-f", "-y", device); err == nil { // 1: something was mended
+		err = run(0, "tune2fs", "-f", "-U", uuid, device)
+	}
+	if err != nil {
+		return bad(err)
+	}
+	if fs, err = ProbeFileSystem(device); err != nil || fs.UUID != uuid {
+		return bad(fmt.Errorf("read back UUID %s, wrote %s", fs.UUID, uuid))
+	}
+	return uuid, nil
+}
+
+// replay mounts a file system read/write in a private place and unmounts it, so that nothing is left in its log.
+func replay(device, fsType, options string) error {
+	dir, err := os.MkdirTemp("", "vss-replay-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(dir)
+	if err := unix.Mount(device, dir, fsType, unix.MS_NOATIME|unix.MS_NODEV|unix.MS_NOEXEC|unix.MS_NOSUID, options); err != nil {
+		return fmt.Errorf("mount to replay the log: %w", err)
+	}
+	for range 100 { // a scanner of mounts may look in for a moment
+		if err = unix.Unmount(dir, 0); !errors.Is(err, unix.EBUSY) {
+			return err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	_ = unix.Unmount(dir, unix.MNT_DETACH)
+	return fmt.Errorf("unmount after replaying the log: %w", err)
+}
