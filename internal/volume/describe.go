@@ -1,0 +1,118 @@
+package volume
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/stillpoint-vss/stillpoint/internal/disk"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// notSupported says why something can't be copied.
+func notSupported(object, hint, format string, args ...any) error {
+	return vss.E("FindVolume", vss.ErrVolumeNotSupported, fmt.Errorf(format, args...)).On(object).Advise(hint)
+}
+
+const wantLocal = "shadow copies are made of file systems on local block devices; `vss list volumes` shows them"
+
+// describeMount tells all about the volume that a mount shows.
+func describeMount(m *mount, all []*mount) (*Volume, error) {
+	if !m.local() {
+		return nil, notSupported(m.reach(), wantLocal, "it is a %s file system, not a volume on a local block device", m.kind)
+	}
+	v := &Volume{FileSystem: m.kind, Mounted: true, Key: m.key(), SuperKey: m.superKey, Devices: m.devices, Subvolume: m.subvolume}
+	fs, err := disk.ProbeFileSystem(v.Devices[0])
+	if err == nil { // a device that can't be read doesn't make the mount disappear
+		v.UUID, v.Label = fs.UUID, fs.Label
+	}
+	v.mounts(all)
+	v.finish()
+	return v, nil
+}
+
+// describeDevice tells all about the volume on a device, given by its number.
+func describeDevice(dev string, all []*mount) (*Volume, error) {
+	device := deviceNode(dev)
+	for _, m := range all {
+		if m.dev == dev || slices.Contains(m.devices, device) {
+			return describeMount(m, all)
+		}
+	}
+	fs, err := disk.ProbeFileSystem(device)
+	if err != nil {
+		return nil, vss.E("FindVolume", vss.ErrObjectNotFound, err).On(device).Advise("the device can't be read; see the kernel's log")
+	}
+	if noCopies(fs.Type) {
+		return nil, notSupported(device, wantLocal, "it holds a %s file system", fs.Type)
+	}
+	if err := noTable(device, fs); err != nil {
+		return nil, err
+	}
+	v := &Volume{FileSystem: fs.Type, UUID: fs.UUID, Label: fs.Label, SuperKey: "dev:" + dev, Devices: []string{device}}
+	v.Key = v.SuperKey
+	if fs.Type == "btrfs" {
+		v.Devices = btrfsDevices(device, fs, all)
+		v.SuperKey = "btrfs:" + fs.FSID.Plain()
+		v.Key = v.SuperKey + ":5" // the top, which nobody has mounted
+	}
+	v.finish()
+	return v, nil
+}
+
+// noTable refuses a disk that is divided: its partitions are the volumes.
+func noTable(device string, fs disk.FileSystem) error {
+	nodes := disk.Nodes(device)[1:]
+	if len(nodes) == 0 && fs.Type == "" {
+		t, err := disk.Read(device)
+		if err != nil {
+			return err
+		}
+		if t.Style == disk.StyleNone {
+			return nil
+		}
+		for _, p := range t.Partitions {
+			nodes = append(nodes, disk.PartitionNode(device, p.Number))
+		}
+		return notSupported(device, "name a partition: "+strings.Join(nodes, ", "), "it is a disk with a %s partition table, not a volume", t.Style)
+	}
+	if len(nodes) > 0 {
+		return notSupported(device, "name a partition: "+strings.Join(nodes, ", "), "it is a disk with partitions, not a volume")
+	}
+	return nil
+}
+
+// finish fills in what follows from the devices.
+func (v *Volume) finish() {
+	v.Device = v.Devices[0]
+	v.DeviceReadOnly = slices.ContainsFunc(v.Devices, disk.ReadOnly)
+	v.ReadOnly = v.ReadOnly || v.DeviceReadOnly
+	if v.Name == "" {
+		v.Name = v.Device
+	}
+	v.locate()
+}
+
+// mounts fills in where the volume is mounted. Mounts of all of it go before those of a folder in it, and of those the ones
+// of this namespace go first; one with another file system mounted over it is no way in.
+func (v *Volume) mounts(all []*mount) {
+	var mine []*mount
+	for _, whole := range []bool{true, false} {
+		for _, m := range all {
+			if m.local() && m.key() == v.Key && m.whole() == whole {
+				mine = append(mine, m)
+			}
+		}
+	}
+	for _, m := range mine {
+		v.ReadOnly = v.ReadOnly || m.readOnly
+		if m.here && !slices.Contains(v.MountPoints, m.point) {
+			v.MountPoints = append(v.MountPoints, m.point)
+		}
+	}
+	if i := slices.IndexFunc(mine, func(m *mount) bool { return m.here && m.whole() }); i >= 0 {
+		v.Name = mine[i].point
+	}
+	in := slices.IndexFunc(mine, (*mount).open)
+	v.Reach = mine[max(in, 0)].reach() // Open says that it went away where there is no way in
+}

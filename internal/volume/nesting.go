@@ -1,0 +1,144 @@
+package volume
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// CheckNesting refuses a set in which one volume carries another, since freezing the lower one would stop the upper one's
+// flush for ever, and one in which a volume carries what a commit writes to: writes are those paths, files, folders or
+// devices, there already or not yet. Errors: VSS_E_NESTED_VOLUME_LIMIT. Source: AddToSnapshotSet.
+func (h *Host) CheckNesting(_ context.Context, vols []*Volume, writes []string) error {
+	all := allMounts()
+	supers := map[string]*Volume{}
+	for _, v := range vols {
+		supers[v.SuperKey] = v
+	}
+	for _, v := range vols {
+		for _, below := range chain(v.Devices, all, 0) {
+			if o := supers[below]; o != nil && o.SuperKey != v.SuperKey {
+				return vss.E("AddToSnapshotSet", vss.ErrNestedVolumeLimit, fmt.Errorf("%s lies on %s", v.Name, o.Name)).On(v.Name).Advise("copy the two in sets of their own")
+			}
+		}
+	}
+	for _, w := range writes {
+		for _, k := range chainOfPath(w, all, 0) {
+			if o := supers[k]; o != nil {
+				return vss.E("AddToSnapshotSet", vss.ErrNestedVolumeLimit, fmt.Errorf("%s carries %s, which the creation writes to", o.Name, w)).On(o.Name).Advise("a volume that holds a storage pool can't be in a set; copy it by another provider, or move the pool")
+			}
+		}
+	}
+	return nil
+}
+
+// chain lists the keys of all that devices lie on, down through partitions, device-mapper, md and the files behind loop
+// devices: devices by their number, file systems by their super block.
+func chain(devices []string, all []*mount, depth int) []string {
+	var out []string
+	if depth > maxDepth {
+		return out
+	}
+	for _, d := range devices {
+		if dev, err := devOf(d); err == nil {
+			out = append(out, "dev:"+dev)
+		}
+		below, _ := lower(d)
+		out = append(out, chain(below, all, depth+1)...)
+		out = append(out, behindLoop(d, all, depth+1)...)
+	}
+	return out
+}
+
+// chainOfPath is the chain of what holds a path: the super block and all below it.
+func chainOfPath(path string, all []*mount, depth int) []string {
+	path, err := filepath.Abs(path)
+	if err != nil || depth > maxDepth {
+		return nil
+	}
+	st, err := look(path)
+	for err != nil && path != "/" { // what isn't there yet will be made in the nearest folder that is
+		path = filepath.Dir(path)
+		st, err = look(path)
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFBLK {
+		return chain([]string{deviceNode(fmt.Sprintf("%d:%d", st.Rdev_major, st.Rdev_minor))}, all, depth+1)
+	}
+	m, ok := mountOf(path, all)
+	if !ok {
+		return nil
+	}
+	return chainOfMount(m, all, depth)
+}
+
+func chainOfMount(m *mount, all []*mount, depth int) []string {
+	switch {
+	case m.local():
+		return append([]string{m.superKey}, chain(m.devices, all, depth+1)...)
+	case m.upper != "":
+		return chainOfPath(m.prefix+m.upper, all, depth+1)
+	}
+	return nil
+}
+
+// behindLoop is the chain of the file or device behind a loop device. The kernel says on which file system that is; only for
+// those without a number of their own the file's name is asked, which says nothing when the file was deleted.
+func behindLoop(device string, all []*mount, depth int) []string {
+	name, err := os.ReadFile(sysPath(device) + "/loop/backing_file")
+	if err != nil {
+		return nil
+	}
+	f, err := os.Open(device)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	info, err := unix.IoctlLoopGetStatus64(int(f.Fd()))
+	if err != nil {
+		return nil
+	}
+	for _, number := range []uint64{info.Rdevice, info.Device} { // a device behind it, or a file on a device
+		if unix.Major(number) != 0 {
+			return chain([]string{deviceNode(fmt.Sprintf("%d:%d", unix.Major(number), unix.Minor(number)))}, all, depth)
+		}
+	}
+	file := strings.TrimSuffix(strings.TrimSuffix(string(name), "\n"), " (deleted)")
+	same := func(path string, inode bool) bool {
+		var st unix.Stat_t
+		return unix.Stat(path, &st) == nil && st.Dev == info.Device && (!inode || st.Ino == info.Inode)
+	}
+	for _, prefix := range prefixes(all) {
+		if same(prefix+file, true) {
+			return chainOfPath(prefix+file, all, depth)
+		}
+	}
+	for _, m := range all { // a deleted file: on one of the mounts, or in the folder it was in
+		if (m.kind == "btrfs" || m.kind == "overlay") && m.open() && same(m.reach(), false) {
+			return chainOfMount(m, all, depth)
+		}
+	}
+	for _, prefix := range prefixes(all) {
+		if dir := prefix + filepath.Dir(file); same(dir, false) {
+			return chainOfPath(dir, all, depth)
+		}
+	}
+	return nil
+}
+
+// prefixes are the roots of the mount namespaces, this one's first.
+func prefixes(all []*mount) []string {
+	out := []string{""}
+	for _, m := range all {
+		if !slices.Contains(out, m.prefix) {
+			out = append(out, m.prefix)
+		}
+	}
+	return out
+}

@@ -1,0 +1,216 @@
+// Package volume knows what is on this host: which volumes there are, under which names, on which devices and disks, and
+// what lies below what. A volume is a file system on a block device, or one mounted subvolume of a btrfs; a device that holds
+// no file system is one too. Mounts of other mount namespaces count as well.
+package volume
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// Volume is one volume of this host.
+type Volume struct {
+	Name           string // canonical: the first mount point here, else the device
+	Key            string // the same for every spelling: "dev:MAJ:MIN" or "btrfs:FSID:SUBVOLID"
+	SuperKey       string // the same for all volumes of one super block
+	FileSystem     string
+	UUID, Label    string
+	Device         string
+	Devices        []string // several for a btrfs of several devices
+	MountPoints    []string // in this mount namespace
+	Mounted        bool
+	ReadOnly       bool         // mounted read-only, or the device refuses writes
+	DeviceReadOnly bool         // the device refuses writes
+	Reach          string       // where the root of the mount can be opened, maybe through /proc/PID/root; "" if not mounted
+	Subvolume      string       // btrfs: path of the mounted subvolume
+	Disks          []string     // whole disks at the bottom, in order
+	Extents        []vss.Extent // LUN is an index into Disks
+}
+
+// Options of a Host.
+type Options struct {
+	Names map[string]string // what scripts call volumes, and what they are here
+}
+
+// Host looks at this host. It keeps nothing: every question is answered from what is there now.
+type Host struct{ opts Options }
+
+// New makes a Host.
+func New(opts Options) *Host { return &Host{opts} }
+
+// Find resolves a name: a mount point, a folder or file in a volume, a device, UUID=, LABEL= or a configured name. Errors:
+// VSS_E_OBJECT_NOT_FOUND; VSS_E_VOLUME_NOT_SUPPORTED for file systems that aren't on a local block device; E_INVALIDARG for
+// a UUID or label that several have.
+func (h *Host) Find(ctx context.Context, name string) (*Volume, error) {
+	if target, ok := h.configured(name); ok {
+		return New(Options{}).Find(ctx, target)
+	}
+	notFound := func(err error) error {
+		return vss.E("FindVolume", vss.ErrObjectNotFound, err).On(name).Advise("name a mount point, a device, UUID= or LABEL=; `vss list volumes` shows them")
+	}
+	if tag, value, ok := parseTag(name); ok {
+		return h.findTag(ctx, tag, value, notFound)
+	}
+	st, err := look(name)
+	if err != nil {
+		return nil, notFound(err)
+	}
+	all := allMounts()
+	if st.Mode&unix.S_IFMT == unix.S_IFBLK {
+		return describeDevice(fmt.Sprintf("%d:%d", st.Rdev_major, st.Rdev_minor), all)
+	}
+	m, ok := mountOf(name, all)
+	if !ok {
+		return nil, notFound(errors.New("no mount holds it"))
+	}
+	return describeMount(m, all)
+}
+
+// configured finds what a name stands for: an exact match goes before one in another case, and a final backslash may be
+// missing.
+func (h *Host) configured(name string) (string, bool) {
+	if target, ok := h.opts.Names[name]; ok {
+		return target, true
+	}
+	for _, n := range slices.Sorted(maps.Keys(h.opts.Names)) {
+		if strings.EqualFold(strings.TrimRight(n, `\`), strings.TrimRight(name, `\`)) {
+			return h.opts.Names[n], true
+		}
+	}
+	return "", false
+}
+
+// parseTag reads UUID=... and LABEL=..., the value maybe in quotes.
+func parseTag(name string) (tag, value string, ok bool) {
+	tag, value, ok = strings.Cut(name, "=")
+	tag = strings.ToUpper(tag)
+	if !ok || tag != "UUID" && tag != "LABEL" {
+		return "", "", false
+	}
+	if n := len(value); n >= 2 && (value[0] == '"' || value[0] == '\'') && value[n-1] == value[0] {
+		value = value[1 : n-1]
+	}
+	return tag, value, true
+}
+
+// findTag finds the one volume with a UUID or label. An imported copy has those of its original and takes no writes: where
+// exactly one of several takes them, that is meant.
+func (h *Host) findTag(ctx context.Context, tag, value string, notFound func(error) error) (*Volume, error) {
+	all, err := h.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var found, writable []*Volume
+	for _, v := range all {
+		if value == "" || tag == "UUID" && !strings.EqualFold(v.UUID, value) || tag == "LABEL" && v.Label != value {
+			continue
+		}
+		found = append(found, v)
+		if !v.DeviceReadOnly {
+			writable = append(writable, v)
+		}
+	}
+	if len(writable) == 1 {
+		found = writable
+	}
+	switch {
+	case len(found) == 0:
+		return nil, notFound(nil)
+	case len(found) > 1:
+		return nil, vss.E("FindVolume", vss.ErrInvalidArg, fmt.Errorf("%d volumes have it, %s and %s among them", len(found), found[0].Name, found[1].Name)).On(tag + "=" + value).Advise("name the mount point or the device")
+	}
+	return found[0], nil
+}
+
+// notVolumes are what blkid finds on devices that are parts of something else.
+var notVolumes = []string{"", "swap", "swsuspend", "LVM1_member", "LVM2_member", "crypto_LUKS", "linux_raid_member", "bcache", "mpath_member", "zfs_member", "drbd"}
+
+// List gives the mounted local volumes of all namespaces and the file systems that aren't mounted. A device that can't be
+// read is left out.
+func (h *Host) List(ctx context.Context) ([]*Volume, error) {
+	all := allMounts()
+	keys, devices := map[string]bool{}, map[string]bool{}
+	var out []*Volume
+	add := func(v *Volume, err error) {
+		if err != nil || keys[v.Key] {
+			return
+		}
+		keys[v.Key] = true
+		out = append(out, v)
+		for _, d := range v.Devices {
+			devices[d] = true
+		}
+	}
+	for _, m := range all {
+		if m.local() && !keys[m.key()] {
+			add(describeMount(m, all))
+		}
+	}
+	for _, d := range blockDevices() {
+		if err := ctx.Err(); err != nil {
+			return nil, vss.E("ListVolumes", vss.ErrUnexpected, err)
+		}
+		if devices[d] {
+			continue
+		}
+		if dev, err := devOf(d); err == nil {
+			if v, err := describeDevice(dev, all); err == nil && !slices.Contains(notVolumes, v.FileSystem) {
+				add(v, nil)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b *Volume) int { return cmp.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+// Open opens the root of a mounted volume and makes sure, on the descriptor, that it is the file system that was found: the
+// mount may have gone since. Errors: VSS_E_OBJECT_NOT_FOUND.
+func (h *Host) Open(v *Volume) (*os.File, error) {
+	f, err := os.OpenFile(v.Reach, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err == nil {
+		var st unix.Stat_t
+		if err = unix.Fstat(int(f.Fd()), &st); err == nil {
+			err = sameSuper(v, f, st.Dev)
+		}
+		if err != nil {
+			f.Close()
+		}
+	}
+	if err != nil {
+		return nil, vss.E("OpenVolume", vss.ErrObjectNotFound, err).On(v.Name).Advise("the volume went away; try again")
+	}
+	return f, nil
+}
+
+// sameSuper checks the descriptor against what the volume is: the device number, and for btrfs, which has none of its own,
+// the file system's id.
+func sameSuper(v *Volume, f *os.File, dev uint64) error {
+	if v.FileSystem != "btrfs" {
+		if key := devKey(dev); key != v.SuperKey {
+			return fmt.Errorf("another file system (%s, not %s) is mounted there now", key, v.SuperKey)
+		}
+		return nil
+	}
+	id, err := btrfsFSID(f)
+	if err != nil {
+		return err
+	}
+	if "btrfs:"+id.Plain() != v.SuperKey {
+		return fmt.Errorf("another btrfs is mounted there now")
+	}
+	return nil
+}
+
+func devKey(dev uint64) string {
+	return fmt.Sprintf("dev:%d:%d", unix.Major(dev), unix.Minor(dev))
+}
