@@ -1,0 +1,64 @@
+package hold
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// What the coordinator tells its guards, and what they answer.
+const (
+	sayHold    = 'H' // to the sentinel: be on guard, answered by sayReady; then to the freezer: freeze
+	sayRelease = 'R' // to the freezer
+	sayQuit    = 'Q'
+	sayReady   = 'r'
+	sayFrozen  = 'f' // from the freezer: all are frozen
+	sayThawed  = 't' // from the freezer: nothing is frozen by us any more
+)
+
+// link is one end of the socket between two of the three processes.
+type link struct {
+	fd int
+	in chan byte // closed when the other one is dead
+}
+
+// joined makes the two ends of a link, as files to hand to a child.
+func joined() (here, there *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	return os.NewFile(uintptr(fds[0]), "link"), os.NewFile(uintptr(fds[1]), "link"), nil
+}
+
+// listen reads from a link in a thread of its own until the other side dies or cut is called.
+func listen(fd int) *link {
+	l := &link{fd: fd, in: make(chan byte, 16)}
+	go func() {
+		defer close(l.in)
+		buf := make([]byte, 1)
+		for {
+			n, err := unix.Read(fd, buf)
+			if err == unix.EINTR {
+				continue
+			}
+			if n < 1 {
+				return
+			}
+			l.in <- buf[0]
+		}
+	}()
+	return l
+}
+
+// say sends one byte. That the other side is dead is heard by listening.
+func (l *link) say(b byte) {
+	for {
+		if _, err := unix.Write(l.fd, []byte{b}); err != unix.EINTR {
+			return
+		}
+	}
+}
+
+// cut ends the link for both sides.
+func (l *link) cut() { _ = unix.Shutdown(l.fd, unix.SHUT_RDWR) }

@@ -1,0 +1,173 @@
+package hold
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// heldDir is the folder below RunDir with one record for each hold under way.
+const heldDir = "held"
+
+// recordFormat is raised when an older program couldn't read the record any more.
+const recordFormat = 1
+
+var errNewer = errors.New("record of another format")
+
+// record is what must be known to thaw after all three processes have died.
+type record struct {
+	Format      int          `json:"format"`
+	Boot        string       `json:"boot"` // the kernel's boot id: after a boot nothing is frozen
+	Coordinator process      `json:"coordinator"`
+	Guards      []process    `json:"guards"`
+	Volumes     []heldVolume `json:"volumes"`
+}
+
+// process is a pid and what tells it from a later one of the same number.
+type process struct {
+	PID   int    `json:"pid"`
+	Start uint64 `json:"start"` // field 22 of /proc/PID/stat, clock ticks since boot
+}
+
+// heldVolume is a file system and where it was seen.
+type heldVolume struct {
+	Name   string `json:"name"`
+	Device string `json:"device"` // MAJ:MIN of the super block, as in mountinfo (not st_dev: btrfs has another for each subvolume)
+	Type   string `json:"type"`
+	Source string `json:"source"`
+	Mount  int    `json:"mount"` // mount id
+	Point  string `json:"point"`
+}
+
+// parseRecord reads a record. A record that was cut off in writing was of a hold that hadn't begun.
+func parseRecord(b []byte) (record, error) {
+	var r record
+	d := json.NewDecoder(bytes.NewReader(b))
+	if err := d.Decode(&r); err != nil {
+		return record{}, err
+	}
+	if r.Format != recordFormat {
+		return record{}, fmt.Errorf("%w: %d, this program knows %d", errNewer, r.Format, recordFormat)
+	}
+	return r, nil
+}
+
+// publish writes the record, on tmpfs: it needs to outlive processes, not the machine.
+func (r record) publish(path string) error {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, b, 0o600)
+}
+
+func bootID() (string, error) {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(b)), err
+}
+
+// processOf identifies a process that is alive now.
+func processOf(pid int) (process, error) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return process{}, err
+	}
+	_, rest, ok := strings.Cut(string(b[bytes.LastIndexByte(b, ')')+1:]), " ")
+	f := strings.Fields(rest)
+	if !ok || len(f) < 20 {
+		return process{}, fmt.Errorf("stat of process %d not understood", pid)
+	}
+	start, err := strconv.ParseUint(f[19], 10, 64)
+	if err != nil {
+		return process{}, err
+	}
+	if (f[0] == "Z" || f[0] == "X") && (f[17] == "0" || f[17] == "1") { // else only its first thread has ended, and others may be in an ioctl
+		return process{}, fmt.Errorf("process %d: %w", pid, os.ErrProcessDone)
+	}
+	return process{PID: pid, Start: start}, nil
+}
+
+// stopped says whether a /proc/PID/stat is of a stopped process.
+func stopped(stat []byte) bool {
+	i := bytes.LastIndexByte(stat, ')') + 2
+	return i < len(stat) && (stat[i] == 'T' || stat[i] == 't')
+}
+
+// alive says whether it still is that process and not a zombie.
+func (p process) alive() bool {
+	now, err := processOf(p.PID)
+	return err == nil && now == p
+}
+
+// locate tells which mount a descriptor is of, in whichever mount namespace that is.
+func locate(name string, f *os.File) (heldVolume, error) {
+	id, err := mountID(f)
+	if err != nil {
+		return heldVolume{}, err
+	}
+	for _, pid := range namespaces() {
+		for _, m := range mountsOf(pid) {
+			if m.ID == id {
+				return heldVolume{Name: name, Device: device(m), Type: m.FSType, Source: m.Source, Mount: id, Point: m.Mountpoint}, nil
+			}
+		}
+	}
+	var st unix.Stat_t // unmounted, or mounted nowhere as by fsmount
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return heldVolume{}, err
+	}
+	return heldVolume{Name: name, Device: fmt.Sprintf("%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev)), Mount: id}, nil
+}
+
+func device(m *mountinfo.Info) string { return fmt.Sprintf("%d:%d", m.Major, m.Minor) }
+
+// mountID is the id of the mount that a descriptor was opened through.
+func mountID(f *os.File) (int, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", f.Fd()))
+	if err != nil {
+		return 0, err
+	}
+	for _, l := range strings.Split(string(b), "\n") {
+		if v, ok := strings.CutPrefix(l, "mnt_id:"); ok {
+			return strconv.Atoi(strings.TrimSpace(v))
+		}
+	}
+	return 0, errors.New("the kernel doesn't tell mount ids")
+}
+
+// namespaces names one process of each mount namespace, ours first.
+func namespaces() []string {
+	out := []string{"self"}
+	own, _ := os.Readlink("/proc/self/ns/mnt")
+	seen := map[string]bool{own: true}
+	procs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, p := range procs {
+		if ns, err := os.Readlink(p + "/ns/mnt"); err == nil && !seen[ns] {
+			seen[ns] = true
+			out = append(out, filepath.Base(p))
+		}
+	}
+	return out
+}
+
+// mountsOf is the mount table that a process sees; empty if it is gone.
+func mountsOf(pid string) []*mountinfo.Info {
+	f, err := os.Open("/proc/" + pid + "/mountinfo")
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	infos, err := mountinfo.GetMountsFromReader(f, nil)
+	if err != nil {
+		return nil
+	}
+	return infos
+}

@@ -1,0 +1,74 @@
+package hold
+
+import (
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// sentinel is the process that only watches.
+type sentinel struct {
+	guard
+	line *line
+}
+
+func newSentinel(g guard) *sentinel { return &sentinel{guard: g, line: newLine(g.b, g.fds)} }
+
+// run keeps watch until the coordinator said quit or died, the freezer is gone and no file system is ours any more.
+func (s *sentinel) run() {
+	coordinator, freezer, rung, settled := s.coordinator.in, s.peer.in, s.line.rung, s.line.settled
+	deadline, kill := time.NewTimer(time.Hour), time.NewTimer(time.Hour)
+	deadline.Stop()
+	kill.Stop()
+	quit := false
+	s.coordinator.say(sayReady)
+	for {
+		select {
+		case what, ok := <-coordinator:
+			switch {
+			case !ok:
+				coordinator, quit = nil, true
+				s.giveUp(peerDied)
+			case what == sayHold:
+				deadline.Reset(time.Duration(s.b.limit.Load())) // the board has it by then
+				s.coordinator.say(sayReady)
+			case what == sayQuit:
+				quit = true
+			}
+		case _, ok := <-freezer:
+			if !ok {
+				freezer = nil
+				s.line.gone.Store(true)
+				s.giveUp(peerDied)
+			}
+		case <-deadline.C:
+			if s.b.late() {
+				s.giveUp(overrun)
+			} else {
+				deadline.Reset(min(s.b.left(), retry)) // often, for it may be brought forward still: the freezer begins late
+			}
+		case <-rung:
+			rung = nil
+			kill.Reset(killAfter)
+		case <-kill.C:
+			if (coordinator == nil || !s.b.allSettled()) && s.b.mayKill(s.freezerStat) {
+				_ = unix.PidfdSendSignal(s.freezer, unix.SIGKILL, nil, 0)
+			}
+			kill.Reset(killAfter)
+		case <-settled:
+			settled = nil
+		}
+		if quit && freezer == nil && settled == nil {
+			break
+		}
+	}
+	if coordinator == nil {
+		_ = os.Remove(s.record)
+	}
+}
+
+func (s *sentinel) giveUp(why uint32) {
+	s.b.end(why)
+	s.line.ring()
+}
