@@ -1,0 +1,277 @@
+package catalog
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+var (
+	bucketMeta      = []byte("meta")
+	bucketSets      = []byte("sets")
+	bucketSnapshots = []byte("snapshots")
+	bucketCreations = []byte("creations")
+	bucketBreaks    = []byte("breaks")
+	bucketEvents    = []byte("events")
+
+	keyFormat     = []byte("format")
+	keyNextDevice = []byte("next-device")
+)
+
+// Store is the open catalogue. It is safe for concurrent use.
+type Store struct{ db *bolt.DB }
+
+// Open opens the catalogue, making it where there is none. Errors: VSS_E_NOT_SUPPORTED for a file of a newer format, which
+// is left untouched; VSS_E_BAD_STATE when another service has it open; VSS_E_UNEXPECTED.
+func Open(path string) (*Store, error) {
+	const op = "OpenCatalog"
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, vss.E(op, vss.ErrUnexpected, err).On(path)
+	}
+	if err := checkFormat(path); err != nil {
+		return nil, err
+	}
+	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: 2 * time.Second})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, vss.E(op, vss.ErrBadState, err).On(path).Advise("another vssd uses this state directory; stop it or give --state")
+	}
+	if err != nil {
+		return nil, vss.E(op, vss.ErrUnexpected, err).On(path).Advise("the catalogue can't be read; move it away to start with an empty one, `vss doctor` then lists what it misses")
+	}
+	s := &Store{db}
+	if err := db.Update(func(tx *bolt.Tx) error {
+		for _, b := range [][]byte{bucketMeta, bucketSets, bucketSnapshots, bucketCreations, bucketBreaks, bucketEvents} {
+			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
+				return err
+			}
+		}
+		return tx.Bucket(bucketMeta).Put(keyFormat, []byte(strconv.Itoa(Format)))
+	}); err != nil {
+		db.Close()
+		return nil, vss.E(op, vss.ErrUnexpected, err).On(path)
+	}
+	return s, nil
+}
+
+// checkFormat refuses a file of a newer format, without writing to it.
+func checkFormat(path string) error {
+	const op = "OpenCatalog"
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, Timeout: 2 * time.Second})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return vss.E(op, vss.ErrBadState, err).On(path).Advise("another vssd uses this state directory; stop it or give --state")
+	}
+	if err != nil {
+		return vss.E(op, vss.ErrUnexpected, err).On(path).Advise("the catalogue can't be read; move it away to start with an empty one, `vss doctor` then lists what it misses")
+	}
+	defer db.Close()
+	return db.View(func(tx *bolt.Tx) error {
+		b := tx.Bucket(bucketMeta)
+		if b == nil {
+			return nil
+		}
+		n, err := strconv.Atoi(string(b.Get(keyFormat)))
+		if b.Get(keyFormat) != nil && (err != nil || n > Format) {
+			return vss.E(op, vss.ErrNotSupported, fmt.Errorf("the catalogue has format %q, this program knows up to %d", b.Get(keyFormat), Format)).
+				On(path).Advise("use the newer program that wrote it; nothing was changed")
+		}
+		return nil
+	})
+}
+
+// Close closes the file.
+func (s *Store) Close() error { return s.db.Close() }
+
+// View runs f on one consistent state. Update runs f and makes all it did durable at once, or none of it if f fails.
+func (s *Store) View(f func(*Tx) error) error {
+	return s.db.View(func(tx *bolt.Tx) error { return f(&Tx{tx}) })
+}
+
+// Update runs f in a transaction that is durable when Update returns nil.
+func (s *Store) Update(f func(*Tx) error) error {
+	err := s.db.Update(func(tx *bolt.Tx) error { return f(&Tx{tx}) })
+	if err != nil && vss.CodeOf(err) == vss.ErrUnexpected {
+		return vss.E("UpdateCatalog", vss.ErrUnexpected, err).On(s.db.Path()).Advise("is the file system of the state directory full?")
+	}
+	return err
+}
+
+// Tx is one transaction; what it returns may be kept.
+type Tx struct{ tx *bolt.Tx }
+
+func get[T any](t *Tx, bucket []byte, id vss.GUID) (v T, ok bool, err error) {
+	b := t.tx.Bucket(bucket).Get([]byte(id.Plain()))
+	if b == nil {
+		return v, false, nil
+	}
+	if err := json.Unmarshal(b, &v); err != nil {
+		return v, false, vss.E("ReadCatalog", vss.ErrUnexpected, err).On(string(bucket) + "/" + id.Plain())
+	}
+	return v, true, nil
+}
+
+func list[T any](t *Tx, bucket []byte) ([]T, error) {
+	var out []T
+	err := t.tx.Bucket(bucket).ForEach(func(k, b []byte) error {
+		var v T
+		if err := json.Unmarshal(b, &v); err != nil {
+			return vss.E("ReadCatalog", vss.ErrUnexpected, err).On(string(bucket) + "/" + string(k))
+		}
+		out = append(out, v)
+		return nil
+	})
+	return out, err
+}
+
+func put(t *Tx, bucket []byte, id vss.GUID, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return t.tx.Bucket(bucket).Put([]byte(id.Plain()), b)
+}
+
+func remove(t *Tx, bucket []byte, id vss.GUID) error {
+	return t.tx.Bucket(bucket).Delete([]byte(id.Plain()))
+}
+
+// Set finds a set.
+func (t *Tx) Set(id vss.SnapshotSetID) (Set, bool, error) { return get[Set](t, bucketSets, id.GUID) }
+
+// Sets lists all sets.
+func (t *Tx) Sets() ([]Set, error) { return list[Set](t, bucketSets) }
+
+// PutSet stores a set.
+func (t *Tx) PutSet(v Set) error { return put(t, bucketSets, v.ID.GUID, v) }
+
+// RemoveSet forgets a set and all of its copies.
+func (t *Tx) RemoveSet(id vss.SnapshotSetID) error {
+	copies, err := t.SnapshotsOf(id)
+	if err != nil {
+		return err
+	}
+	for _, c := range copies {
+		if err := remove(t, bucketSnapshots, c.ID.GUID); err != nil {
+			return err
+		}
+	}
+	return remove(t, bucketSets, id.GUID)
+}
+
+// Snapshot finds a copy.
+func (t *Tx) Snapshot(id vss.SnapshotID) (Snapshot, bool, error) {
+	return get[Snapshot](t, bucketSnapshots, id.GUID)
+}
+
+// Snapshots lists all copies, finished or not.
+func (t *Tx) Snapshots() ([]Snapshot, error) { return list[Snapshot](t, bucketSnapshots) }
+
+// SnapshotsOf lists the copies of one set.
+func (t *Tx) SnapshotsOf(set vss.SnapshotSetID) ([]Snapshot, error) {
+	all, err := t.Snapshots()
+	var out []Snapshot
+	for _, c := range all {
+		if c.SetID == set {
+			out = append(out, c)
+		}
+	}
+	return out, err
+}
+
+// PutSnapshot stores a copy.
+func (t *Tx) PutSnapshot(v Snapshot) error { return put(t, bucketSnapshots, v.ID.GUID, v) }
+
+// RemoveSnapshot forgets a copy, and its set with the last one.
+func (t *Tx) RemoveSnapshot(id vss.SnapshotID) error {
+	c, ok, err := t.Snapshot(id)
+	if err != nil || !ok {
+		return err
+	}
+	if err := remove(t, bucketSnapshots, id.GUID); err != nil {
+		return err
+	}
+	rest, err := t.SnapshotsOf(c.SetID)
+	if err != nil || len(rest) > 0 {
+		return err
+	}
+	return remove(t, bucketSets, c.SetID.GUID)
+}
+
+// Creation finds the record of a set that is being made.
+func (t *Tx) Creation(id vss.SnapshotSetID) (Creation, bool, error) {
+	return get[Creation](t, bucketCreations, id.GUID)
+}
+
+// Creations lists the sets that are being made.
+func (t *Tx) Creations() ([]Creation, error) { return list[Creation](t, bucketCreations) }
+
+// PutCreation stores the record of a set that is being made.
+func (t *Tx) PutCreation(v Creation) error { return put(t, bucketCreations, v.Set.GUID, v) }
+
+// RemoveCreation ends it.
+func (t *Tx) RemoveCreation(id vss.SnapshotSetID) error { return remove(t, bucketCreations, id.GUID) }
+
+// Breaks lists the breaks under way.
+func (t *Tx) Breaks() ([]Break, error) { return list[Break](t, bucketBreaks) }
+
+// PutBreak stores a break under way.
+func (t *Tx) PutBreak(v Break) error { return put(t, bucketBreaks, v.Set.GUID, v) }
+
+// RemoveBreak ends it.
+func (t *Tx) RemoveBreak(id vss.SnapshotSetID) error { return remove(t, bucketBreaks, id.GUID) }
+
+// NextDevice hands out the number of a device object; each number once for ever.
+func (t *Tx) NextDevice() (int, error) {
+	b := t.tx.Bucket(bucketMeta)
+	n, _ := strconv.Atoi(string(b.Get(keyNextDevice)))
+	n = max(n, 1)
+	return n, b.Put(keyNextDevice, []byte(strconv.Itoa(n+1)))
+}
+
+// AddEvents appends to the event log and drops what is beyond MaxEvents.
+func (t *Tx) AddEvents(events []Event) error {
+	b := t.tx.Bucket(bucketEvents)
+	for _, e := range events {
+		n, err := b.NextSequence()
+		if err != nil {
+			return err
+		}
+		v, err := json.Marshal(e)
+		if err != nil {
+			return err
+		}
+		if err := b.Put(binary.BigEndian.AppendUint64(nil, n), v); err != nil {
+			return err
+		}
+		if n > MaxEvents {
+			if err := b.Delete(binary.BigEndian.AppendUint64(nil, n-MaxEvents)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Events lists the events since a time, the oldest first.
+func (t *Tx) Events(since time.Time) ([]Event, error) {
+	all, err := list[Event](t, bucketEvents)
+	var out []Event
+	for _, e := range all {
+		if !e.Time.Before(since) {
+			out = append(out, e)
+		}
+	}
+	return out, err
+}

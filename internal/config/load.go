@@ -1,0 +1,156 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+const (
+	op      = "LoadConfiguration"
+	maxFile = 1 << 20 // bytes
+)
+
+// Load reads the file at path, "" for DefaultPath. A file that isn't there is no error at DefaultPath; elsewhere it is
+// VSS_E_OBJECT_NOT_FOUND. A file that is wrong is E_INVALIDARG, with the line.
+func Load(path string) (*Config, error) {
+	named := path != "" && path != DefaultPath
+	if path == "" {
+		path = DefaultPath
+	}
+	f, err := os.Open(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !named:
+		return Default(), nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, vss.E(op, vss.ErrObjectNotFound, err).On(path).Advise("name a file that exists with --config, or leave it away")
+	case errors.Is(err, fs.ErrPermission):
+		return nil, vss.E(op, vss.ErrAccessDenied, err).On(path)
+	case err != nil:
+		return nil, vss.E(op, vss.ErrUnexpected, err).On(path)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, vss.E(op, vss.ErrUnexpected, err).On(path)
+	}
+	if len(text) > maxFile {
+		return nil, vss.E(op, vss.ErrInvalidArg, errors.New("more than 1 MiB")).On(path)
+	}
+	c, err := Parse(text)
+	if err != nil {
+		return nil, vss.E(op, vss.ErrInvalidArg, err).On(path).Advise("every key is explained in vss.toml of the documentation")
+	}
+	return c, nil
+}
+
+// Parse reads the text of a configuration. Its errors tell line and key.
+func Parse(text []byte) (*Config, error) {
+	c := Default()
+	meta, err := toml.Decode(string(text), c)
+	if err != nil {
+		return nil, err // toml tells the line
+	}
+	if unknown := meta.Undecoded(); len(unknown) > 0 {
+		return nil, at(text, unknown[0], "there is no such key")
+	}
+	if key, why := c.check(); why != "" {
+		return nil, at(text, key, why)
+	}
+	return c, nil
+}
+
+// at tells in which line a key is. toml doesn't keep that, so it is the first line up to which the text has the key.
+func at(text []byte, key toml.Key, why string) error {
+	lines := bytes.SplitAfter(text, []byte("\n"))
+	end := 0
+	for i, l := range lines[:min(len(lines), 2000)] {
+		end += len(l)
+		var any map[string]any
+		meta, err := toml.Decode(string(text[:end]), &any)
+		if err == nil && slices.ContainsFunc(meta.Keys(), func(k toml.Key) bool { return slices.Equal(k, key) }) {
+			return fmt.Errorf("line %d, key %s: %s", i+1, key, why)
+		}
+	}
+	return fmt.Errorf("key %s: %s", key, why)
+}
+
+// check tells the first key whose value means nothing, and why.
+func (c *Config) check() (toml.Key, string) {
+	if why := badName(c.Host.Name); why != "" {
+		return toml.Key{"host", "name"}, why
+	}
+	for name, target := range c.Volumes {
+		if name == "" || target == "" {
+			return toml.Key{"volumes", name}, "a volume's name and what it stands for can't be empty"
+		}
+	}
+	if c.Letters.Root != "" && !filepath.IsAbs(c.Letters.Root) {
+		return toml.Key{"letters", "root"}, "want a path from the root"
+	}
+	for key, paths := range map[string][]string{"writers.hooks": c.Writers.Hooks, "service.expose_roots": c.Service.ExposeRoots} {
+		if slices.ContainsFunc(paths, func(p string) bool { return !filepath.IsAbs(p) }) {
+			return strings.Split(key, "."), "want paths from the root"
+		}
+	}
+	for account, a := range c.Accounts {
+		if a < AccessNone || a > AccessBoth {
+			return toml.Key{"accounts", account}, "want 0 (neither), 1 (writer), 2 (requester) or 3 (both)"
+		}
+	}
+	if slices.Contains(c.Providers.Accounts, "") {
+		return toml.Key{"providers", "accounts"}, "an account has a name"
+	}
+	if c.Service.IdleExit.Duration < 0 {
+		return toml.Key{"service", "idle_exit"}, "can't be negative"
+	}
+	if d := c.Service.HoldLimit.Duration; d <= 0 || d > MaxHoldLimit {
+		return toml.Key{"service", "hold_limit"}, "want more than 0s and at most 10s"
+	}
+	return c.Array.check()
+}
+
+func (a *Array) check() (toml.Key, string) {
+	seen := map[string]bool{}
+	for _, p := range a.Pools {
+		vg, lv, thin := strings.Cut(p.Path, "/")
+		why := ""
+		switch {
+		case badName(p.Name) != "":
+			why = "name: " + badName(p.Name)
+		case seen[p.Name]:
+			why = "two pools have the name " + p.Name
+		case p.Type != "reflink" && p.Type != "thin":
+			why = `type: want "reflink" or "thin"`
+		case p.Type == "reflink" && !filepath.IsAbs(p.Path):
+			why = "path: a reflink pool is a folder, by its path from the root"
+		case p.Type == "thin" && (!thin || vg == "" || lv == "" || strings.Contains(lv, "/")):
+			why = "path: a thin pool is VG/POOL"
+		}
+		if why != "" {
+			return toml.Key{"array", "pools"}, why
+		}
+		seen[p.Name] = true
+	}
+	return nil, ""
+}
+
+func badName(s string) string {
+	switch {
+	case s == "" || len(s) > 253:
+		return "want 1 to 253 bytes"
+	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == '/' || r == 0x7f || r == 0xfffd }):
+		return "can't have blanks, control characters or slashes"
+	}
+	return ""
+}
