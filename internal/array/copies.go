@@ -1,0 +1,405 @@
+package array
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// CanCopy says whether these copies could be made now.
+func (c *Controller) CanCopy(_ context.Context, r []CopyRequest) (bool, error) {
+	need := map[string]int64{}
+	for _, q := range r {
+		e, err := c.find("CanCopy", q.Origin)
+		if errors.Is(err, vss.VDSErrObjectNotFound) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		n, err := c.copyNeed(e.pool, c.snapshot(e), q.Method)
+		if err != nil {
+			return false, err
+		}
+		need[e.pool.Name] += n
+	}
+	for name, n := range need {
+		p, err := c.pool(name)
+		if err != nil {
+			return false, err
+		}
+		if err := c.checkRoom(p, n); errors.Is(err, vss.ErrInsufficientStorage) {
+			return false, nil
+		} else if err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// copyNeed is the room that a copy must find: all of its data for a plex; for a differential one what its origin may
+// overwrite before anybody looks again.
+func (c *Controller) copyNeed(p NamedPool, l LUN, m Method) (int64, error) {
+	n, err := p.Allocated(l.ID)
+	if m != MethodPlex {
+		n = max(n/10, 64<<20)
+		n = min(n, l.Size)
+	}
+	return n, err
+}
+
+// PrepareCopies does all that is slow.
+func (c *Controller) PrepareCopies(ctx context.Context, set vss.SnapshotSetID, host string, r []CopyRequest) ([]LUN, error) {
+	const op = "PrepareCopies"
+	c.work.Lock()
+	defer c.work.Unlock()
+	c.mu.Lock()
+	known := c.cuts[set] != nil
+	c.mu.Unlock()
+	if known {
+		return nil, vss.E(op, vss.ErrBadState, errors.New("the set's copies are prepared already")).On(set.String())
+	}
+	origins := make([]*entry, len(r))
+	need := map[string]int64{}
+	byPool := map[string][]int{}
+	for i, q := range r {
+		e, err := c.find(op, q.Origin)
+		if err != nil {
+			return nil, vss.E(op, vss.ErrObjectNotFound, err).On(q.Origin.String())
+		}
+		n, err := c.copyNeed(e.pool, c.snapshot(e), q.Method)
+		if err != nil {
+			return nil, err
+		}
+		origins[i] = e
+		need[e.pool.Name] += n
+		byPool[e.pool.Name] = append(byPool[e.pool.Name], i)
+	}
+	for name, n := range need {
+		p, err := c.pool(name)
+		if err != nil {
+			return nil, err
+		}
+		if err := c.roomForCopies(p, n); err != nil {
+			return nil, err
+		}
+	}
+	s := &cutting{done: make(chan struct{}), flags: map[vss.LUNID]vss.DiskFlags{}}
+	out := make([]LUN, len(r))
+	cuts := map[string][]Cut{}
+	err := func() error {
+		for i, q := range r {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			e, err := c.newCopy(op, origins[i], q)
+			if err != nil {
+				return err
+			}
+			e.Set, e.Host = set, host
+			if err := c.introduce(e); err != nil {
+				return err
+			}
+			s.copies = append(s.copies, e.ID)
+			cuts[e.Pool] = append(cuts[e.Pool], Cut{e.Origin, e.ID})
+			out[i] = e.copy()
+		}
+		for name, k := range cuts {
+			p, err := c.pool(name)
+			if err != nil {
+				return err
+			}
+			cutter, err := p.Prepare(k)
+			if err != nil {
+				return err
+			}
+			s.cutters = append(s.cutters, cutter)
+		}
+		return ctx.Err()
+	}()
+	if err != nil {
+		return nil, errors.Join(vss.E(op, prepareCode(err), err).On(set.String()).Advise(vss.Hint(err)), c.drop(s))
+	}
+	c.mu.Lock()
+	c.cuts[set] = s
+	c.mu.Unlock()
+	return out, nil
+}
+
+// prepareCode is what a requester hears of a failed preparation.
+func prepareCode(err error) vss.Code {
+	if errors.Is(err, unix.ENOSPC) {
+		return vss.ErrInsufficientStorage
+	}
+	return vss.CodeOf(err)
+}
+
+// newCopy is the record of a copy to be.
+func (c *Controller) newCopy(op string, o *entry, q CopyRequest) (*entry, error) {
+	serial, naa := newIdentity()
+	e := &entry{LUN{Format: Format, ID: vss.LUNID{GUID: vss.NewGUID()}, Name: q.Name, Array: c.cfg.Name, Pool: o.pool.Name, Size: o.Size, Serial: serial, NAA: naa,
+		Kind: KindShadowCopy, State: StatePreparing, Origin: o.ID, Method: q.Method, MappedTo: []string{}, Flags: o.Flags, Created: time.Now()}, o.pool}
+	switch e.Method {
+	case "":
+		e.Method = MethodDifferential
+	case MethodDifferential, MethodPlex:
+	default:
+		return nil, vss.E(op, vss.ErrInvalidArg, fmt.Errorf("no method %q", e.Method)).On(o.Name).Advise("methods are differential and plex")
+	}
+	if e.Method == MethodDifferential {
+		e.Percent = 100
+	}
+	if e.Name == "" {
+		e.Name = strings.ToValidUTF8(o.Name[:min(len(o.Name), 100)], "") + "-" + serial[:8]
+	}
+	return e, c.freeName(op, e.Name, vss.LUNID{})
+}
+
+// drop deletes the copies of a set that is not kept. The caller holds work.
+func (c *Controller) drop(s *cutting) error {
+	for _, k := range s.cutters {
+		_ = k.Close() // what it couldn't make durable goes now
+	}
+	var errs []error
+	for _, id := range s.copies {
+		c.mu.Lock()
+		e := c.luns[id]
+		c.mu.Unlock()
+		if e != nil {
+			errs = append(errs, c.erase(e))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// CommitCopies cuts. It takes no lock that anybody holds over I/O, and issues ioctls on open descriptors only.
+func (c *Controller) CommitCopies(_ context.Context, set vss.SnapshotSetID) (time.Duration, error) {
+	const op = "CommitCopies"
+	c.mu.Lock()
+	s := c.cuts[set]
+	switch {
+	case s == nil:
+		c.mu.Unlock()
+		return 0, vss.E(op, vss.ErrObjectNotFound, nil).On(set.String())
+	case s.cut:
+		c.mu.Unlock()
+		return 0, vss.E(op, vss.ErrBadState, errors.New("the set's copies are cut already")).On(set.String())
+	}
+	s.cut = true
+	for _, id := range s.copies {
+		if o := c.luns[c.luns[id].Origin]; o != nil {
+			s.flags[id] = o.Flags
+		}
+	}
+	c.mu.Unlock()
+	defer close(s.done)
+	type times struct {
+		first, last time.Time
+		err         error
+	}
+	t := make([]times, len(s.cutters))
+	var wg sync.WaitGroup
+	for i, k := range s.cutters {
+		wg.Go(func() { t[i].first, t[i].last, t[i].err = k.Cut() })
+	}
+	wg.Wait()
+	var first, last time.Time
+	for _, x := range t {
+		if x.err != nil {
+			s.err = vss.E(op, vss.ErrProviderVeto, x.err).On(set.String()).Advise("the pool refused a copy; `vss array list` shows its space, the kernel's log its errors")
+			return 0, s.err
+		}
+		if first.IsZero() || x.first.Before(first) {
+			first = x.first
+		}
+		if x.last.After(last) {
+			last = x.last
+		}
+	}
+	s.skew = last.Sub(first)
+	return s.skew, nil
+}
+
+// FinishCopies makes the cut copies durable and begins to hydrate plexes. It may be repeated.
+func (c *Controller) FinishCopies(_ context.Context, set vss.SnapshotSetID) ([]LUN, error) {
+	const op = "FinishCopies"
+	c.mu.Lock()
+	s := c.cuts[set]
+	cut := s != nil && s.cut
+	c.mu.Unlock()
+	switch {
+	case s == nil:
+		return nil, vss.E(op, vss.ErrObjectNotFound, nil).On(set.String())
+	case !cut:
+		return nil, vss.E(op, vss.ErrBadState, errors.New("the set's copies are not cut")).On(set.String())
+	}
+	<-s.done
+	if s.err != nil {
+		return nil, s.err
+	}
+	c.work.Lock()
+	defer c.work.Unlock()
+	var errs []error
+	for _, k := range s.cutters {
+		errs = append(errs, k.Close())
+	}
+	s.cutters = nil
+	if err := errors.Join(errs...); err != nil {
+		return nil, vss.E(op, vss.ErrProviderVeto, fmt.Errorf("a copy could not be made durable: %w", err)).On(set.String())
+	}
+	var out []LUN
+	for _, id := range s.copies {
+		c.mu.Lock()
+		e := c.luns[id]
+		c.mu.Unlock()
+		if e == nil {
+			return nil, vss.E(op, vss.ErrObjectNotFound, errors.New("a copy of the set is gone")).On(id.String())
+		}
+		l, err := c.change(e, func(l *LUN) {
+			if l.State == StatePreparing {
+				l.State, l.Skew, l.Flags = StateCommitted, s.skew, s.flags[id]
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+		if l.Method == MethodPlex && l.Percent < 100 {
+			c.hydrate(e)
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+// ofSet are the copies of a set, whatever their state.
+func (c *Controller) ofSet(set vss.SnapshotSetID) []*entry {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []*entry
+	for _, e := range c.luns {
+		if e.Set == set && !set.IsZero() {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// KeepCopies says that the set was created.
+func (c *Controller) KeepCopies(_ context.Context, set vss.SnapshotSetID) error {
+	c.work.Lock()
+	defer c.work.Unlock()
+	all := c.ofSet(set)
+	if len(all) == 0 {
+		return vss.E("KeepCopies", vss.ErrObjectNotFound, nil).On(set.String())
+	}
+	c.mu.Lock()
+	s := c.cuts[set]
+	c.mu.Unlock()
+	if s != nil && len(all) != len(s.copies) {
+		return vss.E("KeepCopies", vss.ErrInsufficientStorage, errors.New("a copy of the set was dropped, its pool ran full")).On(set.String()).Advise("give the pool more room, or keep fewer copies")
+	}
+	for _, e := range all {
+		if e.State != StateCommitted && e.State != StateReady {
+			return vss.E("KeepCopies", vss.ErrBadState, fmt.Errorf("a copy is %s", e.State)).On(e.Name)
+		}
+	}
+	for _, e := range all {
+		if _, err := c.change(e, func(l *LUN) { l.State, l.Final = StateReady, true }); err != nil {
+			return err
+		}
+	}
+	c.mu.Lock()
+	delete(c.cuts, set)
+	c.mu.Unlock()
+	return nil
+}
+
+// AbortCopies deletes what isn't kept of a set; a commit under way is waited for.
+func (c *Controller) AbortCopies(_ context.Context, set vss.SnapshotSetID) error {
+	c.mu.Lock()
+	s := c.cuts[set]
+	cut := s != nil && s.cut
+	c.mu.Unlock()
+	if cut {
+		<-s.done
+	}
+	c.work.Lock()
+	defer c.work.Unlock()
+	c.mu.Lock()
+	s = c.cuts[set]
+	if s != nil && s.cut != cut { // it was cut while this waited
+		c.mu.Unlock()
+		return vss.E("AbortCopies", vss.ErrBadState, errors.New("the set is being cut")).On(set.String()).Advise("abort it again")
+	}
+	delete(c.cuts, set)
+	c.mu.Unlock()
+	all := c.ofSet(set)
+	if s == nil && len(all) == 0 {
+		return vss.E("AbortCopies", vss.ErrObjectNotFound, nil).On(set.String())
+	}
+	var errs []error
+	if s != nil {
+		for _, k := range s.cutters {
+			_ = k.Close() // what it couldn't make durable goes now
+		}
+	}
+	for _, e := range all {
+		if !e.Final {
+			errs = append(errs, c.erase(e))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Resync replaces the target's content by the source's.
+func (c *Controller) Resync(_ context.Context, source, target vss.LUNID, progress func(float64)) error {
+	const op = "ResyncLuns"
+	c.work.Lock()
+	defer c.work.Unlock()
+	from, err := c.find(op, source)
+	if err != nil {
+		return err
+	}
+	to, err := c.find(op, target)
+	if err != nil {
+		return err
+	}
+	switch {
+	case from == to:
+		return vss.E(op, vss.ErrInvalidArg, errors.New("source and target are one LUN")).On(to.Name)
+	case len(to.MappedTo) > 0:
+		return vss.E(op, vss.VDSErrDeviceInUse, fmt.Errorf("the target is mapped to %v", to.MappedTo)).On(to.Name).Advise("mask it from its hosts first")
+	case to.Kind != KindPlain, from.pool.Name != to.pool.Name:
+		return vss.E(op, vss.VDSErrNotSupported, errors.New("the target must be a plain LUN of the source's pool")).On(to.Name)
+	case c.beingCopied(target):
+		return vss.E(op, vss.VDSErrDeviceInUse, errors.New("a copy of the target is being made")).On(to.Name).Advise("try again when the shadow copy set is there")
+	}
+	if from.Size > to.Size {
+		if err := c.promise(to.pool, from.Size-to.Size); err != nil {
+			return err
+		}
+	}
+	if progress == nil {
+		progress = func(float64) {}
+	}
+	progress(0)
+	if _, err := c.change(to, func(l *LUN) { l.State = StateResyncing }); err != nil {
+		return err
+	}
+	if err := to.pool.Replace(source, target); err != nil {
+		_, undo := c.change(to, func(l *LUN) { l.State = StateReady })
+		return vss.E(op, prepareCode(err), errors.Join(err, undo)).On(to.Name).Advise("the target has its old content; make room in the pool and resync again")
+	}
+	if _, err := c.change(to, func(l *LUN) { l.State, l.Size = StateReady, from.Size }); err != nil {
+		return err
+	}
+	progress(100)
+	return nil
+}

@@ -1,0 +1,124 @@
+// Package loopdev binds files to loop devices on a machine where others do the same at the same time. A loop device is
+// claimed exclusively before anything about it is looked at or changed, so that no other process's device is ever touched.
+package loopdev
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/internal/disk"
+)
+
+// tries is how many device numbers are tried when others are taken in the same moment.
+const tries = 256
+
+// Attach binds a file to a free loop device and returns its node. Flags are LO_FLAGS_*. Partitions that a former user of the
+// number left behind are deleted first: they would overlay the new file.
+func Attach(file *os.File, flags uint32) (device string, err error) {
+	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
+	if err != nil {
+		return "", err
+	}
+	defer control.Close()
+	last := -1
+	for range tries {
+		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
+		if err != nil {
+			return "", err
+		}
+		if n <= last { // free for the kernel, but somebody holds it or its old partitions: go on to the next number
+			n = last + 1
+			if err := unix.IoctlSetInt(int(control.Fd()), unix.LOOP_CTL_ADD, n); err != nil && !errors.Is(err, unix.EEXIST) {
+				return "", err
+			}
+		}
+		last = n
+		device = fmt.Sprintf("/dev/loop%d", n)
+		err = configure(device, file, flags)
+		if err == nil {
+			return device, nil
+		}
+		switch { // taken in between; or its node is there before the device is, or after it
+		case errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENOENT):
+			time.Sleep(time.Millisecond)
+		case !errors.Is(err, unix.EBUSY):
+			return "", err
+		}
+	}
+	return "", errors.New("no loop device is free")
+}
+
+func configure(device string, file *os.File, flags uint32) error {
+	f, err := os.OpenFile(device, os.O_RDWR|os.O_EXCL, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := unix.IoctlLoopGetStatus64(int(f.Fd())); err == nil {
+		return unix.EBUSY
+	}
+	if err := disk.DeletePartitions(device); err != nil {
+		return unix.EBUSY
+	}
+	cfg := unix.LoopConfig{Fd: uint32(file.Fd()), Size: 512}
+	cfg.Info.Flags = flags
+	copy(cfg.Info.File_name[:63], file.Name())
+	return unix.IoctlLoopConfigure(int(f.Fd()), &cfg)
+}
+
+// Detach lets a loop device's file go and returns when it is gone. Errors: EBUSY while the device is mounted or claimed.
+func Detach(device string) error {
+	f, err := os.OpenFile(device, os.O_RDWR|os.O_EXCL, 0)
+	if err != nil {
+		return err
+	}
+	err = unix.IoctlSetInt(int(f.Fd()), unix.LOOP_CLR_FD, 0)
+	f.Close()
+	if err != nil && !errors.Is(err, unix.ENXIO) {
+		return err
+	}
+	for end := time.Now().Add(5 * time.Second); Backing(device) != ""; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) { // somebody has it open; the kernel lets the file go when he closes it
+			return unix.EBUSY
+		}
+	}
+	return nil
+}
+
+// Backing is the path of the file behind a loop device, "" for none. The kernel adds " (deleted)" to a deleted file's path.
+func Backing(device string) string {
+	b, _ := os.ReadFile(filepath.Join("/sys/block", filepath.Base(device), "loop/backing_file"))
+	return strings.TrimSuffix(string(b), "\n")
+}
+
+// Find gives the loop device that a file is bound to, by the file's identity: it works for whoever bound it, and wherever
+// the path was spelt differently.
+func Find(path string) (device string, ok bool) {
+	var want unix.Stat_t
+	if err := unix.Stat(path, &want); err != nil {
+		return "", false
+	}
+	all, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	for _, p := range all {
+		device := "/dev/" + strings.Split(p, "/")[3]
+		if filepath.Base(Backing(device)) != filepath.Base(path) {
+			continue // don't open what can't be it
+		}
+		f, err := os.Open(device)
+		if err != nil {
+			continue
+		}
+		info, err := unix.IoctlLoopGetStatus64(int(f.Fd()))
+		f.Close()
+		if err == nil && info.Inode == want.Ino && info.Device == want.Dev {
+			return device, true
+		}
+	}
+	return "", false
+}

@@ -1,0 +1,126 @@
+package array
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// Map unmasks a LUN to a host.
+func (c *Controller) Map(ctx context.Context, id vss.LUNID, host string) (LUN, error) {
+	c.work.Lock()
+	defer c.work.Unlock()
+	e, err := c.find("UnmaskLun", id)
+	if err != nil {
+		return LUN{}, err
+	}
+	if !nameOK(host) {
+		return LUN{}, vss.E("UnmaskLun", vss.ErrInvalidArg, errors.New("no host name")).On(e.Name)
+	}
+	l := c.snapshot(e)
+	if !slices.Contains(l.MappedTo, host) { // recorded first: a host may see no LUN that isn't mapped to it in its record
+		if l, err = c.change(e, func(l *LUN) { l.MappedTo = append(l.MappedTo, host) }); err != nil {
+			return LUN{}, err
+		}
+	}
+	_, err = c.cfg.Target.Export(ctx, l, e.pool.Address(id), host)
+	return l, err
+}
+
+// Unmap masks a LUN from a host.
+func (c *Controller) Unmap(ctx context.Context, id vss.LUNID, host string) (LUN, error) {
+	c.work.Lock()
+	defer c.work.Unlock()
+	e, err := c.find("MaskLun", id)
+	if err != nil {
+		return LUN{}, err
+	}
+	l := c.snapshot(e)
+	if !slices.Contains(l.MappedTo, host) {
+		return l, nil
+	}
+	if err := c.cfg.Target.Withdraw(ctx, l, host); err != nil {
+		return LUN{}, err
+	}
+	return c.change(e, func(l *LUN) {
+		l.MappedTo = slices.DeleteFunc(l.MappedTo, func(h string) bool { return h == host })
+	})
+}
+
+// SetFlags stores the flags of a disk without a table.
+func (c *Controller) SetFlags(_ context.Context, id vss.LUNID, f vss.DiskFlags) (LUN, error) {
+	return c.changeByID("SetLunFlags", id, func(l *LUN) { l.Flags = f })
+}
+
+// MarkImported records that copies were surfaced.
+func (c *Controller) MarkImported(_ context.Context, ids []vss.LUNID) error {
+	return c.changeAll("LocateLuns", ids, func(l *LUN) error {
+		if l.Imported {
+			return vss.E("LocateLuns", vss.ErrBadState, errors.New("the copy was imported before; a set is imported once")).On(l.Name).Advise("delete it where it was imported, or break it")
+		}
+		l.Imported = true
+		return nil
+	})
+}
+
+// changeAll alters all of these records or, unless the controller dies in the middle, none.
+func (c *Controller) changeAll(op string, ids []vss.LUNID, f func(*LUN) error) error {
+	c.work.Lock()
+	defer c.work.Unlock()
+	before, after := make([]LUN, len(ids)), make([]LUN, len(ids))
+	entries := make([]*entry, len(ids))
+	for i, id := range ids {
+		e, err := c.find(op, id)
+		if err != nil {
+			return err
+		}
+		entries[i], before[i], after[i] = e, c.snapshot(e), c.snapshot(e)
+		if err := f(&after[i]); err != nil {
+			return err
+		}
+	}
+	for i, e := range entries {
+		if _, err := c.change(e, func(l *LUN) { *l = after[i] }); err != nil {
+			for j, e := range entries[:i] {
+				_, undo := c.change(e, func(l *LUN) { *l = before[j] })
+				err = errors.Join(err, undo)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// MakePlain makes ordinary LUNs of copies.
+func (c *Controller) MakePlain(_ context.Context, ids []vss.LUNID) error {
+	return c.changeAll("BreakLun", ids, func(l *LUN) error {
+		l.Kind, l.Set, l.Final, l.State = KindPlain, vss.SnapshotSetID{}, true, StateReady
+		return nil
+	})
+}
+
+// Mappings are the LUNs that a host may see.
+func (c *Controller) Mappings(ctx context.Context, host string) ([]Mapping, error) {
+	luns, err := c.LUNs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []Mapping
+	for _, l := range luns {
+		if !slices.Contains(l.MappedTo, host) {
+			continue
+		}
+		p, err := c.pool(l.Pool)
+		if err != nil {
+			return nil, err
+		}
+		a, err := c.cfg.Target.Export(ctx, l, p.Address(l.ID), host)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, Mapping{l, a})
+	}
+	return out, nil
+}

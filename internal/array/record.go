@@ -1,0 +1,163 @@
+package array
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// newIdentity makes a serial and a NAA identifier. The NAA is what LIO derives from the serial (6001405 and the first 25
+// digits), so that a LUN has one identity whatever target shows it; the serial is random from its first digit.
+func newIdentity() (serial, naa string) {
+	var b [16]byte
+	_, _ = rand.Read(b[:])
+	serial = hex.EncodeToString(b[:])
+	return serial, "6001405" + serial[:25]
+}
+
+// check refuses a record that isn't one of ours, or of a newer format.
+func (l *LUN) check() error {
+	corrupt := func(what string) error {
+		return vss.E("ReadRecord", vss.VDSErrProviderCacheCorrupt, errors.New("not a LUN record: "+what)).On(strconv.QuoteToASCII(l.Name))
+	}
+	switch {
+	case l.Format > Format:
+		return vss.E("ReadRecord", vss.ErrNotSupported, fmt.Errorf("the LUN record has format %d, this program knows up to %d", l.Format, Format)).On(strconv.QuoteToASCII(l.Name)).Advise("use the newer program that wrote it; nothing was changed")
+	case l.Format < 1:
+		return corrupt("no format")
+	case l.ID.IsZero():
+		return corrupt("no id")
+	case !nameOK(l.Name):
+		return corrupt("bad name")
+	case l.Size < minSize, l.Size > maxSize:
+		return corrupt("bad size")
+	case len(l.Serial) != 32 || !isHex(l.Serial), len(l.NAA) != 32 || !isHex(l.NAA) || l.NAA[0] != '6':
+		return corrupt("bad identifiers")
+	case l.Kind != KindPlain && l.Kind != KindShadowCopy, l.Method != "" && l.Method != MethodDifferential && l.Method != MethodPlex:
+		return corrupt("bad kind")
+	case l.Percent < 0 || l.Percent > 100, l.Flags&^vss.FlagsShadowCopy != 0:
+		return corrupt("bad progress or flags")
+	case slices.ContainsFunc(l.MappedTo, func(h string) bool { return !nameOK(h) }):
+		return corrupt("bad host")
+	case !slices.Contains([]State{StateCreating, StatePreparing, StateCommitted, StateReady, StateResyncing, StateDeleting}, l.State):
+		return corrupt("bad state")
+	}
+	return nil
+}
+
+func isHex(s string) bool { _, err := hex.DecodeString(s); return err == nil }
+
+// nameOK says whether a LUN or a host can be called so. Names are shown to people and stand in paths.
+func nameOK(s string) bool {
+	_, err := vss.ParseGUID(s)
+	return s != "" && len(s) <= 128 && utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r == '/' || !unicode.IsPrint(r) }) && err != nil
+}
+
+func parseRecord(b []byte) (LUN, error) {
+	var l LUN
+	if err := json.Unmarshal(b, &l); err != nil {
+		return l, vss.E("ReadRecord", vss.VDSErrProviderCacheCorrupt, err)
+	}
+	return l, l.check()
+}
+
+// readRecords reads all records of a folder. What was being written when the power went is a .new file, and goes once all
+// records are known to be ours: a folder of a newer format is left as it is.
+func readRecords(dir string) ([]LUN, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil // a pool that isn't made yet
+	}
+	if err != nil {
+		return nil, vss.E("ReadRecords", vss.ErrUnexpected, err).On(dir)
+	}
+	var out []LUN
+	var left []string
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		switch filepath.Ext(e.Name()) {
+		case ".new":
+			left = append(left, path)
+		case ".json":
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return nil, vss.E("ReadRecord", vss.ErrUnexpected, err).On(path)
+			}
+			l, err := parseRecord(b)
+			if err == nil && recordPath(dir, l.ID) != path {
+				err = vss.E("ReadRecord", vss.VDSErrProviderCacheCorrupt, errors.New("the record of another LUN")).Advise("remove the file if it is a copy")
+			}
+			if err != nil {
+				return nil, vss.E("ReadRecord", vss.CodeOf(err), err).On(path).Advise(vss.Hint(err))
+			}
+			out = append(out, l)
+		}
+	}
+	for _, path := range left {
+		_ = os.Remove(path)
+	}
+	return out, nil
+}
+
+func recordPath(dir string, id vss.LUNID) string { return filepath.Join(dir, id.Plain()+".json") }
+
+// writeRecord is durable when it returns.
+func writeRecord(dir string, l *LUN) error {
+	b, err := json.MarshalIndent(l, "", "  ")
+	if err == nil {
+		err = WriteDurably(recordPath(dir, l.ID), b)
+	}
+	if err != nil {
+		return vss.E("WriteRecord", vss.ErrUnexpected, err).On(l.Name).Advise("is the pool full?")
+	}
+	return nil
+}
+
+func removeRecord(dir string, id vss.LUNID) error {
+	if err := os.Remove(recordPath(dir, id)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return vss.E("RemoveRecord", vss.ErrUnexpected, err).On(id.String())
+	}
+	return syncDir(dir)
+}
+
+// WriteDurably replaces a file so that a power cut leaves the old content or the new.
+func WriteDurably(path string, b []byte) error {
+	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	return err
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

@@ -1,0 +1,191 @@
+package array
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// How often free space is looked at while copies exist: at ease, and when it may run out.
+const (
+	watchEvery   = 250 * time.Millisecond
+	watchClosely = 10 * time.Millisecond
+)
+
+// lowWater is the free space below which copies go, so that their originals never fail.
+func (c *Controller) lowWater(size int64) int64 {
+	if c.cfg.LowWater > 0 {
+		return c.cfg.LowWater
+	}
+	return min(max(256<<20, size/20), size/4)
+}
+
+// promise makes sure that a pool can hold all of its plain LUNs, full, with so many bytes more: a LUN is never promised
+// what isn't there.
+func (c *Controller) promise(p NamedPool, more int64) error {
+	promised, taken := more, int64(0)
+	c.mu.Lock()
+	var plain []*entry
+	for _, e := range c.luns {
+		if e.pool.Name == p.Name && e.Kind == KindPlain && e.State != StateDeleting {
+			plain = append(plain, e)
+		}
+	}
+	c.mu.Unlock()
+	for _, e := range plain {
+		n, err := p.Allocated(e.ID)
+		if err != nil {
+			return err
+		}
+		promised += e.Size
+		taken += min(n, e.Size)
+	}
+	if err := p.Room(promised - taken + promised/50); err != nil {
+		return vss.E("CreateLun", vss.VDSErrNotEnoughSpace, err).On(p.Name).Advise("delete LUNs or copies, or add a pool; `vss array list` shows the space")
+	}
+	return nil
+}
+
+// checkRoom says whether a pool has room for copies above the low-water mark, or could have it.
+func (c *Controller) checkRoom(p NamedPool, need int64) error {
+	s, err := p.Space()
+	if err != nil {
+		return err
+	}
+	if low := c.lowWater(s.Size); s.Free+s.Growth-low < need {
+		return vss.E("PrepareCopies", vss.ErrInsufficientStorage, fmt.Errorf("%d MiB are free, the copies need %d MiB above a reserve of %d MiB", (s.Free+s.Growth)>>20, need>>20, low>>20)).On(p.Name).Advise("delete old shadow copies: vss delete --oldest VOLUME; or give the pool more space")
+	}
+	return nil
+}
+
+// roomForCopies makes that room.
+func (c *Controller) roomForCopies(p NamedPool, need int64) error {
+	if err := c.checkRoom(p, need); err != nil {
+		return err
+	}
+	s, err := p.Space()
+	if err == nil {
+		err = p.Room(need + c.lowWater(s.Size))
+	}
+	if err != nil {
+		return vss.E("PrepareCopies", vss.ErrInsufficientStorage, err).On(p.Name).Advise("delete old shadow copies: vss delete --oldest VOLUME; or give the pool more space")
+	}
+	return nil
+}
+
+// watch protects the originals of every pool: when it runs low it grows the pool if it can, else the oldest copies go.
+func (c *Controller) watch() {
+	last, told := map[string]int64{}, map[string]bool{}
+	wait := watchEvery
+	for {
+		select {
+		case <-c.life.Done():
+			return
+		case <-time.After(wait):
+		}
+		wait = watchEvery
+		for _, p := range c.cfg.Pools {
+			if !c.hasLUNs(p.Name) || !c.pause.enter() {
+				delete(last, p.Name)
+				continue
+			}
+			if s, err := p.Space(); err == nil {
+				// What was written since the last look may well be written again before the next one has had its effect.
+				fell := max(last[p.Name]-s.Free, 0)
+				last[p.Name] = s.Free
+				low := c.lowWater(s.Size)
+				if len(c.droppable(p.Name)) == 0 {
+					low /= 4 // plain LUNs have their room by promise
+				}
+				if fell > 0 && s.Free < 2*low+4*fell {
+					wait = watchClosely
+				}
+				if s.Free >= low+2*fell {
+					told[p.Name] = false
+				} else if err := c.relieve(p, low, min(low+2*fell, s.Size/2)); err != nil && !told[p.Name] {
+					told[p.Name] = true // once, until there is room again
+					c.cfg.Logger.Error("a pool is low on space", "pool", p.Name, "error", err)
+					c.events.send(Event{Time: time.Now(), LUN: LUN{Pool: p.Name}, What: "pool-low", Text: err.Error(), Hint: "give the pool more room"})
+				}
+			}
+			c.pause.leave()
+		}
+	}
+}
+
+// hasLUNs says whether there is anything to protect.
+func (c *Controller) hasLUNs(pool string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.luns {
+		if e.pool.Name == pool {
+			return true
+		}
+	}
+	return false
+}
+
+// relieve grows a pool, or drops copies, until as much is free as is wanted. Errors: VDS_E_NOT_ENOUGH_SPACE if no copy is left
+// to drop and less than low is free.
+func (c *Controller) relieve(p NamedPool, low, want int64) error {
+	if p.Room(want+low/2) == nil {
+		return nil
+	}
+	for c.life.Err() == nil {
+		s, err := p.Space()
+		if err != nil || s.Free >= want {
+			return err
+		}
+		l, err := c.dropOldest(p.Name)
+		if err != nil {
+			return err
+		}
+		if l.ID.IsZero() && s.Free >= low {
+			return nil
+		}
+		if l.ID.IsZero() {
+			return vss.E("ProtectPool", vss.VDSErrNotEnoughSpace, fmt.Errorf("it has %d MiB left and no shadow copy to drop", s.Free>>20)).On(p.Name)
+		}
+		c.events.send(Event{Time: time.Now(), LUN: l, What: "dropped",
+			Text: fmt.Sprintf("pool %s had %d MiB left, and %d MiB are wanted while it is written so fast: the oldest shadow copy was dropped so that its original can be written", p.Name, s.Free>>20, want>>20),
+			Hint: "give the pool more room, or keep fewer copies"})
+	}
+	return nil
+}
+
+// dropOldest deletes the copy that is to go first; there may be none.
+func (c *Controller) dropOldest(pool string) (LUN, error) {
+	c.work.Lock()
+	defer c.work.Unlock()
+	victims := c.droppable(pool)
+	if len(victims) == 0 {
+		return LUN{}, nil
+	}
+	l := c.snapshot(victims[0])
+	return l, c.erase(victims[0])
+}
+
+// droppable are the copies that may go when a pool runs full, in the order in which they go: those that nobody was told of
+// first, then the oldest.
+func (c *Controller) droppable(pool string) []*entry {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []*entry
+	for _, e := range c.luns {
+		if e.pool.Name == pool && e.Kind == KindShadowCopy && e.Method == MethodDifferential && (e.State == StateReady || e.State == StateCommitted) {
+			out = append(out, e)
+		}
+	}
+	slices.SortFunc(out, func(a, b *entry) int {
+		if a.Final != b.Final {
+			if b.Final {
+				return -1
+			}
+			return 1
+		}
+		return a.Created.Compare(b.Created)
+	})
+	return out
+}

@@ -1,0 +1,91 @@
+// Package loop shows LUNs to hosts on the array's own machine, as loop devices. Target is the array's side; Initiator is the
+// host's: it makes this host's loop devices equal to what the array maps to it.
+package loop
+
+import (
+	"context"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/internal/array"
+	"github.com/stillpoint-vss/stillpoint/internal/array/loopdev"
+	"github.com/stillpoint-vss/stillpoint/internal/disk"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// Target exports LUNs by the path of their image: any process of this machine that is root could open it, so masking is a
+// matter of the hosts' good manners here.
+type Target struct{}
+
+// Type is "loop".
+func (Target) Type() string { return "loop" }
+
+// Export says where the image is.
+func (Target) Export(_ context.Context, _ array.LUN, data array.Address, _ string) (array.Address, error) {
+	data.Type = "loop"
+	return data, nil
+}
+
+// Withdraw has nothing to do: the host has let its device go before the LUN is masked.
+func (Target) Withdraw(context.Context, array.LUN, string) error { return nil }
+
+var _ array.Target = Target{}
+
+// Initiator attaches LUNs to this host.
+type Initiator struct{}
+
+// Find gives the loop device that has the mapping's image.
+func (Initiator) Find(m array.Mapping) (device string, ok bool) { return loopdev.Find(m.Address.Path) }
+
+// Attach gives the LUN a loop device, or finds the one it has. Partitions are not added: the disk may need another identity
+// first. Errors: VSS_E_MISSING_DISK.
+func (i Initiator) Attach(_ context.Context, m array.Mapping) (device string, err error) {
+	if dev, ok := i.Find(m); ok {
+		return dev, nil
+	}
+	fail := func(err error) (string, error) {
+		return "", vss.E("AttachLun", vss.ErrMissingDisk, err).On(m.LUN.Name).Advise("is the array's pool mounted? `vss array list` shows it")
+	}
+	image, err := os.OpenFile(m.Address.Path, os.O_RDWR, 0)
+	if err != nil {
+		return fail(err)
+	}
+	defer image.Close()
+	var flags uint32
+	if m.Address.DirectIO {
+		flags = unix.LO_FLAGS_DIRECT_IO
+	}
+	if device, err = loopdev.Attach(image, flags); err != nil {
+		return fail(err)
+	}
+	return device, nil
+}
+
+// Detach deletes the partitions and lets the image go. Errors: VDS_E_DEVICE_IN_USE, and the partitions are back.
+func (Initiator) Detach(_ context.Context, device string) error {
+	err := disk.DeletePartitions(device)
+	if err == nil {
+		err = loopdev.Detach(device)
+	}
+	if err == nil {
+		return nil
+	}
+	if t, e := disk.Read(device); e == nil {
+		_, _ = disk.AddPartitions(device, t)
+	}
+	return vss.E("DetachLun", vss.VDSErrDeviceInUse, err).On(device).Advise("unmount its volumes and end what has it open first")
+}
+
+// Resize makes the device as large as its image.
+func (Initiator) Resize(_ context.Context, device string) error {
+	f, err := os.OpenFile(device, os.O_RDWR, 0)
+	if err != nil {
+		return vss.E("ResizeLun", vss.ErrUnexpected, err).On(device)
+	}
+	defer f.Close()
+	if _, _, e := unix.Syscall(unix.SYS_IOCTL, f.Fd(), unix.LOOP_SET_CAPACITY, 0); e != 0 {
+		return vss.E("ResizeLun", vss.ErrUnexpected, e).On(device)
+	}
+	return nil
+}
