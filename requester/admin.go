@@ -1,0 +1,99 @@
+package requester
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// Volume is a volume of this host as the service sees it.
+type Volume struct {
+	Name, Device, FileSystem, UUID string
+	MountPoints, LUNs, Providers   []string
+	Supported                      bool
+}
+
+// Event is something that the service recorded.
+type Event struct {
+	Time     time.Time
+	Severity string // "info", "warning", "error"
+	What     string
+	Provider string
+	SetID    vss.SnapshotSetID
+	Object   string // volume, copy or LUN
+	HRESULT  uint32
+	Result   string
+	Message  string
+	Hint     string // the cure
+}
+
+// Finding is something that Check found amiss.
+type Finding struct{ Severity, What, Hint string }
+
+// GetSnapshotSet describes a set and how its creation went. Errors: VSS_E_OBJECT_NOT_FOUND.
+func (c *Client) GetSnapshotSet(ctx context.Context, id vss.SnapshotSetID) (SnapshotSet, error) {
+	r, err := c.coordinator.GetSnapshotSet(ctx, &vssv1.SetRequest{SetId: id.String()})
+	if err != nil {
+		return SnapshotSet{}, err
+	}
+	return snapshotSet(r)
+}
+
+// ListVolumes lists the local volumes and who can copy them.
+func (c *Client) ListVolumes(ctx context.Context) ([]Volume, error) {
+	r, err := c.coordinator.ListVolumes(ctx, &vssv1.ListVolumesRequest{})
+	if err != nil {
+		return nil, err
+	}
+	return convert(r.GetVolumes(), func(v *vssv1.Volume) (Volume, error) {
+		return Volume{
+			v.GetVolume(), v.GetDevice(), v.GetFileSystem(), v.GetUuid(), v.GetMountPoints(), v.GetLuns(), v.GetProviders(), v.GetSupported(),
+		}, nil
+	})
+}
+
+// Events tells of what happened since a time (zero: ever), and with follow of what happens, until ctx ends or tell fails.
+func (c *Client) Events(ctx context.Context, since time.Time, follow bool, tell func(Event) error) error {
+	q := &vssv1.EventsRequest{Follow: follow}
+	if !since.IsZero() {
+		q.SinceUnixNano = since.UnixNano()
+	}
+	stream, err := c.coordinator.Events(ctx, q)
+	if err != nil {
+		return err
+	}
+	for {
+		e, err := stream.Recv()
+		if errors.Is(err, io.EOF) || err != nil && ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		set, err := guid(e.GetSetId())
+		if err != nil {
+			return err
+		}
+		if err := tell(Event{
+			moment(e.GetTimeUnixNano()), e.GetSeverity(), e.GetWhat(), e.GetProvider(), vss.SnapshotSetID{GUID: set}, e.GetObject(),
+			e.GetHresult(), e.GetResult(), e.GetMessage(), e.GetHint(),
+		}); err != nil {
+			return err
+		}
+	}
+}
+
+// Check compares what is recorded with what is there. Root only.
+func (c *Client) Check(ctx context.Context) ([]Finding, error) {
+	r, err := c.coordinator.Check(ctx, &vssv1.CheckRequest{})
+	if err != nil {
+		return nil, err
+	}
+	return convert(r.GetFindings(), func(f *vssv1.Finding) (Finding, error) {
+		return Finding{f.GetSeverity(), f.GetWhat(), f.GetHint()}, nil
+	})
+}

@@ -1,0 +1,212 @@
+package requester
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+const (
+	retryPause = 250 * time.Millisecond // between attempts to begin while another creation runs
+	abortLimit = time.Minute            // for AbortBackup after a failure
+)
+
+// Options are what Create needs.
+type Options struct {
+	Program       string      // for the service's log
+	Context       vss.Context // with the attribute bits that a requester may add
+	Volumes       []string
+	Provider      string   // id or name; "" leaves the choice to the service
+	WriterInclude []string // ids or names: only these classes
+	WriterExclude []string
+	BackupType    vss.BackupType  // of writer contexts
+	Require       vss.Consistency // the least that will do; a lesser set is deleted again
+	Wait          time.Duration   // for another creation to end; 0 fails at once
+	HoldLimit     time.Duration   // 0: the service's
+}
+
+// Created is a set that Create made. Its session is open: the copies of an auto-release context live as long as it does.
+type Created struct {
+	Session  *BackupComponents
+	Set      SnapshotSet
+	Document []byte // Backup Components Document
+}
+
+// Create makes a set in a session of its own: writers, volumes, preparation, copies, writers' status. All enabled writers
+// take part with all of their data (component mode is off). What fails is aborted. Progress may be nil.
+// Errors: those of the methods; with Require, the failure of the writer that spoiled the set, or
+// VSS_E_WRITERERROR_NONRETRYABLE.
+func (c *Client) Create(ctx context.Context, o Options, progress Progress) (*Created, error) {
+	if progress == nil {
+		progress = func(string, float64) {}
+	}
+	b, err := c.Open(ctx, o.Program)
+	if err != nil {
+		return nil, err
+	}
+	made, err := c.create(ctx, b, &o, progress)
+	if err != nil {
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortLimit)
+		defer cancel()
+		_ = b.AbortBackup(stop) // closing the session aborts, too
+		b.Close()
+		return nil, err
+	}
+	return made, nil
+}
+
+func (c *Client) create(ctx context.Context, b *BackupComponents, o *Options, progress Progress) (*Created, error) {
+	if err := b.InitializeForBackup(ctx, nil); err != nil {
+		return nil, err
+	}
+	if err := b.SetContext(ctx, o.Context); err != nil {
+		return nil, err
+	}
+	writers := !o.Context.Has(vss.AttrNoWriters)
+	if writers {
+		if err := b.invite(ctx, o, progress); err != nil {
+			return nil, err
+		}
+	}
+	set, err := b.startWithin(ctx, o.Wait, progress)
+	if err != nil {
+		return nil, err
+	}
+	for i, v := range o.Volumes {
+		progress("AddToSnapshotSet "+v, 100*float64(i)/float64(len(o.Volumes)))
+		if _, err := b.AddToSnapshotSet(ctx, v, o.Provider); err != nil {
+			return nil, err
+		}
+	}
+	if writers {
+		a, err := b.PrepareForBackup(ctx)
+		if _, err := wait(ctx, progress, a, err); err != nil {
+			return nil, err
+		}
+	}
+	a, err := b.DoSnapshotSet(ctx, o.HoldLimit)
+	if _, err := wait(ctx, progress, a, err); err != nil {
+		return nil, err
+	}
+	made, err := c.describe(ctx, b, set, writers)
+	if err == nil {
+		err = made.require(o.Require)
+	}
+	if err != nil {
+		// The copies of a persistent context would outlive the session without anybody knowing of them.
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortLimit)
+		defer cancel()
+		_, _, derr := b.DeleteSnapshots(stop, set.GUID, vss.ObjectSnapshotSet, true)
+		if derr != nil {
+			err = vss.E("Create", vss.CodeOf(err), errors.Join(err, fmt.Errorf("and the set stayed: %w", derr))).On(set.String()).Advise("delete it: `vss delete " + set.String() + "`")
+		}
+		return nil, err
+	}
+	return made, nil
+}
+
+// invite chooses the writers and asks who they are.
+func (b *BackupComponents) invite(ctx context.Context, o *Options, progress Progress) error {
+	if len(o.WriterInclude) > 0 {
+		if err := b.EnableWriterClasses(ctx, o.WriterInclude...); err != nil {
+			return err
+		}
+	}
+	if len(o.WriterExclude) > 0 {
+		if err := b.DisableWriterClasses(ctx, o.WriterExclude...); err != nil {
+			return err
+		}
+	}
+	a, err := b.GatherWriterMetadata(ctx)
+	if _, err := wait(ctx, progress, a, err); err != nil {
+		return err
+	}
+	t := o.BackupType
+	if t == vss.BackupUndefined {
+		t = vss.BackupFull
+	}
+	return b.SetBackupState(ctx, false, false, t, false)
+}
+
+// startWithin opens the set, waiting for another creation to end for as long as the caller wants.
+func (b *BackupComponents) startWithin(ctx context.Context, limit time.Duration, progress Progress) (vss.SnapshotSetID, error) {
+	end := time.Now().Add(limit)
+	for {
+		id, err := b.StartSnapshotSet(ctx)
+		if !errors.Is(err, vss.ErrSnapshotSetInProgress) || !time.Now().Before(end) {
+			return id, err
+		}
+		progress("waiting for another creation", 0)
+		select {
+		case <-ctx.Done():
+			return id, vss.E("StartSnapshotSet", vss.ErrSnapshotSetInProgress, ctx.Err())
+		case <-time.After(min(retryPause, time.Until(end))):
+		}
+	}
+}
+
+func (c *Client) describe(ctx context.Context, b *BackupComponents, id vss.SnapshotSetID, writers bool) (*Created, error) {
+	made := &Created{Session: b}
+	var status []WriterStatus
+	if writers {
+		a, err := b.GatherWriterStatus(ctx)
+		if _, err := wait(ctx, nil, a, err); err != nil {
+			return nil, err
+		}
+		if status, err = b.GetWriterStatus(ctx); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if made.Set, err = c.GetSnapshotSet(ctx, id); err != nil {
+		return nil, err
+	}
+	if len(made.Set.Writers) == 0 {
+		made.Set.Writers = status
+	}
+	made.Document, err = b.SaveAsXML(ctx)
+	return made, err
+}
+
+// require says why a set is less consistent than asked for.
+func (m *Created) require(least vss.Consistency) error {
+	if least == vss.ConsistencyCrash {
+		return nil
+	}
+	got, err := vss.ConsistencyByName(m.Set.Consistency)
+	if err != nil || got >= least {
+		return err
+	}
+	why := []string{}
+	if m.Set.ConsistencyReason != "" {
+		why = append(why, m.Set.ConsistencyReason)
+	}
+	code := vss.ErrWriterErrorNonRetryable
+	for _, w := range m.Set.Writers {
+		if w.Failure.Failed() {
+			code = w.Failure
+			why = append(why, strings.TrimRight(fmt.Sprintf("writer %s is %v, %s: %s", w.Name, w.State, w.Failure.Name(), w.Message), ": "))
+		}
+	}
+	return vss.E("Create", code, fmt.Errorf("the set is %v consistent, %v was required: %s", got, least, strings.Join(why, "; "))).On(m.Set.ID.String()).
+		Advise("the set was deleted; cure the writer, leave it out with --writer-exclude, or require less")
+}
+
+// Finish ends a backup whose data is safe: writers hear BackupComplete and give their session back. In a context without
+// writers there is nothing to tell.
+func (m *Created) Finish(ctx context.Context) error {
+	if m.Set.Context.Has(vss.AttrNoWriters) {
+		return nil
+	}
+	a, err := m.Session.BackupComplete(ctx)
+	if _, err := wait(ctx, nil, a, err); err != nil {
+		return err
+	}
+	a, err = m.Session.GatherWriterStatus(ctx)
+	_, err = wait(ctx, nil, a, err)
+	return err
+}
