@@ -1,0 +1,189 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/stillpoint-vss/stillpoint/internal/catalog"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// GetSnapshotProperties describes a finished copy. Errors: VSS_E_OBJECT_NOT_FOUND, VSS_E_BAD_STATE.
+func (s *Session) GetSnapshotProperties(id vss.SnapshotID) (catalog.Snapshot, error) {
+	s.mu.Lock()
+	err := s.begin("GetSnapshotProperties", false, initialized...)
+	s.mu.Unlock()
+	if err != nil {
+		return catalog.Snapshot{}, err
+	}
+	return s.k.find("GetSnapshotProperties", id)
+}
+
+// Query lists the finished copies of the session's context, or of every one for VSS_CTX_ALL. It needs SetContext first.
+// Errors: VSS_E_BAD_STATE.
+func (s *Session) Query() ([]catalog.Snapshot, error) {
+	s.mu.Lock()
+	err := s.begin("Query", false, initialized...)
+	if err == nil && !s.contextSet {
+		err = vss.E("Query", vss.ErrBadState, errors.New("SetContext comes first"))
+	}
+	c := s.context
+	s.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	var out []catalog.Snapshot
+	err = s.k.Catalog.View(func(tx *catalog.Tx) error {
+		all, err := tx.Snapshots()
+		for _, r := range all {
+			if r.State == vss.StateCreated && (c == vss.ContextAll || r.Attributes.BaseContext() == c.BaseContext()) {
+				out = append(out, r)
+			}
+		}
+		return err
+	})
+	slices.SortFunc(out, func(a, b catalog.Snapshot) int { return a.Created.Compare(b.Created) })
+	return out, err
+}
+
+// Delete deletes a copy, or a set copy by copy until one stays: which went, and which stayed. Type 0 takes whichever has
+// the id. Source: DeleteSnapshots.
+func (s *Session) Delete(ctx context.Context, id vss.GUID, t vss.ObjectType, force bool) (deleted []vss.SnapshotID, stayed vss.SnapshotID, err error) {
+	const op = "DeleteSnapshots"
+	s.mu.Lock()
+	err = s.begin(op, false, initialized...)
+	s.mu.Unlock()
+	if err == nil && t != vss.ObjectUnknown && t != vss.ObjectSnapshot && t != vss.ObjectSnapshotSet {
+		err = vss.E(op, vss.ErrInvalidArg, nil).Advise("a copy or a set can be deleted")
+	}
+	if err != nil {
+		return nil, stayed, err
+	}
+	var victims []catalog.Snapshot
+	err = s.k.Catalog.View(func(tx *catalog.Tx) error {
+		all, err := tx.Snapshots()
+		for _, r := range all {
+			if r.State == vss.StateCreated && (t != vss.ObjectSnapshotSet && r.ID.GUID == id || t != vss.ObjectSnapshot && r.SetID.GUID == id) {
+				victims = append(victims, r)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, stayed, err
+	}
+	if len(victims) == 0 {
+		return nil, stayed, vss.E(op, vss.ErrObjectNotFound, nil).On(id.String()).Advise("`vss list shadows` shows which copies exist")
+	}
+	unlock, err := s.k.lockSet(op, victims[0].SetID)
+	if err != nil {
+		return nil, victims[0].ID, err
+	}
+	defer unlock()
+	for i := range victims {
+		if err := s.k.deleteCopy(ctx, &victims[i], force); err != nil {
+			return deleted, victims[i].ID, err
+		}
+		deleted = append(deleted, victims[i].ID)
+	}
+	return deleted, stayed, nil
+}
+
+// deleteCopy deletes one copy: unusable for everybody first, then its LUNs that carry no other copy, then its record. The
+// set's lock is held, or nobody else runs yet.
+func (k *Coordinator) deleteCopy(ctx context.Context, r *catalog.Snapshot, force bool) error {
+	const op = "DeleteSnapshots"
+	hw, props, err := k.hardware(r.ProviderID)
+	if err != nil {
+		return err
+	}
+	if r.ExposedAt != "" {
+		if err := unmount(r.ExposedAt, force); err != nil {
+			return vss.E(op, vss.ErrVolumeInUse, err).On(r.ExposedAt).Advise("end what uses the copy, or delete it with --force")
+		}
+	}
+	k.mu.Lock()
+	private := k.private[r.ID]
+	k.mu.Unlock()
+	if private != "" {
+		k.unmountPrivate([]string{private})
+	}
+	kept, err := k.otherCopiesLUNs(r)
+	if err != nil {
+		return err
+	}
+	for i := range r.LUNs {
+		l := &r.LUNs[i]
+		if slices.Contains(kept, l.LUNID) {
+			continue
+		}
+		if d, err := k.lunDisk(ctx, l); err == nil {
+			if err := k.Disks.Uninstall(ctx, d, force); err != nil {
+				return vss.E(op, vss.ErrVolumeInUse, err).On(d.Device).Advise("end what uses the copy, or delete it with --force")
+			}
+		}
+	}
+	// From here the copy is gone for everybody; a crash finds it deleted and goes on.
+	state, exposed := r.State, r.ExposedAt
+	r.State, r.ExposedAt = vss.StateDeleted, ""
+	if err := k.Catalog.Update(func(tx *catalog.Tx) error { return tx.PutSnapshot(*r) }); err != nil {
+		r.State, r.ExposedAt = state, exposed
+		return err
+	}
+	k.unlink(r)
+	for i := range r.LUNs {
+		l := &r.LUNs[i]
+		if slices.Contains(kept, l.LUNID) {
+			continue
+		}
+		info := l.Copy
+		if err := hw.OnLUNEmpty(ctx, "", &info); err != nil && !errors.Is(err, vss.ErrObjectNotFound) {
+			return k.said(props, "OnLunEmpty", r.SetID, err)
+		}
+	}
+	return k.Catalog.Update(func(tx *catalog.Tx) error { return tx.RemoveSnapshot(r.ID) })
+}
+
+// otherCopiesLUNs are the LUNs that copies other than r live on.
+func (k *Coordinator) otherCopiesLUNs(r *catalog.Snapshot) (ids []vss.LUNID, err error) {
+	err = k.Catalog.View(func(tx *catalog.Tx) error {
+		all, err := tx.SnapshotsOf(r.SetID)
+		for _, o := range all {
+			if o.ID == r.ID || o.State == vss.StateDeleted {
+				continue
+			}
+			for _, l := range o.LUNs {
+				ids = append(ids, l.LUNID)
+			}
+		}
+		return err
+	})
+	return ids, err
+}
+
+// autoRelease deletes the copies of a set whose requester is gone. A transportable set that was not imported here is not
+// deleted, only forgotten: whoever imports it releases it.
+func (k *Coordinator) autoRelease(ctx context.Context, id vss.SnapshotSetID) {
+	var copies []catalog.Snapshot
+	err := k.Catalog.View(func(tx *catalog.Tx) (err error) {
+		copies, err = tx.SnapshotsOf(id)
+		return err
+	})
+	for i := range copies {
+		r := &copies[i]
+		if r.Attributes.Has(vss.AttrNoAutoRelease) {
+			continue
+		}
+		var e error
+		if r.Attributes.Has(vss.AttrTransportable) && !r.Imported {
+			e = k.Catalog.Update(func(tx *catalog.Tx) error { return tx.RemoveSnapshot(r.ID) })
+		} else {
+			e = k.deleteCopy(ctx, r, true)
+		}
+		err = errors.Join(err, e)
+	}
+	if err != nil {
+		k.events.add(catalog.Event{Severity: "error", What: "auto-release-failed", SetID: id, Code: vss.CodeOf(err), Message: err.Error(), Hint: "the next start of the service tries again; `vss doctor` shows what is left"})
+	}
+}

@@ -1,0 +1,242 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/stillpoint-vss/stillpoint/internal/catalog"
+	"github.com/stillpoint-vss/stillpoint/internal/disk"
+	"github.com/stillpoint-vss/stillpoint/internal/vds"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// surface brings copies to this host: their LUNs are unmasked, arrive, are recognised, get disk identities of their own,
+// turn read-only and get device objects. It fills in the records; those whose disks did not arrive are in missing.
+// The list of arrivals is complete when Rescan returns. Source: ImportSnapshots, LocateLuns, FillInLunInfo.
+func (k *Coordinator) surface(ctx context.Context, set vss.SnapshotSetID, records []*catalog.Snapshot) (missing []error, err error) {
+	var ids []vss.LUNID
+	for _, id := range providerIDs(records) {
+		hw, props, err := k.hardware(id)
+		if err != nil {
+			return nil, err
+		}
+		var luns []vss.LUNInformation
+		for _, r := range records {
+			for _, l := range r.LUNs {
+				known := slices.ContainsFunc(luns, func(o vss.LUNInformation) bool { return o.SameLUN(&l.Copy) })
+				if r.ProviderID == id && !known {
+					luns = append(luns, l.Copy)
+				}
+			}
+		}
+		if err := hw.LocateLUNs(ctx, luns); err != nil {
+			return nil, k.said(props, "LocateLuns", set, err)
+		}
+		for _, l := range luns {
+			if d, ok := k.Disks.ByInformation(ctx, &l); ok {
+				ids = append(ids, d.LUN.ID)
+			}
+		}
+	}
+	if _, err := k.Disks.Rescan(ctx, vds.RescanOptions{Import: ids}); err != nil {
+		k.Logger.Warn("rescan", "error", err) // what matters is whether our disks came: arrive says so
+	}
+	renewed := map[vss.LUNID]bool{}
+	var here []*catalog.Snapshot
+	for _, r := range records {
+		if err := k.arrive(ctx, r, renewed); err != nil {
+			missing = append(missing, err)
+			continue
+		}
+		here = append(here, r)
+	}
+	for _, r := range here {
+		if err := k.blockReadOnly(ctx, r, true); err != nil {
+			return missing, err
+		}
+		if err := k.Catalog.Update(func(tx *catalog.Tx) (err error) {
+			r.DeviceNumber, err = tx.NextDevice()
+			return err
+		}); err != nil {
+			return missing, err
+		}
+		if err := k.link(ctx, r); err != nil {
+			return missing, err
+		}
+		r.Imported = true
+		r.ServiceMachine = k.Host
+	}
+	return missing, nil
+}
+
+func providerIDs(records []*catalog.Snapshot) []vss.ProviderID {
+	var out []vss.ProviderID
+	for _, r := range records {
+		if !slices.Contains(out, r.ProviderID) {
+			out = append(out, r.ProviderID)
+		}
+	}
+	return out
+}
+
+// arrive recognises the disks of one copy and gives them identities of their own.
+func (k *Coordinator) arrive(ctx context.Context, r *catalog.Snapshot, renewed map[vss.LUNID]bool) error {
+	hw, _, err := k.hardware(r.ProviderID)
+	if err != nil {
+		return err
+	}
+	for i := range r.LUNs {
+		l := &r.LUNs[i]
+		d, ok := k.Disks.ByInformation(ctx, &l.Copy)
+		if !ok || d.Device == "" {
+			return vss.E("ImportSnapshots", vss.ErrMissingDisk, fmt.Errorf("LUN with serial %s did not arrive", l.Copy.SerialNumber)).On(r.ID.String()).Advise("does the copy still exist in the array, and may this host see it? `vss lun list`")
+		}
+		info, ok := k.Disks.Inquiry(ctx, d.Device)
+		if ok {
+			ok, err = hw.FillInLUNInfo(ctx, d.Device, info)
+		}
+		if err != nil || !ok || !info.Matches(&l.Copy) {
+			return vss.E("ImportSnapshots", vss.ErrMissingDisk, fmt.Errorf("%s is not the LUN that the document describes", d.Device)).On(r.ID.String())
+		}
+		l.LUNID = d.LUN.ID
+		if renewed[d.LUN.ID] {
+			continue
+		}
+		id, err := k.Disks.RenewIdentity(ctx, d)
+		if err == nil && id.Style == disk.StyleNone {
+			err = k.Disks.SetLUNFlags(ctx, d, vss.FlagsShadowCopy, 0)
+		}
+		if err != nil {
+			return err
+		}
+		renewed[d.LUN.ID] = true
+	}
+	if r.FileSystem != "btrfs" {
+		return nil
+	}
+	nodes, err := k.nodes(ctx, r)
+	if err != nil {
+		return err
+	}
+	fsid := vss.NewGUID()
+	if err := disk.SetBtrfsFSID(nodes, fsid); err != nil {
+		return err
+	}
+	r.CopyUUID = fsid.Plain()
+	return nil
+}
+
+// lunDisk finds a copy's LUN as a disk of this host. Errors: VSS_E_MISSING_DISK.
+func (k *Coordinator) lunDisk(ctx context.Context, l *catalog.LUN) (vds.Disk, error) {
+	d, ok := k.Disks.ByInformation(ctx, &l.Copy)
+	if !ok || d.Device == "" {
+		return d, vss.E("FindDisk", vss.ErrMissingDisk, nil).On(l.LUNID.String()).Advise("`vss lun list` shows whether the LUN exists and who may see it")
+	}
+	return d, nil
+}
+
+// nodes are the block devices that the copy's volume lies on, one for each of its extents.
+func (k *Coordinator) nodes(ctx context.Context, r *catalog.Snapshot) ([]string, error) {
+	var out []string
+	for _, e := range r.Extents {
+		if e.LUN < 0 || e.LUN >= len(r.LUNs) {
+			return nil, vss.E("FindVolume", vss.ErrMissingVolume, fmt.Errorf("extent on LUN %d of %d", e.LUN, len(r.LUNs))).On(r.ID.String())
+		}
+		d, err := k.lunDisk(ctx, &r.LUNs[e.LUN])
+		if err != nil {
+			return nil, err
+		}
+		n, err := k.Disks.PartitionAt(ctx, d, e)
+		if err != nil {
+			return nil, vss.E("FindVolume", vss.ErrMissingVolume, err).On(r.ID.String())
+		}
+		if !slices.Contains(out, n) {
+			out = append(out, n)
+		}
+	}
+	if len(out) == 0 {
+		return nil, vss.E("FindVolume", vss.ErrMissingVolume, errors.New("the copy has no extents")).On(r.ID.String())
+	}
+	return out, nil
+}
+
+func (k *Coordinator) blockReadOnly(ctx context.Context, r *catalog.Snapshot, ro bool) error {
+	for i := range r.LUNs {
+		d, err := k.lunDisk(ctx, &r.LUNs[i])
+		if err != nil {
+			return err
+		}
+		if err := disk.SetReadOnly(d.Device, ro); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deviceObject is the name of a copy's device, "" while it isn't on this host.
+func (k *Coordinator) deviceObject(r *catalog.Snapshot) string {
+	if r.DeviceNumber == 0 || !r.Imported {
+		return ""
+	}
+	return filepath.Join(k.DeviceDir, "HarddiskVolumeShadowCopy"+strconv.Itoa(r.DeviceNumber))
+}
+
+// link makes the device object point to where the copy is now.
+func (k *Coordinator) link(ctx context.Context, r *catalog.Snapshot) error {
+	nodes, err := k.nodes(ctx, r)
+	if err != nil {
+		return err
+	}
+	name := filepath.Join(k.DeviceDir, "HarddiskVolumeShadowCopy"+strconv.Itoa(r.DeviceNumber))
+	temp := name + ".new"
+	_ = os.Remove(temp)
+	if err := os.Symlink(nodes[0], temp); err == nil {
+		err = os.Rename(temp, name)
+	}
+	if err != nil {
+		return vss.E("LinkDevice", vss.ErrUnexpected, err).On(name)
+	}
+	return nil
+}
+
+func (k *Coordinator) unlink(r *catalog.Snapshot) {
+	if r.DeviceNumber != 0 {
+		_ = os.Remove(filepath.Join(k.DeviceDir, "HarddiskVolumeShadowCopy"+strconv.Itoa(r.DeviceNumber)))
+	}
+}
+
+// withdraw takes a copy off this host, whatever still uses it: an aborted set, or one whose requester is gone.
+func (k *Coordinator) withdraw(ctx context.Context, r *catalog.Snapshot) {
+	k.unlink(r)
+	for i := range r.LUNs {
+		if d, err := k.lunDisk(ctx, &r.LUNs[i]); err == nil {
+			if err := k.Disks.Uninstall(ctx, d, true); err != nil {
+				k.Logger.Warn("copy not taken off this host", "copy", r.ID, "disk", d.Device, "error", err)
+			}
+		}
+	}
+}
+
+// listCreating tells udev's rules, by RUN/creating, which disks to leave alone; no disks removes the list.
+func (k *Coordinator) listCreating(disks []*original) error {
+	path := filepath.Join(k.RunDir, "creating")
+	if len(disks) == 0 {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	var text []byte
+	for _, o := range disks {
+		text = append(text, o.device+"\n"...)
+	}
+	if err := os.WriteFile(path, text, 0o644); err != nil {
+		return vss.E("ListCreating", vss.ErrUnexpected, err).On(path)
+	}
+	return nil
+}
