@@ -168,7 +168,7 @@ func (m *Machine) Begin(ctx context.Context, set vss.SnapshotSetID, start func(c
 			m.mu.Lock()
 			m.state = vss.StateAborted
 			m.mu.Unlock()
-			m.dropNow(ctx, set) //nolint:errcheck // the caller hears why it began badly; what is left goes with the next Abort or Begin
+			_ = m.dropNow(ctx, set) // the caller hears why it began badly; what is left goes with the next Abort or Begin
 		}
 		return err
 	}

@@ -2,6 +2,7 @@ package hold
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -89,7 +90,7 @@ func hide(name string) {
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
 	_ = os.WriteFile("/proc/self/comm", []byte(name), 0)
 	for _, dir := range siblingCgroups() {
-		if err := os.Mkdir(dir, 0o755); err == nil || os.IsExist(err) {
+		if err := os.Mkdir(dir, 0o755); err == nil || errors.Is(err, os.ErrExist) {
 			_ = os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("0"), 0)
 		}
 	}

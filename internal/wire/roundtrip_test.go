@@ -212,7 +212,7 @@ func TestPanicIsAnError(t *testing.T) {
 	c, _, _ := serve(t, &log, func(context.Context) error {
 		if first {
 			var m map[string]int
-			m["x"] = 1
+			m["x"] = 1 //lint:ignore SA5000 the handler is to panic
 		}
 		return nil
 	})

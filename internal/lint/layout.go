@@ -1,0 +1,131 @@
+// Package lint keeps the layout: which package may import which, what only one package may use, and that each package says
+// what it is. Its tests read the module's own source; `make lint` and `go test ./internal/lint` run them.
+package lint
+
+import "strings"
+
+const module = "github.com/stillpoint-vss/stillpoint"
+
+// layout lists the packages in the order of dependence: those of a row may import rows above it, and what is below
+// their own name. A package that isn't named belongs to the longest name that it is below.
+var layout = [][]string{
+	{"vss", "internal/lane", "internal/journal", "internal/lint"},
+	{"api/vss/v1", "document", "internal/config"},
+	{"internal/wire"},
+	{"writer", "provider"},
+	{"writer/writertest", "provider/providertest"},
+	{"requester"},
+	{"internal/disk"},
+	{"internal/volume"},
+	{"internal/hold"},
+	{"internal/catalog"},
+	{"internal/array"},
+	{"internal/array/loopdev"},
+	{"internal/array/pool", "internal/array/target"},
+	{"internal/vds"},
+	{"internal/writers", "internal/providers"},
+	{"internal/writers/all", "internal/providers/all"},
+	{"internal/coordinator"},
+	{"internal/service"},
+	{"internal/tools"},
+	{"cmd", "lab", "examples"},
+}
+
+// strangers lists packages whose children don't know each other: they meet in the interfaces of provider, writer, array.
+// What is imported by several of them stands in shared.
+var (
+	strangers = []string{"internal/writers", "internal/providers", "internal/array/pool", "internal/array/target", "internal/tools"}
+	shared    = []string{"internal/array/pool/pooltest"}
+)
+
+// owners lists imports that only some packages may have, with the reason.
+var owners = []struct {
+	path   string
+	owners []string
+	reason string
+}{
+	{"go.etcd.io/bbolt", []string{"internal/catalog"}, "the catalogue's file has one schema, in one place"},
+	{"google.golang.org/grpc/status", []string{"internal/wire", "api"}, "errors cross a socket in one place: return a *vss.Error"},
+	{"google.golang.org/grpc", []string{"api", "internal/wire", "provider", "writer", "requester", "internal/tools", "internal/service", "cmd"},
+		"gRPC stays at the edges"},
+	{"github.com/diskfs/go-diskfs", []string{"internal/disk"}, "partition tables are read and written in one place"},
+	{"github.com/spf13/cobra", []string{"internal/tools", "cmd"}, "only tools have a command line"},
+	{"github.com/jackc/pgx", []string{"internal/writers/postgres"}, "a database driver is its writer's alone"},
+	{"C", nil, "programs are static: CGO_ENABLED=0"},
+	{module + "/internal/lane", []string{"internal/array/pool/pooltest", "lab"}, "lanes are for tests"},
+}
+
+// banned lists functions that only some packages may call outside of tests, with the reason.
+var banned = []struct {
+	pkg, name string
+	except    []string
+	reason    string
+}{
+	{"os", "IsNotExist", nil, "use errors.Is(err, fs.ErrNotExist), which looks into wrapped errors"},
+	{"os", "IsExist", nil, "use errors.Is(err, fs.ErrExist), which looks into wrapped errors"},
+	// Who polls the kernel for what it doesn't tell may sleep; nobody else: wait for a channel or a context.
+	{"time", "Sleep", []string{"internal/array", "internal/disk", "internal/hold", "internal/vds", "internal/volume", "provider/providertest", "writer/writertest", "internal/lane", "lab"},
+		"wait for a channel or a context, so that it can be cancelled"},
+	{"time", "Now", []string{"internal", "requester", "writer", "provider", "cmd", "lab", "examples"}, "vocabulary and documents are the same at any time"},
+	{"context", "TODO", nil, "take the caller's context"},
+}
+
+// within says whether a package is one of names or below one.
+func within(pkg string, names []string) bool {
+	for _, n := range names {
+		if pkg == n || strings.HasPrefix(pkg, n+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// row finds a package's row of the layout, and the name by which it stands there.
+func row(pkg string) (at int, name string) {
+	at = -1
+	for i, names := range layout {
+		for _, n := range names {
+			if len(n) > len(name) && within(pkg, []string{n}) {
+				at, name = i, n
+			}
+		}
+	}
+	return at, name
+}
+
+// child names the child of parent that a package is or is below; "" if it is none.
+func child(pkg, parent string) string {
+	rest, ok := strings.CutPrefix(pkg, parent+"/")
+	if !ok || within(pkg, shared) {
+		return ""
+	}
+	name, _, _ := strings.Cut(rest, "/")
+	return name
+}
+
+// mayImport says why a package may not import another of ours; "" if it may. Both without the module's path.
+func mayImport(from, to string) string {
+	a, name := row(from)
+	b, other := row(to)
+	switch {
+	case a < 0:
+		return from + " isn't in the layout: give it a row in internal/lint/layout.go"
+	case b < 0:
+		return to + " isn't in the layout: give it a row in internal/lint/layout.go"
+	case from == to || name == other && (within(to, []string{from}) || within(from, []string{to})):
+		return ""
+	}
+	for _, parent := range strangers {
+		x, y := child(from, parent), child(to, parent)
+		if x != "" && y != "" && x != y && x != "all" {
+			return from + " and " + to + " don't know each other"
+		}
+	}
+	if within(from, []string{"internal/tools"}) && within(to, []string{"internal/coordinator", "internal/catalog"}) {
+		return "tools go through the service: " + to + " is its own"
+	}
+	if a < b || a == b && name != other {
+		return from + " may not import " + to + ", which is not above it in the layout"
+	}
+	return ""
+}
