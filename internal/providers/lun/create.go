@@ -1,0 +1,144 @@
+package lun
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/stillpoint-vss/stillpoint/internal/array"
+	"github.com/stillpoint-vss/stillpoint/provider"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// step does one step of the set under way.
+func (p *Provider) step(ctx context.Context, e provider.Event, set vss.SnapshotSetID, run func(context.Context) error) error {
+	return p.answer(e.String(), set.String(), p.machine.Step(ctx, e, set, run))
+}
+
+// onArrays does one step at all arrays of the set under way at once.
+func (p *Provider) onArrays(e provider.Event, set vss.SnapshotSetID, do func(part) error) error {
+	return each(p.noted(set), func(x part) error { return lost(e.String(), set, do(x)) })
+}
+
+// EndPrepareSnapshots implements provider.Provider. An abort makes it return at once, whatever the arrays do; drop waits
+// for them.
+func (p *Provider) EndPrepareSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
+	const e = provider.EventEndPrepare
+	return p.step(ctx, e, set, func(ctx context.Context) error {
+		prepared, ok := p.close(set)
+		if !ok {
+			return vss.E(e.String(), vss.ErrProviderVeto, errors.New("its first copy is just being begun")).On(set.String()).Advise("the calls came out of order; create the set anew")
+		}
+		var err error
+		go func() {
+			defer close(prepared)
+			err = p.onArrays(e, set, func(x part) error {
+				_, err := x.array.PrepareCopies(ctx, set, p.cfg.Host, x.requests)
+				return err
+			})
+		}()
+		select {
+		case <-prepared:
+			return err
+		case <-ctx.Done():
+			return vss.E(e.String(), vss.ErrProviderVeto, fmt.Errorf("it was given up while the arrays prepared: %w", ctx.Err())).On(set.String()).Advise("create the set anew")
+		}
+	})
+}
+
+// close fixes what the set consists of; prepared is to be closed when the arrays have ended preparing it.
+func (p *Provider) close(set vss.SnapshotSetID) (prepared chan struct{}, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.creation == nil || p.creation.id != set || p.creation.dropped {
+		return nil, false
+	}
+	p.creation.prepared = make(chan struct{})
+	return p.creation.prepared, true
+}
+
+// PreCommitSnapshots implements provider.Provider. All is armed since EndPrepareSnapshots.
+func (p *Provider) PreCommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
+	return p.step(ctx, provider.EventPreCommit, set, nothing)
+}
+
+func nothing(context.Context) error { return nil }
+
+// CommitSnapshots implements provider.Provider: the arrays cut, and nothing else happens. Why it failed is logged later.
+func (p *Provider) CommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
+	const e = provider.EventCommit
+	err := p.machine.Step(ctx, e, set, func(ctx context.Context) error {
+		return p.onArrays(e, set, func(x part) error {
+			_, err := x.array.CommitCopies(ctx, set)
+			return err
+		})
+	})
+	if err = legal(e.String(), set.String(), err); vss.CodeOf(err) == vss.ErrProviderVeto {
+		p.mu.Lock()
+		p.unsaid = append(p.unsaid, err)
+		p.mu.Unlock()
+	}
+	return err
+}
+
+// PostCommitSnapshots implements provider.Provider.
+func (p *Provider) PostCommitSnapshots(ctx context.Context, set vss.SnapshotSetID, _ int) error {
+	const e = provider.EventPostCommit
+	p.say()
+	return p.step(ctx, e, set, func(ctx context.Context) error {
+		return p.onArrays(e, set, func(x part) error {
+			_, err := x.array.FinishCopies(ctx, set)
+			return err
+		})
+	})
+}
+
+// PreFinalCommitSnapshots implements provider.Provider. Room for what recovery writes is the arrays' constant care.
+func (p *Provider) PreFinalCommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
+	return p.step(ctx, provider.EventPreFinalCommit, set, nothing)
+}
+
+// PostFinalCommitSnapshots implements provider.Provider.
+func (p *Provider) PostFinalCommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
+	const e = provider.EventPostFinalCommit
+	return p.step(ctx, e, set, func(ctx context.Context) error {
+		return p.onArrays(e, set, func(x part) error { return x.array.KeepCopies(ctx, set) })
+	})
+}
+
+// GetTargetLUNs implements provider.Hardware. What the copies of a set are is known to the arrays alone.
+func (p *Provider) GetTargetLUNs(ctx context.Context, set vss.SnapshotSetID, _ []string, sources []vss.LUNInformation) ([]vss.LUNInformation, error) {
+	const op = "GetTargetLuns"
+	v := p.inventory(ctx)
+	var out []vss.LUNInformation
+	for i := range sources {
+		l, err := p.target(v, op, set, &sources[i])
+		if err != nil {
+			return nil, p.answer(op, set.String(), err)
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+// target is the copy of one original.
+func (p *Provider) target(v *inventory, op string, set vss.SnapshotSetID, source *vss.LUNInformation) (vss.LUNInformation, error) {
+	origin, err := v.find(op, source)
+	if err != nil {
+		return vss.LUNInformation{}, err
+	}
+	for _, f := range v.luns {
+		if f.array == origin.array && f.lun.Origin == origin.lun.ID && p.made(f.lun, set) {
+			return f.info, nil
+		}
+	}
+	if now, state := p.machine.Now(); now == set && state != vss.StateAborted && state != vss.StateCreated {
+		return vss.LUNInformation{}, vss.E(op, vss.ErrBadState, fmt.Errorf("the set is %s and has no copy of it", state)).On(origin.lun.Name).Advise("ask after PostCommitSnapshots for LUNs that are in the set")
+	}
+	return vss.LUNInformation{}, vss.E(op, vss.ErrObjectNotFound, fmt.Errorf("set %s has no copy of it", set)).On(origin.lun.Name)
+}
+
+// made says whether a LUN is a copy that this host had made for a set.
+func (p *Provider) made(l array.LUN, set vss.SnapshotSetID) bool {
+	return l.Kind == array.KindShadowCopy && l.Set == set && l.Host == p.cfg.Host
+}
