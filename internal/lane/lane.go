@@ -1,9 +1,11 @@
-// Package lane is how tests say what they need: the host lane needs root and this kernel's loop devices. A lane that can't
-// run is skipped aloud on a developer's machine and is a failure where VSS_REQUIRE_LANES names it, as CI does.
+// Package lane is how tests say what they need: the host lane needs root and this kernel's loop devices, the lab lane root
+// and user-mode-linux. A lane that can't run is skipped aloud on a developer's machine and is a failure where
+// VSS_REQUIRE_LANES names it, as CI does.
 package lane
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,13 +22,40 @@ func Host(t testing.TB) {
 	case !exists("/dev/loop-control"):
 		why = "it needs loop devices"
 	}
+	require(t, "host", why)
+}
+
+// Lab marks a test of the lab lane: it runs as root, with kernels of its own.
+func Lab(t testing.TB) {
+	t.Helper()
+	why := ""
+	switch {
+	case os.Geteuid() != 0:
+		why = "it needs root"
+	case !exists("/usr/lib/uml/modules"):
+		why = "it needs Debian's package user-mode-linux"
+	case !exists("/dev/net/tun"):
+		why = "it needs /dev/net/tun"
+	default:
+		for _, tool := range []string{"linux.uml", "ip", "udevadm", "dmsetup", "lvcreate", "mkfs.ext4", "mkfs.xfs"} {
+			if _, err := exec.LookPath(tool); err != nil {
+				why = "it needs the program " + tool
+			}
+		}
+	}
+	require(t, "lab", why)
+}
+
+// require skips or fails the test if there is a reason why its lane can't run.
+func require(t testing.TB, lane, why string) {
+	t.Helper()
 	if why == "" {
 		return
 	}
-	if slices.Contains(strings.Split(os.Getenv("VSS_REQUIRE_LANES"), ","), "host") {
-		t.Fatalf("the host lane must run here, but %s", why)
+	if slices.Contains(strings.Split(os.Getenv("VSS_REQUIRE_LANES"), ","), lane) {
+		t.Fatalf("the %s lane must run here, but %s", lane, why)
 	}
-	t.Skipf("host lane: %s (make test runs it as root)", why)
+	t.Skipf("%s lane: %s (make test runs it as root)", lane, why)
 }
 
 // Soak is how many times to run a case that an issue wants full times: full in `make soak` (VSS_SOAK=1), else a tenth, at

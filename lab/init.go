@@ -1,0 +1,272 @@
+package lab
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const lvmWithoutUdev = `activation { udev_sync=0 udev_rules=0 verify_udev_operations=0 monitoring=0 }
+devices { obtain_device_list_from_udev=0 }
+`
+
+// initialize is the guest's first process: it makes the root, and becomes the agent or systemd.
+func initialize() {
+	p, err := setUp(os.Getenv(dirEnv))
+	if err == nil {
+		if p.Guest.Systemd {
+			err = becomeSystemd()
+		} else {
+			agent()
+		}
+	}
+	fail(err)
+}
+
+// fail tells the host what is wrong and powers off.
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, "lab:", err)
+	if l, open := openLine(); open == nil {
+		_ = (&sender{w: l}).send(frameFailed, 0, []byte(err.Error()))
+		drain(l)
+	}
+	powerOff()
+}
+
+func powerOff() {
+	unix.Sync()
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+	select {}
+}
+
+// setUp makes the guest's root and all that doesn't need the first command.
+func setUp(dir string) (plan, error) {
+	var p plan
+	for _, e := range [][2]string{{"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, {"HOME", "/root"}} {
+		_ = os.Setenv(e[0], e[1])
+	}
+	b, err := os.ReadFile(filepath.Join(dir, planFile))
+	if err != nil {
+		return p, err
+	}
+	if err := json.Unmarshal(b, &p); err != nil {
+		return p, err
+	}
+	g := p.Guest
+	if err := mount("tmpfs", "/run", "tmpfs", 0, "mode=755"); err != nil {
+		return p, err
+	}
+	if err := loadModules("overlay", "loop"); err != nil {
+		return p, err
+	}
+	if err := makeRoot(p, dir); err != nil {
+		return p, err
+	}
+	if err := unix.Sethostname([]byte(g.Name)); err != nil {
+		return p, os.NewSyscallError("sethostname", err)
+	}
+	if err := os.WriteFile("/etc/hosts", []byte("127.0.0.1 localhost "+g.Name+"\n"), 0o644); err != nil {
+		return p, err
+	}
+	if err := bringUp("lo", ""); err != nil {
+		return p, err
+	}
+	if g.Address != "" {
+		if err := bringUp("vec0", g.Address); err != nil {
+			return p, err
+		}
+	}
+	if err := loadModules(g.Modules...); err != nil {
+		return p, err
+	}
+	if exists("/sys/kernel/config") {
+		if err := mount("configfs", "/sys/kernel/config", "configfs", 0, ""); err != nil {
+			return p, err
+		}
+	}
+	lvm := lvmWithoutUdev
+	if g.Udev || g.Systemd {
+		lvm = "activation { monitoring=0 }\n"
+	} else {
+		_ = os.Setenv("DM_DISABLE_UDEV", "1") // dmsetup makes the nodes itself, and waits for nobody
+	}
+	if exists("/etc/lvm") {
+		if err := os.WriteFile("/etc/lvm/lvmlocal.conf", []byte(lvm), 0o644); err != nil {
+			return p, err
+		}
+	}
+	if g.Udev && !g.Systemd {
+		for _, c := range [][]string{{"/lib/systemd/systemd-udevd", "--daemon"}, {"udevadm", "trigger", "--action=add"}, {"udevadm", "settle"}} {
+			if err := run(c...); err != nil {
+				return p, err
+			}
+		}
+	}
+	return p, nil
+}
+
+func exists(path string) bool { _, err := os.Stat(path); return err == nil }
+
+func mount(source, target, kind string, flags uintptr, data string) error {
+	if err := os.MkdirAll(target, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount(source, target, kind, flags, data); err != nil {
+		return fmt.Errorf("mount %s (%s) at %s: %w", source, kind, target, err)
+	}
+	return nil
+}
+
+// makeRoot puts the new root together at /run/root and goes there.
+func makeRoot(p plan, dir string) error {
+	const root = "/run/root"
+	if err := mount("tmpfs", "/run/over", "tmpfs", 0, "mode=755"); err != nil {
+		return err
+	}
+	make := func() error { return overlay("/", root) }
+	if p.Guest.Root != "" {
+		make = func() error { return diskRoot(p, root) }
+	}
+	if err := make(); err != nil {
+		return err
+	}
+	old := root + "/.old"
+	if err := os.MkdirAll(old, 0o700); err != nil {
+		return err
+	}
+	for _, m := range [][4]string{ // what the host has in /run and /mnt is hidden; its /tmp, where test programs are, is not
+		{"tmpfs", "run", "tmpfs", "mode=755"}, {"tmpfs", "mnt", "tmpfs", "mode=755"},
+		{"devtmpfs", "dev", "devtmpfs", ""}, {"devpts", "dev/pts", "devpts", ""}, {"tmpfs", "dev/shm", "tmpfs", ""},
+		{"proc", "proc", "proc", ""}, {"sysfs", "sys", "sysfs", ""}, {"cgroup", "sys/fs/cgroup", "cgroup2", ""},
+		{"none", "lab", "hostfs", dir},
+	} {
+		if err := mount(m[0], filepath.Join(root, m[1]), m[2], 0, m[3]); err != nil {
+			return err
+		}
+	}
+	// Not chroot: kernel threads, which start modprobe and uevent helpers, must see the new root too.
+	if err := unix.PivotRoot(root, old); err != nil {
+		return os.NewSyscallError("pivot_root", err)
+	}
+	if err := os.Chdir("/"); err != nil {
+		return err
+	}
+	if err := unix.Unmount("/.old", unix.MNT_DETACH); err != nil {
+		return os.NewSyscallError("umount the old root", err)
+	}
+	for _, d := range []string{"/run/lvm", "/run/lock/lvm", "/run/lock/iscsi", "/usr/lib/modules"} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return err
+		}
+	}
+	release, err := kernelRelease()
+	if err != nil {
+		return err
+	}
+	link := "/usr/lib/modules/" + release
+	if err := os.Symlink(modulesDir+"/"+release, link); err != nil && !os.IsExist(err) {
+		return err
+	}
+	return nil
+}
+
+// overlay shows the folder lower at target, with all changes kept in memory.
+func overlay(lower, target string) error {
+	name := "/run/over/" + strings.ReplaceAll(strings.Trim(target, "/"), "/", "-")
+	for _, d := range []string{name + "/up", name + "/work"} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return err
+		}
+	}
+	return mount("overlay", target, "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s/up,workdir=%s/work", lower, name, name))
+}
+
+// lastDisk is the node of the guest's last disk.
+func lastDisk(g Guest) string { return "/dev/ubd" + string(rune('a'+len(g.Disks)-1)) }
+
+// rootExe is where this program lies on a root of its own.
+const rootExe = "/stillpoint.test"
+
+// diskRoot makes a root on the last disk: this program, /etc and the folders that everybody writes to are on it. /usr is
+// the host's.
+func diskRoot(p plan, root string) error {
+	dev := lastDisk(p.Guest)
+	if err := mount("devtmpfs", "/run/dev", "devtmpfs", 0, ""); err != nil {
+		return err
+	}
+	node := "/run" + dev
+	if p.Fresh {
+		if err := run("mkfs."+p.Guest.Root, "-q", node); err != nil {
+			return err
+		}
+	}
+	if err := mount(node, root, p.Guest.Root, 0, ""); err != nil {
+		return err
+	}
+	if p.Fresh {
+		if err := furnish(root); err != nil {
+			return err
+		}
+	}
+	return overlay("/usr", root+"/usr")
+}
+
+func furnish(root string) error {
+	for _, d := range []string{"root", "tmp", "var/tmp", "var/log", "var/lib", "etc", "opt", "usr"} {
+		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
+			return err
+		}
+	}
+	for _, l := range []string{"bin", "sbin", "lib", "lib64"} {
+		if err := os.Symlink("usr/"+l, filepath.Join(root, l)); err != nil {
+			return err
+		}
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if err := copyFile(exe, root+rootExe); err != nil {
+		return err
+	}
+	for _, name := range []string{"passwd", "group", "nsswitch.conf", "ld.so.cache", "mke2fs.conf"} {
+		if err := copyFile("/etc/"+name, root+"/etc/"+name); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+	}
+	if exists("/etc/lvm") {
+		if err := os.CopyFS(root+"/etc/lvm", os.DirFS("/etc/lvm")); err != nil {
+			return err
+		}
+	}
+	unix.Sync()
+	return nil
+}
+
+func copyFile(from, to string) error {
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	st, err := os.Stat(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, b, st.Mode().Perm())
+}
+
+// waitFor polls for at most 10 s.
+func waitFor(what string, ready func() bool) error {
+	for range 200 {
+		if ready() {
+			return nil
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return fmt.Errorf("no %s after 10 s", what)
+}

@@ -1,0 +1,45 @@
+package lab
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// becomeSystemd makes systemd the first process, with udevd and the agent but none of the host's services.
+func becomeSystemd() error {
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	units := map[string]string{
+		"lab.target": `[Unit]
+Requires=sysinit.target lab.service
+After=sysinit.target
+AllowIsolate=yes
+`,
+		"lab.service": fmt.Sprintf(`[Unit]
+After=sysinit.target systemd-udev-settle.service
+Wants=systemd-udev-settle.service
+[Service]
+ExecStart=%s
+Environment=%s=1 HOME=/root
+KillMode=process
+OOMScoreAdjust=-1000
+`, exe, agentEnv),
+	}
+	if err := os.MkdirAll("/run/systemd/system", 0o755); err != nil {
+		return err
+	}
+	for name, text := range units {
+		if err := os.WriteFile("/run/systemd/system/"+name, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile("/etc/fstab", nil, 0o644); err != nil {
+		return err
+	}
+	const systemd = "/lib/systemd/systemd"
+	return os.NewSyscallError("exec systemd", unix.Exec(systemd, []string{systemd, "--unit=lab.target"}, os.Environ()))
+}
