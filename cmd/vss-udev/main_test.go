@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stillpoint-vss/stillpoint/internal/disk"
+	"github.com/stillpoint-vss/stillpoint/lab"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// rules is where the guest's udev finds ours, and program what they call: this test program, which then is vss-udev.
+const (
+	rules   = "/etc/udev/rules.d/59-vss.rules"
+	program = "/opt/bin/vss-udev"
+)
+
+func TestMain(m *testing.M) {
+	if os.Args[0] == program {
+		main()
+		return
+	}
+	lab.RunTests(m)
+}
+
+// TestRules walks a disk through its life under a real udevd: an original, a copy that arrives, an original whose set is
+// being created, a copy that is broken.
+func TestRules(t *testing.T) {
+	if !lab.Enter(t, lab.Guest{Disks: []lab.Disk{{Size: 64 << 20}, {Size: 64 << 20}}, Udev: true}) {
+		return
+	}
+	install(t)
+	for name, d := range map[string]struct {
+		device string
+		style  disk.Style
+	}{"gpt": {"/dev/ubda", disk.StyleGPT}, "mbr": {"/dev/ubdb", disk.StyleMBR}} {
+		t.Run(name, func(t *testing.T) {
+			part := d.device + "1"
+			if _, err := disk.Create(d.device, d.style, "data"); err != nil {
+				t.Fatal(err)
+			}
+			sh(t, "udevadm settle; blockdev --rereadpt "+d.device+" && udevadm settle && mkfs.ext4 -q "+part)
+
+			event(t, "add", d.device)
+			p := properties(t, part)
+			uuid := p["ID_FS_UUID"]
+			if uuid == "" || p["VSS_HIDDEN"] != "" || p["SYSTEMD_READY"] != "" || !linked(uuid) {
+				t.Fatalf("a plain volume: %v", p)
+			}
+
+			// An original that an accident left flagged is mounted: nothing may take it from the system.
+			sh(t, "mount "+part+" /mnt")
+			setFlags(t, d.device, vss.FlagsShadowCopy, 0)
+			event(t, "change", d.device)
+			if p := properties(t, part); p["ID_FS_UUID"] != uuid || p["SYSTEMD_READY"] != "" || !linked(uuid) {
+				t.Errorf("a known volume was hidden by a change event: %v", p)
+			}
+			sh(t, "umount /mnt")
+
+			event(t, "add", d.device)
+			p = properties(t, part)
+			if p["ID_FS_UUID"] != "" || p["ID_FS_TYPE"] != "" || p["SYSTEMD_READY"] != "0" || p["UDISKS_IGNORE"] != "1" || linked(uuid) {
+				t.Errorf("a hidden copy that arrives: %v, linked %v", p, linked(uuid))
+			}
+			if links := p["DEVLINKS"]; strings.Contains(links, "partuuid") || strings.Contains(links, "label") {
+				t.Errorf("a hidden copy has links by identity: %s", links)
+			}
+			if !disk.ReadOnly(part) {
+				t.Error("a read-only copy's device can be written")
+			}
+
+			sh(t, "mkdir -p /run/vss; echo "+d.device+" >/run/vss/creating")
+			event(t, "add", d.device)
+			if p := properties(t, part); p["ID_FS_UUID"] != uuid || p["SYSTEMD_READY"] != "" || !linked(uuid) {
+				t.Errorf("a disk in RUN/creating: %v", p)
+			}
+			sh(t, "rm /run/vss/creating")
+
+			event(t, "add", d.device)
+			setFlags(t, d.device, 0, vss.FlagShadowCopy|vss.FlagHidden)
+			event(t, "change", d.device)
+			if p := properties(t, part); p["ID_FS_UUID"] != uuid || p["SYSTEMD_READY"] != "" || !linked(uuid) {
+				t.Errorf("a copy that was broken: %v", p)
+			}
+		})
+	}
+}
+
+// install puts the packaged rules in place, with this program for the one that they call.
+func install(t *testing.T) {
+	t.Helper()
+	text, err := os.ReadFile("../../packaging/59-vss.rules")
+	if err != nil {
+		t.Fatal(err)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh(t, "mkdir -p "+filepath.Dir(program)+" && cp "+exe+" "+program)
+	if err := os.WriteFile(rules, []byte(strings.ReplaceAll(string(text), "@BINDIR@", filepath.Dir(program))), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	sh(t, "udevadm control --reload")
+}
+
+func sh(t *testing.T, script string) string {
+	t.Helper()
+	out, err := exec.Command("sh", "-ec", script).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", script, err, out)
+	}
+	return string(out)
+}
+
+// event makes the disk and its partition known to udev, by an event of that kind.
+func event(t *testing.T, action, device string) {
+	t.Helper()
+	for _, d := range []string{device, device + "1"} {
+		sh(t, "udevadm settle; udevadm trigger --settle --action="+action+" /sys/class/block/"+filepath.Base(d))
+	}
+}
+
+func setFlags(t *testing.T, device string, set, clr vss.DiskFlags) {
+	t.Helper()
+	sh(t, "blockdev --setrw "+device+" "+device+"1")
+	e, err := disk.Open(context.Background(), device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	if err := e.SetFlags(set, clr); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func properties(t *testing.T, device string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for _, l := range strings.Split(sh(t, "udevadm info -q property -n "+device), "\n") {
+		if k, v, ok := strings.Cut(l, "="); ok && (strings.HasPrefix(k, "VSS_") || strings.HasPrefix(k, "ID_FS_") || strings.HasPrefix(k, "ID_PART_ENTRY") || k == "DEVLINKS" || k == "SYSTEMD_READY" || k == "UDISKS_IGNORE") {
+			all[k] = v
+		}
+	}
+	return all
+}
+
+func linked(uuid string) bool {
+	_, err := os.Stat("/dev/disk/by-uuid/" + uuid)
+	return err == nil
+}
