@@ -1,0 +1,157 @@
+package postgres
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+const (
+	connectLimit = 10 * time.Second // for a server to let us in
+	closeLimit   = time.Second      // for a session to say goodbye
+)
+
+// connect opens a session in a cluster: by the configured connection, else over its socket as the account that owns it.
+func (w *Writer) connect(ctx context.Context, c *Cluster) (*pgx.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectLimit)
+	defer cancel()
+	config, err := w.connection(c)
+	if err != nil {
+		return nil, err
+	}
+	config.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol // nothing here is asked twice
+	if config.RuntimeParams["application_name"] == "" {
+		config.RuntimeParams["application_name"] = "vss"
+	}
+	conn, err := pgx.ConnectConfig(ctx, config)
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && refused.Code == "3D000" && config.Database == "postgres" { // an administrator may drop it, but not this one
+		config.Database = "template1"
+		conn, err = pgx.ConnectConfig(ctx, config)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := settle(ctx, conn, c); err != nil {
+		hangUp(conn)
+		return nil, err
+	}
+	return conn, nil
+}
+
+func (w *Writer) connection(c *Cluster) (*pgx.ConnConfig, error) {
+	for _, key := range []string{c.Name, c.Data} {
+		if text := w.connections[key]; text != "" {
+			config, err := pgx.ParseConfig(text)
+			if err != nil {
+				return nil, vss.E("Connect", vss.ErrWriterErrorNonRetryable, err).Advise("correct the connection string in the writer's configuration")
+			}
+			return config, nil
+		}
+	}
+	if c.Sockets == "" {
+		return nil, vss.E("Connect", vss.ErrWriterErrorNonRetryable, errors.New("the server has no unix socket")).
+			Advise("set unix_socket_directories, or give the writer a connection string for " + c.Name)
+	}
+	owner, err := user.LookupId(strconv.Itoa(c.UID))
+	if err != nil {
+		return nil, vss.E("Connect", vss.ErrWriterErrorNonRetryable, err).Advise("give the writer a connection string for " + c.Name)
+	}
+	// All that the environment of this process could change is named.
+	config, err := pgx.ParseConfig(fmt.Sprintf("host=%s port=%s user=%s dbname=postgres sslmode=disable target_session_attrs=any connect_timeout=0 passfile=/dev/null",
+		quote(c.Sockets), quote(c.Port), quote(owner.Username)))
+	if err != nil {
+		return nil, vss.E("Connect", vss.ErrWriterErrorNonRetryable, err).Advise("give the writer a connection string for " + c.Name)
+	}
+	config.Password = ""
+	config.DialFunc = func(ctx context.Context, _, address string) (net.Conn, error) { return dialAs(ctx, c.UID, c.GID, address) }
+	return config, nil
+}
+
+// quote makes a value of a connection string.
+func quote(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
+}
+
+// settle makes sure that the server at the other end is the cluster's, and that it lets the session be: limits that an
+// administrator set for applications would end a long checkpoint, or the session between Freeze and Thaw.
+func settle(ctx context.Context, conn *pgx.Conn, c *Cluster) error {
+	const relax = `SELECT set_config(name, '0', false) FROM pg_settings
+		WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_session_timeout', 'idle_in_transaction_session_timeout')`
+	if _, err := conn.Exec(ctx, relax); err != nil {
+		return err
+	}
+	var theirs string
+	if err := conn.QueryRow(ctx, "SELECT system_identifier::text FROM pg_control_system()").Scan(&theirs); err != nil {
+		return err
+	}
+	ours, err := systemIdentifier(c.Data)
+	if err != nil {
+		return err
+	}
+	if theirs != ours {
+		return vss.E("Connect", vss.ErrWriterErrorNonRetryable, fmt.Errorf("the server there has system identifier %s, the cluster %s", theirs, ours)).
+			Advise("correct the connection string in the writer's configuration")
+	}
+	return nil
+}
+
+// systemIdentifier is the number of a cluster, the same for it and its copies and standbys. Source: PostgreSQL, pg_control.h.
+func systemIdentifier(data string) (string, error) {
+	f, err := os.Open(filepath.Join(data, "global/pg_control"))
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	var b [8]byte
+	if _, err := f.ReadAt(b[:], 0); err != nil {
+		return "", err
+	}
+	return strconv.FormatUint(binary.NativeEndian.Uint64(b[:]), 10), nil
+}
+
+// hangUp closes a session, whatever became of its server.
+func hangUp(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
+	defer cancel()
+	_ = conn.Close(ctx) // a server that is gone has closed it
+}
+
+// failure says what a cluster's failure is to a requester, and what to do about it.
+func (c *Cluster) failure(op string, err error) error {
+	var known *vss.Error
+	if errors.As(err, &known) {
+		if known.Object == "" {
+			known.Object = c.Name
+		}
+		return err
+	}
+	code, advice := vss.ErrWriterErrorRetryable, "see the server's log; wait ten minutes and try again, at most three times"
+	var refused *pgconn.PgError
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		code, advice = vss.ErrWriterErrorTimeout, "the server doesn't answer in time: look at its load and its log, then try again"
+	case !errors.As(err, &refused):
+	case refused.Code == "28000" || refused.Code == "28P01":
+		code = vss.ErrWriterErrorNonRetryable
+		advice = "let the account that owns the cluster in by peer authentication (pg_hba.conf: local all <account> peer), or give the writer a connection string for " + c.Name
+	case refused.Code == "42501":
+		code, advice = vss.ErrWriterErrorNonRetryable, "the writer's connection needs the role pg_checkpoint"
+	case refused.Code == "53300":
+		code, advice = vss.ErrWriterErrorOutOfResources, "the server has no connection left: raise max_connections or superuser_reserved_connections"
+	}
+	return vss.E(op, code, err).On(c.Name).Advise(advice)
+}

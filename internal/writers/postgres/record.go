@@ -1,0 +1,56 @@
+package postgres
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// recordFormat is raised when older programs can't restore by the record any more.
+const recordFormat = 1
+
+// record is the backup metadata of a component: what a restore needs to know of the cluster, and what the copy holds.
+type record struct {
+	Format int `json:"format"`
+	Cluster
+	Layout layout `json:"layout"`
+	System string `json:"system_identifier"`
+	Server string `json:"server_version"`
+	Line   string `json:"timeline"`
+	// A server that starts on the copy recovers at least up to LSN: WAL up to there was on disk at Frozen, before the copy
+	// was made. Thaw is the same after it: the copy can't hold more.
+	LSN            string    `json:"lsn"`
+	Thaw           string    `json:"lsn_at_thaw"`
+	Frozen         time.Time `json:"frozen"`
+	Standby        bool      `json:"standby,omitempty"`
+	FullPageWrites bool      `json:"full_page_writes"`
+}
+
+// stamp is the backup stamp: where the next backup of the same cluster goes on.
+func (r *record) stamp() string {
+	return fmt.Sprintf("system=%s timeline=%s lsn=%s", r.System, r.Line, r.LSN)
+}
+
+func (r *record) text() (string, error) {
+	b, err := json.Marshal(r)
+	return string(b), err
+}
+
+// readRecord reads backup metadata. Errors: VSS_E_WRITERERROR_NONRETRYABLE for those of another writer or a newer one.
+func readRecord(text string) (*record, error) {
+	r := &record{}
+	err := json.Unmarshal([]byte(text), r)
+	switch {
+	case err != nil:
+	case r.Format > recordFormat:
+		err = fmt.Errorf("they have format %d, this writer knows %d", r.Format, recordFormat)
+	case r.Format < 1 || r.Data == "" || r.Layout.Data != r.Data || r.Program == "":
+		err = fmt.Errorf("they don't describe a cluster")
+	}
+	if err != nil {
+		return nil, vss.E("ReadBackupMetadata", vss.ErrWriterErrorNonRetryable, err).Advise("restore by the Backup Components Document that the backup wrote, with this or a newer version")
+	}
+	return r, nil
+}

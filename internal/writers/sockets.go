@@ -1,0 +1,93 @@
+package writers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/vss"
+	"github.com/stillpoint-vss/stillpoint/writer"
+)
+
+// scan lists the sockets that are there. What is no socket, or more than can be, is left alone.
+func (r *Registry) scan() map[socket]folder {
+	seen := map[socket]folder{}
+	for _, f := range r.folders {
+		d, err := os.Open(f.path)
+		if err != nil {
+			r.log.Warn("a folder for writers can't be read", "folder", f.path, "error", err)
+			continue
+		}
+		names, _ := d.Readdirnames(4 * maxSockets) // what was read before an error counts
+		_ = d.Close()
+		n := 0
+		for _, name := range names {
+			s, ok := find(filepath.Join(f.path, name))
+			if ok && strings.HasSuffix(name, ".sock") && n < maxSockets {
+				seen[s] = f
+				n++
+			}
+		}
+	}
+	return seen
+}
+
+// find says which socket is at a path; false for anything else, symbolic links too.
+func find(path string) (socket, bool) {
+	var st unix.Stat_t
+	if unix.Lstat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return socket{}, false
+	}
+	return socket{path, st.Dev, st.Ino}, true
+}
+
+// connect reaches the writer behind a socket, the very one that was seen. Errors: those of writer.Connect.
+func (r *Registry) connect(ctx context.Context, s socket, f folder) (writer.Remote, error) {
+	fd, err := unix.Open(s.path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, vss.E("Connect", vss.ErrUnexpected, err).On(s.path)
+	}
+	file := os.NewFile(uintptr(fd), s.path)
+	defer file.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Dev != s.dev || st.Ino != s.ino {
+		return nil, vss.E("Connect", vss.ErrUnexpected, errors.Join(err, errors.New("another file has taken its place"))).On(s.path)
+	}
+	c, err := writer.Connect(ctx, fmt.Sprintf("/proc/self/fd/%d", fd), func(uid uint32) error {
+		if f.uid >= 0 && int64(uid) != f.uid {
+			return fmt.Errorf("a process of uid %d answers where only one of uid %d may", uid, f.uid)
+		}
+		return r.trust(uid)
+	})
+	if errors.Is(err, unix.ECONNREFUSED) && time.Since(time.Unix(st.Mtim.Unix())) >= retryAfter {
+		return nil, errors.Join(err, remove(s))
+	}
+	return c, err
+}
+
+// remove deletes a socket at which nobody listens. Whoever puts another one in its place holds the folder's lock meanwhile
+// (wire.Listen); if the lock is taken the socket stays for the next time.
+func remove(s socket) error {
+	d, err := os.Open(filepath.Dir(s.path))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil
+	}
+	if now, there := find(s.path); !there || now != s {
+		return nil
+	}
+	if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

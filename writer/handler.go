@@ -1,0 +1,62 @@
+package writer
+
+import (
+	"context"
+
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// Handler names one handler of a Writer that gets an Event: all but Info and Identify.
+type Handler int
+
+// The handlers, in the order of a backup and then of a restore.
+const (
+	OnPrepareBackup Handler = iota
+	OnPrepareSnapshot
+	OnFreeze
+	OnThaw
+	OnPostSnapshot
+	OnBackupComplete
+	OnBackupShutdown
+	OnAbort
+	OnPreRestore
+	OnPostRestore
+	handlerCount
+)
+
+var handlers = [handlerCount]struct {
+	name   string
+	failed vss.WriterState // the state after it failed; WriterUnknown: the state stays
+	call   func(Writer, context.Context, *Event) error
+}{
+	{"PrepareBackup", vss.WriterFailedAtPrepareBackup, Writer.PrepareBackup},
+	{"PrepareSnapshot", vss.WriterFailedAtPrepareSnapshot, Writer.PrepareSnapshot},
+	{"Freeze", vss.WriterFailedAtFreeze, Writer.Freeze},
+	{"Thaw", vss.WriterFailedAtThaw, Writer.Thaw},
+	{"PostSnapshot", vss.WriterFailedAtPostSnapshot, Writer.PostSnapshot},
+	{"BackupComplete", vss.WriterFailedAtBackupComplete, Writer.BackupComplete},
+	{"BackupShutdown", vss.WriterFailedAtBackupShutdown, Writer.BackupShutdown},
+	{"Abort", vss.WriterUnknown, Writer.Abort},
+	{"PreRestore", vss.WriterFailedAtPreRestore, Writer.PreRestore},
+	{"PostRestore", vss.WriterFailedAtPostRestore, Writer.PostRestore},
+}
+
+// Handlers are all of them, in their order.
+func Handlers() []Handler {
+	all := make([]Handler, handlerCount)
+	for i := range all {
+		all[i] = Handler(i)
+	}
+	return all
+}
+
+// String is the handler's name, as the interface has it.
+func (h Handler) String() string { return handlers[h].name }
+
+// Failed is the state of a writer that failed in the handler; WriterUnknown for Abort, which changes no failed state.
+func (h Handler) Failed() vss.WriterState { return handlers[h].failed }
+
+// Call calls the handler of a writer.
+func (h Handler) Call(ctx context.Context, w Writer, e *Event) error {
+	return handlers[h].call(w, ctx, e)
+}

@@ -1,0 +1,151 @@
+package writer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/stats"
+
+	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
+	"github.com/stillpoint-vss/stillpoint/internal/wire"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// Listen opens the socket at which the service finds a writer: name.sock in RUN/writers/ for a process of root's, in
+// RUN/writers/ACCOUNT/ for one that runs under an account that the configuration allows. Only root and the own account can
+// reach it. Closing removes it. Errors: VSS_E_OBJECT_ALREADY_EXISTS (another process answers there), E_INVALIDARG,
+// E_ACCESSDENIED, VSS_E_UNEXPECTED.
+func Listen(folder, name string) (net.Listener, error) {
+	return wire.Listen(filepath.Join(folder, name+".sock"), 0o600, "")
+}
+
+// Serve answers for a writer on a listener until ctx ends; the coordinator finds it when the listener is one of Listen. The
+// writer runs under Watch. When a connection ends, so do the sessions that came by it, and when Serve returns all of them have:
+// whoever was told Freeze has been told Thaw or Abort. Callers must be root or of the process's own account.
+func Serve(ctx context.Context, l net.Listener, w Writer, logger *slog.Logger) error {
+	watched := Watch(w, logger)
+	uid := uint32(os.Geteuid())
+	s := wire.NewServer(logger, grpc.StatsHandler(connections{watched}), grpc.Creds(wire.TransportCredentials(func(p wire.PeerInfo) error {
+		if p.UID != 0 && p.UID != uid {
+			return fmt.Errorf("a process of uid %d may not call a writer", p.UID)
+		}
+		return nil
+	})))
+	vssv1.RegisterWriterServer(s, &server{w: watched})
+	stop := context.AfterFunc(ctx, s.Stop)
+	defer stop()
+	err := s.Serve(l)
+	_ = watched.Close() // it reports to the log
+	if ctx.Err() != nil || errors.Is(err, grpc.ErrServerStopped) {
+		return nil
+	}
+	return vss.E("Serve", vss.ErrUnexpected, err).On(l.Addr().String()).Advise("start the writer again")
+}
+
+// connections ends the sessions of a connection with it: the service at its other end is gone.
+type connections struct{ w *Watched }
+
+type ownerKey struct{}
+
+// ownerOf is the connection that a call came by; nil in process.
+func ownerOf(ctx context.Context) any { return ctx.Value(ownerKey{}) }
+
+// TagConn implements stats.Handler.
+func (connections) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context {
+	return context.WithValue(ctx, ownerKey{}, new(byte))
+}
+
+// HandleConn implements stats.Handler.
+func (c connections) HandleConn(ctx context.Context, s stats.ConnStats) {
+	if _, ended := s.(*stats.ConnEnd); ended {
+		owner := ownerOf(ctx)
+		go c.w.end(func(s *session) bool { return s.owner == owner })
+	}
+}
+
+// TagRPC implements stats.Handler.
+func (connections) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context { return ctx }
+
+// HandleRPC implements stats.Handler.
+func (connections) HandleRPC(context.Context, stats.RPCStats) {}
+
+type server struct {
+	vssv1.UnimplementedWriterServer
+	w *Watched
+}
+
+func (s *server) GetInfo(ctx context.Context, _ *vssv1.WriterInfoRequest) (*vssv1.WriterInfo, error) {
+	i, err := s.w.Info(ctx)
+	return infoOut(i), err
+}
+
+func (s *server) Identify(ctx context.Context, _ *vssv1.WriterIdentifyRequest) (*vssv1.WriterIdentifyReply, error) {
+	m, err := s.w.Identify(ctx)
+	if err != nil {
+		return nil, err
+	}
+	xml, err := m.XML()
+	return &vssv1.WriterIdentifyReply{Metadata: xml}, err
+}
+
+func (s *server) handle(ctx context.Context, h Handler, m *vssv1.WriterEvent) (*vssv1.WriterEventReply, error) {
+	e, err := eventIn(m)
+	if err != nil {
+		return nil, err
+	}
+	err = h.Call(ctx, s.w, e)
+	reply := &vssv1.WriterEventReply{Failure: failureOut(e.Failure), Error: wire.Detail(h.String(), err)}
+	if changes(h) {
+		var xerr error
+		if reply.Components, xerr = componentsOut(e.Components); xerr != nil && err == nil {
+			reply.Error = wire.Detail(h.String(), legal(h.String(), xerr, nil)) // what it noted can't be written
+		}
+	}
+	return reply, nil
+}
+
+func (s *server) PrepareBackup(ctx context.Context, m *vssv1.WriterEvent) (*vssv1.WriterEventReply, error) {
+	return s.handle(ctx, OnPrepareBackup, m)
+}
+
+func (s *server) PrepareSnapshot(ctx context.Context, m *vssv1.WriterEvent) (*vssv1.WriterEventReply, error) {
+	return s.handle(ctx, OnPrepareSnapshot, m)
+}
+
+func (s *server) Freeze(ctx context.Context, m *vssv1.WriterEvent) (*vssv1.WriterEventReply, error) {
+	return s.handle(ctx, OnFreeze, m)
+}
+
+func (s *server) Thaw(ctx context.Context, m *vssv1.WriterEvent) (*vssv1.WriterEventReply, error) {
+	return s.handle(ctx, OnThaw, m)
+}
+
+func (s *server) PostSnapshot(ctx context.Context, m *vssv1.WriterEvent) (*vssv1.WriterEventReply, error) {
+	return s.handle(ctx, OnPostSnapshot, m)
+}
+
+func (s *server) BackupComplete(ctx context.Context, m *vssv1.WriterEvent) (*vssv1.WriterEventReply, error) {
+	return s.handle(ctx, OnBackupComplete, m)
+}
+
+func (s *server) BackupShutdown(ctx context.Context, m *vssv1.WriterEvent) (*vssv1.WriterEventReply, error) {
+	return s.handle(ctx, OnBackupShutdown, m)
+}
+
+func (s *server) Abort(ctx context.Context, m *vssv1.WriterEvent) (*vssv1.WriterEventReply, error) {
+	return s.handle(ctx, OnAbort, m)
+}
+
+func (s *server) PreRestore(ctx context.Context, m *vssv1.WriterEvent) (*vssv1.WriterEventReply, error) {
+	return s.handle(ctx, OnPreRestore, m)
+}
+
+func (s *server) PostRestore(ctx context.Context, m *vssv1.WriterEvent) (*vssv1.WriterEventReply, error) {
+	return s.handle(ctx, OnPostRestore, m)
+}

@@ -1,0 +1,381 @@
+package writer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// errWindow is why a handler is told to stop when the window from Freeze to Thaw has ended.
+var errWindow = errors.New("it was frozen for longer than its limit")
+
+// session is what a writer's host knows of one session.
+type session struct {
+	w     *Watched
+	id    vss.SessionID
+	turn  chan struct{} // holds one: the event that is being handled
+	owner any           // the connection that it came by
+	used  uint64        // kept by Watched: when it was last used
+
+	mu      sync.Mutex // the fields below
+	state   vss.WriterState
+	failure *Failure    // of a failed state
+	last    Event       // for events that nobody sends
+	window  *time.Timer // runs from Freeze to Thaw
+	expired bool        // the window has ended, and Abort was called for it
+	told    bool        // Freeze was called, and neither Thaw nor Abort has succeeded since
+	froze   bool        // Freeze returned without an error, and no Thaw has succeeded since
+	thawn   bool        // Thaw succeeded, and PostSnapshot hasn't come
+	over    bool        // nothing of it is needed any more: it may be forgotten
+	ended   bool        // BackupShutdown came
+	running *run        // the handler under way
+	aborts  int         // how many times Abort was called
+}
+
+// run is one call of a handler.
+type run struct {
+	h         Handler
+	stop      context.CancelCauseFunc
+	aborts    int
+	abandoned bool // nobody waits for it any more
+}
+
+func (s *session) now() vss.WriterState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state
+}
+
+// idle says that the session may be forgotten.
+func (s *session) idle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.over && s.running == nil && !s.told
+}
+
+// event is what events of our own tell.
+func (s *session) event() Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.last
+	e.Session = s.id
+	return e
+}
+
+// handle does what the table says of an event in the present state.
+func (s *session) handle(ctx context.Context, h Handler, e *Event) error {
+	ours, err := s.take(ctx, h, context.Canceled)
+	if err != nil {
+		return err
+	}
+	release := func() {
+		if ours {
+			<-s.turn
+		}
+	}
+	s.mu.Lock()
+	what, state := s.action(h), s.state
+	s.last = Event{Session: e.Session, SetID: e.SetID, Volumes: e.Volumes, Context: e.Context, BackupType: e.BackupType, Partial: e.Partial, Bootable: e.Bootable}
+	told, ended := s.failure, s.ended
+	s.mu.Unlock()
+	if ended { // while this event waited for its turn
+		release()
+		if h == OnBackupShutdown || h == OnAbort {
+			return nil
+		}
+		return vss.E(h.String(), vss.ErrWriterErrorNonRetryable, errors.New("the session has ended")).Advise("begin anew")
+	}
+	switch what {
+	case refuse:
+		release()
+		return vss.E(h.String(), vss.ErrWriterErrorNonRetryable, fmt.Errorf("the event is out of order: the writer is %s in this session", state)).
+			Advise("end the session and begin anew; the coordinator's log has the order of its events")
+	case skip:
+		release()
+		e.Failure = told
+		return nil
+	case late:
+		s.fail(h, &Failure{Code: vss.ErrWriterErrorTimeout, Message: errWindow.Error()})
+		release()
+		return vss.E(h.String(), vss.ErrWriterErrorTimeout, errWindow).Advise("the writer has thawed itself; try again when the machine is less busy")
+	case undo:
+		// BackupShutdown with something to undo. What goes wrong with it is for the log: the session ends anyway.
+		own := *e
+		if err := s.call(ctx, OnAbort, &own, false, nil); err != nil {
+			s.w.log.Error("Abort before BackupShutdown failed", "session", s.id, "error", err)
+		}
+	}
+	return s.call(ctx, h, e, ours, release)
+}
+
+// action is the table, with the conditions of its cells resolved.
+func (s *session) action(h Handler) action {
+	a := table[s.state][h]
+	if s.expired && s.state == vss.WriterWaitingForThaw {
+		a = timedOut[h]
+	}
+	switch {
+	case a == ifFroze && (!s.froze || s.expired), a == ifThawn && !s.thawn:
+		return skip
+	case a == ifFroze, a == ifThawn:
+		return deliver
+	case h == OnBackupShutdown && s.told:
+		return undo
+	}
+	return a
+}
+
+// take waits until no other event of the session is being handled. Abort and BackupShutdown tell the one under way to stop,
+// by why, and after a while they don't wait for it: ours is false then.
+func (s *session) take(ctx context.Context, h Handler, why error) (ours bool, err error) {
+	var patience <-chan time.Time
+	if h == OnAbort || h == OnBackupShutdown {
+		if s.interrupt(why) {
+			t := time.NewTimer(grace)
+			defer t.Stop()
+			patience = t.C
+		}
+	}
+	select {
+	case s.turn <- struct{}{}:
+		return true, nil
+	default:
+	}
+	select {
+	case s.turn <- struct{}{}:
+		return true, nil
+	case <-patience:
+		return false, nil
+	case <-ctx.Done():
+		return false, silent(h.String(), fmt.Errorf("another event of the session is still being handled: %w", ctx.Err()))
+	}
+}
+
+// interrupt tells the handler under way to stop; false when there is none, or one that undoes already.
+func (s *session) interrupt(why error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running == nil || s.running.h == OnAbort || s.running.h == OnBackupShutdown {
+		return false
+	}
+	s.running.stop(why)
+	return true
+}
+
+// call calls a handler and moves the session on. When nobody can wait for it any longer, the turn stays with the handler.
+func (s *session) call(ctx context.Context, h Handler, e *Event, ours bool, release func()) error {
+	if h == OnFreeze {
+		info, err := s.w.Info(ctx)
+		if err != nil {
+			err = legal(h.String(), err, nil, vss.ErrWriterNotResponding)
+			s.fail(h, &Failure{Code: vss.CodeOf(err), Message: err.Error()})
+			release()
+			return err
+		}
+		s.open(info.FreezeTimeout)
+	}
+	mine := e.begin()
+	hctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	s.mu.Lock()
+	if h == OnThaw && s.window != nil {
+		s.window.Stop() // the window is from Freeze to the receipt of Thaw
+		s.window = nil
+	}
+	if h == OnAbort {
+		s.aborts++
+	}
+	r := &run{h: h, stop: stop, aborts: s.aborts}
+	if ours {
+		s.running = r
+	}
+	s.mu.Unlock()
+
+	answer := make(chan error, 1)
+	go func() {
+		err := s.w.protect(h.String(), func() error { return h.Call(hctx, s.w.w, mine) })
+		s.mu.Lock()
+		if s.running == r {
+			s.running = nil
+		}
+		abandoned, again := r.abandoned, s.aborts > r.aborts && h != OnAbort && h != OnBackupShutdown
+		answer <- err
+		s.mu.Unlock()
+		if !abandoned {
+			return
+		}
+		s.w.log.Warn("a handler returned when nobody waited for it any more", "handler", h, "session", s.id, "error", err)
+		if again { // it may have done, after the Abort, what that was to undo
+			s.abort("after a late answer")
+		}
+		if release != nil {
+			release()
+		}
+	}()
+
+	err, answered := s.wait(ctx, hctx, h, r, answer)
+	if answered {
+		err = e.end(h, mine, err)
+	}
+	s.mu.Lock()
+	switch {
+	case s.expired && h == OnFreeze:
+		err = vss.E(h.String(), vss.ErrWriterErrorTimeout, errors.Join(errWindow, err)).Advise("the writer has thawed itself; see its log for what took so long")
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		err = silent(h.String(), ctx.Err()) // it stopped because nobody waits any more
+	}
+	s.mu.Unlock()
+	s.advance(h, e, err)
+	if h == OnBackupShutdown {
+		s.w.forget(s)
+	}
+	if answered && release != nil {
+		release()
+	}
+	return err
+}
+
+// wait waits for a handler: as long as the caller can, and, once the handler is told to stop, a while longer.
+func (s *session) wait(ctx, hctx context.Context, h Handler, r *run, answer <-chan error) (err error, answered bool) {
+	select {
+	case err := <-answer:
+		return err, true
+	case <-ctx.Done():
+	case <-hctx.Done():
+		t := time.NewTimer(grace)
+		defer t.Stop()
+		select {
+		case err := <-answer:
+			return err, true
+		case <-ctx.Done():
+		case <-t.C:
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case err := <-answer:
+		return err, true
+	default:
+	}
+	r.abandoned = true
+	return silent(h.String(), context.Cause(hctx)), false
+}
+
+// advance moves the session on after a handler.
+func (s *session) advance(h Handler, e *Event, err error) {
+	if err != nil {
+		s.fail(h, &Failure{Code: vss.CodeOf(err), Message: err.Error()})
+	} else if vetoed(e.Failure) {
+		s.fail(h, e.Failure)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	well := err == nil && !vetoed(e.Failure)
+	switch h {
+	case OnFreeze:
+		s.froze = err == nil
+	case OnThaw:
+		if well {
+			s.told, s.froze, s.thawn = false, false, true
+		}
+	case OnPostSnapshot:
+		s.thawn = false
+	case OnAbort:
+		if err == nil {
+			s.told = false
+		}
+		if s.window != nil {
+			s.window.Stop()
+			s.window = nil
+		}
+		if s.expired && s.state == vss.WriterWaitingForThaw {
+			s.state, s.failure = vss.WriterFailedAtThaw, &Failure{Code: vss.ErrWriterErrorTimeout, Message: errWindow.Error()}
+		}
+		s.froze = false
+		if !s.state.Failed() {
+			s.state = vss.WriterStable
+		}
+	case OnBackupShutdown:
+		s.ended = true
+		if s.window != nil {
+			s.window.Stop()
+			s.window = nil
+		}
+		if well && !s.state.Failed() {
+			s.state = vss.WriterStable
+		}
+	}
+	if well && h != OnAbort && h != OnBackupShutdown && !s.state.Failed() {
+		s.state = next[h]
+	}
+	switch h {
+	case OnBackupComplete, OnAbort, OnPreRestore, OnPostRestore:
+		s.over = true
+	default:
+		s.over = false
+	}
+}
+
+// fail notes a failed state. The first one stays.
+func (s *session) fail(h Handler, f *Failure) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if state := h.Failed(); state != vss.WriterUnknown && !s.state.Failed() {
+		s.state, s.failure = state, f
+	}
+}
+
+// open begins the window from Freeze to Thaw.
+func (s *session) open(limit time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.told, s.expired = true, false
+	var t *time.Timer
+	t = time.AfterFunc(limit, func() { s.expire(t, limit) })
+	s.window = t
+}
+
+// expire ends the window: Abort is called, where Thaw hasn't come.
+func (s *session) expire(t *time.Timer, limit time.Duration) {
+	s.mu.Lock()
+	mine := s.window == t
+	if mine {
+		s.window, s.expired = nil, true
+	}
+	s.mu.Unlock()
+	if !mine {
+		return
+	}
+	s.w.log.Warn("the writer was frozen for longer than its limit", "session", s.id, "limit", limit)
+	ctx, cancel := context.WithTimeout(context.Background(), undoLimit)
+	defer cancel()
+	ours, err := s.take(ctx, OnAbort, errWindow)
+	s.abort("at the end of the window")
+	if ours && err == nil {
+		<-s.turn
+	}
+}
+
+// abort calls Abort where nobody asked for it, beside whatever is under way.
+func (s *session) abort(when string) {
+	ctx, cancel := context.WithTimeout(context.Background(), undoLimit)
+	defer cancel()
+	e := s.event()
+	s.mu.Lock()
+	s.aborts++
+	s.mu.Unlock()
+	err := s.w.protect(OnAbort.String(), func() error { return OnAbort.Call(ctx, s.w.w, &e) })
+	s.mu.Lock()
+	if err == nil {
+		s.told = false
+	}
+	s.mu.Unlock()
+	if err != nil {
+		s.w.log.Error("Abort failed", "when", when, "session", s.id, "error", err)
+	}
+}
