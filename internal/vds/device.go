@@ -1,0 +1,93 @@
+package vds
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/internal/disk"
+)
+
+// sysPath is where sysfs describes a device.
+func sysPath(node string) string {
+	return "/sys/class/block/" + strings.ReplaceAll(strings.TrimPrefix(node, "/dev/"), "/", "!")
+}
+
+func nodeOf(name string) string { return "/dev/" + strings.ReplaceAll(name, "!", "/") }
+
+func sysNumber(path string) int64 {
+	b, _ := os.ReadFile(path)
+	n, _ := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+	return n
+}
+
+// sequence is the kernel's number of what a disk holds: another one each time that a disk appears, even under the same name.
+// 0 where the kernel doesn't tell.
+func sequence(device string) uint64 { return uint64(sysNumber(sysPath(device) + "/diskseq")) }
+
+// sizeOf is a disk's size in bytes.
+func sizeOf(device string) int64 { return sysNumber(sysPath(device)+"/size") * 512 }
+
+// wholeDisk gives the disk that a device node, by whatever path, is or is a partition of.
+func wholeDisk(path string) (device string, ok bool) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFBLK {
+		return "", false
+	}
+	real, err := filepath.EvalSymlinks(fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev)))
+	if err != nil {
+		return "", false
+	}
+	if _, err := os.Stat(real + "/partition"); err == nil {
+		real = filepath.Dir(real)
+	}
+	return nodeOf(filepath.Base(real)), true
+}
+
+// partitionAt is the kernel's partition at a place of a disk, in bytes.
+func partitionAt(device string, start, size int64) (node string, ok bool) {
+	for _, n := range disk.Nodes(device)[1:] {
+		if s := sysPath(n); sysNumber(s+"/start")*512 == start && sizeOf(n) == size {
+			return n, true
+		}
+	}
+	return "", false
+}
+
+// claimed lists which of a disk's nodes somebody holds: a mount, a device made of it, swap.
+func claimed(device string) []string {
+	return slices.DeleteFunc(disk.Nodes(device), func(n string) bool {
+		fd, err := unix.Open(n, unix.O_RDONLY|unix.O_EXCL|unix.O_CLOEXEC, 0)
+		if err == nil {
+			unix.Close(fd)
+		}
+		return err != unix.EBUSY
+	})
+}
+
+// holders names what is made of a device: LVM, md and other devices that lie on it.
+func holders(node string) []string {
+	var out []string
+	entries, _ := os.ReadDir(sysPath(node) + "/holders")
+	for _, e := range entries {
+		name := e.Name()
+		if b, err := os.ReadFile("/sys/class/block/" + name + "/dm/name"); err == nil {
+			name += " (" + strings.TrimSpace(string(b)) + ")"
+		}
+		out = append(out, name)
+	}
+	return out
+}
+
+// partitionAny says whether the kernel has any partition of a disk.
+func partitionAny(device string) (node string, ok bool) {
+	if nodes := disk.Nodes(device); len(nodes) > 1 {
+		return nodes[1], true
+	}
+	return "", false
+}

@@ -1,0 +1,227 @@
+package vds
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/stillpoint-vss/stillpoint/internal/array"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// Disks lists the LUNs of all arrays, and where those that this host may see are. Errors: the arrays'.
+func (m *Manager) Disks(ctx context.Context) ([]Disk, error) {
+	var out []Disk
+	for _, a := range m.cfg.Arrays {
+		luns, err := a.LUNs(ctx)
+		if err != nil {
+			return nil, err
+		}
+		mappings := m.mappings(ctx, a)
+		for _, l := range luns {
+			out = append(out, m.disk(a, l, mappings))
+		}
+	}
+	return out, nil
+}
+
+// mappings asks an array, once and if at all, what it shows to this host.
+func (m *Manager) mappings(ctx context.Context, a array.Array) func(vss.LUNID) (array.Mapping, bool) {
+	var all map[vss.LUNID]array.Mapping
+	return func(id vss.LUNID) (array.Mapping, bool) {
+		if all == nil {
+			all = map[vss.LUNID]array.Mapping{}
+			list, _ := a.Mappings(ctx, m.cfg.Host)
+			for _, x := range list {
+				all[x.LUN.ID] = x
+			}
+		}
+		x, ok := all[id]
+		return x, ok
+	}
+}
+
+func (m *Manager) disk(a array.Array, l array.LUN, mappings func(vss.LUNID) (array.Mapping, bool)) Disk {
+	d := Disk{LUN: l, Array: a}
+	if !slices.Contains(l.MappedTo, m.cfg.Host) {
+		return d
+	}
+	if p, ok := m.placeOf(l.ID); ok {
+		d.Device, d.Address = p.Device, p.Address
+		return d
+	}
+	if x, ok := mappings(l.ID); ok {
+		d.Address = x.Address
+		if i, err := m.initiator(x.Address); err == nil {
+			if device, ok := i.Find(x); ok {
+				m.remember(l.ID, device, x.Address)
+				d.Device = device
+			}
+		}
+	}
+	return d
+}
+
+// byID finds a LUN as it is now, on whichever array has it.
+func (m *Manager) byID(ctx context.Context, id vss.LUNID) (Disk, error) {
+	var errs []error
+	for _, a := range m.cfg.Arrays {
+		l, err := a.LUN(ctx, id)
+		if err == nil {
+			return m.disk(a, l, m.mappings(ctx, a)), nil
+		}
+		if !errors.Is(err, vss.VDSErrObjectNotFound) {
+			errs = append(errs, err)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return Disk{}, err
+	}
+	return Disk{}, notFound(id.String())
+}
+
+func notFound(name string) error {
+	return vss.E("FindLun", vss.VDSErrObjectNotFound, nil).On(name).Advise("`vss lun list` shows which LUNs exist")
+}
+
+// Find finds a LUN by its id, its name, or a device of it here, a partition too. Errors: VDS_E_OBJECT_NOT_FOUND; E_INVALIDARG
+// for a name that LUNs of several arrays have.
+func (m *Manager) Find(ctx context.Context, name string) (Disk, error) {
+	if id, err := vss.ParseGUID(name); err == nil {
+		return m.byID(ctx, vss.LUNID{GUID: id})
+	}
+	if d, ok := m.ByDevice(ctx, name); ok {
+		return d, nil
+	}
+	var found []Disk
+	for _, a := range m.cfg.Arrays {
+		luns, err := a.LUNs(ctx)
+		if err != nil {
+			return Disk{}, err
+		}
+		for _, l := range luns {
+			if l.Name == name {
+				found = append(found, m.disk(a, l, m.mappings(ctx, a)))
+			}
+		}
+	}
+	switch len(found) {
+	case 0:
+		return Disk{}, notFound(name)
+	case 1:
+		return found[0], nil
+	}
+	return Disk{}, vss.E("FindLun", vss.ErrInvalidArg, fmt.Errorf("%d arrays have a LUN of this name", len(found))).On(name).Advise("name it by its id: " + found[0].LUN.ID.String() + " or " + found[1].LUN.ID.String())
+}
+
+// ByDevice finds the LUN that a device of this host, or its disk, is.
+func (m *Manager) ByDevice(ctx context.Context, dev string) (Disk, bool) {
+	device, ok := wholeDisk(dev)
+	if !ok {
+		return Disk{}, false
+	}
+	m.mu.Lock()
+	var id vss.LUNID
+	for i, p := range m.places {
+		if p.Device == device && p.holds() {
+			id = i
+		}
+	}
+	m.mu.Unlock()
+	if !id.IsZero() {
+		d, err := m.byID(ctx, id)
+		return d, err == nil && d.Device == device
+	}
+	all, err := m.Disks(ctx)
+	if err != nil {
+		return Disk{}, false
+	}
+	i := slices.IndexFunc(all, func(d Disk) bool { return d.Device == device })
+	if i < 0 {
+		return Disk{}, false
+	}
+	return all[i], true
+}
+
+// ByInformation finds the LUN that page 0x83 names, whether this host may see it or not.
+func (m *Manager) ByInformation(ctx context.Context, info *vss.LUNInformation) (Disk, bool) {
+	same := func(l *array.LUN) bool {
+		have := l.Information()
+		return info.SameLUN(&have)
+	}
+	m.mu.Lock()
+	var id vss.LUNID
+	for _, k := range keys(info) {
+		if known, ok := m.ids[k]; ok {
+			id = known
+		}
+	}
+	m.mu.Unlock()
+	if !id.IsZero() {
+		if d, err := m.byID(ctx, id); err == nil && same(&d.LUN) {
+			return d, true
+		}
+	}
+	var found Disk
+	ok := false
+	ids := map[string]vss.LUNID{}
+	for _, a := range m.cfg.Arrays {
+		luns, _ := a.LUNs(ctx) // one array's absence doesn't hide another's LUNs
+		for _, l := range luns {
+			have := l.Information()
+			for _, k := range keys(&have) {
+				ids[k] = l.ID
+			}
+			if !ok && same(&l) {
+				found, ok = m.disk(a, l, m.mappings(ctx, a)), true
+			}
+		}
+	}
+	m.mu.Lock()
+	m.ids = ids
+	m.mu.Unlock()
+	return found, ok
+}
+
+// keys are the designators that name one LUN in the world.
+func keys(info *vss.LUNInformation) []string {
+	var out []string
+	for _, d := range info.DeviceIDs {
+		if d.Type.Unique() && len(d.ID) > 0 {
+			out = append(out, fmt.Sprint(d.Type)+hex.EncodeToString(d.ID))
+		}
+	}
+	return out
+}
+
+// Inquiry tells what the LUN behind a device says of itself; false for disks that aren't a known array's.
+func (m *Manager) Inquiry(ctx context.Context, dev string) (*vss.LUNInformation, bool) {
+	d, ok := m.ByDevice(ctx, dev)
+	if !ok {
+		return nil, false
+	}
+	info := d.LUN.Information()
+	return &info, true
+}
+
+// PartitionAt gives the device of a disk that occupies exactly an extent: a partition, or the disk itself where it isn't
+// divided. Errors: VSS_E_MISSING_DISK, VSS_E_MISSING_VOLUME.
+func (m *Manager) PartitionAt(_ context.Context, d Disk, e vss.Extent) (node string, err error) {
+	if d.Device == "" {
+		return "", missing("PartitionAt", d)
+	}
+	if node, ok := partitionAt(d.Device, e.Start, e.Length); ok {
+		return node, nil
+	}
+	if _, divided := partitionAny(d.Device); !divided && e.Start == 0 && e.Length == sizeOf(d.Device) {
+		return d.Device, nil
+	}
+	return "", vss.E("PartitionAt", vss.ErrMissingVolume, fmt.Errorf("no partition of %s begins at %d and has %d bytes", d.Device, e.Start, e.Length)).On(d.LUN.Name).Advise("`vss lun show " + d.Device + "` shows its partitions; `vss lun rescan` adds those that the kernel doesn't know")
+}
+
+// missing is the error for a LUN that must be a disk of this host and isn't.
+func missing(op string, d Disk) error {
+	return vss.E(op, vss.ErrMissingDisk, errors.New("the LUN is not on this host")).On(d.LUN.Name).Advise("`vss lun unmask` shows it to this host, `vss lun rescan` attaches it")
+}

@@ -1,0 +1,129 @@
+package vds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/stillpoint-vss/stillpoint/internal/disk"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// lockWait is how long the disk's lock, which udev and partitioning tools take too, is waited for.
+const lockWait = 10 * time.Second
+
+// Identity reads what tells a disk from others. Errors: VSS_E_MISSING_DISK, disk.Read's.
+func (m *Manager) Identity(_ context.Context, d Disk) (disk.Identity, error) {
+	if d.Device == "" {
+		return disk.Identity{}, missing("GetIdentity", d)
+	}
+	t, err := disk.Read(d.Device)
+	if err != nil {
+		return disk.Identity{}, err
+	}
+	return t.Identity, nil
+}
+
+// SetIdentity gives a disk these ids; its mounts and partitions stay. Errors: VSS_E_MISSING_DISK; VSS_E_CANNOT_REVERT_DISKID,
+// also where another disk of this machine has them.
+func (m *Manager) SetIdentity(ctx context.Context, d Disk, id disk.Identity) error {
+	const op = "SetIdentity"
+	if d.Device == "" {
+		return missing(op, d)
+	}
+	defer m.lock(d.LUN.ID)()
+	_, err := m.edit(ctx, d, func(e *disk.Editor) error {
+		if has := e.Table().Identity; has.Style == id.Style && has.Disk == id.Disk && slices.Equal(has.Partitions, id.Partitions) {
+			return nil
+		}
+		if other, ok := (&neighbours{}).twin(d.Device, id); ok {
+			return vss.E(op, vss.ErrCannotRevertDiskID, fmt.Errorf("%w: %s", errTwin, other+m.nameOf(ctx, other))).On(d.Device).Advise("mask the other one first: `vss lun mask " + other + "`")
+		}
+		return e.SetIdentity(id)
+	})
+	return err
+}
+
+// RenewIdentity gives a disk fresh ids and, after that, its partitions. A disk without a table has no identity to renew.
+// Errors: VSS_E_MISSING_DISK, VSS_E_CANNOT_REVERT_DISKID.
+func (m *Manager) RenewIdentity(ctx context.Context, d Disk) (id disk.Identity, err error) {
+	if d.Device == "" {
+		return id, missing("RenewIdentity", d)
+	}
+	defer m.lock(d.LUN.ID)()
+	_, err = m.edit(ctx, d, func(e *disk.Editor) (err error) {
+		id, err = e.RenewIdentity()
+		return err
+	})
+	if err == nil {
+		m.setImporting(d.LUN.ID, false)
+	}
+	return id, err
+}
+
+// edit changes a disk's table, read-only or not, and makes the kernel's partitions what the table says.
+func (m *Manager) edit(ctx context.Context, d Disk, change func(*disk.Editor) error) (t *disk.Table, err error) {
+	if disk.ReadOnly(d.Device) {
+		if err := disk.SetReadOnly(d.Device, false); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, disk.SetReadOnly(d.Device, true)) }()
+	}
+	ctx, cancel := context.WithTimeout(ctx, lockWait)
+	defer cancel()
+	e, err := disk.Open(ctx, d.Device)
+	if err != nil {
+		return nil, err
+	}
+	err = change(e)
+	t = e.Table()
+	if e := e.Close(); err == nil && e != nil {
+		err = vss.E("EditTable", vss.ErrUnexpected, e).On(d.Device)
+	}
+	if err == nil {
+		_, err = disk.AddPartitions(d.Device, t)
+	}
+	return t, err
+}
+
+// SetLUNFlags sets and clears flags: of every data partition (GPT), of the disk (MBR), or in the array's record of the LUN
+// where the disk has no table. Mounts and the kernel's read-only state stay as they are. Errors: VSS_E_MISSING_DISK,
+// VSS_E_NOT_SUPPORTED.
+func (m *Manager) SetLUNFlags(ctx context.Context, d Disk, set, clr vss.DiskFlags) error {
+	if d.Device == "" {
+		return missing("SetFlags", d)
+	}
+	defer m.lock(d.LUN.ID)()
+	return m.setFlags(ctx, d, 0, set, clr)
+}
+
+// setFlags is SetLUNFlags of one partition, or of all for number 0. The caller holds the LUN's lock.
+func (m *Manager) setFlags(ctx context.Context, d Disk, number int, set, clr vss.DiskFlags) error {
+	t, err := disk.Read(d.Device)
+	if err != nil {
+		return err
+	}
+	if t.Style == disk.StyleNone {
+		if number != 0 {
+			return noPartition("SetFlags", d, number)
+		}
+		l, err := d.Array.LUN(ctx, d.LUN.ID)
+		if err == nil && l.Flags != l.Flags&^clr|set {
+			_, err = d.Array.SetFlags(ctx, d.LUN.ID, l.Flags&^clr|set)
+		}
+		return err
+	}
+	_, err = m.edit(ctx, d, func(e *disk.Editor) error {
+		if number != 0 {
+			return e.SetPartitionFlags(number, set, clr)
+		}
+		return e.SetFlags(set, clr)
+	})
+	return err
+}
+
+func noPartition(op string, d Disk, number int) error {
+	return vss.E(op, vss.VDSErrObjectNotFound, fmt.Errorf("no partition %d", number)).On(d.LUN.Name).Advise("`vss lun show " + d.LUN.Name + "` shows its partitions")
+}

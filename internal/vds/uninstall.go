@@ -1,0 +1,142 @@
+package vds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/internal/disk"
+	"github.com/stillpoint-vss/stillpoint/internal/volume"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// idleWait is how long a disk may stay busy after its last mount is gone: scanners look in, lazy unmounts end later.
+const idleWait = 2 * time.Second
+
+// Uninstall takes a disk off this host: its volumes are unmounted, its partitions and the disk itself go. Force takes mounts
+// that are in use out of sight first; who has files open there still keeps the disk. Errors: VSS_E_VOLUME_IN_USE for what is
+// mounted and busy or lies below other devices (LVM, md), VDS_E_DEVICE_IN_USE. Source: IVdsServiceUninstallDisk.
+func (m *Manager) Uninstall(ctx context.Context, d Disk, force bool) error {
+	defer m.lock(d.LUN.ID)()
+	return m.uninstall(ctx, d, force, nil)
+}
+
+// uninstall is Uninstall; wipe, if any, is run when nothing uses the disk any more. The caller holds the LUN's lock.
+func (m *Manager) uninstall(ctx context.Context, d Disk, force bool, wipe func(device string) error) error {
+	p, here := m.placeOf(d.LUN.ID)
+	if here {
+		d.Device, d.Address = p.Device, p.Address
+	} else if now, err := m.byID(ctx, d.LUN.ID); err == nil {
+		d = now
+	}
+	if d.Device == "" || !here && d.Address.Type == "" {
+		m.forget(d.LUN.ID)
+		return nil
+	}
+	if err := unmountAll(d.Device, force); err != nil {
+		return err
+	}
+	i, err := m.initiator(d.Address)
+	if err != nil {
+		return err
+	}
+	ro := disk.ReadOnly(d.Device)
+	err = whenIdle(func() error { return disk.DeletePartitions(d.Device) })
+	if err == nil && wipe != nil {
+		err = wipe(d.Device)
+	}
+	if err == nil {
+		err = whenIdle(func() error { return i.Detach(ctx, d.Device) })
+	}
+	if err != nil {
+		if t, e := disk.Read(d.Device); e == nil { // it stays what it was
+			_, _ = disk.AddPartitions(d.Device, t)
+		}
+		if ro {
+			_ = disk.SetReadOnly(d.Device, true)
+		}
+		return err
+	}
+	m.forget(d.LUN.ID)
+	m.savePlaces()
+	return nil
+}
+
+// whenIdle repeats what a short use of the disk may keep from succeeding.
+func whenIdle(f func() error) error {
+	for end := time.Now().Add(idleWait); ; time.Sleep(20 * time.Millisecond) {
+		err := f()
+		if err == nil || !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
+// unmountAll unmounts all volumes of a disk and makes sure that nothing else is made of it.
+func unmountAll(device string, force bool) error {
+	for _, n := range disk.Nodes(device) {
+		if h := holders(n); len(h) > 0 {
+			return vss.E("Uninstall", vss.ErrVolumeInUse, fmt.Errorf("%s lies on it", strings.Join(h, ", "))).On(n).Advise("stop that device first: `vgchange -an`, `mdadm --stop`, `dmsetup remove`")
+		}
+	}
+	for _, n := range claimed(device) {
+		if err := unmountNode(n, force); err != nil {
+			return err
+		}
+	}
+	forgetBtrfs(device)
+	return nil
+}
+
+// unmountNode takes all mounts of a device off, the newest first. Errors: VSS_E_VOLUME_IN_USE.
+func unmountNode(node string, force bool) error {
+	const op = "Unmount"
+	paths, err := volume.MountsOf(node)
+	if err != nil {
+		return err
+	}
+	for i := len(paths) - 1; i >= 0; i-- {
+		p := paths[i]
+		if strings.HasPrefix(p, "/proc/") {
+			return vss.E(op, vss.ErrVolumeInUse, errors.New("it is mounted in the mount namespace of another process")).On(p).Advise("end that process or container, or unmount it there")
+		}
+		err := unix.Unmount(p, unix.UMOUNT_NOFOLLOW)
+		if errors.Is(err, unix.EBUSY) && force {
+			err = unix.Unmount(p, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		}
+		if err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: it went with one below it
+			return vss.E(op, vss.ErrVolumeInUse, err).On(p).Advise("end what uses it: `fuser -vm " + p + "`")
+		}
+	}
+	return nil
+}
+
+// btrfs's list of devices that it has seen.
+const (
+	btrfsForget  = 0x50009405 // BTRFS_IOC_FORGET_DEV
+	btrfsControl = "/dev/btrfs-control"
+)
+
+// forgetBtrfs makes the kernel forget that it saw a btrfs on a disk. Else a disk with the same file system in an older state,
+// such as a shadow copy that gets its original's identity, would be refused as a stale duplicate.
+func forgetBtrfs(device string) {
+	f, err := os.Open(btrfsControl)
+	if err != nil {
+		return // no btrfs here
+	}
+	defer f.Close()
+	for _, n := range disk.Nodes(device) {
+		var arg struct {
+			fd   int64
+			name [4088]byte
+		}
+		copy(arg.name[:], n)
+		_, _, _ = unix.Syscall(unix.SYS_IOCTL, f.Fd(), btrfsForget, uintptr(unsafe.Pointer(&arg))) // ENOENT: never seen
+	}
+}

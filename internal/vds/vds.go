@@ -1,0 +1,118 @@
+// Package vds is the disk manager (the duties of the Virtual Disk Service): it knows the arrays of this host, brings the LUNs
+// that they show to it here as disks, and does what an administrator does with a LUN before the Volume Shadow Copy Service
+// knows it and after a break. Server puts it on a socket.
+//
+// Results of LUN management carry VDS's codes; what the coordinator calls (identities, flags, Uninstall) carries VSS's.
+// A LUN is changed by one caller at a time; nobody waits for the changes of another LUN.
+package vds
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"github.com/stillpoint-vss/stillpoint/internal/array"
+	"github.com/stillpoint-vss/stillpoint/internal/catalog"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// Initiator brings LUNs of one kind of target to this host.
+type Initiator interface {
+	// Find gives the disk that shows the LUN now, whoever attached it.
+	Find(m array.Mapping) (device string, ok bool)
+	// Attach makes a disk of the LUN, or finds the one it has; partitions are not added. Errors: VSS_E_MISSING_DISK.
+	Attach(ctx context.Context, m array.Mapping) (device string, err error)
+	// Detach deletes the partitions and the disk. Errors: VDS_E_DEVICE_IN_USE, and the disk stays.
+	Detach(ctx context.Context, device string) error
+	// Resize makes the disk as large as its LUN.
+	Resize(ctx context.Context, device string) error
+}
+
+// Config is what a Manager is made of.
+type Config struct {
+	Host       string // this host's name in masks
+	Arrays     []array.Array
+	Initiators map[string]Initiator // by the type of address that they take
+	StateDir   string               // for persistent mounts, and where LUNs were attached
+	// InUse says what needs a LUN as it is (a shadow copy of a set, a set being made), "" if nothing does: such a LUN is
+	// neither masked, deleted nor changed by an administrator. It may be nil.
+	InUse  func(vss.LUNID) (why string)
+	Event  func(catalog.Event) // tells an administrator; may be nil
+	Logger *slog.Logger
+}
+
+// Manager is the disk manager of a host. Its methods may be called from many goroutines.
+type Manager struct {
+	cfg Config
+
+	mu        sync.Mutex // the fields below
+	locks     map[vss.LUNID]*lunLock
+	places    map[vss.LUNID]place
+	unsaved   bool // places has changed since it was written
+	ids       map[string]vss.LUNID
+	importing map[vss.LUNID]bool // arrived without partitions, until they have identities of their own
+	mounts    []persistentMount
+}
+
+// Disk is a LUN and what it is on this host.
+type Disk struct {
+	LUN     array.LUN
+	Array   array.Array
+	Device  string // the whole disk; "" while the LUN isn't on this host
+	Address array.Address
+}
+
+// lunLock is held by whoever changes a LUN.
+type lunLock struct {
+	sync.Mutex
+	users int
+}
+
+// New makes the disk manager of a host. Errors: VSS_E_NOT_SUPPORTED for a state directory of a newer format.
+func New(cfg Config) (*Manager, error) {
+	m := &Manager{cfg: cfg, locks: map[vss.LUNID]*lunLock{}, ids: map[string]vss.LUNID{}, importing: map[vss.LUNID]bool{}, places: map[vss.LUNID]place{}}
+	m.loadPlaces()
+	return m, m.loadMounts()
+}
+
+// Arrays are the arrays that this host knows.
+func (m *Manager) Arrays() []array.Array { return slices.Clone(m.cfg.Arrays) }
+
+// lock waits until nobody else changes the LUN.
+func (m *Manager) lock(id vss.LUNID) (unlock func()) {
+	m.mu.Lock()
+	l := m.locks[id]
+	if l == nil {
+		l = &lunLock{}
+		m.locks[id] = l
+	}
+	l.users++
+	m.mu.Unlock()
+	l.Lock()
+	return func() {
+		l.Unlock()
+		m.mu.Lock()
+		if l.users--; l.users == 0 {
+			delete(m.locks, id)
+		}
+		m.mu.Unlock()
+	}
+}
+
+// initiator chooses the one that takes an address.
+func (m *Manager) initiator(a array.Address) (Initiator, error) {
+	if i := m.cfg.Initiators[a.Type]; i != nil {
+		return i, nil
+	}
+	return nil, vss.E("FindInitiator", vss.VDSErrNotSupported, errors.New("no initiator for targets of type "+a.Type)).On(m.cfg.Host).Advise("the array shows this LUN in a way that this host can't reach")
+}
+
+// event tells of something that an administrator should know.
+func (m *Manager) event(severity, what, object string, err error) {
+	m.cfg.Logger.Warn(what, "object", object, "error", err)
+	if m.cfg.Event != nil {
+		m.cfg.Event(catalog.Event{Severity: severity, What: what, Object: object, Code: vss.CodeOf(err), Message: err.Error(), Hint: vss.Hint(err)})
+	}
+}
