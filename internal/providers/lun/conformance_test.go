@@ -1,0 +1,61 @@
+package lun_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"github.com/stillpoint-vss/stillpoint/internal/providers/lun"
+	"github.com/stillpoint-vss/stillpoint/provider"
+	"github.com/stillpoint-vss/stillpoint/provider/providertest"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+func TestConformance(t *testing.T) {
+	direct := func(_ *testing.T, p *lun.Provider) provider.Hardware { return p }
+	socket := func(t *testing.T, p *lun.Provider) provider.Hardware {
+		return providertest.Socket(t, p).(provider.Hardware)
+	}
+	for _, x := range []struct {
+		name  string
+		pools []string
+		reach func(*testing.T, *lun.Provider) provider.Hardware
+	}{
+		{"in process", []string{"xfs"}, direct},
+		{"over a socket", []string{"btrfs"}, socket},
+		{"two arrays", []string{"xfs", "btrfs"}, direct},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			dirs := folders(t, x.pools...)
+			providertest.Run(t, providertest.Fixture{Hardware: func(t *testing.T) *providertest.HardwareWorld {
+				w := newWorld(t, 2, dirs...)
+				return &providertest.HardwareWorld{
+					Provider: x.reach(t, w.Provider), Originals: w.sources(),
+					Restart: func(t *testing.T) provider.Hardware { return x.reach(t, w.provider(host)) },
+					Copies:  func(*testing.T) int { return w.copies() },
+					Visible: func(_ *testing.T, l vss.LUNInformation) bool { return w.visible(l, host) },
+					Write:   func(_ *testing.T, l vss.LUNInformation, b byte) { w.write(l, b) },
+					Read:    func(_ *testing.T, l vss.LUNInformation) byte { return w.read(l) },
+					Slow:    w.slow,
+				}
+			}})
+		})
+	}
+}
+
+// slow makes every preparation wait until release is called, or it is cancelled.
+func (w *world) slow() (release func()) {
+	gate := make(chan struct{})
+	for _, a := range w.arrays {
+		a.hook = func(ctx context.Context, method string, call func() error) error {
+			if method == "PrepareCopies" {
+				select {
+				case <-gate:
+				case <-ctx.Done():
+				}
+			}
+			return call()
+		}
+	}
+	return sync.OnceFunc(func() { close(gate) })
+}
