@@ -274,3 +274,14 @@ func number[T ~int32](names []string, b []byte, to *T) error {
 	*to = T(i)
 	return nil
 }
+
+// IsWriterError says whether a writer may have put this code into its status by itself. NOT_RESPONDING and
+// STATUS_NOT_AVAILABLE are the service's. Source: SetWriterFailureEx.
+func IsWriterError(c Code) bool {
+	switch c {
+	case ErrWriterErrorInconsistentSnapshot, ErrWriterErrorOutOfResources, ErrWriterErrorTimeout, ErrWriterErrorRetryable,
+		ErrWriterErrorNonRetryable, ErrWriterErrorRecoveryFailed, ErrWriterErrorPartialFailure:
+		return true
+	}
+	return false
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -32,21 +33,19 @@ var (
 type Store struct{ db *bolt.DB }
 
 // Open opens the catalogue, making it where there is none. Errors: VSS_E_NOT_SUPPORTED for a file of a newer format, which
-// is left untouched; VSS_E_BAD_STATE when another service has it open; VSS_E_UNEXPECTED.
+// is left untouched; VSS_E_BAD_STATE when another service has it open; VSS_E_UNEXPECTED, also for a damaged file, which is
+// left untouched too.
 func Open(path string) (*Store, error) {
 	const op = "OpenCatalog"
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, vss.E(op, vss.ErrUnexpected, err).On(path)
 	}
-	if err := checkFormat(path); err != nil {
-		return nil, err
+	if err := check(path); err != nil {
+		return nil, openError(op, path, err)
 	}
-	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: 2 * time.Second})
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, vss.E(op, vss.ErrBadState, err).On(path).Advise("another vssd uses this state directory; stop it or give --state")
-	}
+	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: lockWait})
 	if err != nil {
-		return nil, vss.E(op, vss.ErrUnexpected, err).On(path).Advise("the catalogue can't be read; move it away to start with an empty one, `vss doctor` then lists what it misses")
+		return nil, openError(op, path, err)
 	}
 	s := &Store{db}
 	if err := db.Update(func(tx *bolt.Tx) error {
@@ -58,37 +57,27 @@ func Open(path string) (*Store, error) {
 		return tx.Bucket(bucketMeta).Put(keyFormat, []byte(strconv.Itoa(Format)))
 	}); err != nil {
 		db.Close()
-		return nil, vss.E(op, vss.ErrUnexpected, err).On(path)
+		return nil, vss.E(op, vss.ErrUnexpected, err).On(path).Advise(fullHint)
 	}
 	return s, nil
 }
 
-// checkFormat refuses a file of a newer format, without writing to it.
-func checkFormat(path string) error {
-	const op = "OpenCatalog"
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, Timeout: 2 * time.Second})
-	if errors.Is(err, bolterrors.ErrTimeout) {
+// lockWait is how long Open waits for another service that is ending.
+const lockWait = 2 * time.Second
+
+const (
+	fullHint   = "is the file system of the state directory full?"
+	damageHint = "the catalogue can't be read; move it away to start with an empty one, `vss doctor` then lists what it misses"
+)
+
+func openError(op, path string, err error) error {
+	switch {
+	case errors.Is(err, vss.ErrNotSupported):
+		return err
+	case errors.Is(err, bolterrors.ErrTimeout):
 		return vss.E(op, vss.ErrBadState, err).On(path).Advise("another vssd uses this state directory; stop it or give --state")
 	}
-	if err != nil {
-		return vss.E(op, vss.ErrUnexpected, err).On(path).Advise("the catalogue can't be read; move it away to start with an empty one, `vss doctor` then lists what it misses")
-	}
-	defer db.Close()
-	return db.View(func(tx *bolt.Tx) error {
-		b := tx.Bucket(bucketMeta)
-		if b == nil {
-			return nil
-		}
-		n, err := strconv.Atoi(string(b.Get(keyFormat)))
-		if b.Get(keyFormat) != nil && (err != nil || n > Format) {
-			return vss.E(op, vss.ErrNotSupported, fmt.Errorf("the catalogue has format %q, this program knows up to %d", b.Get(keyFormat), Format)).
-				On(path).Advise("use the newer program that wrote it; nothing was changed")
-		}
-		return nil
-	})
+	return vss.E(op, vss.ErrUnexpected, err).On(path).Advise(damageHint)
 }
 
 // Close closes the file.
@@ -103,7 +92,7 @@ func (s *Store) View(f func(*Tx) error) error {
 func (s *Store) Update(f func(*Tx) error) error {
 	err := s.db.Update(func(tx *bolt.Tx) error { return f(&Tx{tx}) })
 	if err != nil && vss.CodeOf(err) == vss.ErrUnexpected {
-		return vss.E("UpdateCatalog", vss.ErrUnexpected, err).On(s.db.Path()).Advise("is the file system of the state directory full?")
+		return vss.E("UpdateCatalog", vss.ErrUnexpected, err).On(s.db.Path()).Advise(fullHint)
 	}
 	return err
 }
@@ -111,36 +100,57 @@ func (s *Store) Update(f func(*Tx) error) error {
 // Tx is one transaction; what it returns may be kept.
 type Tx struct{ tx *bolt.Tx }
 
-func get[T any](t *Tx, bucket []byte, id vss.GUID) (v T, ok bool, err error) {
-	b := t.tx.Bucket(bucket).Get([]byte(id.Plain()))
+// record is what a bucket holds under its own id.
+type record interface{ key() vss.GUID }
+
+func (v Set) key() vss.GUID      { return v.ID.GUID }
+func (v Snapshot) key() vss.GUID { return v.ID.GUID }
+func (v Creation) key() vss.GUID { return v.Set.GUID }
+func (v Break) key() vss.GUID    { return v.Set.GUID }
+
+func decode[T record](bucket, key, b []byte) (v T, err error) {
+	if err = json.Unmarshal(b, &v); err == nil && v.key().Plain() != string(key) {
+		err = errors.New("it is the record of " + v.key().Plain())
+	}
+	if err != nil {
+		return v, damaged(bucket, string(key), err)
+	}
+	return v, nil
+}
+
+func damaged(bucket []byte, key string, err error) error {
+	return vss.E("ReadCatalog", vss.ErrUnexpected, err).On(string(bucket) + "/" + key).Advise(damageHint)
+}
+
+func get[T record](t *Tx, bucket []byte, id vss.GUID) (v T, ok bool, err error) {
+	key := []byte(id.Plain())
+	b := t.tx.Bucket(bucket).Get(key)
 	if b == nil {
 		return v, false, nil
 	}
-	if err := json.Unmarshal(b, &v); err != nil {
-		return v, false, vss.E("ReadCatalog", vss.ErrUnexpected, err).On(string(bucket) + "/" + id.Plain())
-	}
-	return v, true, nil
+	v, err = decode[T](bucket, key, b)
+	return v, err == nil, err
 }
 
-func list[T any](t *Tx, bucket []byte) ([]T, error) {
+func list[T record](t *Tx, bucket []byte) ([]T, error) {
 	var out []T
 	err := t.tx.Bucket(bucket).ForEach(func(k, b []byte) error {
-		var v T
-		if err := json.Unmarshal(b, &v); err != nil {
-			return vss.E("ReadCatalog", vss.ErrUnexpected, err).On(string(bucket) + "/" + string(k))
-		}
+		v, err := decode[T](bucket, k, b)
 		out = append(out, v)
-		return nil
+		return err
 	})
-	return out, err
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
-func put(t *Tx, bucket []byte, id vss.GUID, v any) error {
+func put(t *Tx, bucket []byte, v record) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	return t.tx.Bucket(bucket).Put([]byte(id.Plain()), b)
+	return t.tx.Bucket(bucket).Put([]byte(v.key().Plain()), b)
 }
 
 func remove(t *Tx, bucket []byte, id vss.GUID) error {
@@ -154,7 +164,7 @@ func (t *Tx) Set(id vss.SnapshotSetID) (Set, bool, error) { return get[Set](t, b
 func (t *Tx) Sets() ([]Set, error) { return list[Set](t, bucketSets) }
 
 // PutSet stores a set.
-func (t *Tx) PutSet(v Set) error { return put(t, bucketSets, v.ID.GUID, v) }
+func (t *Tx) PutSet(v Set) error { return put(t, bucketSets, v) }
 
 // RemoveSet forgets a set and all of its copies.
 func (t *Tx) RemoveSet(id vss.SnapshotSetID) error {
@@ -178,7 +188,7 @@ func (t *Tx) Snapshot(id vss.SnapshotID) (Snapshot, bool, error) {
 // Snapshots lists all copies, finished or not.
 func (t *Tx) Snapshots() ([]Snapshot, error) { return list[Snapshot](t, bucketSnapshots) }
 
-// SnapshotsOf lists the copies of one set.
+// SnapshotsOf lists the copies of one set, in their order.
 func (t *Tx) SnapshotsOf(set vss.SnapshotSetID) ([]Snapshot, error) {
 	all, err := t.Snapshots()
 	var out []Snapshot
@@ -187,11 +197,12 @@ func (t *Tx) SnapshotsOf(set vss.SnapshotSetID) ([]Snapshot, error) {
 			out = append(out, c)
 		}
 	}
+	slices.SortStableFunc(out, func(a, b Snapshot) int { return a.Order - b.Order })
 	return out, err
 }
 
 // PutSnapshot stores a copy.
-func (t *Tx) PutSnapshot(v Snapshot) error { return put(t, bucketSnapshots, v.ID.GUID, v) }
+func (t *Tx) PutSnapshot(v Snapshot) error { return put(t, bucketSnapshots, v) }
 
 // RemoveSnapshot forgets a copy, and its set with the last one.
 func (t *Tx) RemoveSnapshot(id vss.SnapshotID) error {
@@ -218,7 +229,7 @@ func (t *Tx) Creation(id vss.SnapshotSetID) (Creation, bool, error) {
 func (t *Tx) Creations() ([]Creation, error) { return list[Creation](t, bucketCreations) }
 
 // PutCreation stores the record of a set that is being made.
-func (t *Tx) PutCreation(v Creation) error { return put(t, bucketCreations, v.Set.GUID, v) }
+func (t *Tx) PutCreation(v Creation) error { return put(t, bucketCreations, v) }
 
 // RemoveCreation ends it.
 func (t *Tx) RemoveCreation(id vss.SnapshotSetID) error { return remove(t, bucketCreations, id.GUID) }
@@ -227,16 +238,20 @@ func (t *Tx) RemoveCreation(id vss.SnapshotSetID) error { return remove(t, bucke
 func (t *Tx) Breaks() ([]Break, error) { return list[Break](t, bucketBreaks) }
 
 // PutBreak stores a break under way.
-func (t *Tx) PutBreak(v Break) error { return put(t, bucketBreaks, v.Set.GUID, v) }
+func (t *Tx) PutBreak(v Break) error { return put(t, bucketBreaks, v) }
 
 // RemoveBreak ends it.
 func (t *Tx) RemoveBreak(id vss.SnapshotSetID) error { return remove(t, bucketBreaks, id.GUID) }
 
 // NextDevice hands out the number of a device object; each number once for ever.
 func (t *Tx) NextDevice() (int, error) {
-	b := t.tx.Bucket(bucketMeta)
-	n, _ := strconv.Atoi(string(b.Get(keyNextDevice)))
-	n = max(n, 1)
+	b, n := t.tx.Bucket(bucketMeta), 1
+	if v := b.Get(keyNextDevice); v != nil {
+		var err error
+		if n, err = strconv.Atoi(string(v)); err != nil || n < 1 {
+			return 0, damaged(bucketMeta, string(keyNextDevice), fmt.Errorf("it is %q, no device number", v))
+		}
+	}
 	return n, b.Put(keyNextDevice, []byte(strconv.Itoa(n+1)))
 }
 
@@ -264,14 +279,21 @@ func (t *Tx) AddEvents(events []Event) error {
 	return nil
 }
 
-// Events lists the events since a time, the oldest first.
+// Events lists the events since a time, in the order in which they were added.
 func (t *Tx) Events(since time.Time) ([]Event, error) {
-	all, err := list[Event](t, bucketEvents)
 	var out []Event
-	for _, e := range all {
+	err := t.tx.Bucket(bucketEvents).ForEach(func(k, b []byte) error {
+		var e Event
+		if err := json.Unmarshal(b, &e); err != nil {
+			return damaged(bucketEvents, fmt.Sprintf("%x", k), err)
+		}
 		if !e.Time.Before(since) {
 			out = append(out, e)
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	return out, err
+	return out, nil
 }

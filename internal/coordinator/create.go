@@ -391,7 +391,7 @@ func (c *creation) verifyFlags(ctx context.Context) error {
 
 // targetLUNs asks the providers what they made and makes it durable: from here recovery finds the copies by their LUNs.
 func (c *creation) targetLUNs(ctx context.Context) error {
-	for _, s := range c.copies {
+	for i, s := range c.copies {
 		targets, err := s.hw.GetTargetLUNs(ctx, c.id, s.vol.Disks, s.sources)
 		if err == nil && len(targets) != len(s.sources) {
 			err = vss.E("GetTargetLuns", vss.ErrUnexpectedProviderError, fmt.Errorf("%d LUNs for %d", len(targets), len(s.sources)))
@@ -400,8 +400,9 @@ func (c *creation) targetLUNs(ctx context.Context) error {
 			return c.k.said(s.provider.props, "GetTargetLuns", c.id, err)
 		}
 		s.record = c.describe(s)
-		for i, t := range targets {
-			l := catalog.LUN{Original: s.sources[i], OriginalIdentity: s.identities[i], Copy: t}
+		s.record.Order = i
+		for n, t := range targets {
+			l := catalog.LUN{Original: s.sources[n], OriginalIdentity: s.identities[n], Copy: t}
 			if d, ok := c.k.Disks.ByInformation(ctx, &t); ok {
 				l.LUNID = d.LUN.ID
 			}
@@ -447,7 +448,7 @@ func (c *creation) importCopies(ctx context.Context) error {
 	for i, s := range c.copies {
 		records[i] = &s.record
 	}
-	missing, err := c.k.surface(ctx, c.id, records)
+	missing, err := c.k.surface(ctx, c.id, records, false)
 	if err != nil {
 		return err
 	}

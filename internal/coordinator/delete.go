@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
+	"github.com/stillpoint-vss/stillpoint/internal/vds"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -185,5 +186,40 @@ func (k *Coordinator) autoRelease(ctx context.Context, id vss.SnapshotSetID) {
 	}
 	if err != nil {
 		k.events.add(catalog.Event{Severity: "error", What: "auto-release-failed", SetID: id, Code: vss.CodeOf(err), Message: err.Error(), Hint: "the next start of the service tries again; `vss doctor` shows what is left"})
+	}
+}
+
+// Dropped forgets the copies on a LUN that its array has dropped so that the original could be written: what reads them
+// gets errors, and nobody is told that they are there.
+func (k *Coordinator) Dropped(ctx context.Context, lun vss.LUNID) {
+	var lost []catalog.Snapshot
+	err := k.Catalog.View(func(tx *catalog.Tx) error {
+		all, err := tx.Snapshots()
+		for _, r := range all {
+			if r.State == vss.StateCreated && slices.ContainsFunc(r.LUNs, func(l catalog.LUN) bool { return l.LUNID == lun }) {
+				lost = append(lost, r)
+			}
+		}
+		return err
+	})
+	for i := range lost {
+		r := &lost[i]
+		unlock, e := k.lockSet("DropSnapshot", r.SetID)
+		if e == nil {
+			e = k.deleteCopy(ctx, r, true)
+			unlock()
+		}
+		if e != nil {
+			err = errors.Join(err, e)
+			continue
+		}
+		k.events.add(catalog.Event{Severity: "error", What: "copy-lost", Provider: r.ProviderName, SetID: r.SetID, Object: r.ID.String(), Code: vss.ErrInsufficientStorage,
+			Message: "the copy of " + r.OriginalVolume + " was dropped: its pool ran full, and the original had to go on", Hint: "give the pool more room, or keep fewer copies"})
+	}
+	if _, e := k.Disks.Rescan(ctx, vds.RescanOptions{}); e != nil { // the device of the LUN that is gone
+		err = errors.Join(err, e)
+	}
+	if err != nil {
+		k.Logger.Warn("a dropped copy is not cleared away", "lun", lun, "error", err)
 	}
 }

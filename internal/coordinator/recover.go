@@ -3,8 +3,10 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -42,6 +44,9 @@ func (k *Coordinator) Recover(ctx context.Context) error {
 	if state, err = k.recorded(); err != nil {
 		return err
 	}
+	for set, records := range state.imports() {
+		k.mend("import", set.ID, k.resumeImport(ctx, set, records))
+	}
 	for i := range state.copies {
 		r := &state.copies[i]
 		switch {
@@ -67,7 +72,26 @@ func (k *Coordinator) mend(what string, set vss.SnapshotSetID, err error) {
 type recorded struct {
 	creations []catalog.Creation
 	breaks    []catalog.Break
+	sets      []catalog.Set
 	copies    []catalog.Snapshot
+}
+
+// imports are the sets whose import was under way, with the copies concerned.
+func (r *recorded) imports() iter.Seq2[catalog.Set, []*catalog.Snapshot] {
+	return func(yield func(catalog.Set, []*catalog.Snapshot) bool) {
+		for _, set := range r.sets {
+			var records []*catalog.Snapshot
+			creating := slices.ContainsFunc(r.creations, func(c catalog.Creation) bool { return c.Set == set.ID })
+			for i := range r.copies {
+				if c := &r.copies[i]; c.SetID == set.ID && c.State == vss.StatePostCommitted && !creating {
+					records = append(records, c)
+				}
+			}
+			if len(records) > 0 && !yield(set, records) {
+				return
+			}
+		}
+	}
 }
 
 func (k *Coordinator) recorded() (r recorded, err error) {
@@ -76,6 +100,9 @@ func (k *Coordinator) recorded() (r recorded, err error) {
 			return err
 		}
 		if r.breaks, err = tx.Breaks(); err != nil {
+			return err
+		}
+		if r.sets, err = tx.Sets(); err != nil {
 			return err
 		}
 		r.copies, err = tx.Snapshots()

@@ -17,8 +17,9 @@ import (
 
 // surface brings copies to this host: their LUNs are unmasked, arrive, are recognised, get disk identities of their own,
 // turn read-only and get device objects. It fills in the records; those whose disks did not arrive are in missing.
-// The list of arrivals is complete when Rescan returns. Source: ImportSnapshots, LocateLuns, FillInLunInfo.
-func (k *Coordinator) surface(ctx context.Context, set vss.SnapshotSetID, records []*catalog.Snapshot) (missing []error, err error) {
+// The list of arrivals is complete when Rescan returns. With again it goes on where a former service died, who may have had
+// the LUNs marked as imported. Source: ImportSnapshots, LocateLuns, FillInLunInfo.
+func (k *Coordinator) surface(ctx context.Context, set vss.SnapshotSetID, records []*catalog.Snapshot, again bool) (missing []error, err error) {
 	var ids []vss.LUNID
 	for _, id := range providerIDs(records) {
 		hw, props, err := k.hardware(id)
@@ -34,7 +35,7 @@ func (k *Coordinator) surface(ctx context.Context, set vss.SnapshotSetID, record
 				}
 			}
 		}
-		if err := hw.LocateLUNs(ctx, luns); err != nil {
+		if err := hw.LocateLUNs(ctx, luns); err != nil && !(again && errors.Is(err, vss.ErrBadState)) {
 			return nil, k.said(props, "LocateLuns", set, err)
 		}
 		for _, l := range luns {

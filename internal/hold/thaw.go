@@ -88,6 +88,39 @@ func ThawAll(runDir string) ([]string, error) {
 	return thawed, errors.Join(errs...)
 }
 
+// Left are the names of the volumes that runDir/held lists for a coordinator that is dead: ThawAll releases them. Errors:
+// VSS_E_UNEXPECTED for what can't be read.
+func Left(runDir string) ([]string, error) {
+	const op = "Thaw"
+	dir := filepath.Join(runDir, heldDir)
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, vss.E(op, vss.ErrUnexpected, err).On(dir)
+	}
+	boot, err := bootID()
+	if err != nil {
+		return nil, vss.E(op, vss.ErrUnexpected, err)
+	}
+	var names []string
+	var errs []error
+	for _, e := range entries {
+		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			continue // its hold has just ended
+		}
+		r, err := parseRecord(b)
+		if err != nil && !writing(e.Name()) {
+			errs = append(errs, vss.E(op, vss.ErrUnexpected, err).On(e.Name()))
+		}
+		if err == nil && r.Boot == boot && !r.Coordinator.alive() {
+			for _, v := range r.Volumes {
+				names = append(names, v.Name)
+			}
+		}
+	}
+	return names, errors.Join(errs...)
+}
+
 // writing says whether the process that a record is named after is still there to finish it.
 func writing(path string) bool {
 	pid, _, _ := strings.Cut(filepath.Base(path), "-")

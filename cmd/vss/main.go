@@ -1,0 +1,23 @@
+// Command vss asks the Volume Shadow Copy Service for shadow copies. It holds the service, too, and becomes it where none
+// answers.
+package main
+
+import (
+	"os"
+	"path/filepath"
+
+	"github.com/stillpoint-vss/stillpoint/internal/hold"
+	"github.com/stillpoint-vss/stillpoint/internal/service"
+	"github.com/stillpoint-vss/stillpoint/internal/tools/vss"
+	"github.com/stillpoint-vss/stillpoint/requester"
+)
+
+func main() {
+	switch {
+	case hold.IsGuard(os.Args):
+		os.Exit(hold.RunGuard())
+	case filepath.Base(os.Args[0]) == requester.DaemonName:
+		os.Exit(service.Main(os.Args[1:]))
+	}
+	os.Exit(vss.Main(os.Args))
+}

@@ -1,0 +1,179 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/stillpoint-vss/stillpoint/internal/catalog"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// ImportSnapshots surfaces the set that the document given to InitializeForBackup describes: its LUNs are unmasked to this
+// host, recognised, given identities of their own, and shown read-only and hidden. It happens once in a set's life. What
+// fails is left as it is: the requester cleans up. Errors, at once: VSS_E_BAD_STATE; through the Async:
+// VSS_E_NONTRANSPORTABLE_BCD, VSS_E_PROVIDER_NOT_REGISTERED, VSS_E_BAD_STATE (imported before),
+// VSS_E_NO_SNAPSHOTS_IMPORTED, and the success code VSS_S_SOME_SNAPSHOTS_NOT_IMPORTED. Source: ImportSnapshots.
+func (s *Session) ImportSnapshots() (*Async, error) {
+	const op = "ImportSnapshots"
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.begin(op, true, phaseInit); err != nil {
+		return nil, err
+	}
+	if !s.loaded {
+		return nil, vss.E(op, vss.ErrBadState, errors.New("no document was given to InitializeForBackup")).Advise("give it the Backup Components Document of the host that made the set")
+	}
+	doc := s.backup
+	return s.async(func(ctx context.Context, a *Async) (vss.Code, error) {
+		set := doc.SnapshotSet
+		switch {
+		case set == nil:
+			return 0, vss.E(op, vss.ErrNonTransportableBCD, errors.New("the document describes no shadow copies")).Advise("save it after DoSnapshotSet has finished")
+		case !set.Context.Has(vss.AttrTransportable) || !doc.Transportable():
+			return 0, vss.E(op, vss.ErrNonTransportableBCD, nil).On(set.ID.String()).Advise("only a set created with --transportable can be imported")
+		}
+		unlock, err := s.k.lockSet(op, set.ID)
+		if err != nil {
+			return 0, err
+		}
+		defer unlock()
+		records := make([]*catalog.Snapshot, len(set.Snapshots))
+		for i, d := range set.Snapshots {
+			r, err := catalogSnapshot(d)
+			if err != nil {
+				return 0, vss.E(op, vss.ErrInvalidXMLDocument, err).On(d.ID.String())
+			}
+			if _, err := s.k.provider(r.ProviderID); err != nil {
+				return 0, err
+			}
+			r.Order = i
+			records[i] = &r
+		}
+		a.progress("import", 10)
+		code, err := s.k.importSet(ctx, catalog.Set{ID: set.ID, Context: set.Context, Count: len(records)}, records, false)
+		if err != nil {
+			return 0, err
+		}
+		s.mu.Lock()
+		s.owned = append(s.owned, set.ID)
+		s.mu.Unlock()
+		return code, nil
+	}), nil
+}
+
+// importSet surfaces a set of another session. The copies are recorded first, as committed and not here yet: an import that
+// dies with the service goes on at the next start, where again says so.
+func (k *Coordinator) importSet(ctx context.Context, set catalog.Set, records []*catalog.Snapshot, again bool) (vss.Code, error) {
+	const op = "ImportSnapshots"
+	if !again {
+		if err := k.beginImport(&set, records); err != nil {
+			return 0, err
+		}
+	}
+	missing, err := k.surface(ctx, set.ID, records, again)
+	var here []*catalog.Snapshot
+	for _, r := range records {
+		if r.Imported {
+			r.State = vss.StateCreated
+			r.Attributes |= vss.AttrImported | vss.AttrNotSurfaced
+			here = append(here, r)
+		}
+	}
+	failed := err
+	if err := k.endImport(set.ID, records); err != nil {
+		return 0, err
+	}
+	for _, m := range missing {
+		k.events.add(catalog.Event{Severity: "warning", What: "not-imported", SetID: set.ID, Code: vss.CodeOf(m), Message: m.Error(), Hint: vss.Hint(m)})
+	}
+	switch {
+	case failed != nil:
+		return 0, failed
+	case len(here) == 0:
+		return 0, vss.E(op, vss.ErrNoSnapshotsImported, errors.Join(missing...)).On(set.ID.String()).Advise("`vss lun list` shows which LUNs exist and who may see them; delete those of no more use")
+	case len(missing) > 0:
+		return vss.SuccessSomeSnapshotsNotImported, nil
+	}
+	return vss.OK, nil
+}
+
+// beginImport makes the intent durable. A set that this host made and left to be imported is known already.
+func (k *Coordinator) beginImport(set *catalog.Set, records []*catalog.Snapshot) error {
+	return k.Catalog.Update(func(tx *catalog.Tx) error {
+		known, ok, err := tx.Set(set.ID)
+		if err != nil {
+			return err
+		}
+		if ok {
+			*set = known
+		} else {
+			set.Created = records[0].Created
+			set.Consistency = vss.ConsistencyApplication
+			for _, r := range records {
+				set.Consistency = min(set.Consistency, r.Consistency)
+			}
+		}
+		for _, r := range records {
+			old, ok, err := tx.Snapshot(r.ID)
+			if err != nil {
+				return err
+			}
+			if ok && old.SetID != set.ID {
+				return vss.E("ImportSnapshots", vss.ErrInvalidXMLDocument, errors.New("a copy of that id is in another set here")).On(r.ID.String())
+			}
+			if ok && old.Imported {
+				return vss.E("ImportSnapshots", vss.ErrBadState, errors.New("the set is imported here already")).On(set.ID.String()).Advise("`vss list shadows` shows it")
+			}
+			if ok && old.State == vss.StateCreated { // our own record, which the document doesn't change
+				*r = old
+			}
+			r.State = vss.StatePostCommitted
+			if err := tx.PutSnapshot(*r); err != nil {
+				return err
+			}
+		}
+		return tx.PutSet(*set)
+	})
+}
+
+// endImport makes durable what arrived and forgets the rest, but for what this host itself had made: that can still be
+// imported.
+func (k *Coordinator) endImport(set vss.SnapshotSetID, records []*catalog.Snapshot) error {
+	return k.Catalog.Update(func(tx *catalog.Tx) error {
+		for _, r := range records {
+			switch {
+			case r.Imported:
+			case r.OriginatingMachine == k.Host:
+				r.State = vss.StateCreated
+			default:
+				if err := tx.RemoveSnapshot(r.ID); err != nil {
+					return err
+				}
+				continue
+			}
+			if err := tx.PutSnapshot(*r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// resumeImport goes on with an import that died with the service. One of an auto-release context has no session any more:
+// its copies are deleted.
+func (k *Coordinator) resumeImport(ctx context.Context, set catalog.Set, records []*catalog.Snapshot) error {
+	if !records[0].Attributes.Has(vss.AttrNoAutoRelease) {
+		for _, r := range records {
+			if err := k.deleteCopy(ctx, r, true); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	code, err := k.importSet(ctx, set, records, true)
+	if err == nil && code != vss.OK {
+		err = vss.E("ImportSnapshots", vss.ErrSomeSnapshotsNotImported, fmt.Errorf("not all copies arrived")).On(set.ID.String())
+	}
+	return err
+}

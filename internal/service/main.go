@@ -1,0 +1,92 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/internal/hold"
+	"github.com/stillpoint-vss/stillpoint/requester"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+const help = `vssd - the Volume Shadow Copy Service
+
+Usage:
+  vssd [flags]        run until SIGTERM
+  vssd [flags] thaw   release the volumes that a dead service left held, and end
+
+Flags:
+  --state DIR    what must last (default ` + requester.DefaultState + `)
+  --run DIR      the socket, and what lasts until a restart (default ` + requester.DefaultRun + `); a tmpfs
+  --config FILE  configuration (default ` + requester.DefaultConfig + `)
+  --host NAME    this host's name in masks and documents (default: the configuration's, else the hostname)
+  --on-demand    end when nobody needs the service any more
+  --verbose      log what is of use for debugging only
+
+Exit status: 0 done, 1 failed, 2 wrong usage.
+`
+
+// Main is the program vssd: its arguments after the name in, exit code out.
+func Main(args []string) int { return run(args, os.Stderr) }
+
+func run(args []string, stderr io.Writer) int {
+	var o Options
+	f := flag.NewFlagSet("vssd", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.StringVar(&o.State, "state", requester.DefaultState, "")
+	f.StringVar(&o.Run, "run", requester.DefaultRun, "")
+	f.StringVar(&o.Config, "config", "", "")
+	f.StringVar(&o.Host, "host", "", "")
+	f.BoolVar(&o.OnDemand, "on-demand", false, "")
+	f.BoolVar(&o.Verbose, "verbose", false, "")
+	err := f.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(os.Stdout, help)
+		return 0
+	case err == nil && f.NArg() == 0:
+	case err == nil && f.NArg() == 1 && f.Arg(0) == "thaw":
+		return thaw(o.Run, stderr)
+	default:
+		if err == nil {
+			err = fmt.Errorf("there is no command %s", strings.Join(f.Args(), " "))
+		}
+		fmt.Fprintf(stderr, "vssd: %v\n\n%s", err, help)
+		return 2
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
+	defer stop()
+	if err := Run(ctx, o); err != nil {
+		tell(stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// thaw releases what the list of held volumes in the run folder has.
+func thaw(dir string, stderr io.Writer) int {
+	names, err := hold.ThawAll(dir)
+	for _, n := range names {
+		fmt.Fprintf(os.Stdout, "released %s\n", n)
+	}
+	if err != nil {
+		tell(stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func tell(w io.Writer, err error) {
+	fmt.Fprintf(w, "vssd: %v\n", err)
+	if h := vss.Hint(err); h != "" {
+		fmt.Fprintf(w, "  hint: %s\n", h)
+	}
+}

@@ -1,0 +1,189 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os/user"
+	"path/filepath"
+	"strconv"
+
+	"github.com/stillpoint-vss/stillpoint/internal/array"
+	"github.com/stillpoint-vss/stillpoint/internal/array/pool"
+	"github.com/stillpoint-vss/stillpoint/internal/array/target/loop"
+	"github.com/stillpoint-vss/stillpoint/internal/catalog"
+	"github.com/stillpoint-vss/stillpoint/internal/config"
+	"github.com/stillpoint-vss/stillpoint/internal/coordinator"
+	"github.com/stillpoint-vss/stillpoint/internal/journal"
+	"github.com/stillpoint-vss/stillpoint/internal/providers/lun"
+	"github.com/stillpoint-vss/stillpoint/internal/vds"
+	"github.com/stillpoint-vss/stillpoint/internal/volume"
+	"github.com/stillpoint-vss/stillpoint/internal/writers"
+	"github.com/stillpoint-vss/stillpoint/provider"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// parts are what a running service consists of.
+type parts struct {
+	array       *array.Controller
+	disks       *vds.Manager
+	coordinator *coordinator.Coordinator
+	closers     []func() error
+	logger      *slog.Logger
+}
+
+// embedded is the name of the array that is part of the service.
+const embedded = "local"
+
+func assemble(ctx context.Context, cfg *config.Config, o Options, store *catalog.Store, quiet *journal.Ring, logger *slog.Logger) (*parts, error) {
+	p := &parts{logger: logger}
+	ok := false
+	defer func() {
+		if !ok {
+			p.close()
+		}
+	}()
+	pools, err := openPools(cfg, o.State)
+	if err != nil {
+		return nil, err
+	}
+	if p.array, err = array.Open(ctx, array.Config{Name: embedded, Pools: pools, Target: loop.Target{}, LowWater: int64(cfg.Array.LowWater), Logger: logger}); err != nil {
+		for _, n := range pools {
+			err = errors.Join(err, n.Close())
+		}
+		return nil, err
+	}
+	p.closers = append(p.closers, p.array.Close)
+	p.disks, err = vds.New(vds.Config{
+		Host: cfg.Host.Name, Arrays: []array.Array{p.array}, Initiators: map[string]vds.Initiator{"loop": loop.Initiator{}}, StateDir: o.State, Logger: logger,
+		InUse: inUse(store), Event: func(e catalog.Event) { p.coordinator.AddEvent(e) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	registry, err := openWriters(cfg, o.Run, logger)
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, registry.Close)
+	hardware := lun.New(lun.Config{Host: cfg.Host.Name, Arrays: p.disks.Arrays, Logger: logger})
+	p.coordinator, err = coordinator.New(ctx, coordinator.Config{
+		Host: cfg.Host.Name, RunDir: o.Run, DeviceDir: deviceDir(o.Run), StateDir: o.State, ExposeRoots: cfg.ExposeRoots(o.Run),
+		LettersRoot: cfg.LettersRoot(o.Run), Letters: func(name string) bool { return cfg.Volumes[name] != "" }, HoldLimit: cfg.Service.HoldLimit.Duration,
+		Catalog: store, Volumes: volume.New(volume.Options{Names: cfg.Volumes}), Disks: p.disks, Providers: []provider.Provider{hardware},
+		Writers: registry.Running, Quiet: quiet, Logger: logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := p.forward(ctx); err != nil {
+		return nil, err
+	}
+	ok = true
+	return p, nil
+}
+
+// openPools opens the pools of the embedded array: the configured ones, or the one that it makes for itself.
+func openPools(cfg *config.Config, state string) ([]array.NamedPool, error) {
+	dir := filepath.Join(state, "array")
+	if len(cfg.Array.Pools) == 0 {
+		p, err := pool.OpenSelfMade(filepath.Join(dir, "default.img"), filepath.Join(dir, "default"))
+		if err != nil {
+			return nil, err
+		}
+		return []array.NamedPool{{Name: "default", Pool: p}}, nil
+	}
+	var out []array.NamedPool
+	for _, c := range cfg.Array.Pools {
+		var p array.Pool
+		err := error(vss.E("OpenPool", vss.ErrNotSupported, fmt.Errorf("pools of type %s", c.Type)).On(c.Name).Advise("configure a reflink pool: a folder on XFS or btrfs"))
+		if c.Type == "reflink" {
+			p, err = pool.Open(c.Path)
+		}
+		if err != nil {
+			for _, o := range out {
+				err = errors.Join(err, o.Close())
+			}
+			return nil, err
+		}
+		out = append(out, array.NamedPool{Name: c.Name, Pool: p})
+	}
+	return out, nil
+}
+
+// openWriters starts the writers of the service and finds those of others.
+func openWriters(cfg *config.Config, run string, logger *slog.Logger) (*writers.Registry, error) {
+	inBox, err := inBoxWriters(cfg, logger)
+	if err != nil {
+		return nil, err
+	}
+	trust := func(uid uint32) error {
+		name := strconv.Itoa(int(uid))
+		if u, err := user.LookupId(name); err == nil {
+			name = u.Username
+		}
+		if !cfg.AccessOf(name).Writer() {
+			return fmt.Errorf("account %s may not be a writer; [accounts] of the configuration lets it", name)
+		}
+		return nil
+	}
+	return writers.New(writers.Config{RunDir: run, InBox: inBox, Trust: trust, Logger: logger})
+}
+
+// inUse tells the disk manager which LUNs are the coordinator's.
+func inUse(store *catalog.Store) func(vss.LUNID) string {
+	return func(id vss.LUNID) (why string) {
+		_ = store.View(func(tx *catalog.Tx) error {
+			all, err := tx.Snapshots()
+			for _, r := range all {
+				for _, l := range r.LUNs {
+					if l.LUNID == id {
+						why = "it is shadow copy " + r.ID.String() + " of " + r.OriginalVolume
+					}
+				}
+			}
+			return err
+		})
+		return why
+	}
+}
+
+// forward puts what the array does by itself into the event log.
+func (p *parts) forward(ctx context.Context) error {
+	life, stop := context.WithCancel(context.WithoutCancel(ctx))
+	events, err := p.array.Events(life)
+	if err != nil {
+		stop()
+		return err
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for e := range events {
+			severity := "warning"
+			if e.What == "hydrated" {
+				severity = "info"
+			}
+			p.coordinator.AddEvent(catalog.Event{Time: e.Time, Severity: severity, What: e.What, Provider: "lun", SetID: e.LUN.Set, Object: e.LUN.Name, Message: e.Text, Hint: e.Hint})
+			if e.What == "dropped" {
+				p.coordinator.Dropped(life, e.LUN.ID)
+			}
+		}
+	}()
+	p.closers = append(p.closers, func() error {
+		stop()
+		<-done
+		return nil
+	})
+	return nil
+}
+
+// close ends the parts, last first.
+func (p *parts) close() {
+	for i := len(p.closers) - 1; i >= 0; i-- {
+		if err := p.closers[i](); err != nil {
+			p.logger.Warn("a part didn't end cleanly", "error", err)
+		}
+	}
+}

@@ -1,0 +1,162 @@
+// Package service puts the parts of vssd together: catalogue, array, disk manager, providers, writers and coordinator behind
+// one socket. It knows all of them and has no logic of theirs.
+package service
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/coreos/go-systemd/v22/daemon"
+	"google.golang.org/grpc"
+
+	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
+	"github.com/stillpoint-vss/stillpoint/internal/catalog"
+	"github.com/stillpoint-vss/stillpoint/internal/config"
+	"github.com/stillpoint-vss/stillpoint/internal/coordinator"
+	"github.com/stillpoint-vss/stillpoint/internal/journal"
+	"github.com/stillpoint-vss/stillpoint/internal/wire"
+	"github.com/stillpoint-vss/stillpoint/requester"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// Options are the service's command line.
+type Options struct {
+	State, Run string
+	Config     string // "": the default file, if it is there
+	Host       string // "": the configuration's
+	OnDemand   bool   // end when nobody needs the service any more
+	Verbose    bool
+}
+
+// stopLimit is how long a service that ends waits for calls under way.
+const stopLimit = 20 * time.Second
+
+// Run is the service's whole life, until ctx ends or, on demand, until nobody needs it. Errors: those of its parts at the
+// start.
+func Run(ctx context.Context, o Options) error {
+	cfg, err := config.Load(o.Config)
+	if err != nil {
+		return err
+	}
+	if o.Host != "" {
+		cfg.Host.Name = o.Host
+	}
+	for _, dir := range []*string{&o.State, &o.Run} {
+		if *dir, err = filepath.Abs(*dir); err != nil {
+			return vss.E("StartService", vss.ErrInvalidArg, err).On(*dir)
+		}
+	}
+	level := slog.LevelInfo
+	if o.Verbose {
+		level = slog.LevelDebug
+	}
+	ring := journal.New(level)
+	defer flush(ring)
+	logger := slog.New(ring)
+
+	listener, err := listen(o.Run, cfg)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	if err := os.MkdirAll(o.State, 0o700); err != nil {
+		return vss.E("StartService", vss.ErrUnexpected, err).On(o.State)
+	}
+	store, err := catalog.Open(filepath.Join(o.State, "catalog.db"))
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	parts, err := assemble(ctx, cfg, o, store, ring, logger)
+	if err != nil {
+		return err
+	}
+	defer parts.close()
+	if err := parts.coordinator.Recover(ctx); err != nil {
+		return err
+	}
+	return serve(ctx, listener, cfg, o, parts, logger)
+}
+
+func flush(ring *journal.Ring) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = ring.Flush(ctx)
+}
+
+// listen gives the socket: systemd's where it made one, else RUN/vssd.sock. Where accounts outside of the group may be
+// requesters everybody may connect, and each call is checked all the same.
+func listen(run string, cfg *config.Config) (net.Listener, error) {
+	if err := os.MkdirAll(run, 0o755); err != nil {
+		return nil, vss.E("StartService", vss.ErrUnexpected, err).On(run)
+	}
+	inherited, err := activation.Listeners()
+	if err != nil {
+		return nil, vss.E("StartService", vss.ErrUnexpected, err)
+	}
+	for _, l := range inherited {
+		if l != nil {
+			return l, nil
+		}
+	}
+	mode := os.FileMode(0o660)
+	for name, access := range cfg.Accounts {
+		if name != "root" && access.Requester() {
+			mode = 0o666
+		}
+	}
+	return wire.Listen(filepath.Join(run, "vssd.sock"), mode, cfg.Service.Group)
+}
+
+// deviceDir is where device objects are.
+func deviceDir(run string) string {
+	if run == requester.DefaultRun {
+		return "/dev/vss"
+	}
+	return filepath.Join(run, "dev")
+}
+
+func serve(ctx context.Context, l net.Listener, cfg *config.Config, o Options, p *parts, logger *slog.Logger) error {
+	var busy activity
+	g := gate{cfg}
+	server := wire.NewServer(logger, grpc.StatsHandler(&busy), grpc.ChainUnaryInterceptor(g.unary), grpc.ChainStreamInterceptor(g.stream))
+	vssv1.RegisterCoordinatorServer(server, p.coordinator.Service())
+	vssv1.RegisterDisksServer(server, p.disks.Service())
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(l) }()
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
+	logger.Info("service ready", "host", cfg.Host.Name, "state", o.State, "run", o.Run)
+
+	life, stop := context.WithCancel(ctx)
+	defer stop()
+	if o.OnDemand {
+		go func() {
+			busy.untilIdle(life, cfg.Service.IdleExit.Duration, p.coordinator.Idle)
+			stop()
+		}()
+	}
+	select {
+	case err := <-ended:
+		return vss.E("Serve", vss.ErrUnexpected, err).On(l.Addr().String())
+	case <-life.Done():
+	}
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
+	_ = l.Close() // a new client starts another service; it waits for our state
+	p.coordinator.Shutdown()
+	quit := time.AfterFunc(stopLimit, server.Stop)
+	defer quit.Stop()
+	server.GracefulStop()
+	if err := <-ended; err != nil && !errors.Is(err, grpc.ErrServerStopped) && !errors.Is(err, net.ErrClosed) {
+		logger.Warn("socket", "error", err)
+	}
+	logger.Info("service ended")
+	return nil
+}
+
+var _ coordinator.Quiet = (*journal.Ring)(nil)
