@@ -18,8 +18,12 @@ type codec struct {
 	n       *node
 	space   string
 	writing bool
-	known   map[string]bool // attributes seen to
-	taken   map[string]bool // names of children seen to
+	alien   bool     // the document says nothing of our format: another program wrote it
+	lenient bool     // values that can't be read are kept as foreign ones: this part may be of a form that we don't know
+	known   []string // attributes seen to
+	taken   []string // names of children seen to
+	inner   []inner  // foreign things of children that have no place for them
+	rested  bool     // what is foreign here has found its place
 	err     *error
 }
 
@@ -27,6 +31,20 @@ func (c *codec) fail(attr string, err error) {
 	if *c.err == nil {
 		*c.err = fmt.Errorf("%s %s: %w", c.n.name.Local, attr, err)
 	}
+}
+
+// strange is an attribute that is there with a value that can't be read.
+func (c *codec) strange(name string, err error) {
+	if c.lenient {
+		c.forget(name)
+	} else {
+		c.fail(name, err)
+	}
+}
+
+// forget leaves an attribute to the foreign ones.
+func (c *codec) forget(name string) {
+	c.known = slices.DeleteFunc(c.known, func(s string) bool { return s == name })
 }
 
 // text is an attribute as it is; the empty text is left out.
@@ -40,7 +58,7 @@ func (c *codec) attr(name string, p *string, always bool) {
 		}
 		return
 	}
-	c.known[name] = true
+	c.known = append(c.known, name)
 	i := slices.IndexFunc(c.n.attrs, func(a xml.Attr) bool { return a.Name == xml.Name{Local: name} })
 	switch {
 	case i >= 0:
@@ -68,7 +86,7 @@ func (c *codec) yesNo(name string, p *bool, always bool) {
 	case "no", "":
 		*p = false
 	default:
-		c.fail(name, fmt.Errorf("%q is neither yes nor no", text))
+		c.strange(name, fmt.Errorf("%q is neither yes nor no", text))
 	}
 }
 
@@ -84,7 +102,7 @@ func (c *codec) guid(name string, p *vss.GUID) {
 	}
 	g, err := vss.ParseGUID(text)
 	if err != nil {
-		c.fail(name, err)
+		c.strange(name, err)
 		return
 	}
 	*p = g
@@ -99,7 +117,7 @@ func (c *codec) hex(name string, p *[]byte) {
 	}
 	b, err := hex.DecodeString(text)
 	if err != nil {
-		c.fail(name, err)
+		c.strange(name, err)
 		return
 	}
 	*p = b
@@ -117,7 +135,7 @@ func (c *codec) time(name string, p *time.Time) {
 	}
 	t, err := time.Parse(time.RFC3339Nano, text)
 	if err != nil {
-		c.fail(name, err)
+		c.strange(name, err)
 		return
 	}
 	*p = t.UTC()
@@ -131,7 +149,7 @@ type integer interface {
 func number[T integer](c *codec, name string, p *T, always bool) {
 	text := ""
 	if *p != 0 || always {
-		text = fmt.Sprint(*p)
+		text = fmt.Sprintf("%d", *p) // by verb: some of the types print as words
 	}
 	c.text(name, &text)
 	if c.writing || text == "" {
@@ -142,11 +160,12 @@ func number[T integer](c *codec, name string, p *T, always bool) {
 	} else if u, err := strconv.ParseUint(text, 10, 64); err == nil && uint64(T(u)) == u && T(u) >= 0 {
 		*p = T(u)
 	} else {
-		c.fail(name, fmt.Errorf("%q is not a number in range", text))
+		c.strange(name, fmt.Errorf("%q is not a number in range", text))
 	}
 }
 
-// word is an enumeration by name; the value 0 is left out. Some programs differ in case.
+// word is an enumeration by name; the value 0 is left out. Some programs differ in case. A word that isn't known leaves the
+// value at 0, undefined, and is kept as it is: for several of Microsoft's values no public sample shows the spelling.
 func word[T ~int32](c *codec, name string, p *T, words []string) {
 	text := ""
 	if *p != 0 {
@@ -162,7 +181,7 @@ func word[T ~int32](c *codec, name string, p *T, words []string) {
 	}
 	i := slices.IndexFunc(words, func(w string) bool { return strings.EqualFold(w, text) })
 	if i < 0 {
-		c.fail(name, fmt.Errorf("%q is none of %s", text, strings.Join(words, ", ")))
+		c.forget(name)
 		return
 	}
 	*p = T(i)
@@ -177,14 +196,13 @@ func mixed[T any](c *codec, names []string, items *[]T, nameOf func(*T) string, 
 		}
 		return
 	}
-	for _, name := range names {
-		c.taken[name] = true
-	}
+	c.taken = append(c.taken, names...)
 	for _, n := range c.n.children {
 		if slices.Contains(names, n.name.Local) && c.ours(n) {
 			var item T
 			sub := c.enter(n)
 			f(sub, n.name.Local, &item)
+			c.keep(sub, len(*items))
 			*items = append(*items, item)
 		}
 	}
@@ -213,7 +231,7 @@ func (c *codec) one(name string, present bool, f func(*codec)) {
 		}
 		return
 	}
-	c.taken[name] = true
+	c.taken = append(c.taken, name)
 	found := false
 	for _, n := range c.n.children {
 		if n.name.Local != name || !c.ours(n) {
@@ -224,19 +242,33 @@ func (c *codec) one(name string, present bool, f func(*codec)) {
 			return
 		}
 		found = true
-		f(c.enter(n))
+		sub := c.enter(n)
+		f(sub)
+		c.keep(sub, only)
 	}
 }
 
-// rest keeps what nobody asked for. It comes last in every description.
-func (c *codec) rest(f *Foreign) {
-	if c.writing {
-		c.n.attrs = append(c.n.attrs, f.attrs...)
-		c.n.children = append(c.n.children, f.nodes...)
+// keep notes what a child had that nobody asked for, unless the child's own description did so.
+func (c *codec) keep(sub *codec, index int) {
+	if sub.rested {
 		return
 	}
+	var f Foreign
+	if sub.rest(&f); !f.Empty() {
+		c.inner = append(c.inner, inner{sub.n.name.Local, index, f})
+	}
+}
+
+// rest keeps what nobody asked for. It comes last in every description; the parts of elements that have no Foreign of their
+// own are kept by the next one above that has.
+func (c *codec) rest(f *Foreign) {
+	if c.writing {
+		f.addTo(c.n, c.space)
+		return
+	}
+	c.rested = true
 	for _, a := range c.n.attrs {
-		if a.Name.Space != "" || !c.known[a.Name.Local] {
+		if a.Name.Space != "" || !slices.Contains(c.known, a.Name.Local) {
 			f.attrs = append(f.attrs, a)
 		}
 	}
@@ -246,10 +278,11 @@ func (c *codec) rest(f *Foreign) {
 			if strings.TrimSpace(n.text) != "" {
 				c.fail("text", fmt.Errorf("%.40q doesn't belong here", n.text))
 			}
-		case !c.taken[n.name.Local] || !c.ours(n):
+		case !slices.Contains(c.taken, n.name.Local) || !c.ours(n):
 			f.nodes = append(f.nodes, n)
 		}
 	}
+	f.inner = c.inner
 }
 
 // ours says whether an element may be one of the schema's: some are written outside the namespace.
@@ -262,5 +295,5 @@ func (c *codec) child(name string) *codec {
 }
 
 func (c *codec) enter(n *node) *codec {
-	return &codec{n: n, space: c.space, writing: c.writing, err: c.err, known: map[string]bool{}, taken: map[string]bool{}}
+	return &codec{n: n, space: c.space, writing: c.writing, alien: c.alien, lenient: c.lenient, err: c.err}
 }

@@ -6,17 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"reflect"
+	"slices"
 	"strings"
-	"unicode/utf16"
-)
-
-// Bounds of what is read.
-const (
-	MaxSize       = 64 << 20 // bytes, before and after decoding to UTF-8
-	MaxDepth      = 64       // elements within elements
-	maxElements   = 1 << 20  // "<" in the text
-	maxAttributes = 1 << 21  // "=" in the text
 )
 
 // node is one element, or, with an empty name, a run of text in an element that this program doesn't know.
@@ -27,68 +18,14 @@ type node struct {
 	text     string
 }
 
-// Foreign is what an element had that this program doesn't know: it is kept for the next writing.
-type Foreign struct {
-	attrs []xml.Attr
-	nodes []*node
-}
-
-// Empty says that there is nothing foreign.
-func (f Foreign) Empty() bool { return len(f.attrs) == 0 && len(f.nodes) == 0 }
-
-// Equal says whether both hold the same.
-func (f Foreign) Equal(o Foreign) bool {
-	return f.Empty() && o.Empty() || reflect.DeepEqual(f, o)
-}
-
-// utf8Text is data as UTF-8 without a byte order mark; UTF-16 must have one.
-func utf8Text(data []byte) ([]byte, bool, error) {
-	if len(data) > MaxSize {
-		return nil, false, fmt.Errorf("%d bytes; the limit is %d", len(data), MaxSize)
-	}
-	big := bytes.HasPrefix(data, []byte{0xfe, 0xff})
-	if !big && !bytes.HasPrefix(data, []byte{0xff, 0xfe}) {
-		return bytes.TrimPrefix(data, []byte("\ufeff")), false, nil
-	}
-	data = data[2:]
-	if len(data)%2 != 0 {
-		return nil, false, errors.New("UTF-16 with half a character")
-	}
-	units := make([]uint16, len(data)/2)
-	for i := range units {
-		units[i] = uint16(data[2*i]) | uint16(data[2*i+1])<<8
-		if big {
-			units[i] = units[i]>>8 | units[i]<<8
-		}
-	}
-	text := []byte(string(utf16.Decode(units)))
-	if len(text) > MaxSize {
-		return nil, false, fmt.Errorf("%d bytes as UTF-8; the limit is %d", len(text), MaxSize)
-	}
-	// Decode turns half a surrogate pair into U+FFFD: more of those than the text had means that it was broken.
-	replaced := 0
-	for _, u := range units {
-		if u == 0xfffd {
-			replaced++
-		}
-	}
-	if bytes.Count(text, []byte("\ufffd")) != replaced {
-		return nil, false, errors.New("UTF-16 with half a surrogate pair")
-	}
-	return text, true, nil
-}
-
 // parse reads one document and nothing after it.
 func parse(data []byte) (*node, error) {
 	text, wide, err := utf8Text(data)
 	if err != nil {
 		return nil, err
 	}
-	if n := bytes.Count(text, []byte("<")); n > maxElements {
-		return nil, fmt.Errorf("%d tags; the limit is %d", n, maxElements)
-	}
-	if n := bytes.Count(text, []byte("=")); n > maxAttributes {
-		return nil, fmt.Errorf("%d attributes; the limit is %d", n, maxAttributes)
+	if err := bounded(text); err != nil {
+		return nil, err
 	}
 	d := xml.NewDecoder(bytes.NewReader(text))
 	d.CharsetReader = func(charset string, r io.Reader) (io.Reader, error) {
@@ -149,12 +86,10 @@ func parse(data []byte) (*node, error) {
 // attributes are an element's own, without the declarations of namespaces; encoding/xml lets duplicates pass.
 func attributes(t xml.StartElement) ([]xml.Attr, error) {
 	var out []xml.Attr
-	seen := make(map[xml.Name]bool, len(t.Attr))
-	for _, a := range t.Attr {
-		if seen[a.Name] {
+	for i, a := range t.Attr {
+		if slices.ContainsFunc(t.Attr[:i], func(b xml.Attr) bool { return a.Name == b.Name }) {
 			return nil, fmt.Errorf("%s: attribute %s twice", t.Name.Local, a.Name.Local)
 		}
-		seen[a.Name] = true
 		if a.Name.Space != "xmlns" && a.Name != (xml.Name{Local: "xmlns"}) {
 			out = append(out, a)
 		}

@@ -80,7 +80,7 @@ func component(c *codec, k *Component) {
 	list(c, "DIFFERENCED_FILES", &k.DifferencedFiles, func(c *codec, d *DifferencedFiles) {
 		c.text("path", &d.Path)
 		c.text("filespec", &d.FileSpec)
-		c.yesNo("recursive", &d.Recursive, false)
+		c.yesNo("recursive", &d.Recursive, true)
 		number(c, "lastModifyTime", &d.Since, false)
 		c.rest(&d.Other)
 	})
@@ -111,7 +111,9 @@ func (c *codec) metadata(p *string) {
 	c.text("metadata", p)
 }
 
+// xml is lenient with documents of other programs: of Microsoft's form of this part only some names are known.
 func (s *SnapshotSet) xml(c *codec) {
+	c.lenient = c.alien
 	c.guid("snapshotSetId", &s.ID.GUID)
 	number(c, "context", &s.Context, true)
 	pointers(c, "SNAPSHOT_DESCRIPTION", &s.Snapshots, snapshot)
@@ -147,7 +149,7 @@ func lunMapping(c *codec, m *LUNMapping) {
 	number(c, "diskFlags", &m.Flags, false)
 	c.one("SOURCE_LUN", true, func(c *codec) {
 		c.one("LUN_INFORMATION", true, func(c *codec) { lunInformation(c, &m.Source) })
-		c.one("DISK_IDENTITY", m.Identity.Style != "", func(c *codec) {
+		c.one("DISK_IDENTITY", !m.Identity.empty(), func(c *codec) {
 			c.text("style", &m.Identity.Style)
 			c.guid("diskId", &m.Identity.Disk)
 			list(c, "PARTITION", &m.Identity.Partitions, func(c *codec, p *PartitionIdentity) {

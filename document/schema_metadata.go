@@ -84,21 +84,24 @@ func wmComponent(c *codec, element string, m *WMComponent) {
 	c.rest(&m.Other)
 }
 
-// plainFileSet is a file set of an exclusion or a mapping, maskedFileSet one of a component.
+// plainFileSet is a file set of an exclusion or a mapping.
 func plainFileSet(c *codec, f *FileSet) {
-	fileSet(c, f)
+	c.text("path", &f.Path)
+	c.text("filespec", &f.FileSpec)
+	c.yesNo("recursive", &f.Recursive, true)
+	c.text("alternatePath", &f.AlternatePath)
 	c.rest(&f.Other)
 }
 
+// maskedFileSet is a file set of a component. The mask is always written: other programs count on it.
 func maskedFileSet(c *codec, f *FileSet) {
-	fileSet(c, f)
-	number(c, "filespecBackupType", &f.Mask, false)
-	c.rest(&f.Other)
-}
-
-func fileSet(c *codec, f *FileSet) {
 	c.text("path", &f.Path)
 	c.text("filespec", &f.FileSpec)
 	c.yesNo("recursive", &f.Recursive, false)
 	c.text("alternatePath", &f.AlternatePath)
+	mask := f.BackupMask()
+	if number(c, "filespecBackupType", &mask, true); !c.writing {
+		f.Mask = mask
+	}
+	c.rest(&f.Other)
 }

@@ -55,6 +55,10 @@ type DiskIdentity struct {
 	Partitions []PartitionIdentity
 }
 
+func (i *DiskIdentity) empty() bool {
+	return i.Style == "" && i.Disk.IsZero() && len(i.Partitions) == 0
+}
+
 // PartitionIdentity is the identity of one partition.
 type PartitionIdentity struct {
 	Number int
@@ -74,13 +78,16 @@ func (c *Components) Transportable() bool {
 	return true
 }
 
-// check looks for contradictions that would lead an import astray.
+// check looks for contradictions that would lead an import astray. A copy that names no set is of this one.
 func (s *SnapshotSet) check() error {
 	if len(s.Snapshots) > vss.MaxVolumes {
 		return fmt.Errorf("%d copies in one set", len(s.Snapshots))
 	}
 	seen := map[vss.SnapshotID]bool{}
 	for _, c := range s.Snapshots {
+		if c.SetID.IsZero() {
+			c.SetID = s.ID
+		}
 		switch {
 		case c.ID.IsZero():
 			return errors.New("a copy without an id")

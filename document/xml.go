@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,7 +36,8 @@ func ParseMetadata(data []byte) (*WriterMetadata, error) {
 	return m, nil
 }
 
-// XML writes the document as UTF-8. Errors: VSS_E_INVALID_XML_DOCUMENT for text that XML can't hold.
+// XML writes the document as UTF-8. Errors: VSS_E_INVALID_XML_DOCUMENT for text that XML can't hold, and for
+// more than a reader takes.
 func (m *WriterMetadata) XML() ([]byte, error) {
 	data, err := save("WRITER_METADATA", metadataSpace, m.xml)
 	if err != nil {
@@ -60,7 +62,8 @@ func Parse(data []byte) (*Components, error) {
 	return c, nil
 }
 
-// XML writes the document as UTF-8. Errors: VSS_E_INVALID_XML_DOCUMENT for text that XML can't hold.
+// XML writes the document as UTF-8. Errors: VSS_E_INVALID_XML_DOCUMENT for text that XML can't hold, and for
+// more than a reader takes.
 func (c *Components) XML() ([]byte, error) {
 	data, err := save("BACKUP_COMPONENTS", componentsSpace, c.xml)
 	if err != nil {
@@ -121,13 +124,14 @@ func save(root, space string, f func(*codec)) ([]byte, error) {
 	if err := n.write(&b, ""); err != nil {
 		return nil, err
 	}
-	return b.Bytes(), nil
+	return b.Bytes(), bounded(b.Bytes())
 }
 
 // versions are Microsoft's and ours. Documents from elsewhere have no formatVersion.
 func (c *codec) versions() {
 	version, format := fmt.Sprintf("%d.%d", schemaMajor, schemaMinor), Format
 	c.attr("version", &version, true)
+	c.alien = !slices.ContainsFunc(c.n.attrs, func(a xml.Attr) bool { return a.Name == xml.Name{Local: "formatVersion"} })
 	number(c, "formatVersion", &format, true)
 	if c.writing || *c.err != nil {
 		return
@@ -147,15 +151,10 @@ func (c *codec) versions() {
 
 func (m *WriterMetadata) unique() error {
 	seen := map[[2]string]bool{}
-	for _, c := range m.Components {
-		key := [2]string{c.LogicalPath, c.Name}
-		if c.Name == "" {
-			return errors.New("a component without a name")
+	for i := range m.Components {
+		if err := distinct(seen, m.Components[i].LogicalPath, m.Components[i].Name); err != nil {
+			return err
 		}
-		if seen[key] {
-			return fmt.Errorf(`component %s\%s is there twice`, c.LogicalPath, c.Name)
-		}
-		seen[key] = true
 	}
 	return nil
 }
@@ -173,15 +172,25 @@ func (c *Components) unique() error {
 		writers[instance{w.WriterID, w.InstanceID}] = true
 		seen := map[[2]string]bool{}
 		for _, k := range w.Components {
-			key := [2]string{k.LogicalPath, k.Name}
-			if k.Name == "" {
-				return errors.New("a component without a name")
+			if err := distinct(seen, k.LogicalPath, k.Name); err != nil {
+				return fmt.Errorf("writer %s: %w", w.WriterID, err)
 			}
-			if seen[key] {
-				return fmt.Errorf(`writer %s: component %s\%s is there twice`, w.WriterID, k.LogicalPath, k.Name)
-			}
-			seen[key] = true
 		}
 	}
+	return nil
+}
+
+// distinct notes a component's name among those of its writer.
+func distinct(seen map[[2]string]bool, logicalPath, name string) error {
+	key := [2]string{logicalPath, name}
+	switch {
+	case name == "":
+		return errors.New("a component without a name")
+	case len(logicalPath)+len(name) > maxName:
+		return fmt.Errorf("a component's name of %d bytes; the limit is %d", len(logicalPath)+len(name), maxName)
+	case seen[key]:
+		return fmt.Errorf("component %s is there twice", fullName(logicalPath, name))
+	}
+	seen[key] = true
 	return nil
 }

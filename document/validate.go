@@ -1,0 +1,207 @@
+package document
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+const (
+	maxPath     = 4096    // bytes: PATH_MAX
+	maxFileSpec = 255     // bytes: NAME_MAX
+	maxFileSets = 1 << 14 // of one writer
+
+	knownFlags  = vss.ComponentBackupRecovery | vss.ComponentAppRollbackRecovery | vss.ComponentNotSystemState
+	knownMask   = vss.AllBackupRequired | vss.AllSnapshotRequired | vss.CreatedDuringBackup
+	knownSchema = 0xffff &^ (0x0800 | vss.SchemaLSN) // one bit is unused, one reserved
+)
+
+// Validate checks what a writer gave at Identify against what its calls would have refused. Errors: E_INVALIDARG,
+// VSS_E_OBJECT_ALREADY_EXISTS, VSS_E_OBJECT_NOT_FOUND for a mapping of a file set that there isn't.
+// Source: IVssCreateWriterMetadata; VSS_BACKUP_SCHEMA.
+func (m *WriterMetadata) Validate() error {
+	bad := func(object string, code vss.Code, err error) error {
+		return vss.E("Identify", code, err).On(object).Advise("the writer's metadata is at fault; fix the writer")
+	}
+	if m.Usage < 0 || int(m.Usage) >= len(usageWords) || m.Source < 0 || int(m.Source) >= len(sourceWords) {
+		return bad(m.Name, vss.ErrInvalidArg, fmt.Errorf("usage %d, source %d: out of range", m.Usage, m.Source))
+	}
+	seen := map[[2]string]bool{}
+	for i := range m.Components {
+		c := &m.Components[i]
+		if seen[[2]string{c.LogicalPath, c.Name}] {
+			return bad(c.FullName(), vss.ErrObjectAlreadyExists, fmt.Errorf("the component is there twice"))
+		}
+		err := distinct(seen, c.LogicalPath, c.Name)
+		if err == nil {
+			err = c.check(m.WriterID)
+		}
+		if err != nil {
+			return bad(c.FullName(), vss.ErrInvalidArg, err)
+		}
+	}
+	for _, list := range [][]FileSet{m.ExcludeFiles, m.ExcludeFilesFromSnapshot} {
+		for i := range list {
+			if err := list[i].check(); err != nil {
+				return bad(list[i].Path, vss.ErrInvalidArg, err)
+			}
+		}
+	}
+	if err := m.overlap(); err != nil {
+		return bad(m.Name, vss.ErrInvalidArg, err)
+	}
+	if err := m.checkSchema(); err != nil {
+		return bad(m.Name, vss.ErrInvalidArg, err)
+	}
+	if code, err := m.checkRestoreMethod(); err != nil {
+		return bad(m.Name, code, err)
+	}
+	if _, err := m.XML(); err != nil { // text or size that no document can hold
+		return bad(m.Name, vss.ErrInvalidArg, err)
+	}
+	return nil
+}
+
+func (c *WMComponent) check(writer vss.WriterID) error {
+	switch {
+	case strings.Contains(c.Name, `\`):
+		return fmt.Errorf(`a component's name has no \`)
+	case c.LogicalPath != "" && strings.Trim(c.LogicalPath, `\`) != c.LogicalPath:
+		return fmt.Errorf(`a logical path neither begins nor ends with \`)
+	case c.Type != vss.ComponentFileGroup && c.Type != vss.ComponentDatabase:
+		return fmt.Errorf("a component is a filegroup or a database")
+	case c.Type == vss.ComponentFileGroup && len(c.DatabaseFiles)+len(c.DatabaseLogFiles) > 0:
+		return fmt.Errorf("a filegroup has no database files")
+	case c.Type == vss.ComponentDatabase && len(c.Files) > 0:
+		return fmt.Errorf("a database has database files and log files only")
+	case c.Flags&^knownFlags != 0:
+		return fmt.Errorf("flags %#x: only %#x have a meaning", uint32(c.Flags), uint32(knownFlags))
+	}
+	for _, f := range c.FileSets() {
+		switch {
+		case c.Type == vss.ComponentDatabase && (f.Recursive || f.AlternatePath != ""):
+			return fmt.Errorf("a database's file set is neither recursive nor has it an alternate path")
+		case f.Mask&^knownMask != 0:
+			return fmt.Errorf("mask %#x: only %#x have a meaning", uint32(f.Mask), uint32(knownMask))
+		}
+		if err := f.check(); err != nil {
+			return err
+		}
+	}
+	for _, d := range c.Dependencies {
+		switch {
+		case d.WriterID.IsZero() || d.Name == "" || strings.Contains(d.Name, `\`):
+			return fmt.Errorf(`dependency on %s: it needs a writer and a name without \`, fullName(d.LogicalPath, d.Name))
+		case d.WriterID == writer && !strings.HasPrefix(d.LogicalPath, `\\`):
+			return fmt.Errorf("dependency on %s: it is of the same writer", fullName(d.LogicalPath, d.Name))
+		}
+	}
+	return nil
+}
+
+func (f *FileSet) check() error {
+	switch {
+	case f.Path == "" || strings.ContainsAny(f.Path, "*?") || len(f.Path) > maxPath:
+		return fmt.Errorf("path %.80q: a file set needs a path without wildcards, at most %d bytes long", f.Path, maxPath)
+	case f.FileSpec == "" || strings.ContainsAny(f.FileSpec, `/\`) || len(f.FileSpec) > maxFileSpec:
+		return fmt.Errorf("filespec %.80q: a file set needs a filespec without directories, at most %d bytes long", f.FileSpec, maxFileSpec)
+	case strings.ContainsAny(f.AlternatePath, "*?"):
+		return fmt.Errorf("alternate path %q: it has no wildcards", f.AlternatePath)
+	}
+	return nil
+}
+
+// overlap looks for a file that two file sets claim.
+func (m *WriterMetadata) overlap() error {
+	type claim struct {
+		FileSet
+		dir   string
+		owner *WMComponent
+	}
+	var all []claim
+	for i := range m.Components {
+		for _, f := range m.Components[i].FileSets() {
+			all = append(all, claim{f, cleanPath(f.Path), &m.Components[i]})
+		}
+	}
+	if len(all) > maxFileSets {
+		return fmt.Errorf("%d file sets; the limit is %d", len(all), maxFileSets)
+	}
+	slices.SortStableFunc(all, func(a, b claim) int { return len(a.dir) - len(b.dir) }) // directories before what is below
+	at := map[string][]claim{}
+	for _, f := range all {
+		for dir, up := f.dir, ""; dir != up; up, dir = dir, parentPath(dir) {
+			for _, o := range at[dir] {
+				if (dir == f.dir || o.Recursive) && specsMeet(f.FileSpec, o.FileSpec) {
+					return fmt.Errorf("file sets %s of %s and %s of %s claim the same files", o.FileSet, o.owner.FullName(), f.FileSet, f.owner.FullName())
+				}
+			}
+		}
+		at[f.dir] = append(at[f.dir], f)
+	}
+	return nil
+}
+
+// checkSchema checks the bits of the backup schema that need others.
+func (m *WriterMetadata) checkSchema() error {
+	s := m.BackupSchema
+	const partial = vss.SchemaDifferential | vss.SchemaIncremental
+	logs := false
+	for i := range m.Components {
+		logs = logs || len(m.Components[i].DatabaseLogFiles) > 0
+	}
+	switch {
+	case s&^knownSchema != 0:
+		return fmt.Errorf("backup schema %#x: %#x is unused or reserved", uint32(s), uint32(s&^knownSchema))
+	case s&vss.SchemaExclusiveIncrementalDifferential != 0 && s&partial != partial:
+		return fmt.Errorf("backup schema: exclusive incremental and differential needs both of them")
+	case s&vss.SchemaLog != 0 && !logs:
+		return fmt.Errorf("backup schema: log needs a component with log files")
+	case s&vss.SchemaTimestamped != 0 && s&partial == 0:
+		return fmt.Errorf("backup schema: timestamped needs incremental or differential")
+	case s&vss.SchemaLastModify != 0 && s&partial == 0:
+		return fmt.Errorf("backup schema: last-modify needs incremental or differential")
+	case s&vss.SchemaRestoreWithMove != 0 && m.InstanceName == "":
+		return fmt.Errorf("backup schema: restore with move needs an instance name")
+	}
+	return nil
+}
+
+func (m *WriterMetadata) checkRestoreMethod() (vss.Code, error) {
+	r := m.RestoreMethod
+	if r == nil {
+		return vss.OK, nil
+	}
+	stops := r.Method == vss.StopRestoreStart || r.Method == vss.RestoreStopStart
+	switch {
+	case r.Method <= 0 || int(r.Method) >= len(methodWords):
+		return vss.ErrInvalidArg, fmt.Errorf("restore method %d: there is none such", r.Method)
+	case r.WriterRestore <= 0 || int(r.WriterRestore) >= len(writerRestoreWords):
+		return vss.ErrInvalidArg, fmt.Errorf("writer restore %d: there is none such", r.WriterRestore)
+	case stops != (r.Service != ""):
+		return vss.ErrInvalidArg, fmt.Errorf("restore method %s, service %q: a service is named where one is stopped, only there", r.Method, r.Service)
+	case r.Method == vss.RestoreToAlternateLocation && len(r.AlternateLocations) == 0:
+		return vss.ErrInvalidArg, fmt.Errorf("restore method %s without a mapping", r.Method)
+	}
+	type key struct {
+		path, spec string
+		recursive  bool
+	}
+	sets := map[key]bool{}
+	for i := range m.Components {
+		for _, f := range m.Components[i].FileSets() {
+			sets[key{cleanPath(f.Path), f.FileSpec, f.Recursive}] = true
+		}
+	}
+	for _, a := range r.AlternateLocations {
+		switch {
+		case a.AlternatePath == "" || strings.ContainsAny(a.AlternatePath, "*?"):
+			return vss.ErrInvalidArg, fmt.Errorf("mapping of %s: it needs a destination without wildcards", a)
+		case !sets[key{cleanPath(a.Path), a.FileSpec, a.Recursive}]:
+			return vss.ErrObjectNotFound, fmt.Errorf("mapping of %s: there is no such file set", a)
+		}
+	}
+	return vss.OK, nil
+}
