@@ -216,6 +216,11 @@ func TestAbortWhileAnArrayDoesNotListen(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Error("EndPrepareSnapshots waits for the array")
 	}
+	select {
+	case <-aborted:
+		t.Fatal("the abort is over while an array still prepares")
+	case <-time.After(100 * time.Millisecond):
+	}
 	close(gate)
 	must(t, <-aborted)
 	w.wantCopies("aborted", 0)

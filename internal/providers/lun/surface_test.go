@@ -55,7 +55,17 @@ func TestImport(t *testing.T) {
 	w.arrays[1].hook = nil
 	w.wantHidden("an array was silent", targets)
 
-	must(t, importer.LocateLUNs(ctx, targets))
+	maps := 0
+	w.arrays[0].hook = func(_ context.Context, method string, call func() error) error {
+		if method == "Map" {
+			maps++
+		}
+		return call()
+	}
+	must(t, importer.LocateLUNs(ctx, append(slices.Clone(targets), targets[0])))
+	if maps != 2 {
+		t.Errorf("the first array's two copies were unmasked by %d calls", maps)
+	}
 	for _, p := range []string{"there", host} {
 		wantCode(t, "second import on "+p, w.provider(p).LocateLUNs(ctx, targets), vss.ErrBadState)
 	}
@@ -83,6 +93,23 @@ func hexID(l vss.LUNInformation) string {
 		b.WriteString(string(digits[c>>4]) + string(digits[c&15]))
 	}
 	return b.String()
+}
+
+// A set of which one array's copies were imported before stays as it is at the other array.
+func TestImportOfHalf(t *testing.T) {
+	w := newWorld(t, 2, folders(t, "xfs", "xfs")...)
+	_, targets := w.create(vss.ContextBackup | vss.AttrTransportable)
+	must(t, w.LocateLUNs(ctx, targets[1:]))
+	wantCode(t, "all", w.LocateLUNs(ctx, targets), vss.ErrBadState)
+	w.wantHidden("the other half", targets[:1])
+	// A LUN that two hosts see is deleted for neither, and not half masked either.
+	a, l, _ := w.find(targets[1])
+	_, err := a.Map(ctx, l.ID, "there")
+	must(t, err)
+	wantCode(t, "OnLunEmpty", w.OnLUNEmpty(ctx, "", &targets[1]), vss.ErrProviderVeto)
+	if !w.visible(targets[1], host) || !w.visible(targets[1], "there") {
+		t.Error("a refused deletion masked the copy")
+	}
 }
 
 // Of two hosts that import a set at the same moment one gets all of it, the other nothing.
