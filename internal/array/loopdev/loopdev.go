@@ -66,6 +66,9 @@ func configure(device string, file *os.File, flags uint32) error {
 	if err := disk.DeletePartitions(device); err != nil {
 		return unix.EBUSY
 	}
+	if err := disk.SetReadOnly(device, false); err != nil { // the flag outlives the file of whoever set it
+		return err
+	}
 	cfg := unix.LoopConfig{Fd: uint32(file.Fd()), Size: 512}
 	cfg.Info.Flags = flags
 	copy(cfg.Info.File_name[:63], file.Name())

@@ -77,7 +77,9 @@ func (w *Writer) connection(c *Cluster) (*pgx.ConnConfig, error) {
 		return nil, vss.E("Connect", vss.ErrWriterErrorNonRetryable, err).Advise("give the writer a connection string for " + c.Name)
 	}
 	config.Password = ""
-	config.DialFunc = func(ctx context.Context, _, address string) (net.Conn, error) { return dialAs(ctx, c.UID, c.GID, address) }
+	config.DialFunc = func(ctx context.Context, _, address string) (net.Conn, error) {
+		return dialAs(ctx, c.UID, c.GID, address)
+	}
 	return config, nil
 }
 

@@ -18,9 +18,9 @@ const answerLimit = 10 * time.Second
 
 // session is what the writer knows of one backup.
 type session struct {
-	mu     sync.Mutex
-	all    bool     // not in component mode: all clusters take part
-	chosen []string // else these
+	mu     sync.Mutex // the fields below
+	all    bool       // not in component mode: all clusters take part
+	chosen []string   // else these
 	held   []*held
 	frozen bool
 	done   bool // Thaw was well: the records are whole
@@ -50,6 +50,17 @@ func (h *held) ask(ctx context.Context, limit time.Duration, question func(conte
 		return errLetGo
 	}
 	return question(ctx, h.conn)
+}
+
+// open connects.
+func (h *held) open(ctx context.Context, connect func(context.Context, *Cluster) (*pgx.Conn, error)) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(h.life, cancel)()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.conn, err = connect(ctx, h.Cluster)
+	return err
 }
 
 // letGo ends the session with the server. A question under way is given up first.
@@ -86,15 +97,41 @@ func (w *Writer) forget(id vss.SessionID) {
 	}
 }
 
+// hold takes clusters into the session, and lets those of an earlier set go.
+func (s *session) hold(clusters []*Cluster) []*held {
+	s.release()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held, s.frozen, s.done = nil, false, false
+	for _, c := range clusters {
+		h := &held{Cluster: c}
+		h.life, h.end = context.WithCancel(context.Background())
+		s.held = append(s.held, h)
+	}
+	return slices.Clone(s.held)
+}
+
+// step moves the session on: frozen from Freeze to Thaw, done after it.
+func (s *session) step(frozen, done bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.frozen, s.done = frozen, done
+}
+
+// at tells where the session is.
+func (s *session) at() (frozen, done bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.frozen, s.done
+}
+
 // release lets all servers go. What was learned of them stays.
 func (s *session) release() {
 	s.mu.Lock()
-	held := slices.Clone(s.held)
+	all := slices.Clone(s.held)
 	s.mu.Unlock()
-	each(held, func(h *held_) error { h.letGo(); return nil })
+	_ = each(all, func(h *held) error { h.letGo(); return nil })
 }
-
-type held_ = held
 
 // choose notes which components the backup has.
 func (s *session) choose(e *writer.Event) {
@@ -144,4 +181,11 @@ func (w *Writer) veto(e *writer.Event, op string, err error) {
 	}
 	w.log.Error(op+" failed", "session", e.Session, "error", err)
 	e.SetFailure(code, message)
+}
+
+// names are the components that were chosen by name.
+func (s *session) names() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.chosen)
 }

@@ -1,0 +1,347 @@
+package postgres_test
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stillpoint-vss/stillpoint/document"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
+	"github.com/stillpoint-vss/stillpoint/vss"
+	"github.com/stillpoint-vss/stillpoint/writer"
+)
+
+// identify gives what the writer says of one cluster.
+func identify(t testing.TB, w *postgres.Writer, name string) (*document.WriterMetadata, *document.WMComponent) {
+	t.Helper()
+	m, err := w.Identify(ctx)
+	must(t, err)
+	must(t, m.Validate())
+	return m, m.Component("", name)
+}
+
+func TestIdentify(t *testing.T) {
+	s, v := three(t)
+	m, c := identify(t, newWriter(t), s.Data)
+	if c == nil {
+		t.Fatalf("the cluster isn't among %v", m.Components)
+	}
+	version, err := filepath.Glob(v[2] + "/space/PG_*")
+	must(t, err)
+	var got []string
+	for _, f := range c.Files {
+		if f.FileSpec != "*" || !f.Recursive {
+			t.Errorf("%+v isn't all of a folder", f)
+		}
+		got = append(got, f.Path)
+	}
+	if want := []string{v[0] + "/data", v[1] + "/wal", version[0]}; !slices.Equal(got, want) {
+		t.Errorf("file sets %v, want %v", got, want)
+	}
+	if c.Type != vss.ComponentFileGroup || !c.Selectable || m.RestoreMethod.WriterRestore != vss.WriterRestoreAlways {
+		t.Errorf("component %+v, restore method %+v", c, m.RestoreMethod)
+	}
+	for _, want := range []document.FileSet{
+		{Path: s.Data, FileSpec: "postmaster.pid"},
+		{Path: s.Data + "/pg_stat_tmp", FileSpec: "*", Recursive: true},
+		{Path: version[0] + "/pgsql_tmp", FileSpec: "*", Recursive: true},
+	} {
+		if !slices.ContainsFunc(m.ExcludeFiles, func(f document.FileSet) bool {
+			return f.Path == want.Path && f.FileSpec == want.FileSpec && f.Recursive == want.Recursive
+		}) {
+			t.Errorf("%+v isn't excluded", want)
+		}
+	}
+	must(t, s.Stop(ctx))
+	if _, c := identify(t, newWriter(t), s.Data); c != nil {
+		t.Error("a cluster that doesn't run is still there")
+	}
+}
+
+func TestBackupUnderLoad(t *testing.T) {
+	s, v := three(t)
+	stop, err := s.Bench(ctx, 2, 1)
+	must(t, err)
+	j, err := s.Journal(ctx, 4, "space")
+	must(t, err)
+	w := newWriter(t)
+	for range 3 {
+		b := newBackup(t, w, v, s.Data)
+		b.well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
+		j.Pauses()
+		before, began := position(t, s), time.Now()
+		b.well(writer.OnFreeze)
+		if _, c := identify(t, w, s.Data); c == nil { // it may come at any time
+			t.Error("Identify between Freeze and Thaw doesn't name the cluster")
+		}
+		b.well(writer.OnThaw)
+		window := time.Since(began)
+		after := position(t, s)
+		b.well(writer.OnThaw, writer.OnPostSnapshot)
+		commits, p50, p99, most := j.Pauses()
+		t.Logf("window %v; %d commits meanwhile: p50 %v, p99 %v, longest %v", window, commits, p50, p99, most)
+
+		c := b.e.Components.Components[0]
+		var r struct {
+			Data string
+			LSN  string
+			Thaw string `json:"lsn_at_thaw"`
+		}
+		must(t, json.Unmarshal([]byte(c.BackupMetadata), &r))
+		if r.Data != s.Data || !ordered(t, s, before, r.LSN, r.Thaw, after) {
+			t.Errorf("metadata %s: WAL was on disk up to %s before and %s after", c.BackupMetadata, before, after)
+		}
+		if !strings.Contains(c.BackupStamp, r.LSN) {
+			t.Errorf("stamp %q has no %s", c.BackupStamp, r.LSN)
+		}
+		b.well(writer.OnBackupComplete)
+	}
+	must(t, j.Stop())
+	must(t, stop())
+	must(t, s.Holds(ctx, j.Acknowledged()))
+	if n := sessions(t, s); n != "0" {
+		t.Errorf("%s sessions of the writer are left", n)
+	}
+}
+
+func TestCopyBackupLeavesNoStamp(t *testing.T) {
+	s, v := three(t)
+	b := newBackup(t, newWriter(t), v, s.Data)
+	b.e.BackupType = vss.BackupCopy
+	b.well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+	if c := b.e.Components.Components[0]; c.BackupStamp != "" || c.BackupMetadata == "" {
+		t.Errorf("stamp %q, metadata %q", c.BackupStamp, c.BackupMetadata)
+	}
+}
+
+func position(t testing.TB, s *pgtest.Server) string {
+	t.Helper()
+	lsn, err := s.SQL(ctx, "SELECT pg_current_wal_flush_lsn()")
+	must(t, err)
+	return lsn
+}
+
+// ordered says whether WAL positions don't go back.
+func ordered(t testing.TB, s *pgtest.Server, lsns ...string) bool {
+	t.Helper()
+	answer, err := s.SQL(ctx, "SELECT bool_and(l <= next) FROM (SELECT l, lead(l) OVER (ORDER BY i) AS next FROM unnest('{"+
+		strings.Join(lsns, ",")+"}'::pg_lsn[]) WITH ORDINALITY AS x(l, i)) AS pairs")
+	must(t, err)
+	return answer == "t"
+}
+
+func sessions(t testing.TB, s *pgtest.Server) string {
+	t.Helper()
+	n, err := s.SQL(ctx, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vss'")
+	must(t, err)
+	return n
+}
+
+func TestMissingVolume(t *testing.T) {
+	s, v := three(t)
+	w := newWriter(t)
+	for i, volume := range v {
+		set := slices.Delete(slices.Clone(v), i, i+1)
+		b := newBackup(t, w, set, s.Data)
+		b.well(writer.OnPrepareBackup)
+		if m := b.vetoed(writer.OnPrepareSnapshot, vss.ErrWriterErrorInconsistentSnapshot); !strings.Contains(m, "add "+volume+" to the set") {
+			t.Errorf("without %s: %s", volume, m)
+		}
+	}
+	other, _ := volumes(t, "ext4")
+	b := newBackup(t, w, other, s.Data)
+	b.well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+	if c := b.e.Components.Components[0]; c.BackupMetadata != "" {
+		t.Errorf("a set without any of its volumes has metadata %s", c.BackupMetadata)
+	}
+}
+
+func TestAbort(t *testing.T) {
+	s, v := three(t)
+	w := newWriter(t)
+	for _, upTo := range [][]writer.Handler{
+		nil, {writer.OnPrepareBackup}, {writer.OnPrepareBackup, writer.OnPrepareSnapshot},
+		{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze},
+		{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw},
+	} {
+		b := newBackup(t, w, v, s.Data)
+		b.well(upTo...)
+		b.well(writer.OnAbort, writer.OnAbort, writer.OnThaw)
+		if n := sessions(t, s); n != "0" {
+			t.Errorf("after %v and Abort %s sessions are left", upTo, n)
+		}
+	}
+}
+
+func TestAbortEndsCheckpoint(t *testing.T) {
+	s, v := three(t)
+	w := newWriter(t)
+	b := newBackup(t, w, v, s.Data)
+	b.well(writer.OnPrepareBackup)
+	_, err := s.SQL(ctx, "CREATE TABLE filler AS SELECT repeat('x', 1000) FROM generate_series(1, 1000)")
+	must(t, err)
+	checkpointer, err := s.SQL(ctx, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'")
+	must(t, err)
+	stand(t, checkpointer)
+	e := b.e
+	e.Components = nil
+	done := make(chan error, 1)
+	go func() { done <- w.PrepareSnapshot(ctx, &e) }()
+	for end := time.Now().Add(30 * time.Second); sessions(t, s) == "0"; {
+		if time.Now().After(end) {
+			t.Fatal("the writer doesn't connect")
+		}
+	}
+	b.well(writer.OnAbort)
+	select {
+	case err := <-done:
+		must(t, err)
+	case <-time.After(30 * time.Second):
+		t.Fatal("PrepareSnapshot goes on after Abort")
+	}
+	if e.Failure == nil {
+		t.Error("a checkpoint that was given up counts as success")
+	}
+}
+
+func TestQueryEndsWithContext(t *testing.T) {
+	s, v := three(t)
+	w := newWriter(t)
+	b := newBackup(t, w, v, s.Data)
+	b.well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
+	backend, err := s.SQL(ctx, "SELECT pid FROM pg_stat_activity WHERE application_name = 'vss'")
+	must(t, err)
+	stand(t, backend)
+	short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+	defer cancel()
+	e := b.e
+	began := time.Now()
+	must(t, w.Freeze(short, &e))
+	if took := time.Since(began); took > 8*time.Second {
+		t.Errorf("Freeze took %v with a context of 200 ms", took)
+	}
+	if e.Failure == nil || e.Failure.Code != vss.ErrWriterErrorTimeout {
+		t.Errorf("got %+v, want a timeout", e.Failure)
+	}
+}
+
+func TestClusterDies(t *testing.T) {
+	s, v := three(t)
+	w := newWriter(t)
+	for _, c := range []struct {
+		name   string
+		before []writer.Handler
+		at     writer.Handler
+	}{
+		{"before PrepareSnapshot", []writer.Handler{writer.OnPrepareBackup}, writer.OnPrepareSnapshot},
+		{"before Freeze", []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot}, writer.OnFreeze},
+		{"frozen", []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze}, writer.OnThaw},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBackup(t, w, v, s.Data)
+			b.well(c.before...)
+			must(t, s.Crash(ctx))
+			b.vetoed(c.at, vss.ErrWriterErrorRetryable)
+			must(t, s.Start(ctx))
+			b.well(writer.OnAbort)
+
+			again := newBackup(t, w, v, s.Data)
+			again.well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+		})
+	}
+}
+
+func TestClusterRefuses(t *testing.T) {
+	v, run := volumes(t, "ext4")
+	s := start(t, &pgtest.Server{Data: v[0] + "/data", Run: run, HBA: "local all all reject\n"})
+	w := newWriter(t)
+	if _, c := identify(t, w, s.Data); c == nil {
+		t.Fatal("a cluster that lets nobody in isn't named")
+	}
+	b := newBackup(t, w, v, s.Data)
+	b.well(writer.OnPrepareBackup)
+	if m := b.vetoed(writer.OnPrepareSnapshot, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, "pg_hba.conf") {
+		t.Errorf("no advice in %q", m)
+	}
+}
+
+func TestConnectionString(t *testing.T) {
+	v, run := volumes(t, "ext4")
+	s := start(t, &pgtest.Server{Data: v[0] + "/data", Run: run})
+	_, err := s.SQL(ctx, "CREATE ROLE vss LOGIN PASSWORD 'secret' IN ROLE pg_checkpoint, pg_read_all_settings")
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(s.Data, "pg_hba.conf"), []byte("local all postgres peer\nlocal all vss scram-sha-256\n"), 0o600))
+	_, err = s.SQL(ctx, "SELECT pg_reload_conf()")
+	must(t, err)
+	passwords := filepath.Join(v[0], "passwords")
+	must(t, os.WriteFile(passwords, []byte("*:*:*:vss:secret\n"), 0o600))
+	w := postgres.New(postgres.Config{Connections: map[string]string{s.Data: "host=" + s.Run + " user=vss dbname=postgres passfile=" + passwords}})
+	b := newBackup(t, w, v, s.Data)
+	b.well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
+	if user, err := s.SQL(ctx, "SELECT usename FROM pg_stat_activity WHERE application_name = 'vss'"); err != nil || user != "vss" {
+		t.Errorf("connected as %q (%v)", user, err)
+	}
+	b.well(writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+
+	other := start(t, &pgtest.Server{Data: v[0] + "/other", Run: run + "2"})
+	wrong := postgres.New(postgres.Config{Connections: map[string]string{s.Data: "host=" + other.Run + " user=" + pgtest.Client + " dbname=postgres"}})
+	b = newBackup(t, wrong, v, s.Data)
+	b.well(writer.OnPrepareBackup)
+	if m := b.vetoed(writer.OnPrepareSnapshot, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, "system identifier") {
+		t.Errorf("a connection to another cluster: %s", m)
+	}
+}
+
+func TestSeveralClusters(t *testing.T) {
+	v, run := volumes(t, "ext4", "xfs")
+	a := start(t, &pgtest.Server{Data: v[0] + "/a", Run: run + "a"})
+	b := start(t, &pgtest.Server{Data: v[0] + "/b", WAL: v[1] + "/b", Run: run + "b"})
+	w := newWriter(t)
+	for _, c := range []struct {
+		name       string
+		volumes    []string
+		components []string
+		code       vss.Code
+		saved      []string
+	}{
+		{"both", v, []string{a.Data, b.Data}, vss.OK, []string{a.Data, b.Data}},
+		{"one of them", v, []string{b.Data}, vss.OK, []string{b.Data}},
+		{"one whole, the other not", v[:1], []string{a.Data, b.Data}, vss.ErrWriterErrorInconsistentSnapshot, nil},
+		{"one whole, the other not chosen", v[:1], []string{a.Data}, vss.OK, []string{a.Data}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			k := newBackup(t, w, c.volumes, c.components...)
+			k.well(writer.OnPrepareBackup)
+			if c.code != vss.OK {
+				k.vetoed(writer.OnPrepareSnapshot, c.code)
+				return
+			}
+			k.well(writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+			var saved []string
+			for _, m := range k.e.Components.Components {
+				if m.BackupMetadata != "" {
+					saved = append(saved, m.Name)
+				}
+			}
+			if !slices.Equal(saved, c.saved) {
+				t.Errorf("saved %v, want %v", saved, c.saved)
+			}
+		})
+	}
+}
+
+func TestFsyncOff(t *testing.T) {
+	v, run := volumes(t, "ext4")
+	s := start(t, &pgtest.Server{Data: v[0] + "/data", Run: run, Settings: map[string]string{"fsync": "off"}})
+	b := newBackup(t, newWriter(t), v, s.Data)
+	b.well(writer.OnPrepareBackup)
+	if m := b.vetoed(writer.OnPrepareSnapshot, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, "fsync") {
+		t.Errorf("%s", m)
+	}
+}
