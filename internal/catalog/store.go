@@ -1,14 +1,17 @@
 package catalog
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -132,15 +135,31 @@ func get[T record](t *Tx, bucket []byte, id vss.GUID) (v T, ok bool, err error) 
 	return v, err == nil, err
 }
 
+// list reads a whole bucket, on all processors: thousands of copies are listed while somebody waits.
 func list[T record](t *Tx, bucket []byte) ([]T, error) {
-	var out []T
-	err := t.tx.Bucket(bucket).ForEach(func(k, b []byte) error {
-		v, err := decode[T](bucket, k, b)
-		out = append(out, v)
-		return err
-	})
-	if err != nil {
+	var keys, values [][]byte
+	if err := t.tx.Bucket(bucket).ForEach(func(k, b []byte) error {
+		keys, values = append(keys, k), append(values, b)
+		return nil
+	}); err != nil || len(keys) == 0 {
 		return nil, err
+	}
+	out := make([]T, len(keys))
+	part := len(keys)/runtime.GOMAXPROCS(0) + 1
+	errs := make([]error, len(keys)/part+1)
+	var readers sync.WaitGroup
+	for from := 0; from < len(keys); from += part {
+		readers.Go(func() {
+			for i := from; i < min(from+part, len(keys)) && errs[from/part] == nil; i++ {
+				out[i], errs[from/part] = decode[T](bucket, keys[i], values[i])
+			}
+		})
+	}
+	readers.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
 	}
 	return out, nil
 }
@@ -188,17 +207,26 @@ func (t *Tx) Snapshot(id vss.SnapshotID) (Snapshot, bool, error) {
 // Snapshots lists all copies, finished or not.
 func (t *Tx) Snapshots() ([]Snapshot, error) { return list[Snapshot](t, bucketSnapshots) }
 
-// SnapshotsOf lists the copies of one set, in their order.
+// SnapshotsOf lists the copies of one set, in their order. Records that don't name the set anywhere aren't read: a catalogue may have
+// thousands.
 func (t *Tx) SnapshotsOf(set vss.SnapshotSetID) ([]Snapshot, error) {
-	all, err := t.Snapshots()
 	var out []Snapshot
-	for _, c := range all {
-		if c.SetID == set {
+	name := []byte(set.String())
+	err := t.tx.Bucket(bucketSnapshots).ForEach(func(k, b []byte) error {
+		if !bytes.Contains(b, name) {
+			return nil
+		}
+		c, err := decode[Snapshot](bucketSnapshots, k, b)
+		if err == nil && c.SetID == set {
 			out = append(out, c)
 		}
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	slices.SortStableFunc(out, func(a, b Snapshot) int { return a.Order - b.Order })
-	return out, err
+	return out, nil
 }
 
 // PutSnapshot stores a copy.

@@ -1,0 +1,61 @@
+package catalog
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// check reads a file from end to end, without writing to it, before anything else does: bbolt trusts its pages, and whoever
+// stumbled over a damaged one later would die in the middle of a creation.
+func check(path string) error {
+	st, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) || err == nil && st.Size() == 0 { // empty: its maker died before the first write
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var file *os.File
+	db, err := bolt.Open(path, 0o600, &bolt.Options{
+		ReadOnly: true, Timeout: lockWait,
+		OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
+			f, err := os.OpenFile(name, flag, mode)
+			file = f
+			return f, err
+		},
+	})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if err := checkPages(file, db.Info().PageSize); err != nil {
+		return fmt.Errorf("the file is damaged: %w", err)
+	}
+	return db.View(func(tx *bolt.Tx) error { return checkFormat(path, tx) })
+}
+
+// checkFormat refuses a file of a newer format, and one that is some other program's.
+func checkFormat(path string, tx *bolt.Tx) error {
+	var format []byte
+	if b := tx.Bucket(bucketMeta); b != nil {
+		format = b.Get(keyFormat)
+	}
+	if format == nil {
+		if k, _ := tx.Cursor().First(); k != nil {
+			return errors.New("it is no catalogue: it has buckets but no format")
+		}
+		return nil
+	}
+	n, err := strconv.Atoi(string(format))
+	if err != nil || n < 1 || n > Format {
+		return vss.E("OpenCatalog", vss.ErrNotSupported, fmt.Errorf("the catalogue has format %q, this program knows up to %d", format, Format)).
+			On(path).Advise("use the newer program that wrote it; nothing was changed")
+	}
+	return nil
+}
