@@ -25,7 +25,8 @@ type session struct {
 	state   vss.WriterState
 	failure *Failure    // of a failed state
 	last    Event       // for events that nobody sends
-	window  *time.Timer // runs from Freeze to Thaw
+	window  *time.Timer // runs from Freeze to Thaw; nil when none does
+	opened  int         // how many windows there were
 	expired bool        // the window has ended, and Abort was called for it
 	told    bool        // Freeze was called, and neither Thaw nor Abort has succeeded since
 	froze   bool        // Freeze returned without an error, and no Thaw has succeeded since
@@ -335,15 +336,15 @@ func (s *session) open(limit time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.told, s.expired = true, false
-	var t *time.Timer
-	t = time.AfterFunc(limit, func() { s.expire(t, limit) })
-	s.window = t
+	s.opened++
+	n := s.opened
+	s.window = time.AfterFunc(limit, func() { s.expire(n, limit) })
 }
 
-// expire ends the window: Abort is called, where Thaw hasn't come.
-func (s *session) expire(t *time.Timer, limit time.Duration) {
+// expire ends the nth window: Abort is called, where Thaw hasn't come.
+func (s *session) expire(n int, limit time.Duration) {
 	s.mu.Lock()
-	mine := s.window == t
+	mine := s.window != nil && s.opened == n
 	if mine {
 		s.window, s.expired = nil, true
 	}

@@ -121,8 +121,8 @@ func silent(op string, cause error) error {
 	return vss.E(op, vss.ErrWriterNotResponding, cause).Advise("see whether the writer's process runs, and what its log says")
 }
 
-// session is the state of a session, made at its first event. Errors: VSS_E_WRITER_STATUS_NOT_AVAILABLE, when there is no
-// room. Events that undo something never need room: a session that isn't known any more begins again as stable.
+// session is the state of a session, made at an event that begins one. Errors: VSS_E_WRITER_STATUS_NOT_AVAILABLE, when there
+// is no room. Other events never need room: for them a session that isn't known, or not any more, is stable.
 func (w *Watched) session(ctx context.Context, h Handler, e *Event) (*session, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -130,12 +130,12 @@ func (w *Watched) session(ctx context.Context, h Handler, e *Event) (*session, e
 	s := w.sessions[e.Session]
 	if s == nil {
 		s = &session{w: w, id: e.Session, state: vss.WriterStable, turn: make(chan struct{}, 1), owner: ownerOf(ctx)}
-		passing := h == OnAbort || h == OnBackupShutdown
+		begins := table[vss.WriterStable][h] == deliver && h != OnAbort && h != OnBackupShutdown
 		switch {
-		case w.closed && !passing:
-			return nil, silent(h.String(), errors.New("the writer is shutting down"))
-		case passing:
+		case !begins:
 			return s, nil
+		case w.closed:
+			return nil, silent(h.String(), errors.New("the writer is shutting down"))
 		case len(w.sessions) >= MaxSessions && !w.recycle():
 			return nil, vss.E(h.String(), vss.ErrWriterStatusNotAvailable, fmt.Errorf("it is in %d sessions already", MaxSessions)).
 				Advise("wait until other backups have ended, or end their sessions")

@@ -56,7 +56,9 @@ type Failure struct {
 }
 
 // SetFailure records a failure that doesn't by itself fail the set. Not in Identify.
-func (e *Event) SetFailure(code vss.Code, message string) { e.Failure = &Failure{Code: code, Message: message} }
+func (e *Event) SetFailure(code vss.Code, message string) {
+	e.Failure = &Failure{Code: code, Message: message}
+}
 
 // Writer is the interface of a writer. Every handler may be called again for another session while one is under way;
 // Abort and Thaw must bear repetition. An error returned by Freeze or Thaw fails the whole set.

@@ -1,0 +1,192 @@
+package writertest
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/stillpoint-vss/stillpoint/document"
+	"github.com/stillpoint-vss/stillpoint/vss"
+	"github.com/stillpoint-vss/stillpoint/writer"
+)
+
+// backup are the events of a backup, in their order.
+var backup = []writer.Handler{
+	writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot, writer.OnBackupComplete, writer.OnBackupShutdown,
+}
+
+var cases = []struct {
+	name  string
+	dress func(writer.Writer) writer.Writer
+	run   func(k *cased)
+}{
+	{"who it is", plain, func(k *cased) {
+		first, err := k.w.Info(k.t.Context())
+		if err != nil {
+			k.t.Fatal(err)
+		}
+		if again, err := k.w.Info(k.t.Context()); err != nil || again != first {
+			k.t.Errorf("the second time: %+v, %v; the first: %+v", again, err, first)
+		}
+		if first.FreezeTimeout <= 0 || first.FreezeTimeout > writer.DefaultFreezeTimeout || first.Level == vss.LevelUnknown {
+			k.t.Errorf("no default filled in: %+v", first)
+		}
+	}},
+	{"identify is repeatable and changes nothing", plain, func(k *cased) {
+		first := k.identify()
+		xml, err := first.XML()
+		if err != nil {
+			k.t.Fatal(err)
+		}
+		if _, err := document.ParseMetadata(xml); err != nil {
+			k.t.Errorf("its own document can't be read: %v", err)
+		}
+		s := k.session(true)
+		for _, h := range backup {
+			s.must(h)
+			if again, err := k.identify().XML(); err != nil || string(again) != string(xml) {
+				k.t.Errorf("after %s: %v\n%s", h, err, cmp.Diff(string(xml), string(again)))
+			}
+		}
+	}},
+	{"a backup", plain, func(k *cased) { k.whole(k.session(true)) }},
+	{"a backup without components", plain, func(k *cased) { k.whole(k.session(false)) }},
+	{"a backup without a set", plain, func(k *cased) {
+		k.session(true).must(writer.OnPrepareBackup, writer.OnBackupComplete, writer.OnBackupShutdown)
+		k.frozen("at the end", false)
+	}},
+	{"abort after every step, twice", plain, func(k *cased) {
+		for n := range 5 { // PostSnapshot ends what can be aborted
+			s := k.session(true)
+			s.must(backup[:n]...)
+			s.must(writer.OnAbort, writer.OnAbort)
+			k.frozen("aborted", false)
+			s.must(writer.OnBackupShutdown)
+		}
+		k.whole(k.session(true))
+	}},
+	{"the requester goes after every step", plain, func(k *cased) {
+		for n := range len(backup) {
+			s := k.session(true)
+			s.must(backup[:n]...)
+			s.must(writer.OnBackupShutdown)
+			k.frozen("without requester", false)
+		}
+		k.whole(k.session(true))
+	}},
+	{"events out of order", plain, func(k *cased) {
+		for n := range len(backup) - 2 {
+			s := k.session(true)
+			s.must(backup[:n]...)
+			for i, h := range backup[:5] {
+				// PrepareBackup may come again, PrepareSnapshot without it, and Thaw again.
+				if i == n || n < 2 && i < 2 || n == 4 && h == writer.OnThaw {
+					continue
+				}
+				s.wants(h, vss.ErrWriterErrorNonRetryable)
+				k.frozen(h.String()+" out of order", n == 3)
+			}
+			s.must(backup[n:]...)
+		}
+	}},
+	{"thaw is told twice", plain, func(k *cased) {
+		s := k.session(true)
+		s.must(backup[:4]...)
+		s.must(writer.OnThaw)
+		k.frozen("thawed", false)
+		s.must(backup[4:]...)
+	}},
+	{"two sessions at once", plain, func(k *cased) {
+		a, b := k.session(true), k.session(false)
+		a.must(backup[:5]...)
+		k.whole(b)
+		a.must(backup[5:]...)
+		a, b = k.session(true), k.session(true)
+		a.must(backup[:2]...)
+		b.must(backup[:1]...)
+		b.must(writer.OnAbort)
+		a.must(backup[2:]...)
+		k.frozen("at the end", false)
+	}},
+	{"sessions that nobody knows", plain, func(k *cased) {
+		k.session(false).must(writer.OnAbort)
+		k.session(false).must(writer.OnBackupShutdown)
+		k.session(false).wants(writer.OnThaw, vss.ErrWriterErrorNonRetryable)
+		k.frozen("at the end", false)
+	}},
+	{"nobody waits for an answer", plain, func(k *cased) {
+		gone, cancel := context.WithCancel(context.Background())
+		cancel()
+		for n, h := range backup[:5] {
+			s := k.session(true)
+			s.must(backup[:n]...)
+			if code := vss.CodeOf(s.tell(gone, h)); code != vss.ErrWriterNotResponding && code != vss.OK {
+				k.t.Errorf("%s: %s", h, code.Name())
+			}
+			s.must(writer.OnAbort, writer.OnBackupShutdown)
+			k.thaws("after " + h.String())
+		}
+		k.whole(k.session(true))
+	}},
+	{"the window ends", func(w writer.Writer) writer.Writer { return &hurried{w} }, func(k *cased) {
+		s := k.session(true)
+		s.must(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
+		err := s.tell(k.t.Context(), writer.OnFreeze)
+		if code := vss.CodeOf(err); code != vss.OK && code != vss.ErrWriterErrorTimeout {
+			k.t.Errorf("Freeze: %v", err)
+		}
+		time.Sleep(2 * hurry)
+		k.thaws("after the window")
+		if err == nil {
+			s.wants(writer.OnThaw, vss.ErrWriterErrorTimeout)
+		}
+		s.must(writer.OnAbort, writer.OnBackupShutdown)
+		k.frozen("at the end", false)
+	}},
+	{"the service goes while the writer is frozen", plain, func(k *cased) {
+		k.session(true).must(backup[:3]...)
+		k.frozen("after Freeze", true)
+		k.leave()
+		k.thaws("without service")
+	}},
+	{"a restore", plain, func(k *cased) {
+		m := k.identify()
+		if m.RestoreMethod == nil || m.RestoreMethod.WriterRestore <= vss.WriterRestoreNever {
+			return // it takes no part in restores, says its metadata
+		}
+		s := k.session(true)
+		for _, c := range s.components.Components {
+			c.SelectedForRestore, c.FileRestoreStatus = true, vss.RestoredAll
+		}
+		s.must(writer.OnPreRestore, writer.OnPostRestore)
+		k.whole(k.session(true))
+	}},
+}
+
+func plain(w writer.Writer) writer.Writer { return w }
+
+// whole makes a backup from end to end.
+func (k *cased) whole(s *session) {
+	k.t.Helper()
+	k.frozen("before", false)
+	s.must(backup[:3]...)
+	k.frozen("after Freeze", true)
+	s.must(backup[3])
+	k.frozen("after Thaw", false)
+	s.must(backup[4:]...)
+	k.frozen("at the end", false)
+}
+
+// hurry is the window of a hurried writer: the shortest in which the suite can tell an end from a slow machine.
+const hurry = 300 * time.Millisecond
+
+// hurried is a writer with a short window.
+type hurried struct{ writer.Writer }
+
+// Info implements writer.Writer.
+func (h *hurried) Info(ctx context.Context) (writer.Info, error) {
+	i, err := h.Writer.Info(ctx)
+	i.FreezeTimeout = hurry
+	return i, err
+}
