@@ -40,6 +40,7 @@ func (s *Session) Break(set vss.SnapshotSetID, flags vss.BreakFlags) (*Async, er
 	}
 	return s.async(func(ctx context.Context, a *Async) (vss.Code, error) {
 		out, err := s.k.breakSet(ctx, set, flags, a.progress)
+		s.k.failed("break-failed", set, "", err)
 		a.mu.Lock()
 		a.value = out
 		a.mu.Unlock()

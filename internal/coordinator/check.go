@@ -236,8 +236,8 @@ func (i *inspection) access() []Finding {
 	}
 	links, _ := filepath.Glob(filepath.Join(i.k.DeviceDir, "HarddiskVolumeShadowCopy*"))
 	for _, l := range links {
-		if !known[l] {
-			out = append(out, Finding{"info", "device object " + l + " is of no copy", "run `vss doctor --repair`", func(context.Context) error { return os.Remove(l) }})
+		if _, err := os.Stat(l); !known[l] && err != nil { // that of a copy that was broken works on until the next start
+			out = append(out, Finding{"info", "device object " + l + " is of no copy and leads nowhere", "run `vss doctor --repair`", func(context.Context) error { return os.Remove(l) }})
 		}
 	}
 	return out

@@ -149,13 +149,18 @@ func (k *Coordinator) said(p provider.Properties, method string, set vss.Snapsho
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
+	object := ""
+	var e *vss.Error
+	if errors.As(err, &e) {
+		object = e.Object
+	}
 	code := vss.CodeOf(err)
 	if !slices.Contains(legal, code) {
-		err = vss.E(method, vss.ErrUnexpectedProviderError, err).On(p.Name).Advise("wait ten minutes and try again, at most three times; the event log names the provider's own error")
+		err = vss.E(method, vss.ErrUnexpectedProviderError, inEvents{err}).On(p.Name).Advise("wait ten minutes and try again, at most three times; the event log names the provider's own error")
 	} else {
-		err = vss.E(method, code, err).On(p.Name).Advise(vss.Hint(err))
+		err = vss.E(method, code, inEvents{err}).On(p.Name).Advise(vss.Hint(err))
 	}
-	k.events.add(catalog.Event{Severity: "error", What: "provider-failed", Provider: p.Name, SetID: set, Object: method, Code: vss.CodeOf(err), Message: err.Error(), Hint: vss.Hint(err)})
+	k.events.add(catalog.Event{Severity: "error", What: "provider-failed", Provider: p.Name, SetID: set, Object: object, Code: vss.CodeOf(err), Message: err.Error(), Hint: vss.Hint(err)})
 	return err
 }
 

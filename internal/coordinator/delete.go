@@ -84,6 +84,7 @@ func (s *Session) Delete(ctx context.Context, id vss.GUID, t vss.ObjectType, for
 	defer unlock()
 	for i := range victims {
 		if err := s.k.deleteCopy(ctx, &victims[i], force); err != nil {
+			s.k.failed("delete-failed", victims[i].SetID, victims[i].ID.String(), err)
 			return deleted, victims[i].ID, err
 		}
 		deleted = append(deleted, victims[i].ID)

@@ -1,10 +1,13 @@
 package coordinator
 
 import (
+	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
+	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
 // eventLog writes events to the catalogue and to whoever follows. While volumes are held events wait in memory: the
@@ -21,7 +24,9 @@ func (l *eventLog) init(k *Coordinator) { l.k, l.followers = k, map[chan catalog
 
 // add records an event.
 func (l *eventLog) add(e catalog.Event) {
-	e.Time = time.Now()
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.waiting = append(l.waiting, e)
@@ -75,6 +80,20 @@ func (l *eventLog) follow() (c <-chan catalog.Event, stop func()) {
 		delete(l.followers, ch)
 		l.mu.Unlock()
 	}
+}
+
+// inEvents marks an error that has its event: a failure is told once.
+type inEvents struct{ error }
+
+func (e inEvents) Unwrap() error { return e.error }
+
+// failed records the failure of an operation, unless an event tells of it already or it was given up on purpose.
+func (k *Coordinator) failed(what string, set vss.SnapshotSetID, object string, err error) {
+	var told inEvents
+	if err == nil || errors.As(err, &told) || errors.Is(err, context.Canceled) {
+		return
+	}
+	k.events.add(catalog.Event{Severity: "error", What: what, SetID: set, Object: object, Code: vss.CodeOf(err), Message: err.Error(), Hint: vss.Hint(err)})
 }
 
 // AddEvent records an event from another part of the service.

@@ -119,6 +119,7 @@ func (s *Session) Expose(ctx context.Context, id vss.SnapshotID, pathFromRoot st
 		return r, err
 	}
 	if err := k.mount(ctx, &r, path, true); err != nil {
+		k.failed("expose-failed", r.SetID, r.ID.String(), err)
 		return r, err
 	}
 	r.ExposedAt = path

@@ -24,42 +24,50 @@ func (s *Session) ImportSnapshots() (*Async, error) {
 	if !s.loaded {
 		return nil, vss.E(op, vss.ErrBadState, errors.New("no document was given to InitializeForBackup")).Advise("give it the Backup Components Document of the host that made the set")
 	}
-	doc := s.backup
 	return s.async(func(ctx context.Context, a *Async) (vss.Code, error) {
-		set := doc.SnapshotSet
-		switch {
-		case set == nil:
-			return 0, vss.E(op, vss.ErrNonTransportableBCD, errors.New("the document describes no shadow copies")).Advise("save it after DoSnapshotSet has finished")
-		case !set.Context.Has(vss.AttrTransportable) || !doc.Transportable():
-			return 0, vss.E(op, vss.ErrNonTransportableBCD, nil).On(set.ID.String()).Advise("only a set created with --transportable can be imported")
+		code, err := s.importDocument(ctx, a)
+		if set := s.backup.SnapshotSet; set != nil {
+			s.k.failed("import-failed", set.ID, "", err)
 		}
-		unlock, err := s.k.lockSet(op, set.ID)
-		if err != nil {
-			return 0, err
-		}
-		defer unlock()
-		records := make([]*catalog.Snapshot, len(set.Snapshots))
-		for i, d := range set.Snapshots {
-			r, err := catalogSnapshot(d)
-			if err != nil {
-				return 0, vss.E(op, vss.ErrInvalidXMLDocument, err).On(d.ID.String())
-			}
-			if _, err := s.k.provider(r.ProviderID); err != nil {
-				return 0, err
-			}
-			r.Order = i
-			records[i] = &r
-		}
-		a.progress("import", 10)
-		code, err := s.k.importSet(ctx, catalog.Set{ID: set.ID, Context: set.Context, Count: len(records)}, records, false)
-		if err != nil {
-			return 0, err
-		}
-		s.mu.Lock()
-		s.owned = append(s.owned, set.ID)
-		s.mu.Unlock()
-		return code, nil
+		return code, err
 	}), nil
+}
+
+func (s *Session) importDocument(ctx context.Context, a *Async) (vss.Code, error) {
+	const op = "ImportSnapshots"
+	doc, set := s.backup, s.backup.SnapshotSet
+	switch {
+	case set == nil:
+		return 0, vss.E(op, vss.ErrNonTransportableBCD, errors.New("the document describes no shadow copies")).Advise("save it after DoSnapshotSet has finished")
+	case !set.Context.Has(vss.AttrTransportable) || !doc.Transportable():
+		return 0, vss.E(op, vss.ErrNonTransportableBCD, nil).On(set.ID.String()).Advise("only a set created with --transportable can be imported")
+	}
+	unlock, err := s.k.lockSet(op, set.ID)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	records := make([]*catalog.Snapshot, len(set.Snapshots))
+	for i, d := range set.Snapshots {
+		r, err := catalogSnapshot(d)
+		if err != nil {
+			return 0, vss.E(op, vss.ErrInvalidXMLDocument, err).On(d.ID.String())
+		}
+		if _, err := s.k.provider(r.ProviderID); err != nil {
+			return 0, err
+		}
+		r.Order = i
+		records[i] = &r
+	}
+	a.progress("import", 10)
+	code, err := s.k.importSet(ctx, catalog.Set{ID: set.ID, Context: set.Context, Count: len(records)}, records, false)
+	if err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	s.owned = append(s.owned, set.ID)
+	s.mu.Unlock()
+	return code, nil
 }
 
 // importSet surfaces a set of another session. The copies are recorded first, as committed and not here yet: an import that

@@ -242,7 +242,7 @@ func (s *Session) DoSnapshotSet(limit time.Duration) (*Async, error) {
 		s.k.endCreation(c)
 		if err != nil {
 			s.phase = phaseFailed
-			s.k.events.add(catalog.Event{Severity: "error", What: "creation-failed", SetID: c.id, Code: vss.CodeOf(err), Message: err.Error(), Hint: vss.Hint(err)})
+			s.k.failed("creation-failed", c.id, "", err)
 			return 0, err
 		}
 		s.phase = phaseCreated
@@ -290,11 +290,11 @@ func (s *Session) AbortBackup(ctx context.Context) error {
 func (s *Session) abort(ctx context.Context) {
 	switch s.phase {
 	case phaseOpen, phasePrepared:
-		s.deliverAll(ctx, eventAbort, s.event(s.set))
+		_ = s.deliverAll(ctx, eventAbort, s.event(s.set))
 		s.dropOpenSet(ctx)
 		s.phase = phaseAborted
 	case phaseCreated, phaseFailed:
-		s.deliverAll(ctx, eventAbort, s.event(s.set))
+		_ = s.deliverAll(ctx, eventAbort, s.event(s.set))
 		if s.phase == phaseCreated {
 			s.phase = phaseAborted
 		}
@@ -367,7 +367,9 @@ func (s *Session) AddToSnapshotSet(ctx context.Context, volume, providerName str
 	if err := s.begin("AddToSnapshotSet", true, whileOpen...); err != nil {
 		return vss.SnapshotID{}, err
 	}
-	return s.set.add(ctx, volume, providerName)
+	id, err := s.set.add(ctx, volume, providerName)
+	s.k.failed("volume-refused", s.set.id, volume, err)
+	return id, err
 }
 
 // IsVolumeSupported says whether a copy of the volume is possible in principle. Errors: VSS_E_OBJECT_NOT_FOUND,
