@@ -39,7 +39,7 @@ func (m *Manager) SetIdentity(ctx context.Context, d Disk, id disk.Identity) err
 			return nil
 		}
 		if other, ok := (&neighbours{}).twin(d.Device, id); ok {
-			return vss.E(op, vss.ErrCannotRevertDiskID, fmt.Errorf("%w: %s", errTwin, other+m.nameOf(ctx, other))).On(d.Device).Advise("mask the other one first: `vss lun mask " + other + "`")
+			return vss.E(op, vss.ErrCannotRevertDiskID, fmt.Errorf("%s%s has these ids", other, m.nameOf(ctx, other))).On(d.Device).Advise("mask the other one first: `vss lun mask " + other + "`")
 		}
 		return e.SetIdentity(id)
 	})

@@ -2,7 +2,6 @@ package vds
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -40,9 +39,9 @@ func (m *Manager) VisibleOriginal(ctx context.Context, info *vss.LUNInformation)
 
 // neighbours are the disks of this kernel by what tells them apart, read when they are first asked for.
 type neighbours struct {
-	read  bool
-	owner map[string]string // a disk's or partition's id: the disk that has it
-	bare  []string          // disks without a table
+	read   bool
+	owners map[string][]string // a disk's or partition's id: the disks that have it
+	bare   []string            // disks without a table
 }
 
 // identityKeys are the ids that no two disks may share.
@@ -64,7 +63,7 @@ func (n *neighbours) look() {
 	if n.read {
 		return
 	}
-	n.read, n.owner = true, map[string]string{}
+	n.read, n.owners = true, map[string][]string{}
 	entries, _ := os.ReadDir("/sys/block")
 	for _, e := range entries {
 		device := nodeOf(e.Name())
@@ -83,9 +82,7 @@ func (n *neighbours) add(device string, t *disk.Table) {
 		n.bare = append(n.bare, device)
 	}
 	for _, k := range identityKeys(t.Identity) {
-		if n.owner[k] == "" {
-			n.owner[k] = device
-		}
+		n.owners[k] = append(n.owners[k], device)
 	}
 }
 
@@ -97,8 +94,10 @@ func (n *neighbours) twin(device string, id disk.Identity) (other string, ok boo
 	}
 	n.look()
 	for _, k := range keys {
-		if o := n.owner[k]; o != "" && o != device {
-			return o, true
+		for _, o := range n.owners[k] {
+			if o != device {
+				return o, true
+			}
 		}
 	}
 	return "", false
@@ -147,5 +146,3 @@ func (m *Manager) nameOf(ctx context.Context, device string) string {
 	}
 	return ""
 }
-
-var errTwin = errors.New("another disk of this machine has this identity")
