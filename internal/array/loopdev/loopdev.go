@@ -72,8 +72,14 @@ func configure(device string, file *os.File, flags uint32) error {
 	cfg := unix.LoopConfig{Fd: uint32(file.Fd()), Size: 512}
 	cfg.Info.Flags = flags
 	copy(cfg.Info.File_name[:63], file.Name())
-	return unix.IoctlLoopConfigure(int(f.Fd()), &cfg)
+	if err := unix.IoctlLoopConfigure(int(f.Fd()), &cfg); err != nil {
+		return err
+	}
+	return writable(f)
 }
+
+// writable ends what BLKROSET did to a device: it stays with the number when the file goes, and meets the next file there.
+func writable(f *os.File) error { return unix.IoctlSetPointerInt(int(f.Fd()), unix.BLKROSET, 0) }
 
 // Detach lets a loop device's file go and returns when it is gone. Errors: EBUSY while the device is mounted or claimed.
 func Detach(device string) error {
@@ -81,7 +87,9 @@ func Detach(device string) error {
 	if err != nil {
 		return err
 	}
-	err = unix.IoctlSetInt(int(f.Fd()), unix.LOOP_CLR_FD, 0)
+	if err = writable(f); err == nil {
+		err = unix.IoctlSetInt(int(f.Fd()), unix.LOOP_CLR_FD, 0)
+	}
 	f.Close()
 	if err != nil && !errors.Is(err, unix.ENXIO) {
 		return err
