@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	blkpgAdd = 1
-	blkpgDel = 2
+	blkpgAdd    = 1
+	blkpgDel    = 2
+	blkpgResize = 3
 )
 
 // PartitionNode names a partition's device: /dev/sda and 1 give /dev/sda1, /dev/loop3 and 1 give /dev/loop3p1.
@@ -72,8 +73,9 @@ func blkpg(f *os.File, op int32, p kernelPartition) error {
 const nodeWait = 2 * time.Second
 
 // AddPartitions makes the kernel know the table's partitions, as a kernel without partition parsers does not by itself. It
-// leaves alone what is right already, takes away what the table doesn't have (any more, or there), and returns the nodes in
-// the order of the table, without extended partitions. Errors: VSS_E_VOLUME_IN_USE for a stale partition that is in use.
+// leaves alone what is right already, stretches or shortens in place, also when mounted, what only changed its size, takes
+// away what the table doesn't have (any more, or there), and returns the nodes in the order of the table, without extended
+// partitions. Errors: VSS_E_VOLUME_IN_USE for a stale partition that is in use.
 func AddPartitions(device string, t *Table) ([]string, error) {
 	f, err := os.Open(device)
 	if err != nil {
@@ -82,6 +84,10 @@ func AddPartitions(device string, t *Table) ([]string, error) {
 	defer f.Close()
 	for _, k := range kernelPartitions(device) {
 		if slices.ContainsFunc(t.Partitions, k.is) {
+			continue
+		}
+		i := slices.IndexFunc(t.Partitions, func(p Partition) bool { return p.Number == k.number && p.Start == k.start })
+		if i >= 0 && blkpg(f, blkpgResize, kernelPartition{k.number, k.start, t.Partitions[i].Size}) == nil {
 			continue
 		}
 		if err := blkpg(f, blkpgDel, k); err != nil && !errors.Is(err, unix.ENXIO) {
