@@ -2,6 +2,7 @@ package lab
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -70,8 +71,10 @@ func setUp(dir string) (plan, error) {
 	if err := unix.Sethostname([]byte(g.Name)); err != nil {
 		return p, os.NewSyscallError("sethostname", err)
 	}
-	if err := os.WriteFile("/etc/hosts", []byte("127.0.0.1 localhost "+g.Name+"\n"), 0o644); err != nil {
-		return p, err
+	for name, text := range map[string]string{"hosts": "127.0.0.1 localhost " + g.Name + "\n", "hostname": g.Name + "\n", "fstab": ""} {
+		if err := os.WriteFile("/etc/"+name, []byte(text), 0o644); err != nil {
+			return p, err
+		}
 	}
 	if err := bringUp("lo", ""); err != nil {
 		return p, err
@@ -169,7 +172,7 @@ func makeRoot(p plan, dir string) error {
 		return err
 	}
 	link := "/usr/lib/modules/" + release
-	if err := os.Symlink(modulesDir+"/"+release, link); err != nil && !os.IsExist(err) {
+	if err := os.Symlink(modulesDir+"/"+release, link); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
 	return nil
@@ -196,16 +199,12 @@ const rootExe = "/stillpoint.test"
 // the host's.
 func diskRoot(p plan, root string) error {
 	dev := lastDisk(p.Guest)
-	if err := mount("devtmpfs", "/run/dev", "devtmpfs", 0, ""); err != nil {
-		return err
-	}
-	node := "/run" + dev
 	if p.Fresh {
-		if err := run("mkfs."+p.Guest.Root, "-q", node); err != nil {
+		if err := run("mkfs."+p.Guest.Root, "-q", dev); err != nil {
 			return err
 		}
 	}
-	if err := mount(node, root, p.Guest.Root, 0, ""); err != nil {
+	if err := mount(dev, root, p.Guest.Root, 0, ""); err != nil {
 		return err
 	}
 	if p.Fresh {
@@ -235,7 +234,7 @@ func furnish(root string) error {
 		return err
 	}
 	for _, name := range []string{"passwd", "group", "nsswitch.conf", "ld.so.cache", "mke2fs.conf"} {
-		if err := copyFile("/etc/"+name, root+"/etc/"+name); err != nil && !os.IsNotExist(err) {
+		if err := copyFile("/etc/"+name, root+"/etc/"+name); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 	}

@@ -1,15 +1,201 @@
 package lab
 
 import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
+
+	"github.com/stillpoint-vss/stillpoint/internal/lane"
 )
+
+const victimEnv = "VSS_LAB_TEST_VICTIM"
 
 func TestMain(m *testing.M) { RunTests(m) }
 
+// TestRun: a command's status and output come out, the host keeps nothing of what it writes.
 func TestRun(t *testing.T) {
-	r, err := Run(t, Guest{}, "sh", "-c", "echo out; echo err >&2; ls -l /dev/ubd* /lab; exit 7")
+	t.Setenv("VSS_LAB_TEST", "from outside")
+	mark := fmt.Sprintf("/var/tmp/vss-lab-test-%d", os.Getpid())
+	dir, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%+v", r)
+	r, err := Run(t, Guest{Disks: []Disk{{Size: 3 << 20}, {Size: 5 << 20, Sync: true}}}, "sh", "-c",
+		`echo "$VSS_LAB_TEST"; pwd; id -u; blockdev --getsize64 /dev/ubda /dev/ubdb; echo wrong >&2; echo x >`+mark+`; cat `+mark+`; exit 7`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Result{Exit: 7, Stdout: fmt.Sprintf("from outside\n%s\n0\n%d\n%d\nx\n", dir, 3<<20, 5<<20), Stderr: "wrong\n"}
+	if r != want {
+		t.Errorf("got %+v, want %+v", r, want)
+	}
+	if exists(mark) {
+		t.Errorf("%s is on the host", mark)
+	}
+}
+
+// TestCommands: several at once, all kinds of ends, much output, and a guest that is cut off under them.
+func TestCommands(t *testing.T) {
+	m := Boot(t, Guest{Name: "alone"})
+	for _, c := range []struct {
+		args []string
+		want Result
+	}{
+		{[]string{"hostname"}, Result{Stdout: "alone\n"}},
+		{[]string{"sh", "-c", "kill -9 $$"}, Result{Exit: 137}},
+		{[]string{"/no/such/program"}, Result{Exit: 127, Stderr: "lab: exec: \"/no/such/program\": stat /no/such/program: no such file or directory\n"}},
+		{[]string{"sh", "-c", "sleep 100 & echo started"}, Result{Stdout: "started\n"}},
+		{[]string{"sh", "-c", "(sleep 0.01 &); sleep 0.2; ps -o stat= -A | grep -c Z"}, Result{Exit: 1, Stdout: "0\n"}},
+		{[]string{"head", "-c", "3000000", "/dev/zero"}, Result{Stdout: strings.Repeat("\x00", 3000000)}},
+		{[]string{"printf", `\0\001\003\004\n\r\021\023\032\177\377`}, Result{Stdout: "\x00\x01\x03\x04\n\r\x11\x13\x1a\x7f\xff"}},
+	} {
+		if r, err := m.Run(t.Context(), c.args...); err != nil || r != c.want {
+			t.Errorf("%v: %.300q, %v", c.args, fmt.Sprint(r), err)
+		}
+	}
+
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if r, err := m.Run(ctx, "sh", "-c", "sleep 77; true"); !errors.Is(err, context.DeadlineExceeded) || r.Exit != 137 {
+		t.Errorf("past its limit: %+v, %v", r, err)
+	}
+	if out := m.Sh("pgrep -c -x -f 'sleep 77' || true"); out != "0\n" {
+		t.Errorf("%s processes of the killed command are left", out)
+	}
+
+	died := make(chan error)
+	go func() {
+		_, err := m.Run(context.Background(), "sleep", "60")
+		died <- err
+	}()
+	m.Sh("true") // answered while the other runs
+	m.Cut()
+	if err := <-died; !errors.Is(err, ErrDied) {
+		t.Errorf("command in a guest that is cut off: %v", err)
+	}
+	if _, err := m.Run(t.Context(), "true"); !errors.Is(err, ErrDied) {
+		t.Errorf("command in a guest that is off: %v", err)
+	}
+}
+
+func TestTimeLimit(t *testing.T) {
+	_, err := Run(t, Guest{Timeout: 4 * time.Second}, "sh", "-c", "while :; do :; done")
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("endless command: %v", err)
+	}
+	if _, err = Run(t, Guest{Modules: []string{"no-such"}}, "true"); err == nil || !strings.Contains(err.Error(), "no module no-such") {
+		t.Errorf("missing module: %v", err)
+	}
+	if _, err = Run(t, Guest{}, "sh", "-c", "echo c >/proc/sysrq-trigger; sleep 60"); !errors.Is(err, ErrDied) {
+		t.Errorf("kernel panic: %v", err)
+	}
+}
+
+// TestEnter: what a test comes to in a guest is what it comes to outside.
+func TestEnter(t *testing.T) {
+	lane.Lab(t)
+	for _, c := range []struct {
+		name string
+		exit int
+		says string
+	}{{"good", 0, "--- PASS: TestInner"}, {"bad", 1, "this is bad"}, {"skipped", 1, "this is skipped"}} {
+		t.Run(c.name, func(t *testing.T) {
+			cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run=^TestInner$")
+			cmd.Env = append(os.Environ(), victimEnv+"="+c.name)
+			out, _ := cmd.CombinedOutput()
+			if cmd.ProcessState.ExitCode() != c.exit || !strings.Contains(string(out), c.says) {
+				t.Errorf("exit %d\n%s", cmd.ProcessState.ExitCode(), out)
+			}
+		})
+	}
+}
+
+// TestInner is what TestEnter runs; by itself it is the good case.
+func TestInner(t *testing.T) {
+	if !Enter(t, Guest{}) {
+		return
+	}
+	switch os.Getenv(victimEnv) {
+	case "bad":
+		t.Error("this is bad")
+	case "skipped":
+		t.Skip("this is skipped")
+	}
+}
+
+// TestHarnessKilled: neither process nor directory is left of a test program that was killed, nor of a guest whose kernel
+// was killed from outside.
+func TestHarnessKilled(t *testing.T) {
+	if os.Getenv(victimEnv) == "harness" {
+		m := Boot(t, Guest{Disks: []Disk{{Size: 1 << 20}}})
+		go func() { _, _ = m.Run(context.Background(), "sh", "-c", "while :; do :; done") }()
+		m.Sh("sleep 1000 >/dev/null 2>&1 &")
+		fmt.Printf("guest %d %s\n", m.now.cmd.Process.Pid, m.Dir())
+		select {}
+	}
+	lane.Lab(t)
+	for _, who := range []string{"harness", "kernel"} {
+		t.Run(who, func(t *testing.T) {
+			cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run=^TestHarnessKilled$")
+			cmd.Env = append(os.Environ(), victimEnv+"=harness")
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+			var pid int
+			var dir string
+			for s := bufio.NewScanner(out); dir == "" && s.Scan(); {
+				_, _ = fmt.Sscanf(s.Text(), "guest %d %s", &pid, &dir)
+			}
+			if dir == "" {
+				t.Fatal("the victim has no guest")
+			}
+			space, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := len(processesIn(space)); n < 3 {
+				t.Errorf("a guest of %d processes: this test looks for the wrong ones", n)
+			}
+			victim := cmd.Process
+			if who == "kernel" {
+				if victim, err = os.FindProcess(pid); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := victim.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			if err := waitFor("end of the guest", func() bool { return len(processesIn(space)) == 0 }); err != nil {
+				t.Errorf("%v: %v", err, processesIn(space))
+			}
+			_ = cmd.Process.Kill()
+			if err := waitFor("end of "+dir, func() bool { return !exists(dir) }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// processesIn lists the processes in a PID namespace.
+func processesIn(space string) []string {
+	var out []string
+	all, _ := filepath.Glob("/proc/[0-9]*")
+	for _, p := range all {
+		if s, err := os.Readlink(p + "/ns/pid"); err == nil && s == space {
+			out = append(out, filepath.Base(p))
+		}
+	}
+	return out
 }

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -148,7 +150,7 @@ func (r *running) start(th *thread, args []string) error {
 		return err
 	}
 	defer toUs.Close()
-	console, err := os.Create(r.console)
+	console, err := r.watch()
 	if err != nil {
 		toGuest.Close()
 		fromGuest.Close()
@@ -183,9 +185,42 @@ func (r *running) start(th *thread, args []string) error {
 	return nil
 }
 
+// watch copies what is written to the file that it returns to r.console, and kills a kernel that panics: it would only
+// stand still.
+func (r *running) watch() (*os.File, error) {
+	to, err := os.Create(r.console)
+	if err != nil {
+		return nil, err
+	}
+	from, w, err := os.Pipe()
+	if err != nil {
+		to.Close()
+		return nil, err
+	}
+	go func() {
+		defer to.Close()
+		defer from.Close()
+		var panicked *time.Timer
+		for in := bufio.NewReader(from); ; {
+			l, err := in.ReadString('\n')
+			_, _ = to.WriteString(l)
+			if panicked == nil && strings.Contains(l, "Kernel panic - not syncing") {
+				panicked = time.AfterFunc(200*time.Millisecond, func() { _ = r.cmd.Process.Kill() }) // the trace follows
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return w, nil
+}
+
 func (r *running) deliver(f frame) {
 	if f.kind == frameUp || f.kind == frameFailed {
-		r.up <- f
+		select {
+		case r.up <- f:
+		case <-r.dead:
+		}
 		return
 	}
 	r.mu.Lock()

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -124,7 +123,10 @@ func Run(t testing.TB, g Guest, args ...string) (Result, error) {
 		return Result{}, err
 	}
 	r, err := m.Run(ctx, args...)
-	return r, errors.Join(err, m.halt())
+	if err == nil {
+		err = m.halt()
+	}
+	return r, err
 }
 
 // Inside says whether this process runs in a guest.

@@ -37,7 +37,7 @@ OOMScoreAdjust=-1000
 			return err
 		}
 	}
-	if err := os.WriteFile("/etc/fstab", nil, 0o644); err != nil {
+	if err := os.WriteFile("/etc/tmpfiles.d/tmp.conf", nil, 0o644); err != nil { // nothing empties /tmp: this program is there
 		return err
 	}
 	const systemd = "/lib/systemd/systemd"
