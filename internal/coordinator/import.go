@@ -56,6 +56,9 @@ func (s *Session) importDocument(ctx context.Context, a *Async) (vss.Code, error
 		if _, err := s.k.provider(r.ProviderID); err != nil {
 			return 0, err
 		}
+		if !s.autoRelease() { // whoever imports decides how long it lives
+			r.Attributes |= vss.AttrPersistent | vss.AttrNoAutoRelease
+		}
 		r.Order = i
 		records[i] = &r
 	}
