@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stillpoint-vss/stillpoint/internal/fault"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -313,7 +314,7 @@ func (c *Controller) Create(_ context.Context, r CreateRequest) (LUN, error) {
 	if err := c.introduce(e); err != nil {
 		return LUN{}, err
 	}
-	if err := p.Create(e.ID, size); err != nil {
+	if err := fault.Around("array", "create-data", func() error { return p.Create(e.ID, size) }); err != nil {
 		return LUN{}, errors.Join(err, c.erase(e))
 	}
 	return c.change(e, func(l *LUN) { l.State = StateReady })
@@ -349,7 +350,7 @@ func (c *Controller) erase(e *entry) error {
 			return err
 		}
 	}
-	if err := e.pool.Delete(e.ID); err != nil {
+	if err := fault.Around("array", "delete-data", func() error { return e.pool.Delete(e.ID) }); err != nil {
 		return err
 	}
 	if err := removeRecord(e.pool.RecordDir(), e.ID); err != nil {

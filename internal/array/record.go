@@ -14,6 +14,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/stillpoint-vss/stillpoint/internal/fault"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -116,7 +117,7 @@ func recordPath(dir string, id vss.LUNID) string { return filepath.Join(dir, id.
 func writeRecord(dir string, l *LUN) error {
 	b, err := json.MarshalIndent(l, "", "  ")
 	if err == nil {
-		err = WriteDurably(recordPath(dir, l.ID), b)
+		err = fault.Around("array", "write-record", func() error { return WriteDurably(recordPath(dir, l.ID), b) })
 	}
 	if err != nil {
 		return vss.E("WriteRecord", vss.ErrUnexpected, err).On(l.Name).Advise("is the pool full?")
@@ -125,7 +126,8 @@ func writeRecord(dir string, l *LUN) error {
 }
 
 func removeRecord(dir string, id vss.LUNID) error {
-	if err := os.Remove(recordPath(dir, id)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	err := fault.Around("array", "remove-record", func() error { return os.Remove(recordPath(dir, id)) })
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return vss.E("RemoveRecord", vss.ErrUnexpected, err).On(id.String())
 	}
 	return syncDir(dir)

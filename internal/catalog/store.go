@@ -17,6 +17,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 
+	"github.com/stillpoint-vss/stillpoint/internal/fault"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -93,7 +94,9 @@ func (s *Store) View(f func(*Tx) error) error {
 
 // Update runs f in a transaction that is durable when Update returns nil.
 func (s *Store) Update(f func(*Tx) error) error {
-	err := s.db.Update(func(tx *bolt.Tx) error { return f(&Tx{tx}) })
+	err := fault.Around("catalog", "update", func() error {
+		return s.db.Update(func(tx *bolt.Tx) error { return f(&Tx{tx}) })
+	})
 	if err != nil && vss.CodeOf(err) == vss.ErrUnexpected {
 		return vss.E("UpdateCatalog", vss.ErrUnexpected, err).On(s.db.Path()).Advise(fullHint)
 	}

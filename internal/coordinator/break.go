@@ -9,6 +9,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/array"
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
+	"github.com/stillpoint-vss/stillpoint/internal/fault"
 	"github.com/stillpoint-vss/stillpoint/internal/vds"
 	"github.com/stillpoint-vss/stillpoint/internal/volume"
 	"github.com/stillpoint-vss/stillpoint/provider"
@@ -97,16 +98,16 @@ func (k *Coordinator) breakSet(ctx context.Context, set vss.SnapshotSetID, flags
 	}
 	progress("change", 25)
 	if b.record.MaskLUNs {
-		err = b.mask(ctx)
+		err = fault.Around("break", "mask", func() error { return b.mask(ctx) })
 	} else {
-		err = b.change(ctx)
+		err = fault.Around("break", "change", func() error { return b.change(ctx) })
 	}
 	if err != nil {
 		b.rollBack(ctx)
 		return nil, err
 	}
 	progress("forget", 75)
-	if err := b.forget(ctx); err != nil {
+	if err := fault.Around("break", "forget", func() error { return b.forget(ctx) }); err != nil {
 		return nil, err
 	}
 	return b.result(ctx), nil
@@ -175,7 +176,7 @@ func (b *breaking) mask(ctx context.Context) error {
 		b.k.unlink(&b.copies[i])
 	}
 	for _, l := range b.luns {
-		if err := b.k.Disks.Uninstall(ctx, l.disk, false); err != nil {
+		if err := fault.Around("break", "uninstall", func() error { return b.k.Disks.Uninstall(ctx, l.disk, false) }); err != nil {
 			return err
 		}
 	}
@@ -204,16 +205,16 @@ func (b *breaking) change(ctx context.Context) error {
 			return err
 		}
 		if l.revert {
-			if err := b.k.Disks.SetIdentity(ctx, l.disk, l.lun.OriginalIdentity); err != nil {
+			if err := fault.Around("break", "identity", func() error { return b.k.Disks.SetIdentity(ctx, l.disk, l.lun.OriginalIdentity) }); err != nil {
 				return vss.E("BreakSnapshotSetEx", vss.ErrBreakRevertIDFailed, err).On(l.disk.Device).Advise("the identities are as before and the set is intact; `vss doctor` checks the disk")
 			}
 		}
-		if err := b.k.Disks.SetLUNFlags(ctx, l.disk, 0, clear); err != nil {
+		if err := fault.Around("break", "flags", func() error { return b.k.Disks.SetLUNFlags(ctx, l.disk, 0, clear) }); err != nil {
 			return err
 		}
 	}
 	for i := range b.copies {
-		if err := b.fileSystem(ctx, &b.copies[i], readWrite); err != nil {
+		if err := fault.Around("break", "file-system", func() error { return b.fileSystem(ctx, &b.copies[i], readWrite) }); err != nil {
 			return err
 		}
 	}
@@ -352,7 +353,7 @@ func (k *Coordinator) finishBreak(ctx context.Context, record catalog.Break) err
 		}
 	}
 	for a, ids := range byArray {
-		if err := a.MakePlain(ctx, ids); err != nil {
+		if err := fault.Around("break", "make-plain", func() error { return a.MakePlain(ctx, ids) }); err != nil {
 			return err
 		}
 	}

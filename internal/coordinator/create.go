@@ -11,6 +11,7 @@ import (
 
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
+	"github.com/stillpoint-vss/stillpoint/internal/fault"
 	"github.com/stillpoint-vss/stillpoint/internal/hold"
 	"github.com/stillpoint-vss/stillpoint/internal/volume"
 	"github.com/stillpoint-vss/stillpoint/provider"
@@ -79,7 +80,7 @@ func (c *creation) each(method string, f func(boundProvider) error) error {
 	errs := make([]error, len(used))
 	var wg sync.WaitGroup
 	for i, p := range used {
-		wg.Go(func() { errs[i] = f(p) })
+		wg.Go(func() { errs[i] = fault.Around("provider", method, func() error { return f(p) }) })
 	}
 	wg.Wait()
 	for i, err := range errs {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
+	"github.com/stillpoint-vss/stillpoint/internal/fault"
 	"github.com/stillpoint-vss/stillpoint/internal/vds"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -121,7 +122,7 @@ func (k *Coordinator) deleteCopy(ctx context.Context, r *catalog.Snapshot, force
 			continue
 		}
 		if d, err := k.lunDisk(ctx, l); err == nil {
-			if err := k.Disks.Uninstall(ctx, d, force); err != nil {
+			if err := fault.Around("delete", "uninstall", func() error { return k.Disks.Uninstall(ctx, d, force) }); err != nil {
 				return vss.E(op, vss.ErrVolumeInUse, err).On(d.Device).Advise("end what uses the copy, or delete it with --force")
 			}
 		}
@@ -140,7 +141,8 @@ func (k *Coordinator) deleteCopy(ctx context.Context, r *catalog.Snapshot, force
 			continue
 		}
 		info := l.Copy
-		if err := hw.OnLUNEmpty(ctx, "", &info); err != nil && !errors.Is(err, vss.ErrObjectNotFound) {
+		err := fault.Around("delete", "on-lun-empty", func() error { return hw.OnLUNEmpty(ctx, "", &info) })
+		if err != nil && !errors.Is(err, vss.ErrObjectNotFound) {
 			return k.said(props, "OnLunEmpty", r.SetID, err)
 		}
 	}

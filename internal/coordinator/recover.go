@@ -13,6 +13,7 @@ import (
 
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
+	"github.com/stillpoint-vss/stillpoint/internal/fault"
 	"github.com/stillpoint-vss/stillpoint/internal/hold"
 	"github.com/stillpoint-vss/stillpoint/internal/vds"
 	"github.com/stillpoint-vss/stillpoint/vss"
@@ -36,26 +37,26 @@ func (k *Coordinator) Recover(ctx context.Context) error {
 		return err
 	}
 	for _, c := range state.creations {
-		k.mend("creation", c.Set, k.recoverCreation(ctx, c))
+		k.mend("creation", c.Set, fault.Around("recover", "creation", func() error { return k.recoverCreation(ctx, c) }))
 	}
 	for _, b := range state.breaks {
-		k.mend("break", b.Set, k.recoverBreak(ctx, b))
+		k.mend("break", b.Set, fault.Around("recover", "break", func() error { return k.recoverBreak(ctx, b) }))
 	}
 	if state, err = k.recorded(); err != nil {
 		return err
 	}
 	for set, records := range state.imports() {
-		k.mend("import", set.ID, k.resumeImport(ctx, set, records))
+		k.mend("import", set.ID, fault.Around("recover", "import", func() error { return k.resumeImport(ctx, set, records) }))
 	}
 	for i := range state.copies {
 		r := &state.copies[i]
 		switch {
 		case r.State == vss.StateDeleted:
-			k.mend("deletion", r.SetID, k.deleteCopy(ctx, r, true))
+			k.mend("deletion", r.SetID, fault.Around("recover", "deletion", func() error { return k.deleteCopy(ctx, r, true) }))
 		case r.State == vss.StateCreated && !r.Attributes.Has(vss.AttrNoAutoRelease):
 			k.autoRelease(ctx, r.SetID)
 		case r.State == vss.StateCreated && r.Imported:
-			k.mend("copy", r.SetID, k.restore(ctx, r))
+			k.mend("copy", r.SetID, fault.Around("recover", "copy", func() error { return k.restore(ctx, r) }))
 		}
 	}
 	k.sweepLinks()
@@ -113,13 +114,13 @@ func (k *Coordinator) recorded() (r recorded, err error) {
 
 // recoverCreation undoes a creation that died with the process.
 func (k *Coordinator) recoverCreation(ctx context.Context, c catalog.Creation) error {
-	if err := k.clearOriginals(ctx, c); err != nil {
+	if err := fault.Around("recover", "clear-flags", func() error { return k.clearOriginals(ctx, c) }); err != nil {
 		return err
 	}
 	if c.Writers {
 		k.abortForDead(ctx, c.Set)
 	}
-	if err := k.dropRemains(ctx, c); err != nil {
+	if err := fault.Around("recover", "drop-remains", func() error { return k.dropRemains(ctx, c) }); err != nil {
 		return err
 	}
 	k.events.add(catalog.Event{Severity: "warning", What: "creation-dropped", SetID: c.Set, Code: vss.OK, Message: "a creation that the service had died in was undone", Hint: "start the backup again"})

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
+	"github.com/stillpoint-vss/stillpoint/internal/fault"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -57,7 +58,7 @@ func (c *creation) run(ctx context.Context, progress func(step string, percent f
 			c.state = s.during
 		}
 		begun := time.Since(c.began)
-		err := s.do(c, ctx)
+		err := c.perform(ctx, &s)
 		c.timeline = append(c.timeline, catalog.Step{Name: s.name, Start: begun, End: time.Since(c.began)})
 		if err == nil && !c.holding {
 			err = ctx.Err()
@@ -73,13 +74,20 @@ func (c *creation) run(ctx context.Context, progress func(step string, percent f
 	return nil
 }
 
+// perform does one step, between its two fault points.
+func (c *creation) perform(ctx context.Context, s *step) error {
+	return fault.Around("create", s.name, func() error { return s.do(c, ctx) })
+}
+
 // undo runs the undo of steps 0 to last in reverse, under a context of its own: the caller's may be cancelled.
 func (c *creation) undo(last int) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	for i := last; i >= 0; i-- {
 		if steps[i].undo != nil {
+			_ = fault.At("abort", steps[i].name, "before") // an undo has nobody to fail to: it only dies here
 			steps[i].undo(c, ctx)
+			_ = fault.At("abort", steps[i].name, "after")
 		}
 	}
 	c.state = vss.StateAborted

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
+	"github.com/stillpoint-vss/stillpoint/internal/fault"
 	"github.com/stillpoint-vss/stillpoint/internal/vds"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -35,7 +36,8 @@ func (k *Coordinator) surface(ctx context.Context, set vss.SnapshotSetID, record
 				}
 			}
 		}
-		if err := hw.LocateLUNs(ctx, luns); err != nil && !(again && errors.Is(err, vss.ErrBadState)) {
+		err = fault.Around("import", "locate", func() error { return hw.LocateLUNs(ctx, luns) })
+		if err != nil && !(again && errors.Is(err, vss.ErrBadState)) {
 			return nil, k.said(props, "LocateLuns", set, err)
 		}
 		for _, l := range luns {
@@ -44,20 +46,24 @@ func (k *Coordinator) surface(ctx context.Context, set vss.SnapshotSetID, record
 			}
 		}
 	}
-	if _, err := k.Disks.Rescan(ctx, vds.RescanOptions{Import: ids}); err != nil {
+	err = fault.Around("import", "rescan", func() error {
+		_, err := k.Disks.Rescan(ctx, vds.RescanOptions{Import: ids})
+		return err
+	})
+	if err != nil {
 		k.Logger.Warn("rescan", "error", err) // what matters is whether our disks came: arrive says so
 	}
 	renewed := map[vss.LUNID]bool{}
 	var here []*catalog.Snapshot
 	for _, r := range records {
-		if err := k.arrive(ctx, r, renewed); err != nil {
+		if err := fault.Around("import", "arrive", func() error { return k.arrive(ctx, r, renewed) }); err != nil {
 			missing = append(missing, err)
 			continue
 		}
 		here = append(here, r)
 	}
 	for _, r := range here {
-		if err := k.blockReadOnly(ctx, r, true); err != nil {
+		if err := fault.Around("import", "read-only", func() error { return k.blockReadOnly(ctx, r, true) }); err != nil {
 			return missing, err
 		}
 		if err := k.Catalog.Update(func(tx *catalog.Tx) (err error) {
@@ -66,7 +72,7 @@ func (k *Coordinator) surface(ctx context.Context, set vss.SnapshotSetID, record
 		}); err != nil {
 			return missing, err
 		}
-		if err := k.link(ctx, r); err != nil {
+		if err := fault.Around("import", "link", func() error { return k.link(ctx, r) }); err != nil {
 			return missing, err
 		}
 		r.Imported = true

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stillpoint-vss/stillpoint/internal/fault"
 	"github.com/stillpoint-vss/stillpoint/internal/hold"
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 	"github.com/stillpoint-vss/stillpoint/internal/service"
@@ -29,6 +30,10 @@ func TestMain(m *testing.M) {
 	case hold.IsGuard(os.Args):
 		os.Exit(hold.RunGuard())
 	case filepath.Base(os.Args[0]) == requester.DaemonName:
+		if err := fault.Enable(os.Getenv(fault.Variable)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(2)
+		}
 		os.Exit(service.Main(os.Args[1:]))
 	case filepath.Base(os.Args[0]) == "vss", os.Args[0] == "vss-exec-helper":
 		os.Exit(vss.Main(os.Args))
@@ -41,7 +46,7 @@ type world struct {
 	testing.TB
 	dir, state, run string
 	config          string
-	flags           []string // further global flags of vss
+	fault           string // where the service that the next command starts shall break: see package fault
 }
 
 // newWorld makes a host. At the end of the test its service is ended, its LUNs are taken off and its folders removed; what
@@ -71,12 +76,13 @@ func (w *world) write(path, text string) {
 
 // command is vss with its global flags, not started.
 func (w *world) command(ctx context.Context, args ...string) *exec.Cmd {
-	global := append([]string{"vss", "--state", w.state, "--run", w.run}, w.flags...)
+	global := []string{"vss", "--state", w.state, "--run", w.run}
 	if w.config != "" {
 		global = append(global, "--config", w.config)
 	}
 	cmd := exec.CommandContext(ctx, "/proc/self/exe")
 	cmd.Path, cmd.Args = "/proc/self/exe", append(global, args...)
+	cmd.Env = append(os.Environ(), fault.Variable+"="+w.fault)
 	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
 	cmd.WaitDelay = 20 * time.Second
 	return cmd

@@ -10,7 +10,7 @@ const module = "github.com/stillpoint-vss/stillpoint"
 // their own name. A package that isn't named belongs to the longest name that it is below.
 var layout = [][]string{
 	{"vss", "internal/lane", "internal/journal", "internal/lint"},
-	{"api/vss/v1", "document", "internal/config"},
+	{"api/vss/v1", "document", "internal/config", "internal/fault"},
 	{"internal/wire"},
 	{"writer", "provider"},
 	{"writer/writertest", "provider/providertest"},
@@ -64,7 +64,7 @@ var banned = []struct {
 	{"os", "IsNotExist", nil, "use errors.Is(err, fs.ErrNotExist), which looks into wrapped errors"},
 	{"os", "IsExist", nil, "use errors.Is(err, fs.ErrExist), which looks into wrapped errors"},
 	// Who polls the kernel for what it doesn't tell may sleep; nobody else: wait for a channel or a context.
-	{"time", "Sleep", []string{"internal/array", "internal/disk", "internal/hold", "internal/vds", "internal/volume", "provider/providertest", "writer/writertest", "internal/lane", "lab"},
+	{"time", "Sleep", []string{"internal/fault", "internal/array", "internal/disk", "internal/hold", "internal/vds", "internal/volume", "provider/providertest", "writer/writertest", "internal/lane", "lab"},
 		"wait for a channel or a context, so that it can be cancelled"},
 	{"time", "Now", []string{"internal", "requester", "writer", "provider", "cmd", "lab", "examples"}, "vocabulary and documents are the same at any time"},
 	{"context", "TODO", nil, "take the caller's context"},
