@@ -226,11 +226,8 @@ func furnish(root string) error {
 			return err
 		}
 	}
-	exe, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	if err := copyFile(exe, root+rootExe); err != nil {
+	// Not os.Executable: before the guest has a /proc of its own it sees the host's, and finds the kernel there.
+	if err := copyFile(os.Args[0], root+rootExe); err != nil {
 		return err
 	}
 	for _, name := range []string{"passwd", "group", "nsswitch.conf", "ld.so.cache", "mke2fs.conf"} {

@@ -9,10 +9,6 @@ import (
 
 // becomeSystemd makes systemd the first process, with udevd and the agent but none of the host's services.
 func becomeSystemd() error {
-	exe, err := os.Executable()
-	if err != nil {
-		return err
-	}
 	units := map[string]string{
 		"lab.target": `[Unit]
 Requires=sysinit.target lab.service
@@ -27,7 +23,7 @@ ExecStart=%s
 Environment=%s=1 HOME=/root
 KillMode=process
 OOMScoreAdjust=-1000
-`, exe, agentEnv),
+`, os.Args[0], agentEnv),
 	}
 	if err := os.MkdirAll("/run/systemd/system", 0o755); err != nil {
 		return err

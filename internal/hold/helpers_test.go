@@ -18,11 +18,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
+	"github.com/stillpoint-vss/stillpoint/lab"
 )
 
 const coordinatorEnv = "VSS_HOLD_TEST_COORDINATOR"
 
 func TestMain(m *testing.M) {
+	lab.Main()
 	switch {
 	case IsGuard(os.Args):
 		os.Exit(RunGuard())
