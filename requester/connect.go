@@ -61,7 +61,8 @@ func (c *Client) Close() error { return c.conn.Close() }
 
 // Connect reaches the service at RUN/vssd.sock. If nobody answers, the caller is root and a program is named, it starts one
 // for this pair of folders, once however many callers there are.
-// Errors: E_ACCESSDENIED (no right to the socket), VSS_E_UNEXPECTED (no service).
+// Errors: E_ACCESSDENIED (no right to the socket), VSS_E_UNEXPECTED (no service), and what kept it from starting:
+// VSS_E_NOT_SUPPORTED for a store of a newer format.
 func Connect(ctx context.Context, o ConnectOptions) (*Client, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
@@ -137,6 +138,9 @@ func start(ctx context.Context, o ConnectOptions) (*grpc.ClientConn, error) {
 	if conn, err := dial(ctx, o.socket()); err == nil {
 		return conn, nil // another caller was faster
 	}
+	if err := os.Remove(StartFailure(o.Run)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fail(err)
+	}
 	gone, err := spawn(o)
 	if err != nil {
 		return fail(err)
@@ -150,6 +154,9 @@ func start(ctx context.Context, o ConnectOptions) (*grpc.ClientConn, error) {
 		}
 		select {
 		case err := <-gone:
+			if b, rerr := os.ReadFile(StartFailure(o.Run)); rerr == nil && len(b) > 0 {
+				return nil, wire.UnmarshalError(b)
+			}
 			return fail(fmt.Errorf("the service ended at once (%w): %s", err, lastLine(logPath(o.Run))))
 		case <-limit.C:
 			return fail(fmt.Errorf("the service doesn't answer after %v: %s", startLimit, lastLine(logPath(o.Run))))
@@ -159,6 +166,10 @@ func start(ctx context.Context, o ConnectOptions) (*grpc.ClientConn, error) {
 		}
 	}
 }
+
+// StartFailure is the file in which a service that was started on demand leaves why it could not start, as package wire
+// marshals errors.
+func StartFailure(run string) string { return filepath.Join(run, "start.failed") }
 
 // spawn starts the service in a session of its own, so that neither the terminal nor our end takes it along.
 func spawn(o ConnectOptions) (gone <-chan error, err error) {

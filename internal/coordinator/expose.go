@@ -191,7 +191,7 @@ func (s *Session) Unexpose(id vss.SnapshotID) (catalog.Snapshot, error) {
 	}
 	defer unlock()
 	if r.ExposedAt == "" {
-		return r, vss.E(op, vss.ErrObjectNotFound, errors.New("the copy isn't exposed")).On(id.String())
+		return r, vss.E(op, vss.ErrObjectNotFound, errors.New("the copy isn't exposed")).On(id.String()).Advise("`vss list shadows` shows where copies are exposed")
 	}
 	if err := unmount(r.ExposedAt, false); err != nil {
 		return r, vss.E(op, vss.ErrVolumeInUse, err).On(r.ExposedAt).Advise("end what uses it: `fuser -vm " + r.ExposedAt + "`")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
 	"github.com/stillpoint-vss/stillpoint/vss"
@@ -82,6 +83,10 @@ func (k *Coordinator) importSet(ctx context.Context, set catalog.Set, records []
 			return 0, err
 		}
 	}
+	made := map[vss.SnapshotID]bool{} // by this host, which left them to be imported: they can be imported later, too
+	for _, r := range records {
+		made[r.ID] = !slices.ContainsFunc(r.LUNs, func(l catalog.LUN) bool { return l.LUNID.IsZero() })
+	}
 	missing, err := k.surface(ctx, set.ID, records, again)
 	var here []*catalog.Snapshot
 	for _, r := range records {
@@ -92,7 +97,7 @@ func (k *Coordinator) importSet(ctx context.Context, set catalog.Set, records []
 		}
 	}
 	failed := err
-	if err := k.endImport(set.ID, records); err != nil {
+	if err := k.endImport(records, made); err != nil {
 		return 0, err
 	}
 	for _, m := range missing {
@@ -150,12 +155,12 @@ func (k *Coordinator) beginImport(set *catalog.Set, records []*catalog.Snapshot)
 
 // endImport makes durable what arrived and forgets the rest, but for what this host itself had made: that can still be
 // imported.
-func (k *Coordinator) endImport(set vss.SnapshotSetID, records []*catalog.Snapshot) error {
+func (k *Coordinator) endImport(records []*catalog.Snapshot, made map[vss.SnapshotID]bool) error {
 	return k.Catalog.Update(func(tx *catalog.Tx) error {
 		for _, r := range records {
 			switch {
 			case r.Imported:
-			case r.OriginatingMachine == k.Host:
+			case made[r.ID]:
 				r.State = vss.StateCreated
 			default:
 				if err := tx.RemoveSnapshot(r.ID); err != nil {

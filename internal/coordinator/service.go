@@ -70,7 +70,7 @@ func (v *Service) OpenSession(r *vssv1.OpenSessionRequest, stream grpc.ServerStr
 	}
 	s := v.k.OpenSession(u)
 	defer s.Close()
-	v.k.Logger.Info("session opened", "session", s.ID, "user", u, "program", r.GetProgram())
+	v.k.Logger.Debug("session opened", "session", s.ID, "user", u, "program", r.GetProgram())
 	if err := stream.Send(&vssv1.SessionEvent{Session: s.Token}); err != nil {
 		return err
 	}

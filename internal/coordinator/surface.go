@@ -13,6 +13,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
 	"github.com/stillpoint-vss/stillpoint/internal/fault"
 	"github.com/stillpoint-vss/stillpoint/internal/vds"
+	"github.com/stillpoint-vss/stillpoint/provider"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -36,7 +37,7 @@ func (k *Coordinator) surface(ctx context.Context, set vss.SnapshotSetID, record
 				}
 			}
 		}
-		err = fault.Around("import", "locate", func() error { return hw.LocateLUNs(ctx, luns) })
+		err = locate(ctx, hw, luns)
 		if err != nil && !(again && errors.Is(err, vss.ErrBadState)) {
 			return nil, k.said(props, "LocateLuns", set, err)
 		}
@@ -79,6 +80,24 @@ func (k *Coordinator) surface(ctx context.Context, set vss.SnapshotSetID, record
 		r.ServiceMachine = k.Host
 	}
 	return missing, nil
+}
+
+// locate has the LUNs unmasked to this host. Where some don't exist any more it is done for each of the others: those that
+// are missing are found not to arrive.
+func locate(ctx context.Context, hw provider.Hardware, luns []vss.LUNInformation) error {
+	one := func(some []vss.LUNInformation) error {
+		return fault.Around("import", "locate", func() error { return hw.LocateLUNs(ctx, some) })
+	}
+	err := one(luns)
+	if !errors.Is(err, vss.ErrObjectNotFound) || len(luns) == 0 {
+		return err
+	}
+	for i := range luns {
+		if err := one(luns[i : i+1]); err != nil && !errors.Is(err, vss.ErrObjectNotFound) {
+			return err
+		}
+	}
+	return nil
 }
 
 func providerIDs(records []*catalog.Snapshot) []vss.ProviderID {
@@ -202,7 +221,7 @@ func (k *Coordinator) link(ctx context.Context, r *catalog.Snapshot) error {
 	name := filepath.Join(k.DeviceDir, "HarddiskVolumeShadowCopy"+strconv.Itoa(r.DeviceNumber))
 	temp := name + ".new"
 	_ = os.Remove(temp)
-	if err := os.Symlink(nodes[0], temp); err == nil {
+	if err = os.Symlink(nodes[0], temp); err == nil {
 		err = os.Rename(temp, name)
 	}
 	if err != nil {

@@ -299,7 +299,7 @@ func (s *Session) PrepareForBackup() (*Async, error) {
 	}
 	return s.async(func(ctx context.Context, a *Async) (vss.Code, error) {
 		a.progress("prepare-backup", 0)
-		s.deliverAll(ctx, eventPrepareBackup, s.event(s.set))
+		_ = s.deliverAll(ctx, eventPrepareBackup, s.event(s.set))
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if err := ctx.Err(); err != nil {
@@ -323,7 +323,7 @@ func (s *Session) BackupComplete() (*Async, error) {
 	}
 	return s.async(func(ctx context.Context, a *Async) (vss.Code, error) {
 		a.progress("backup-complete", 0)
-		s.deliverAll(ctx, eventBackupComplete, s.event(s.set))
+		_ = s.deliverAll(ctx, eventBackupComplete, s.event(s.set))
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if err := ctx.Err(); err != nil {
@@ -339,7 +339,7 @@ func (s *Session) BackupComplete() (*Async, error) {
 
 // shutdownWriters tells every writer that took part that the requester is gone. The caller holds mu.
 func (s *Session) shutdownWriters(ctx context.Context) {
-	s.deliverAll(ctx, eventBackupShutdown, s.event(s.set))
+	_ = s.deliverAll(ctx, eventBackupShutdown, s.event(s.set))
 }
 
 // abortForDead tells writers who may still be prepared or frozen for a set of a service that died.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/internal/hold"
+	"github.com/stillpoint-vss/stillpoint/internal/wire"
 	"github.com/stillpoint-vss/stillpoint/requester"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -66,6 +67,9 @@ func run(args []string, stderr io.Writer) int {
 	defer stop()
 	if err := Run(ctx, o); err != nil {
 		tell(stderr, err)
+		if o.OnDemand {
+			_ = os.WriteFile(requester.StartFailure(o.Run), wire.MarshalError(err), 0o600)
+		}
 		return 1
 	}
 	return 0
