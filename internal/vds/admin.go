@@ -89,7 +89,6 @@ func idle(op string, d Disk, hint string) error {
 // Create makes a LUN and, unless masked is asked for, shows it to this host. ArrayName "" is the first array. Errors:
 // VDS_E_OBJECT_NOT_FOUND (the array), those of array.Array's Create.
 func (m *Manager) Create(ctx context.Context, arrayName string, r array.CreateRequest, masked bool) (Disk, error) {
-	const op = "CreateLun"
 	a, err := m.arrayNamed(ctx, arrayName)
 	if err != nil {
 		return Disk{}, err
