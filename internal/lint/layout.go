@@ -28,7 +28,7 @@ var layout = [][]string{
 	{"internal/coordinator"},
 	{"internal/service"},
 	{"internal/tools"},
-	{"cmd", "lab", "examples", "internal/e2e"},
+	{"cmd", "lab", "examples", "packaging", "internal/e2e"},
 }
 
 // strangers lists packages whose children don't know each other: they meet in the interfaces of provider, writer, array.
