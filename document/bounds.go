@@ -14,9 +14,9 @@ import (
 const (
 	MaxSize       = 16 << 20 // bytes, before and after decoding to UTF-8
 	MaxDepth      = 64       // elements within elements
-	maxTags       = 1 << 17  // start tags, end tags, comments
+	maxElements   = 1 << 16  // and comments and the like
 	maxAttributes = 1 << 18  // in the whole document
-	maxOwn        = 128      // attributes of one element
+	maxOwn        = 64       // attributes of one element
 	maxName       = 4096     // bytes of a component's logical path and name
 )
 
@@ -67,15 +67,17 @@ func bounded(text []byte) error {
 	if len(text) > MaxSize {
 		return fmt.Errorf("%d bytes; the limit is %d", len(text), MaxSize)
 	}
-	tags, attrs := 0, 0
+	elements, attrs := 0, 0
 	for {
 		i := bytes.IndexByte(text, '<')
 		if i < 0 {
 			return nil
 		}
-		text = text[i+1:]
-		if tags++; tags > maxTags {
-			return fmt.Errorf("more than %d tags", maxTags)
+		if text = text[i+1:]; bytes.HasPrefix(text, []byte("/")) {
+			continue // there are no more of them than of start tags
+		}
+		if elements++; elements > maxElements {
+			return fmt.Errorf("more than %d elements", maxElements)
 		}
 		end := ""
 		switch {

@@ -20,7 +20,7 @@ type codec struct {
 	writing bool
 	alien   bool     // the document says nothing of our format: another program wrote it
 	lenient bool     // values that can't be read are kept as foreign ones: this part may be of a form that we don't know
-	known   []string // attributes seen to
+	known   uint64   // attributes seen to, by their index
 	taken   []string // names of children seen to
 	inner   []inner  // foreign things of children that have no place for them
 	rested  bool     // what is foreign here has found its place
@@ -42,9 +42,15 @@ func (c *codec) strange(name string, err error) {
 	}
 }
 
+func (c *codec) find(name string) int {
+	return slices.IndexFunc(c.n.attrs, func(a xml.Attr) bool { return a.Name == xml.Name{Local: name} })
+}
+
 // forget leaves an attribute to the foreign ones.
 func (c *codec) forget(name string) {
-	c.known = slices.DeleteFunc(c.known, func(s string) bool { return s == name })
+	if i := c.find(name); i >= 0 {
+		c.known &^= 1 << i
+	}
 }
 
 // text is an attribute as it is; the empty text is left out.
@@ -58,10 +64,10 @@ func (c *codec) attr(name string, p *string, always bool) {
 		}
 		return
 	}
-	c.known = append(c.known, name)
-	i := slices.IndexFunc(c.n.attrs, func(a xml.Attr) bool { return a.Name == xml.Name{Local: name} })
+	i := c.find(name)
 	switch {
 	case i >= 0:
+		c.known |= 1 << i
 		*p = c.n.attrs[i].Value
 	case always:
 		c.fail(name, fmt.Errorf("the attribute is missing"))
@@ -196,14 +202,25 @@ func mixed[T any](c *codec, names []string, items *[]T, nameOf func(*T) string, 
 		}
 		return
 	}
+	if len(c.n.children) == 0 {
+		return
+	}
 	c.taken = append(c.taken, names...)
+	wanted := func(n *node) bool { return slices.Contains(names, n.name.Local) && c.ours(n) }
+	count := 0
 	for _, n := range c.n.children {
-		if slices.Contains(names, n.name.Local) && c.ours(n) {
-			var item T
+		if wanted(n) {
+			count++
+		}
+	}
+	*items = slices.Grow(*items, count)
+	for _, n := range c.n.children {
+		if wanted(n) {
+			i := len(*items)
+			*items = (*items)[:i+1]
 			sub := c.enter(n)
-			f(sub, n.name.Local, &item)
-			c.keep(sub, len(*items))
-			*items = append(*items, item)
+			f(sub, n.name.Local, &(*items)[i])
+			c.keep(sub, i)
 		}
 	}
 }
@@ -229,6 +246,9 @@ func (c *codec) one(name string, present bool, f func(*codec)) {
 		if present {
 			f(c.child(name))
 		}
+		return
+	}
+	if len(c.n.children) == 0 {
 		return
 	}
 	c.taken = append(c.taken, name)
@@ -267,8 +287,8 @@ func (c *codec) rest(f *Foreign) {
 		return
 	}
 	c.rested = true
-	for _, a := range c.n.attrs {
-		if a.Name.Space != "" || !slices.Contains(c.known, a.Name.Local) {
+	for i, a := range c.n.attrs {
+		if c.known&(1<<i) == 0 {
 			f.attrs = append(f.attrs, a)
 		}
 	}
@@ -282,7 +302,8 @@ func (c *codec) rest(f *Foreign) {
 			f.nodes = append(f.nodes, n)
 		}
 	}
-	f.inner = c.inner
+	slices.SortFunc(f.attrs, byName)
+	f.inner, f.alien = c.inner, c.alien
 }
 
 // ours says whether an element may be one of the schema's: some are written outside the namespace.

@@ -1,9 +1,11 @@
 package document
 
 import (
+	"cmp"
 	"encoding/xml"
 	"reflect"
 	"slices"
+	"strings"
 )
 
 // Foreign is what an element had that this program doesn't know: it is kept for the next writing.
@@ -11,6 +13,7 @@ type Foreign struct {
 	attrs []xml.Attr
 	nodes []*node
 	inner []inner
+	alien bool // the document doesn't follow our format; it mustn't say so when it is written
 }
 
 // inner is what a child had that this program doesn't know, where the child itself has no place for it.
@@ -31,12 +34,20 @@ func (f Foreign) Equal(o Foreign) bool {
 	return f.Empty() && o.Empty() || reflect.DeepEqual(f, o)
 }
 
+// byName puts attributes in one order; theirs in a document has no meaning.
+func byName(a, b xml.Attr) int {
+	return cmp.Or(strings.Compare(a.Name.Space, b.Name.Space), strings.Compare(a.Name.Local, b.Name.Local))
+}
+
 // addTo writes it into an element whose own attributes and children are there. What the program has set wins over an
-// attribute that it couldn't read.
+// attribute that it couldn't read; what it only filled in doesn't.
 func (f Foreign) addTo(n *node, space string) {
 	for _, a := range f.attrs {
-		if !slices.ContainsFunc(n.attrs, func(b xml.Attr) bool { return a.Name == b.Name }) {
+		i := slices.IndexFunc(n.attrs, func(b xml.Attr) bool { return a.Name == b.Name })
+		if i < 0 {
 			n.attrs = append(n.attrs, a)
+		} else if v := n.attrs[i].Value; v == "0" || v == "no" {
+			n.attrs[i].Value = a.Value
 		}
 	}
 	for _, i := range f.inner {

@@ -36,6 +36,14 @@ func parse(data []byte) (*node, error) {
 	}
 	var root *node
 	var path []*node
+	var chars []byte // text since the last tag: comments and CDATA don't part it
+	flush := func() {
+		if len(chars) > 0 {
+			up := path[len(path)-1]
+			up.children = append(up.children, &node{text: string(chars)})
+			chars = chars[:0]
+		}
+	}
 	for {
 		t, err := d.Token()
 		if errors.Is(err, io.EOF) {
@@ -60,16 +68,17 @@ func parse(data []byte) (*node, error) {
 			if root == nil {
 				root = n
 			} else {
+				flush()
 				up := path[len(path)-1]
 				up.children = append(up.children, n)
 			}
 			path = append(path, n)
 		case xml.EndElement:
+			flush()
 			path = path[:len(path)-1]
 		case xml.CharData:
 			if len(path) > 0 {
-				up := path[len(path)-1]
-				up.children = append(up.children, &node{text: string(t)})
+				chars = append(chars, t...)
 			} else if len(bytes.TrimSpace(t)) > 0 {
 				return nil, errors.New("text outside the root element")
 			}

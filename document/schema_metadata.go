@@ -72,9 +72,9 @@ func wmComponent(c *codec, element string, m *WMComponent) {
 	c.yesNo("selectable", &m.Selectable, true)
 	c.yesNo("selectableForRestore", &m.SelectableForRestore, true)
 	number(c, "componentFlags", &m.Flags, true)
-	list(c, "FILE_LIST", &m.Files, maskedFileSet)
-	list(c, "DATABASE_FILES", &m.DatabaseFiles, maskedFileSet)
-	list(c, "DATABASE_LOGFILES", &m.DatabaseLogFiles, maskedFileSet)
+	list(c, "FILE_LIST", &m.Files, groupFileSet)
+	list(c, "DATABASE_FILES", &m.DatabaseFiles, databaseFileSet)
+	list(c, "DATABASE_LOGFILES", &m.DatabaseLogFiles, databaseFileSet)
 	list(c, "DEPENDENCY", &m.Dependencies, func(c *codec, d *Dependency) {
 		c.guid("writerId", &d.WriterID.GUID)
 		c.text("logicalPath", &d.LogicalPath)
@@ -93,11 +93,16 @@ func plainFileSet(c *codec, f *FileSet) {
 	c.rest(&f.Other)
 }
 
+// groupFileSet is a file set of a file group, databaseFileSet one of a database, which has no recursion to tell of.
+func groupFileSet(c *codec, f *FileSet) { maskedFileSet(c, f, true) }
+
+func databaseFileSet(c *codec, f *FileSet) { maskedFileSet(c, f, false) }
+
 // maskedFileSet is a file set of a component. The mask is always written: other programs count on it.
-func maskedFileSet(c *codec, f *FileSet) {
+func maskedFileSet(c *codec, f *FileSet, recursion bool) {
 	c.text("path", &f.Path)
 	c.text("filespec", &f.FileSpec)
-	c.yesNo("recursive", &f.Recursive, false)
+	c.yesNo("recursive", &f.Recursive, recursion)
 	c.text("alternatePath", &f.AlternatePath)
 	mask := f.BackupMask()
 	if number(c, "filespecBackupType", &mask, true); !c.writing {

@@ -103,7 +103,7 @@ func (c *WMComponent) check(writer vss.WriterID) error {
 
 func (f *FileSet) check() error {
 	switch {
-	case f.Path == "" || strings.ContainsAny(f.Path, "*?") || len(f.Path) > maxPath:
+	case f.Path == "" || strings.ContainsAny(strings.TrimPrefix(f.Path, `\\?\`), "*?") || len(f.Path) > maxPath:
 		return fmt.Errorf("path %.80q: a file set needs a path without wildcards, at most %d bytes long", f.Path, maxPath)
 	case f.FileSpec == "" || strings.ContainsAny(f.FileSpec, `/\`) || len(f.FileSpec) > maxFileSpec:
 		return fmt.Errorf("filespec %.80q: a file set needs a filespec without directories, at most %d bytes long", f.FileSpec, maxFileSpec)

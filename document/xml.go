@@ -5,7 +5,6 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -39,7 +38,7 @@ func ParseMetadata(data []byte) (*WriterMetadata, error) {
 // XML writes the document as UTF-8. Errors: VSS_E_INVALID_XML_DOCUMENT for text that XML can't hold, and for
 // more than a reader takes.
 func (m *WriterMetadata) XML() ([]byte, error) {
-	data, err := save("WRITER_METADATA", metadataSpace, m.xml)
+	data, err := save("WRITER_METADATA", metadataSpace, m.Other.alien, m.xml)
 	if err != nil {
 		return nil, invalid("SaveAsXML", "writer metadata", err)
 	}
@@ -65,7 +64,7 @@ func Parse(data []byte) (*Components, error) {
 // XML writes the document as UTF-8. Errors: VSS_E_INVALID_XML_DOCUMENT for text that XML can't hold, and for
 // more than a reader takes.
 func (c *Components) XML() ([]byte, error) {
-	data, err := save("BACKUP_COMPONENTS", componentsSpace, c.xml)
+	data, err := save("BACKUP_COMPONENTS", componentsSpace, c.Other.alien, c.xml)
 	if err != nil {
 		return nil, invalid("SaveAsXML", "backup components", err)
 	}
@@ -90,7 +89,12 @@ func (w *WriterComponents) XML() ([]byte, error) {
 	return (&Components{SelectComponents: true, Writers: []*WriterComponents{w}}).XML()
 }
 
+// invalid is why a document can't be read or written. Names and values in it are as long as a stranger made them.
 func invalid(op, what string, err error) error {
+	const enough = 300
+	if text := err.Error(); len(text) > enough {
+		err = fmt.Errorf("%.*s…", enough, text)
+	}
 	return vss.E(op, vss.ErrInvalidXMLDocument, err).On(what).Advise("use the document as it was saved, unchanged")
 }
 
@@ -111,10 +115,10 @@ func load(data []byte, root, space string, f func(*codec)) error {
 	return failed
 }
 
-func save(root, space string, f func(*codec)) ([]byte, error) {
+func save(root, space string, alien bool, f func(*codec)) ([]byte, error) {
 	n := &node{name: xml.Name{Space: space, Local: root}}
 	var failed error
-	c := (&codec{space: space, writing: true, err: &failed}).enter(n)
+	c := (&codec{space: space, writing: true, alien: alien, err: &failed}).enter(n)
 	c.versions()
 	f(c)
 	if failed != nil {
@@ -131,8 +135,12 @@ func save(root, space string, f func(*codec)) ([]byte, error) {
 func (c *codec) versions() {
 	version, format := fmt.Sprintf("%d.%d", schemaMajor, schemaMinor), Format
 	c.attr("version", &version, true)
-	c.alien = !slices.ContainsFunc(c.n.attrs, func(a xml.Attr) bool { return a.Name == xml.Name{Local: "formatVersion"} })
-	number(c, "formatVersion", &format, true)
+	if !c.writing {
+		c.alien = c.find("formatVersion") < 0
+	}
+	if !c.alien {
+		number(c, "formatVersion", &format, true)
+	}
 	if c.writing || *c.err != nil {
 		return
 	}
