@@ -17,7 +17,8 @@ func LogWrites(t testing.TB, name, dev, log string) string {
 	return dmCreate(t, name, fmt.Sprintf("0 %d log-writes %s %s", sectors(t, dev), dev, log))
 }
 
-// Mark writes a mark into the log of the device that LogWrites named so.
+// Mark writes a mark into the log of the device that LogWrites named so. Writes that no flush has followed yet come after it
+// in the log.
 func Mark(t testing.TB, name, mark string) {
 	t.Helper()
 	dmsetup(t, "message", name, "0", "mark", mark)

@@ -96,6 +96,9 @@ func TestTimeLimit(t *testing.T) {
 	if _, err = Run(t, Guest{}, "sh", "-c", "echo c >/proc/sysrq-trigger; sleep 60"); !errors.Is(err, ErrDied) {
 		t.Errorf("kernel panic: %v", err)
 	}
+	if _, err = Run(t, Guest{}, "sh", "-c", "echo b >/proc/sysrq-trigger; sleep 60"); !errors.Is(err, ErrDied) {
+		t.Errorf("reboot: %v", err)
+	}
 }
 
 // TestEnter: what a test comes to in a guest is what it comes to outside.

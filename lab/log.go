@@ -104,8 +104,9 @@ func (l *Log) Mark(name string) int {
 	return slices.IndexFunc(l.Entries, func(e LogEntry) bool { return e.Flags&LogMark != 0 && e.Mark == name })
 }
 
-// Flushes are the numbers of all entries that are or come with a flush of the disk's cache, or are past it. Up to and with
-// such an entry everything is on the disk, whatever happens.
+// Flushes are the numbers of the entries with LogFlush or LogFUA, the moments at which something becomes certain: all that
+// comes before the first kind is on the disk whatever happens, and so is the second kind itself. The log's order is that in
+// which writes became certain: one that is not flushed yet comes after marks that were made later.
 func (l *Log) Flushes() []int {
 	var out []int
 	for i, e := range l.Entries {

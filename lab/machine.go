@@ -122,6 +122,7 @@ func (m *Machine) boot(ctx context.Context) error {
 	m.mu.Unlock()
 	select {
 	case f := <-r.up:
+		r.up <- f // stays there: it comes once in a life
 		if f.kind == frameFailed {
 			err = fmt.Errorf("%s can't set itself up: %s", m.g.Name, f.data)
 		}
@@ -219,7 +220,8 @@ func (r *running) deliver(f frame) {
 	if f.kind == frameUp || f.kind == frameFailed {
 		select {
 		case r.up <- f:
-		case <-r.dead:
+		default: // the guest rebooted by itself, and knows no more of the commands under way
+			_ = r.cmd.Process.Kill()
 		}
 		return
 	}

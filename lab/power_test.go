@@ -1,9 +1,9 @@
 package lab
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
@@ -70,7 +70,26 @@ func TestLogWrites(t *testing.T) {
 		return p
 	}
 	mid, end := at("mid", between), at("end", len(l.Entries))
-	if a, err := os.ReadFile(end); err != nil || !slices.Equal(a, read(t, m.Disk(0))) {
+
+	f, err := os.OpenFile(mid, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	early := read(t, mid)
+	if err := l.Replay(f, between, len(l.Entries), func(int) bool { return true }); err != nil || !bytes.Equal(early, read(t, mid)) {
+		t.Errorf("a cache that lost everything changed the disk (%v)", err)
+	}
+	steps := at("steps", between)
+	s, err := os.OpenFile(steps, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := l.Replay(s, between, len(l.Entries), nil); err != nil || !bytes.Equal(read(t, end), read(t, steps)) {
+		t.Errorf("replayed in two steps it is another disk (%v)", err)
+	}
+	if a, err := os.ReadFile(end); err != nil || !bytes.Equal(a, read(t, m.Disk(0))) {
 		t.Errorf("replayed to its end it isn't the disk (%v)", err)
 	}
 	g := Boot(t, Guest{Disks: []Disk{{Path: mid}, {Path: end}, {Path: at("cut", flushes[len(flushes)-1])}}})

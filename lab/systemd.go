@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -34,6 +35,9 @@ OOMScoreAdjust=-1000
 		}
 	}
 	if err := os.WriteFile("/etc/tmpfiles.d/tmp.conf", nil, 0o644); err != nil { // nothing empties /tmp: this program is there
+		return err
+	}
+	if err := os.Remove("/.dockerenv"); err != nil && !errors.Is(err, os.ErrNotExist) { // or it takes this for a container, and leaves much out
 		return err
 	}
 	const systemd = "/lib/systemd/systemd"
