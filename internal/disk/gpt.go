@@ -86,12 +86,26 @@ func readGPT(r io.ReaderAt, size, sector int64, announced bool) (*gpt, error) {
 	if none && !announced {
 		return nil, nil // a backup alone is a leftover on a disk that was given another use
 	}
-	if g, _ = readHeader(r, size, sector, last); g != nil {
-		g.backup, g.backupArray = last, le.Uint64(g.header[hdrArrayLBA:])
-		g.array = g.primaryArray(r)
-		return g, nil
+	for _, at := range []uint64{namedBackup(r, sector), last} {
+		if at <= 1 || at > last {
+			continue
+		}
+		if g, _ = readHeader(r, size, sector, at); g != nil {
+			g.backup, g.backupArray = at, le.Uint64(g.header[hdrArrayLBA:])
+			g.array = g.primaryArray(r)
+			return g, nil
+		}
 	}
 	return nil, damage
+}
+
+// namedBackup is where a corrupt primary says that its backup is: not at the end of a disk that grew since. 0: it says nothing.
+func namedBackup(r io.ReaderAt, sector int64) uint64 {
+	h := make([]byte, 92)
+	if _, err := r.ReadAt(h, sector); err != nil || string(h[:8]) != "EFI PART" {
+		return 0
+	}
+	return le.Uint64(h[hdrAltLBA:])
 }
 
 // primaryArray is where the primary's array belongs when its header is corrupt: what that header still says, or LBA 2 where

@@ -91,13 +91,15 @@ func readMBR(r io.ReaderAt, sector0 []byte, size, sector int64) (*mbr, error) {
 
 func extended(t byte) bool { return t == 5 || t == 0xf || t == 0x85 }
 
-// maxLogical bounds the walk through an extended partition: links may go in circles.
+// maxLogical bounds the walk through an extended partition.
 const maxLogical = 128
 
 // readLogical follows the links of an extended partition, which are relative to its beginning base (in sectors).
 func (m *mbr) readLogical(r io.ReaderAt, base, size int64) {
 	at := base
+	seen := map[int64]bool{} // links may go in circles; they may go back too
 	for range maxLogical {
+		seen[at] = true
 		b := make([]byte, 512)
 		if _, err := r.ReadAt(b, at*m.sector); err != nil || !bootSignature(b) {
 			return
@@ -106,7 +108,7 @@ func (m *mbr) readLogical(r io.ReaderAt, base, size int64) {
 		if start := at + p.start(); p.used() && p.start() != 0 && !extended(p.kind()) && (start+p.length())*m.sector <= size {
 			m.logical = append(m.logical, Partition{Number: 5 + len(m.logical), TypeMBR: p.kind(), Start: start * m.sector, Size: p.length() * m.sector, Data: carriesData(p.kind())})
 		}
-		if !next.used() || !extended(next.kind()) || base+next.start() <= at {
+		if !next.used() || !extended(next.kind()) || seen[base+next.start()] {
 			return
 		}
 		at = base + next.start()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -24,8 +25,13 @@ const (
 
 var styleNames = [...]string{"none", "gpt", "mbr"}
 
-// String is the style's name as commands print it.
-func (s Style) String() string { return styleNames[s] }
+// String is the style's name as commands print it; a number that no style has, from a damaged record, is itself.
+func (s Style) String() string {
+	if s < 0 || int(s) >= len(styleNames) {
+		return strconv.Itoa(int(s))
+	}
+	return styleNames[s]
+}
 
 // StyleByName reads a style's name. Errors: E_INVALIDARG.
 func StyleByName(name string) (Style, error) {
