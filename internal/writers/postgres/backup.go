@@ -41,7 +41,7 @@ func (w *Writer) PrepareSnapshot(ctx context.Context, e *writer.Event) error {
 
 // touched are the clusters of the backup that the set has.
 func (w *Writer) touched(ctx context.Context, s *session, volumes []string) ([]*Cluster, error) {
-	all, err := Find(ctx)
+	all, err := w.clusters(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,8 @@ type Cluster struct {
 	Port    string   `json:"port"`             //
 	Program string   `json:"program"`          // the server's program
 	Args    []string `json:"args"`             // what it was started with, without the program's name
-	Debian  bool     `json:"debian,omitempty"` // pg_ctlcluster starts and stops it
+	Log     string   `json:"log,omitempty"`    // the file that it writes what goes wrong to, if that is one
+	Config  string   `json:"config,omitempty"` // Debian's folder with its configuration: pg_ctlcluster starts and stops it
 	PID     int      `json:"-"`                // of the postmaster
 }
 
@@ -97,8 +98,16 @@ func postmaster(pid int) (*Cluster, error) {
 			c.Args = args[1:]
 		}
 	}
-	c.Name, c.Debian = nameOf(c)
+	if log, err := os.Readlink(proc + "fd/2"); err == nil && regular(log) {
+		c.Log = log
+	}
+	c.Name, c.Config = nameOf(c)
 	return c, nil
+}
+
+func regular(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.Mode().IsRegular()
 }
 
 func mountNamespace() string {
@@ -129,16 +138,16 @@ func readLock(data string) (lockFile, error) {
 	return l, nil
 }
 
-// nameOf is the cluster's component name. A server that runs on a copy may have been started with the configuration of the
+// nameOf is the cluster's component name, and where its configuration is if Debian's tools know it. A server that runs on a copy may have been started with the configuration of the
 // original: Debian's name belongs to the one data directory that the configuration names.
-func nameOf(c *Cluster) (name string, debian bool) {
+func nameOf(c *Cluster) (name, config string) {
 	configs, _ := filepath.Glob(filepath.Join(debianConfig, c.Major, "*", "postgresql.conf"))
 	for _, path := range configs {
 		if data, err := filepath.EvalSymlinks(configuredData(path)); err == nil && data == c.Data {
-			return c.Major + "/" + filepath.Base(filepath.Dir(path)), true
+			return c.Major + "/" + filepath.Base(filepath.Dir(path)), filepath.Dir(path)
 		}
 	}
-	return c.Data, false
+	return c.Data, ""
 }
 
 // configuredData is the data_directory of a configuration file, "" without one.

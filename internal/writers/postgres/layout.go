@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/stillpoint-vss/stillpoint/document"
+	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
 // volatile are folders of the data directory that a starting server makes anew: nothing in them is worth saving. Source:
@@ -101,6 +102,15 @@ func (l *layout) fileSets() []document.FileSet {
 		out = append(out, document.FileSet{Path: r, FileSpec: "*", Recursive: true})
 	}
 	return out
+}
+
+// configuration is a file set for what Debian keeps apart from the data directory. It hardly changes, and its volume is
+// seldom one of the databases': it may be read from where it is.
+func (c *Cluster) configuration() []document.FileSet {
+	if c.Config == "" {
+		return nil
+	}
+	return []document.FileSet{{Path: c.Config, FileSpec: "*", Recursive: true, Mask: vss.AllBackupRequired}}
 }
 
 // excludes are files that belong to the running server and not to its data.

@@ -15,6 +15,7 @@ package postgres
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/stillpoint-vss/stillpoint/document"
@@ -30,6 +31,8 @@ const Name = "PostgreSQL Writer"
 
 // Config of the writer.
 type Config struct {
+	// Only are the clusters, by component name or data directory, that the writer vouches for; nil: all.
+	Only []string
 	// Connections are connection strings (URI or keywords) for clusters, by component name or data directory, that the
 	// account which owns the cluster can't reach by peer authentication. Passwords belong into a passfile that it names.
 	Connections map[string]string
@@ -38,6 +41,7 @@ type Config struct {
 
 // Writer is the writer of all clusters of this host.
 type Writer struct {
+	only        []string
 	connections map[string]string
 	log         *slog.Logger
 
@@ -52,7 +56,7 @@ func New(c Config) *Writer {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Writer{connections: c.Connections, log: c.Logger.With("writer", Name), sessions: map[vss.SessionID]*session{}}
+	return &Writer{only: c.Only, connections: c.Connections, log: c.Logger.With("writer", Name), sessions: map[vss.SessionID]*session{}}
 }
 
 // Info tells who the writer is: a back end, so that what uses the databases is frozen before and thawed after them.
@@ -68,7 +72,7 @@ func (w *Writer) Identify(ctx context.Context) (*document.WriterMetadata, error)
 		BackupSchema:  vss.SchemaCopy,
 		RestoreMethod: &document.RestoreMethod{Method: vss.RestoreIfCanReplace, WriterRestore: vss.WriterRestoreAlways},
 	}
-	all, err := Find(ctx)
+	all, err := w.clusters(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -80,9 +84,18 @@ func (w *Writer) Identify(ctx context.Context) (*document.WriterMetadata, error)
 		}
 		m.Components = append(m.Components, document.WMComponent{
 			Type: vss.ComponentFileGroup, Name: c.Name, Caption: "PostgreSQL " + c.Name, Selectable: true, SelectableForRestore: true,
-			Files: l.fileSets(),
+			Files: append(l.fileSets(), c.configuration()...),
 		})
 		m.ExcludeFiles = append(m.ExcludeFiles, l.excludes()...)
 	}
 	return m, nil
+}
+
+// clusters are those that run now and are this writer's.
+func (w *Writer) clusters(ctx context.Context) ([]*Cluster, error) {
+	all, err := Find(ctx)
+	if err != nil || w.only == nil {
+		return all, err
+	}
+	return slices.DeleteFunc(all, func(c *Cluster) bool { return !slices.Contains(w.only, c.Name) && !slices.Contains(w.only, c.Data) }), nil
 }

@@ -39,17 +39,8 @@ type Server struct {
 
 // Make makes the cluster and starts the server on it.
 func (s *Server) Make(ctx context.Context) error {
-	folders := []string{s.Data, s.Run}
-	if s.WAL != "" {
-		folders = append(folders, s.WAL)
-	}
-	for _, dir := range s.Tablespaces {
-		folders = append(folders, dir)
-	}
-	for _, dir := range folders {
-		if err := own(dir); err != nil {
-			return err
-		}
+	if err := s.Own(); err != nil {
+		return err
 	}
 	args := []string{"-D", s.Data, "--auth=peer", "--no-instructions", "--no-sync", "-E", "UTF8", "--locale=C"}
 	if s.WAL != "" {
@@ -79,6 +70,23 @@ func (s *Server) Make(ctx context.Context) error {
 			return err
 		}
 		if _, err := s.SQL(ctx, fmt.Sprintf("GRANT CREATE ON TABLESPACE %s TO %s", name, Client)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Own makes the folders and gives them to the account.
+func (s *Server) Own() error {
+	folders := []string{s.Data, s.Run}
+	if s.WAL != "" {
+		folders = append(folders, s.WAL)
+	}
+	for _, dir := range s.Tablespaces {
+		folders = append(folders, dir)
+	}
+	for _, dir := range folders {
+		if err := own(dir); err != nil {
 			return err
 		}
 	}
@@ -122,7 +130,7 @@ func (s *Server) Crash(ctx context.Context) error {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		return err
 	}
-	for len(s.processes()) > 0 {
+	for syscall.Kill(pid, 0) == nil || len(s.processes()) > 0 { // the lock file counts as long as init hasn't reaped the first one
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

@@ -1,0 +1,264 @@
+package postgres_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/document"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
+	"github.com/stillpoint-vss/stillpoint/vss"
+	"github.com/stillpoint-vss/stillpoint/writer"
+)
+
+// FIFREEZE and FITHAW, which x/sys doesn't name.
+const (
+	fifreeze = 0xC0045877
+	fithaw   = 0xC0045878
+)
+
+func sh(t testing.TB, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
+	}
+}
+
+// held holds the volumes' writes while f runs.
+func held(t testing.TB, volumes []string, f func()) {
+	t.Helper()
+	for _, v := range volumes {
+		d, err := os.Open(v)
+		must(t, err)
+		defer d.Close()
+		must(t, unix.IoctlSetInt(int(d.Fd()), fifreeze, 0))
+		defer func() { must(t, unix.IoctlSetInt(int(d.Fd()), fithaw, 0)) }()
+	}
+	f()
+}
+
+// saved is a backup and its files: source folder = folder of the copy.
+type saved struct {
+	*backup
+	files map[string]string
+	acked []int64
+}
+
+// save backs up a cluster under load: what its component lists, at one instant, without what is excluded.
+func save(t testing.TB, s *pgtest.Server, volumes []string, name string) *saved {
+	t.Helper()
+	j, err := s.Journal(ctx, 4, "")
+	must(t, err)
+	w := newWriter(t)
+	m, c := identify(t, w, name)
+	k := &saved{newBackup(t, w, volumes, name), map[string]string{}, nil}
+	k.well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
+	k.acked = j.Acknowledged()
+	k.well(writer.OnFreeze)
+	to := elsewhere(t)
+	held(t, volumes, func() {
+		for _, f := range c.Files {
+			k.files[f.Path] = filepath.Join(to, filepath.Base(f.Path))
+			sh(t, "cp", "-a", f.Path, k.files[f.Path])
+		}
+	})
+	k.well(writer.OnThaw, writer.OnPostSnapshot)
+	must(t, j.Stop())
+	for from, copied := range k.files {
+		for _, x := range m.ExcludeFiles {
+			if rest, below := strings.CutPrefix(x.Path, from); below {
+				all, err := filepath.Glob(filepath.Join(copied, rest, x.FileSpec))
+				must(t, err)
+				for _, p := range all {
+					must(t, os.RemoveAll(p))
+				}
+			}
+		}
+		sh(t, "find", copied, "-mindepth", "1", "-type", "d", "-empty", "-delete") // programs that save a list of files make no empty folders
+	}
+	c0 := k.e.Components.Components[0]
+	c0.BackupSucceeded, c0.SelectedForRestore = true, true
+	return k
+}
+
+// elsewhere is a folder that isn't on the volumes.
+func elsewhere(t testing.TB) string {
+	dir, err := os.MkdirTemp("", "vss-test-copy-")
+	must(t, err)
+	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
+	return dir
+}
+
+// putFiles restores the files of the backup and notes the outcome.
+func (k *saved) putFiles() {
+	k.t.Helper()
+	for to, copied := range k.files {
+		sh(k.t, "cp", "-a", copied+"/.", to)
+	}
+	k.component().FileRestoreStatus = vss.RestoredAll
+}
+
+func (k *saved) component() *document.Component { return k.e.Components.Components[0] }
+
+// nothingAside checks that what a restore replaced is gone.
+func (k *saved) nothingAside() {
+	k.t.Helper()
+	for dir := range k.files {
+		for _, pattern := range []string{dir + ".before-restore-*", dir + "/.before-restore-*"} {
+			if left, _ := filepath.Glob(pattern); len(left) > 0 {
+				k.t.Errorf("%v is left", left)
+			}
+		}
+	}
+}
+
+func TestRestore(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		damage func(t *testing.T, s *pgtest.Server, v []string)
+	}{
+		{"a server that runs", func(*testing.T, *pgtest.Server, []string) {}},
+		{"a dropped cluster", func(t *testing.T, s *pgtest.Server, v []string) {
+			must(t, s.Stop(ctx))
+			for _, dir := range []string{s.Data, s.WAL, s.Tablespaces["space"]} {
+				must(t, os.RemoveAll(dir))
+			}
+		}},
+		{"a server whose files are damaged", func(t *testing.T, s *pgtest.Server, v []string) {
+			must(t, os.RemoveAll(filepath.Join(s.Data, "base")))
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, v := three(t)
+			_, err := s.SQL(ctx, "CREATE TABLE apart TABLESPACE space AS SELECT 7 AS n")
+			must(t, err)
+			k := save(t, s, v, s.Data)
+			_, err = s.SQL(ctx, "DROP TABLE apart; INSERT INTO journal VALUES (0, 1000000000)")
+			must(t, err)
+			c.damage(t, s, v)
+			k.well(writer.OnPreRestore)
+			if entries, err := os.ReadDir(s.Data); err != nil || len(entries) > 0 {
+				t.Fatalf("the data directory holds %v (%v) when files are to be restored", entries, err)
+			}
+			k.putFiles()
+			k.well(writer.OnPostRestore)
+			must(t, s.Holds(ctx, k.acked))
+			must(t, s.Check(ctx))
+			if n, err := s.SQL(ctx, "SELECT n FROM apart"); err != nil || n != "7" {
+				t.Errorf("the table in the tablespace: %q, %v", n, err)
+			}
+			k.nothingAside()
+		})
+	}
+}
+
+func TestRestoreThatFails(t *testing.T) {
+	v, run := volumes(t, "ext4")
+	s := start(t, &pgtest.Server{Data: v[0] + "/data", Run: run})
+	k := save(t, s, v, s.Data)
+	_, err := s.SQL(ctx, "CREATE TABLE later AS SELECT 1")
+	must(t, err)
+	reset := func() { k.component().RestoreMetadata, k.component().FileRestoreStatus = "", vss.RestoredUndefined }
+
+	t.Run("nothing was restored", func(t *testing.T) {
+		reset()
+		k.well(writer.OnPreRestore)
+		k.component().FileRestoreStatus = vss.RestoredNone
+		k.well(writer.OnPostRestore)
+		_, err := s.SQL(ctx, "SELECT * FROM later")
+		must(t, err)
+		k.nothingAside()
+	})
+	t.Run("without PreRestore", func(t *testing.T) {
+		reset()
+		k.vetoed(writer.OnPostRestore, vss.ErrWriterErrorNonRetryable)
+		_, err := s.SQL(ctx, "SELECT * FROM later")
+		must(t, err)
+	})
+	t.Run("without backup metadata", func(t *testing.T) {
+		reset()
+		text := k.component().BackupMetadata
+		defer func() { k.component().BackupMetadata = text }()
+		for _, bad := range []string{"", "{}", `{"format":99}`, "<xml/>"} {
+			k.component().BackupMetadata = bad
+			k.vetoed(writer.OnPreRestore, vss.ErrWriterErrorNonRetryable)
+			if k.component().PreRestoreFailure == "" {
+				t.Errorf("%q: the component has no failure", bad)
+			}
+		}
+		_, err := s.SQL(ctx, "SELECT * FROM later")
+		must(t, err)
+	})
+	t.Run("not selected", func(t *testing.T) {
+		reset()
+		k.component().SelectedForRestore = false
+		defer func() { k.component().SelectedForRestore = true }()
+		k.well(writer.OnPreRestore, writer.OnPostRestore)
+		_, err := s.SQL(ctx, "SELECT * FROM later")
+		must(t, err)
+	})
+	t.Run("a part was restored", func(t *testing.T) {
+		reset()
+		k.well(writer.OnPreRestore)
+		must(t, os.WriteFile(filepath.Join(s.Data, "PG_VERSION"), []byte("15\n"), 0o600))
+		k.component().FileRestoreStatus = vss.RestoredFailed
+		if m := k.vetoed(writer.OnPostRestore, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, ".before-restore-") {
+			t.Errorf("%s doesn't say where the former files are", m)
+		}
+		if aside, _ := filepath.Glob(s.Data + ".before-restore-*/base"); len(aside) != 1 {
+			t.Error("the former files are gone")
+		}
+	})
+	t.Run("more restores follow", func(t *testing.T) {
+		reset()
+		k.e.Session = vss.SessionID{GUID: vss.NewGUID()}
+		k.component().AdditionalRestores = true
+		k.well(writer.OnPreRestore)
+		k.putFiles()
+		k.well(writer.OnPostRestore)
+		if _, err := s.SQL(ctx, "SELECT 1"); err == nil {
+			t.Error("the server runs")
+		}
+		k.component().AdditionalRestores = false
+		k.well(writer.OnPostRestore)
+		must(t, s.Holds(ctx, k.acked))
+	})
+}
+
+// TestRestoreDebian drops a cluster that Debian's tools made, configuration and all.
+func TestRestoreDebian(t *testing.T) {
+	v, run := volumes(t, "ext4")
+	name := "vsstest" + vss.NewGUID().Plain()[:8]
+	s := &pgtest.Server{Data: v[0] + "/data", Run: run}
+	must(t, s.Own())
+	t.Cleanup(func() { must(t, exec.Command("pg_dropcluster", "--stop", "15", name).Run()) })
+	sh(t, "pg_createcluster", "-d", s.Data, "-s", run, "-p", "5432", "15", name)
+	config := filepath.Join("/etc/postgresql/15", name)
+	sh(t, "sh", "-c", "echo \"listen_addresses = ''\" >>"+config+"/postgresql.conf; echo 'local all client trust' >"+config+"/pg_hba.conf; echo 'local all postgres peer' >>"+config+"/pg_hba.conf")
+	sh(t, "pg_ctlcluster", "15", name, "start")
+	_, err := s.SQL(ctx, "CREATE ROLE client LOGIN")
+	must(t, err)
+	k := save(t, s, v, "15/"+name)
+	k.well(writer.OnPreRestore)
+	k.putFiles()
+	k.well(writer.OnPostRestore)
+	must(t, s.Holds(ctx, k.acked))
+	k.nothingAside()
+
+	m, c := identify(t, k.w, "15/"+name)
+	if last := c.Files[len(c.Files)-1]; last.Path != config || last.Mask != vss.AllBackupRequired {
+		t.Errorf("the configuration isn't among the files of %+v", m)
+	}
+	sh(t, "pg_dropcluster", "--stop", "15", name)
+	k.e.Session, k.component().RestoreMetadata = vss.SessionID{GUID: vss.NewGUID()}, ""
+	k.well(writer.OnPreRestore)
+	k.putFiles()
+	must(t, s.Own()) // Debian's tools deleted the folder of the sockets
+	k.well(writer.OnPostRestore)
+	must(t, s.Holds(ctx, k.acked))
+	k.nothingAside()
+}

@@ -1,0 +1,147 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	lookAgain  = 250 * time.Millisecond // how often a server is asked whether it is up or down
+	startLimit = 10 * time.Minute       // for a server to recover and take clients
+	stopLimit  = 5 * time.Minute        // for a server to end in order
+)
+
+// find gives the running server of a data directory, nil if there is none.
+func find(ctx context.Context, data string) (*Cluster, error) {
+	all, err := Find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range all {
+		if c.Data == data {
+			return c, nil
+		}
+	}
+	return nil, nil
+}
+
+// stop ends the server in order (fast mode: sessions are ended) and returns when it is gone. Under systemd pg_ctlcluster
+// sees to the unit, so that the service isn't started again behind our back.
+func (c *Cluster) stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, stopLimit)
+	defer cancel()
+	var err error
+	if c.Config != "" {
+		err = c.run(ctx, false, "pg_ctlcluster", c.Major, filepath.Base(c.Config), "stop", "-m", "fast")
+	} else {
+		err = c.run(ctx, true, c.ctl(), "-D", c.Data, "-m", "fast", "-w", "-t", seconds(stopLimit), "-s", "stop")
+	}
+	if err != nil {
+		return err
+	}
+	for syscall.Kill(c.PID, 0) == nil {
+		if err := pause(ctx); err != nil {
+			return fmt.Errorf("the server (process %d) doesn't end: %w", c.PID, err)
+		}
+	}
+	return nil
+}
+
+// start starts the server as it ran when it was backed up, and returns when it has recovered and takes clients.
+func (w *Writer) start(ctx context.Context, c *Cluster) error {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	var err error
+	if c.Config != "" {
+		err = c.run(ctx, false, "pg_ctlcluster", c.Major, filepath.Base(c.Config), "start")
+	} else {
+		args := []string{"-D", c.Data, "-W", "-s", "-o", c.options()}
+		if c.Log != "" {
+			args = append(args, "-l", c.Log)
+		}
+		err = c.run(ctx, true, c.ctl(), append(args, "start")...)
+	}
+	if err != nil {
+		return err
+	}
+	return w.up(ctx, c)
+}
+
+// up waits until the server takes clients.
+func (w *Writer) up(ctx context.Context, c *Cluster) error {
+	for {
+		running, err := find(ctx, c.Data)
+		if err == nil && running != nil {
+			conn, refused := w.connect(ctx, running)
+			if refused == nil {
+				hangUp(conn)
+				return nil
+			}
+			err = refused
+		}
+		if e := pause(ctx); e != nil {
+			if err == nil {
+				err = fmt.Errorf("it ended, or never began")
+			}
+			return fmt.Errorf("the server doesn't come up: %w: %w", err, e)
+		}
+	}
+}
+
+// ctl is the program that starts and stops the server where Debian's tools don't.
+func (c *Cluster) ctl() string { return filepath.Join(filepath.Dir(c.Program), "pg_ctl") }
+
+// options are the server's arguments but the data directory, for a shell.
+func (c *Cluster) options() string {
+	var out []string
+	for i := 0; i < len(c.Args); i++ {
+		switch a := c.Args[i]; {
+		case a == "-D":
+			i++
+		case strings.HasPrefix(a, "-D"):
+		default:
+			out = append(out, "'"+strings.ReplaceAll(a, "'", `'\''`)+"'")
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+// run runs a program, as the cluster's owner or as ourselves. What it says on a failure goes into the error. A server that it
+// starts inherits its output: that is a file for the time of the run, since a pipe would never end.
+func (c *Cluster) run(ctx context.Context, owner bool, name string, args ...string) error {
+	said, err := os.CreateTemp("", "vss-postgres-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(said.Name())
+	defer said.Close()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", said, said
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if owner && os.Geteuid() != c.UID {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(c.UID), Gid: uint32(c.GID)}
+	}
+	if err := cmd.Run(); err != nil {
+		text, _ := os.ReadFile(said.Name())
+		return fmt.Errorf("%s %s: %w: %s", filepath.Base(name), strings.Join(args, " "), err, bytes.TrimSpace(text))
+	}
+	return nil
+}
+
+func seconds(d time.Duration) string { return fmt.Sprint(int(d / time.Second)) }
+
+func pause(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(lookAgain):
+		return nil
+	}
+}

@@ -1,0 +1,27 @@
+package postgres_test
+
+import (
+	"log/slog"
+	"testing"
+
+	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
+	"github.com/stillpoint-vss/stillpoint/writer/writertest"
+)
+
+func TestSuite(t *testing.T) {
+	v, run := volumes(t, "ext4")
+	s := start(t, &pgtest.Server{Data: v[0] + "/data", Run: run})
+	writertest.Run(t, func(t *testing.T) *writertest.World {
+		return &writertest.World{
+			Writer:  postgres.New(postgres.Config{Only: []string{s.Data}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}),
+			Volumes: v,
+			// From Freeze to Thaw the writer keeps a session whose last question was for the position.
+			Frozen: func() bool {
+				n, err := s.SQL(ctx, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vss' AND query LIKE '%pg_current_wal_flush_lsn%'")
+				must(t, err)
+				return n != "0"
+			},
+		}
+	})
+}
