@@ -104,6 +104,8 @@ func New(c Config) (*Registry, error) {
 		}
 		r.folders = append(r.folders, f)
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, w := range c.InBox {
 		watched := writer.Watch(w, c.Logger)
 		r.watched = append(r.watched, watched)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -25,6 +26,8 @@ const id = "{3d1c9c6e-7a55-4f0a-8d35-0c5c4c1d7a10}"
 func folder(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
+	syscall.ForkLock.RLock() // a process forked meanwhile would have the script open for writing: "text file busy"
+	defer syscall.ForkLock.RUnlock()
 	for name, text := range files {
 		mode := os.FileMode(0o755)
 		if strings.Contains(name, ".") {
