@@ -303,7 +303,7 @@ func (c *codec) rest(f *Foreign) {
 		}
 	}
 	slices.SortFunc(f.attrs, byName)
-	f.inner, f.alien = c.inner, c.alien
+	f.inner = c.inner
 }
 
 // ours says whether an element may be one of the schema's: some are written outside the namespace.

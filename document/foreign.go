@@ -13,7 +13,7 @@ type Foreign struct {
 	attrs []xml.Attr
 	nodes []*node
 	inner []inner
-	alien bool // the document doesn't follow our format; it mustn't say so when it is written
+	alien bool // of a root: the document isn't of our format, and mustn't be called so when it is written
 }
 
 // inner is what a child had that this program doesn't know, where the child itself has no place for it.

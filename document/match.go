@@ -64,14 +64,21 @@ func MatchSpec(spec, name string) bool {
 	return strings.Trim(spec[i:], "*") == ""
 }
 
+// wild says whether a filespec is more than the name of one file.
+func wild(spec string) bool { return strings.ContainsAny(spec, "*?") }
+
 // specsMeet says whether some name fits both filespecs.
 func specsMeet(a, b string) bool {
-	wild := func(s string) bool { return strings.ContainsAny(s, "*?") }
 	switch {
 	case !wild(a):
 		return MatchSpec(b, a)
 	case !wild(b):
 		return MatchSpec(a, b)
+	}
+	for i := 0; i < min(len(a), len(b)) && !strings.ContainsRune("*?", rune(a[i])) && !strings.ContainsRune("*?", rune(b[i])); i++ {
+		if a[i] != b[i] { // most differ where they begin
+			return false
+		}
 	}
 	// meet[j] says whether what was seen of x fits the first j characters of y.
 	x, y := []rune(a), []rune(b)

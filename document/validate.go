@@ -13,6 +13,8 @@ const (
 	maxFileSpec = 255     // bytes: NAME_MAX
 	maxFileSets = 1 << 14 // of one writer
 
+	maxComparisons = 1 << 20 // of two file sets that may overlap
+
 	knownFlags  = vss.ComponentBackupRecovery | vss.ComponentAppRollbackRecovery | vss.ComponentNotSystemState
 	knownMask   = vss.AllBackupRequired | vss.AllSnapshotRequired | vss.CreatedDuringBackup
 	knownSchema = 0xffff &^ (0x0800 | vss.SchemaLSN) // one bit is unused, one reserved
@@ -113,13 +115,21 @@ func (f *FileSet) check() error {
 	return nil
 }
 
+// claim is a file set, and whose it is.
+type claim struct {
+	FileSet
+	dir   string
+	owner *WMComponent
+}
+
+// claims are the file sets of one directory. Most name one file: those needn't be compared with each other.
+type claims struct {
+	files map[string]claim
+	wild  []claim
+}
+
 // overlap looks for a file that two file sets claim.
 func (m *WriterMetadata) overlap() error {
-	type claim struct {
-		FileSet
-		dir   string
-		owner *WMComponent
-	}
 	var all []claim
 	for i := range m.Components {
 		for _, f := range m.Components[i].FileSets() {
@@ -130,18 +140,54 @@ func (m *WriterMetadata) overlap() error {
 		return fmt.Errorf("%d file sets; the limit is %d", len(all), maxFileSets)
 	}
 	slices.SortStableFunc(all, func(a, b claim) int { return len(a.dir) - len(b.dir) }) // directories before what is below
-	at := map[string][]claim{}
+	at := map[string]*claims{}
+	compared := 0
 	for _, f := range all {
 		for dir, up := f.dir, ""; dir != up; up, dir = dir, parentPath(dir) {
-			for _, o := range at[dir] {
-				if (dir == f.dir || o.Recursive) && specsMeet(f.FileSpec, o.FileSpec) {
-					return fmt.Errorf("file sets %s of %s and %s of %s claim the same files", o.FileSet, o.owner.FullName(), f.FileSet, f.owner.FullName())
-				}
+			there := at[dir]
+			if there == nil {
+				continue
+			}
+			if compared += len(there.wild) + 1; wild(f.FileSpec) {
+				compared += len(there.files)
+			}
+			if compared > maxComparisons {
+				return fmt.Errorf("too many file sets with wildcards, of directories within each other")
+			}
+			if o, ok := there.meets(f); ok {
+				return fmt.Errorf("file sets %s of %s and %s of %s claim the same files", o.FileSet, o.owner.FullName(), f.FileSet, f.owner.FullName())
 			}
 		}
-		at[f.dir] = append(at[f.dir], f)
+		there := at[f.dir]
+		if there == nil {
+			there = &claims{files: map[string]claim{}}
+			at[f.dir] = there
+		}
+		if there.files[f.FileSpec] = f; wild(f.FileSpec) || f.Recursive {
+			delete(there.files, f.FileSpec)
+			there.wild = append(there.wild, f)
+		}
 	}
 	return nil
+}
+
+// meets finds one of the sets that has a file in common with f, which is of the same directory or one below.
+func (c *claims) meets(f claim) (claim, bool) {
+	for _, o := range c.wild {
+		if (f.dir == o.dir || o.Recursive) && specsMeet(f.FileSpec, o.FileSpec) {
+			return o, true
+		}
+	}
+	if !wild(f.FileSpec) {
+		o, ok := c.files[f.FileSpec]
+		return o, ok && f.dir == o.dir
+	}
+	for _, o := range c.files {
+		if f.dir == o.dir && MatchSpec(f.FileSpec, o.FileSpec) {
+			return o, true
+		}
+	}
+	return claim{}, false
 }
 
 // checkSchema checks the bits of the backup schema that need others.

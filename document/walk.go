@@ -37,7 +37,7 @@ func (l *FileList) Walk(root string, visit func(File, error) error) error {
 }
 
 func (s *BackupSet) walk(root string, visit func(File, error) error) error {
-	named := !strings.ContainsAny(s.FileSpec, "*?")
+	named := !wild(s.FileSpec)
 	at, err := resolve(root, s.Source)
 	if err == nil && !s.Recursive && named {
 		var info fs.FileInfo

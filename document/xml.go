@@ -25,7 +25,7 @@ const Format = 1
 // Errors: VSS_E_INVALID_XML_DOCUMENT.
 func ParseMetadata(data []byte) (*WriterMetadata, error) {
 	m := &WriterMetadata{}
-	err := load(data, "WRITER_METADATA", metadataSpace, m.xml)
+	err := load(data, "WRITER_METADATA", metadataSpace, m.xml, &m.Other)
 	if err == nil {
 		err = m.unique()
 	}
@@ -48,7 +48,7 @@ func (m *WriterMetadata) XML() ([]byte, error) {
 // Parse reads a Backup Components Document, UTF-8, or UTF-16 with a byte order mark. Errors: VSS_E_INVALID_XML_DOCUMENT.
 func Parse(data []byte) (*Components, error) {
 	c := &Components{}
-	err := load(data, "BACKUP_COMPONENTS", componentsSpace, c.xml)
+	err := load(data, "BACKUP_COMPONENTS", componentsSpace, c.xml, &c.Other)
 	if err == nil {
 		err = c.unique()
 	}
@@ -98,7 +98,7 @@ func invalid(op, what string, err error) error {
 	return vss.E(op, vss.ErrInvalidXMLDocument, err).On(what).Advise("use the document as it was saved, unchanged")
 }
 
-func load(data []byte, root, space string, f func(*codec)) error {
+func load(data []byte, root, space string, f func(*codec), other *Foreign) error {
 	n, err := parse(data)
 	if err != nil {
 		return err
@@ -112,6 +112,7 @@ func load(data []byte, root, space string, f func(*codec)) error {
 	if failed == nil {
 		f(c)
 	}
+	other.alien = c.alien
 	return failed
 }
 
