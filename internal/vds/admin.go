@@ -33,10 +33,11 @@ func (m *Manager) change(ctx context.Context, op, name string, f func(Disk) erro
 
 // vdsError gives VDS's code to errors of the packages below that have one, and keeps all others.
 func vdsError(op string, err error) error {
-	for code, vds := range map[vss.Code]vss.Code{vss.ErrVolumeInUse: vss.VDSErrDeviceInUse, vss.ErrNotSupported: vss.VDSErrNotSupported} {
-		if vss.CodeOf(err) == code {
-			return vss.E(op, vds, err).Advise(vss.Hint(err))
-		}
+	switch vss.CodeOf(err) {
+	case vss.ErrVolumeInUse:
+		return vss.E(op, vss.VDSErrDeviceInUse, err).Advise(vss.Hint(err))
+	case vss.ErrNotSupported:
+		return vss.E(op, vss.VDSErrNotSupported, err).Advise(vss.Hint(err))
 	}
 	return err
 }

@@ -21,7 +21,7 @@ func (m *Manager) describeAll(disks []Disk) []*vssv1.Lun {
 	for range min(describers, len(disks)) {
 		wg.Go(func() {
 			for i := range next {
-				out[i] = describe(disks[i])
+				out[i] = m.describe(disks[i])
 			}
 		})
 	}
@@ -34,7 +34,7 @@ func (m *Manager) describeAll(disks []Disk) []*vssv1.Lun {
 }
 
 // describe tells of a LUN what an administrator sees.
-func describe(d Disk) *vssv1.Lun {
+func (m *Manager) describe(d Disk) *vssv1.Lun {
 	l := &d.LUN
 	out := &vssv1.Lun{
 		Id: l.ID.String(), Name: l.Name, Array: l.Array, Pool: l.Pool, Size: l.Size, Serial: l.Serial, Vpd83: "naa." + l.NAA, Kind: string(l.Kind),
@@ -47,31 +47,25 @@ func describe(d Disk) *vssv1.Lun {
 		return out
 	}
 	out.ReadOnly = sysNumber(sysPath(d.Device)+"/ro") != 0
-	t, err := disk.Read(d.Device)
+	c, err := m.contentOf(d.Device)
 	if err != nil { // it went away, or its table is damaged: the LUN is there all the same
 		return out
 	}
+	t := c.table
 	out.Disk = &vssv1.LunDisk{Style: t.Style.String(), Id: diskID(t), Flags: uint32(t.Flags)}
 	if t.Style == disk.StyleNone {
 		out.Disk.Flags = uint32(l.Flags)
-		out.Disk.Partitions = []*vssv1.LunPartition{withFileSystem(&vssv1.LunPartition{Device: d.Device, Size: t.Size, Flags: uint32(l.Flags)})}
+		out.Disk.Partitions = []*vssv1.LunPartition{{Device: d.Device, Size: t.Size, Flags: uint32(l.Flags), FileSystem: c.fs[0].Type, Uuid: c.fs[0].UUID}}
 	}
 	for _, p := range t.Partitions {
-		lp := &vssv1.LunPartition{Number: int32(p.Number), Id: partitionID(t, p), Start: p.Start, Size: p.Size, Flags: uint32(p.Flags)}
-		if node, ok := partitionAt(d.Device, p.Start, p.Size); ok {
+		lp := &vssv1.LunPartition{Number: int32(p.Number), Id: partitionID(t, p), Start: p.Start, Size: p.Size, Flags: uint32(p.Flags),
+			FileSystem: c.fs[p.Number].Type, Uuid: c.fs[p.Number].UUID}
+		if node := disk.PartitionNode(d.Device, p.Number); exists(sysPath(node)) {
 			lp.Device = node
-			withFileSystem(lp)
 		}
 		out.Disk.Partitions = append(out.Disk.Partitions, lp)
 	}
 	return out
-}
-
-func withFileSystem(p *vssv1.LunPartition) *vssv1.LunPartition {
-	if fs, err := disk.ProbeFileSystem(p.GetDevice()); err == nil {
-		p.FileSystem, p.Uuid = fs.Type, fs.UUID
-	}
-	return p
 }
 
 // diskID is how tools print a disk's id: GPT's GUID, MBR's signature.

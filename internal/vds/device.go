@@ -49,10 +49,23 @@ func wholeDisk(path string) (device string, ok bool) {
 	return nodeOf(filepath.Base(real)), true
 }
 
+// partitions lists the partitions that the kernel has of a disk.
+func partitions(device string) []string {
+	name := filepath.Base(sysPath(device))
+	entries, _ := os.ReadDir(sysPath(device) + "/")
+	var out []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), name) {
+			out = append(out, nodeOf(e.Name()))
+		}
+	}
+	return out
+}
+
 // partitionAt is the kernel's partition at a place of a disk, in bytes.
 func partitionAt(device string, start, size int64) (node string, ok bool) {
-	for _, n := range disk.Nodes(device)[1:] {
-		if s := sysPath(n); sysNumber(s+"/start")*512 == start && sizeOf(n) == size {
+	for _, n := range partitions(device) {
+		if sysNumber(sysPath(n)+"/start")*512 == start && sizeOf(n) == size {
 			return n, true
 		}
 	}
@@ -82,12 +95,4 @@ func holders(node string) []string {
 		out = append(out, name)
 	}
 	return out
-}
-
-// partitionAny says whether the kernel has any partition of a disk.
-func partitionAny(device string) (node string, ok bool) {
-	if nodes := disk.Nodes(device); len(nodes) > 1 {
-		return nodes[1], true
-	}
-	return "", false
 }

@@ -215,7 +215,7 @@ func (m *Manager) PartitionAt(_ context.Context, d Disk, e vss.Extent) (node str
 	if node, ok := partitionAt(d.Device, e.Start, e.Length); ok {
 		return node, nil
 	}
-	if _, divided := partitionAny(d.Device); !divided && e.Start == 0 && e.Length == sizeOf(d.Device) {
+	if len(partitions(d.Device)) == 0 && e.Start == 0 && e.Length == sizeOf(d.Device) {
 		return d.Device, nil
 	}
 	return "", vss.E("PartitionAt", vss.ErrMissingVolume, fmt.Errorf("no partition of %s begins at %d and has %d bytes", d.Device, e.Start, e.Length)).On(d.LUN.Name).Advise("`vss lun show " + d.Device + "` shows its partitions; `vss lun rescan` adds those that the kernel doesn't know")

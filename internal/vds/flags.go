@@ -52,7 +52,7 @@ func (m *Manager) ChangeFlags(ctx context.Context, name string, number int, set,
 				return err
 			}
 		}
-		if err := m.setFlags(ctx, d, number, set, clr); err != nil {
+		if err := setFlags(ctx, d, number, set, clr); err != nil {
 			for _, p := range turned {
 				_ = reconfigure(p, false)
 			}

@@ -34,7 +34,7 @@ func (m *Manager) SetIdentity(ctx context.Context, d Disk, id disk.Identity) err
 		return missing(op, d)
 	}
 	defer m.lock(d.LUN.ID)()
-	_, err := m.edit(ctx, d, func(e *disk.Editor) error {
+	return edit(ctx, d, true, func(e *disk.Editor) error {
 		if has := e.Table().Identity; has.Style == id.Style && has.Disk == id.Disk && slices.Equal(has.Partitions, id.Partitions) {
 			return nil
 		}
@@ -43,7 +43,6 @@ func (m *Manager) SetIdentity(ctx context.Context, d Disk, id disk.Identity) err
 		}
 		return e.SetIdentity(id)
 	})
-	return err
 }
 
 // RenewIdentity gives a disk fresh ids and, after that, its partitions. A disk without a table has no identity to renew.
@@ -53,7 +52,7 @@ func (m *Manager) RenewIdentity(ctx context.Context, d Disk) (id disk.Identity, 
 		return id, missing("RenewIdentity", d)
 	}
 	defer m.lock(d.LUN.ID)()
-	_, err = m.edit(ctx, d, func(e *disk.Editor) (err error) {
+	err = edit(ctx, d, true, func(e *disk.Editor) (err error) {
 		id, err = e.RenewIdentity()
 		return err
 	})
@@ -63,11 +62,11 @@ func (m *Manager) RenewIdentity(ctx context.Context, d Disk) (id disk.Identity, 
 	return id, err
 }
 
-// edit changes a disk's table, read-only or not, and makes the kernel's partitions what the table says.
-func (m *Manager) edit(ctx context.Context, d Disk, change func(*disk.Editor) error) (t *disk.Table, err error) {
+// edit changes a disk's table, read-only or not, and then, with arrive, gives the kernel its partitions.
+func edit(ctx context.Context, d Disk, arrive bool, change func(*disk.Editor) error) (err error) {
 	if disk.ReadOnly(d.Device) {
 		if err := disk.SetReadOnly(d.Device, false); err != nil {
-			return nil, err
+			return err
 		}
 		defer func() { err = errors.Join(err, disk.SetReadOnly(d.Device, true)) }()
 	}
@@ -75,17 +74,17 @@ func (m *Manager) edit(ctx context.Context, d Disk, change func(*disk.Editor) er
 	defer cancel()
 	e, err := disk.Open(ctx, d.Device)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	err = change(e)
-	t = e.Table()
+	t := e.Table()
 	if e := e.Close(); err == nil && e != nil {
 		err = vss.E("EditTable", vss.ErrUnexpected, e).On(d.Device)
 	}
-	if err == nil {
+	if err == nil && arrive {
 		_, err = disk.AddPartitions(d.Device, t)
 	}
-	return t, err
+	return err
 }
 
 // SetLUNFlags sets and clears flags: of every data partition (GPT), of the disk (MBR), or in the array's record of the LUN
@@ -96,11 +95,11 @@ func (m *Manager) SetLUNFlags(ctx context.Context, d Disk, set, clr vss.DiskFlag
 		return missing("SetFlags", d)
 	}
 	defer m.lock(d.LUN.ID)()
-	return m.setFlags(ctx, d, 0, set, clr)
+	return setFlags(ctx, d, 0, set, clr)
 }
 
 // setFlags is SetLUNFlags of one partition, or of all for number 0. The caller holds the LUN's lock.
-func (m *Manager) setFlags(ctx context.Context, d Disk, number int, set, clr vss.DiskFlags) error {
+func setFlags(ctx context.Context, d Disk, number int, set, clr vss.DiskFlags) error {
 	t, err := disk.Read(d.Device)
 	if err != nil {
 		return err
@@ -115,13 +114,12 @@ func (m *Manager) setFlags(ctx context.Context, d Disk, number int, set, clr vss
 		}
 		return err
 	}
-	_, err = m.edit(ctx, d, func(e *disk.Editor) error {
+	return edit(ctx, d, false, func(e *disk.Editor) error {
 		if number != 0 {
 			return e.SetPartitionFlags(number, set, clr)
 		}
 		return e.SetFlags(set, clr)
 	})
-	return err
 }
 
 func noPartition(op string, d Disk, number int) error {

@@ -89,6 +89,7 @@ func (m *Manager) remember(id vss.LUNID, device string, a array.Address) {
 func (m *Manager) forget(id vss.LUNID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	delete(m.contents, m.places[id].Device)
 	delete(m.places, id)
 	delete(m.importing, id)
 	m.unsaved = true

@@ -13,7 +13,8 @@ import (
 // RescanOptions say how LUNs shall arrive.
 type RescanOptions struct {
 	// Import lists copies that are being imported: they arrive writable and without their partitions, which RenewIdentity
-	// adds when they have identities of their own.
+	// adds when they have identities of their own. If there are any, nothing else arrives: what another session is just
+	// taking off this host must not come back with them.
 	Import []vss.LUNID
 }
 
@@ -34,7 +35,11 @@ func (m *Manager) Rescan(ctx context.Context, o RescanOptions) (arrived []Disk, 
 		}
 		for _, x := range mappings {
 			wanted[x.LUN.ID] = true
-			d, came, err := m.bring(ctx, a, x, slices.Contains(o.Import, x.LUN.ID), near)
+			isImport := slices.Contains(o.Import, x.LUN.ID)
+			if len(o.Import) > 0 && !isImport {
+				continue
+			}
+			d, came, err := m.bring(ctx, a, x, isImport, near)
 			if came {
 				arrived = append(arrived, d)
 			}
@@ -48,7 +53,9 @@ func (m *Manager) Rescan(ctx context.Context, o RescanOptions) (arrived []Disk, 
 		m.dropDeparted(ctx, wanted)
 	}
 	m.savePlaces()
-	m.mountPersistent(ctx)
+	if len(o.Import) == 0 {
+		m.mountPersistent(ctx)
+	}
 	return arrived, errors.Join(errs...)
 }
 
@@ -57,7 +64,7 @@ func (m *Manager) bring(ctx context.Context, a array.Array, x array.Mapping, isI
 	d = Disk{LUN: x.LUN, Array: a, Address: x.Address}
 	if p, here := m.placeOf(x.LUN.ID); here && !isImport {
 		d.Device = p.Device
-		if _, divided := partitionAny(p.Device); divided || m.isImporting(x.LUN.ID) || !x.LUN.Final {
+		if len(partitions(p.Device)) > 0 || m.isImporting(x.LUN.ID) || !x.LUN.Final {
 			return d, false, nil // as it should be; whoever imports it goes on with it
 		}
 	}
@@ -84,6 +91,10 @@ func (m *Manager) bring(ctx context.Context, a array.Array, x array.Mapping, isI
 	m.remember(x.LUN.ID, device, x.Address)
 	if isImport {
 		m.setImporting(x.LUN.ID, true)
+		if !came {
+			err = disk.SetReadOnly(device, false)
+		}
+		return d, came, err
 	}
 	if m.isImporting(x.LUN.ID) || !x.LUN.Final {
 		return d, came, nil

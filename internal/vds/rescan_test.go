@@ -128,13 +128,14 @@ func TestUnfinished(t *testing.T) {
 	if arrived, err := w.Rescan(ctx, vds.RescanOptions{}); err != nil || len(arrived) != 0 {
 		t.Errorf("arrived %v, %v", arrived, err)
 	}
+	must(t, w.Uninstall(ctx, w.create("b"), false)) // somebody else is about to mask it
 	arrived, err := w.Rescan(ctx, vds.RescanOptions{Import: []vss.LUNID{l.ID}})
 	must(t, err)
-	if len(arrived) != 1 {
+	if len(arrived) != 1 || arrived[0].LUN.ID != l.ID {
 		t.Fatalf("arrived %v", arrived)
 	}
-	if _, err := w.Rescan(ctx, vds.RescanOptions{}); err != nil { // somebody else's, meanwhile
-		t.Error(err)
+	if others, err := w.Rescan(ctx, vds.RescanOptions{}); err != nil || len(others) != 1 || others[0].LUN.Name != "b" {
+		t.Errorf("meanwhile arrived %v, %v", others, err)
 	}
 	if n := disk.Nodes(arrived[0].Device); len(n) != 1 {
 		t.Errorf("partitions before it has an identity: %v", n)

@@ -20,11 +20,11 @@ func NewServer(m *Manager) *Server { return &Server{m: m} }
 
 var _ vssv1.DisksServer = (*Server)(nil)
 
-func reply(d Disk, err error) (*vssv1.Lun, error) {
+func (s *Server) reply(d Disk, err error) (*vssv1.Lun, error) {
 	if err != nil {
 		return nil, err
 	}
-	return describe(d), nil
+	return s.m.describe(d), nil
 }
 
 // ListArrays implements vssv1.DisksServer, as do all methods below.
@@ -47,12 +47,12 @@ func (s *Server) ListLuns(ctx context.Context, _ *vssv1.ListLunsRequest) (*vssv1
 
 // ShowLun tells of one LUN.
 func (s *Server) ShowLun(ctx context.Context, r *vssv1.LunRequest) (*vssv1.Lun, error) {
-	return reply(s.m.Find(ctx, r.GetLun()))
+	return s.reply(s.m.Find(ctx, r.GetLun()))
 }
 
 // CreateLun makes a LUN.
 func (s *Server) CreateLun(ctx context.Context, r *vssv1.CreateLunRequest) (*vssv1.Lun, error) {
-	return reply(s.m.Create(ctx, r.GetArray(), array.CreateRequest{Name: r.GetName(), Pool: r.GetPool(), Size: r.GetSize()}, r.GetMasked()))
+	return s.reply(s.m.Create(ctx, r.GetArray(), array.CreateRequest{Name: r.GetName(), Pool: r.GetPool(), Size: r.GetSize()}, r.GetMasked()))
 }
 
 // FormatLun writes a table and a file system.
@@ -61,32 +61,32 @@ func (s *Server) FormatLun(ctx context.Context, r *vssv1.FormatLunRequest) (*vss
 	if err != nil {
 		return nil, err
 	}
-	return reply(s.m.Format(ctx, r.GetLun(), style, r.GetFileSystem(), r.GetLabel()))
+	return s.reply(s.m.Format(ctx, r.GetLun(), style, r.GetFileSystem(), r.GetLabel()))
 }
 
 // MaskLun hides a LUN from a host.
 func (s *Server) MaskLun(ctx context.Context, r *vssv1.MaskLunRequest) (*vssv1.Lun, error) {
-	return reply(s.m.Mask(ctx, r.GetLun(), r.GetHost(), r.GetForce()))
+	return s.reply(s.m.Mask(ctx, r.GetLun(), r.GetHost(), r.GetForce()))
 }
 
 // UnmaskLun shows a LUN to a host.
 func (s *Server) UnmaskLun(ctx context.Context, r *vssv1.UnmaskLunRequest) (*vssv1.Lun, error) {
-	return reply(s.m.Unmask(ctx, r.GetLun(), r.GetHost()))
+	return s.reply(s.m.Unmask(ctx, r.GetLun(), r.GetHost()))
 }
 
 // SetLunReadOnly makes a LUN read-only or read/write.
 func (s *Server) SetLunReadOnly(ctx context.Context, r *vssv1.SetLunReadOnlyRequest) (*vssv1.Lun, error) {
-	return reply(s.m.SetReadOnly(ctx, r.GetLun(), r.GetReadOnly()))
+	return s.reply(s.m.SetReadOnly(ctx, r.GetLun(), r.GetReadOnly()))
 }
 
 // MountLun mounts a volume.
 func (s *Server) MountLun(ctx context.Context, r *vssv1.MountLunRequest) (*vssv1.Lun, error) {
-	return reply(s.m.Mount(ctx, r.GetLun(), int(r.GetPartition()), r.GetPath(), r.GetPersist()))
+	return s.reply(s.m.Mount(ctx, r.GetLun(), int(r.GetPartition()), r.GetPath(), r.GetPersist()))
 }
 
 // UnmountLun takes mounts off.
 func (s *Server) UnmountLun(ctx context.Context, r *vssv1.UnmountLunRequest) (*vssv1.Lun, error) {
-	return reply(s.m.Unmount(ctx, r.GetLun(), int(r.GetPartition())))
+	return s.reply(s.m.Unmount(ctx, r.GetLun(), int(r.GetPartition())))
 }
 
 // ChangeLunFlags sets and clears flags.
@@ -94,17 +94,17 @@ func (s *Server) ChangeLunFlags(ctx context.Context, r *vssv1.ChangeLunFlagsRequ
 	if (r.GetSet()|r.GetClear())&^uint32(vss.FlagsShadowCopy) != 0 {
 		return nil, vss.E("ChangeLunFlags", vss.ErrInvalidArg, nil).On(r.GetLun()).Advise("flags are read-only, hidden, no-auto-mount, shadow-copy")
 	}
-	return reply(s.m.ChangeFlags(ctx, r.GetLun(), int(r.GetPartition()), vss.DiskFlags(r.GetSet()), vss.DiskFlags(r.GetClear())))
+	return s.reply(s.m.ChangeFlags(ctx, r.GetLun(), int(r.GetPartition()), vss.DiskFlags(r.GetSet()), vss.DiskFlags(r.GetClear())))
 }
 
 // RenameLun gives a LUN another name.
 func (s *Server) RenameLun(ctx context.Context, r *vssv1.RenameLunRequest) (*vssv1.Lun, error) {
-	return reply(s.m.Rename(ctx, r.GetLun(), r.GetName()))
+	return s.reply(s.m.Rename(ctx, r.GetLun(), r.GetName()))
 }
 
 // ExtendLun makes a LUN larger.
 func (s *Server) ExtendLun(ctx context.Context, r *vssv1.ExtendLunRequest) (*vssv1.Lun, error) {
-	return reply(s.m.Extend(ctx, r.GetLun(), r.GetSize()))
+	return s.reply(s.m.Extend(ctx, r.GetLun(), r.GetSize()))
 }
 
 // DeleteLun frees a LUN; the reply is what it was.
@@ -113,7 +113,7 @@ func (s *Server) DeleteLun(ctx context.Context, r *vssv1.DeleteLunRequest) (*vss
 	if err != nil {
 		return nil, err
 	}
-	was := describe(d)
+	was := s.m.describe(d)
 	if _, err := s.m.Delete(ctx, r.GetLun(), r.GetForce()); err != nil {
 		return nil, err
 	}

@@ -2,9 +2,12 @@ package vds_test
 
 import (
 	"fmt"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
+
+	"google.golang.org/protobuf/proto"
 
 	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
@@ -79,6 +82,46 @@ func TestServer(t *testing.T) {
 	}
 	_, err = s.UnmaskLun(ctx, &vssv1.UnmaskLunRequest{Lun: "b"})
 	wantCode(t, err, vss.VDSErrObjectNotFound)
+}
+
+// What other programs do to a disk is seen at once, though unchanged disks aren't read again.
+func TestShowsWhatIsThere(t *testing.T) {
+	w := newWorld(t)
+	s := vds.NewServer(w.Manager)
+	d := w.formatted("a", disk.StyleGPT, "ext4")
+	part := disk.PartitionNode(d.Device, 1)
+	show := func() *vssv1.Lun {
+		t.Helper()
+		l, err := s.ShowLun(ctx, &vssv1.LunRequest{Lun: "a"})
+		must(t, err)
+		return l
+	}
+	first := show()
+	if again := show(); !proto.Equal(first, again) {
+		t.Errorf("%v, then %v", first, again)
+	}
+	run := func(args ...string) {
+		t.Helper()
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v %s", args, err, out)
+		}
+	}
+	run("sgdisk", "-G", d.Device)
+	if l := show(); l.GetDisk().GetId() == first.GetDisk().GetId() || l.GetDisk().GetPartitions()[0].GetId() == first.GetDisk().GetPartitions()[0].GetId() {
+		t.Errorf("after new ids %v", l)
+	}
+	run("mkfs.xfs", "-q", "-f", part)
+	if p := show().GetDisk().GetPartitions()[0]; p.GetFileSystem() != "xfs" || p.GetUuid() == first.GetDisk().GetPartitions()[0].GetUuid() {
+		t.Errorf("after mkfs.xfs %v", p)
+	}
+	must(t, disk.DeletePartitions(d.Device))
+	if p := show().GetDisk().GetPartitions()[0]; p.GetDevice() != "" {
+		t.Errorf("the kernel doesn't know it: %v", p)
+	}
+	run("sgdisk", "-Z", d.Device)
+	if l := show(); l.GetDisk().GetStyle() != "none" {
+		t.Errorf("without a table %v", l)
+	}
 }
 
 // Everybody at once: nothing is lost, nothing is attached twice.

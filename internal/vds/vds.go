@@ -53,6 +53,7 @@ type Manager struct {
 	unsaved   bool // places has changed since it was written
 	ids       map[string]vss.LUNID
 	importing map[vss.LUNID]bool // arrived without partitions, until they have identities of their own
+	contents  map[string]content // of disks, by their devices
 	mounts    []persistentMount
 }
 
@@ -72,7 +73,7 @@ type lunLock struct {
 
 // New makes the disk manager of a host. Errors: VSS_E_NOT_SUPPORTED for a state directory of a newer format.
 func New(cfg Config) (*Manager, error) {
-	m := &Manager{cfg: cfg, locks: map[vss.LUNID]*lunLock{}, ids: map[string]vss.LUNID{}, importing: map[vss.LUNID]bool{}, places: map[vss.LUNID]place{}}
+	m := &Manager{cfg: cfg, locks: map[vss.LUNID]*lunLock{}, ids: map[string]vss.LUNID{}, importing: map[vss.LUNID]bool{}, places: map[vss.LUNID]place{}, contents: map[string]content{}}
 	m.loadPlaces()
 	return m, m.loadMounts()
 }
