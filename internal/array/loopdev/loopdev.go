@@ -109,17 +109,25 @@ func Backing(device string) string {
 }
 
 // Find gives the loop device that a file is bound to, by the file's identity: it works for whoever bound it, and wherever
-// the path was spelt differently.
+// the path was spelt differently, as long as the file and the two folders above it have the same names.
 func Find(path string) (device string, ok bool) {
 	var want unix.Stat_t
 	if err := unix.Stat(path, &want); err != nil {
 		return "", false
 	}
-	all, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
-	for _, p := range all {
-		device := "/dev/" + strings.Split(p, "/")[3]
-		if filepath.Base(Backing(device)) != filepath.Base(path) {
-			continue // don't open what can't be it
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", false
+	}
+	end := tail(real)
+	all, _ := os.ReadDir("/sys/block")
+	for _, e := range all {
+		if !strings.HasPrefix(e.Name(), "loop") {
+			continue
+		}
+		device := "/dev/" + e.Name()
+		if tail(Backing(device)) != end {
+			continue // don't open what can't be it: hundreds of LUNs are all called image
 		}
 		f, err := os.Open(device)
 		if err != nil {
@@ -132,4 +140,15 @@ func Find(path string) (device string, ok bool) {
 		}
 	}
 	return "", false
+}
+
+// tail is the end of a path: the file's name and those of two folders above it.
+func tail(path string) string {
+	at := len(path)
+	for range 3 {
+		if at = strings.LastIndexByte(path[:at], '/'); at <= 0 {
+			return path
+		}
+	}
+	return path[at:]
 }
