@@ -87,9 +87,9 @@ func (c *Client) Events(ctx context.Context, since time.Time, follow bool, tell 
 	}
 }
 
-// Check compares what is recorded with what is there. Root only.
-func (c *Client) Check(ctx context.Context) ([]Finding, error) {
-	r, err := c.coordinator.Check(ctx, &vssv1.CheckRequest{})
+// Check compares what is recorded with what is there; with repair it mends what is safe to mend. Root only.
+func (c *Client) Check(ctx context.Context, repair bool) ([]Finding, error) {
+	r, err := c.coordinator.Check(ctx, &vssv1.CheckRequest{Repair: repair})
 	if err != nil {
 		return nil, err
 	}

@@ -93,17 +93,50 @@ func (s *Session) Delete(ctx context.Context, id vss.GUID, t vss.ObjectType, for
 	return deleted, stayed, nil
 }
 
-// deleteCopy deletes one copy: unusable for everybody first, then its LUNs that carry no other copy, then its record. The
-// set's lock is held, or nobody else runs yet.
+// deleteCopy deletes one copy: unusable for everybody first, then its LUNs that carry no other copy, then its record. What
+// fails before the copy is recorded as deleted leaves it as it was. The set's lock is held, or nobody else runs yet.
 func (k *Coordinator) deleteCopy(ctx context.Context, r *catalog.Snapshot, force bool) error {
-	const op = "DeleteSnapshots"
 	hw, props, err := k.hardware(r.ProviderID)
 	if err != nil {
 		return err
 	}
+	kept, err := k.otherCopiesLUNs(r)
+	if err != nil {
+		return err
+	}
+	luns := slices.DeleteFunc(slices.Clone(r.LUNs), func(l catalog.LUN) bool { return slices.Contains(kept, l.LUNID) })
+	if r.State != vss.StateDeleted {
+		if err := k.takeAway(ctx, r, luns, force); err != nil {
+			if e := k.bringBack(context.WithoutCancel(ctx), r); e != nil {
+				k.Logger.Error("a copy that could not be deleted is not what it was", "copy", r.ID, "error", e)
+			}
+			return err
+		}
+	}
+	k.unlink(r)
+	for i := range luns {
+		if d, err := k.lunDisk(ctx, &luns[i]); err == nil { // only if a former service died in between
+			if err := k.Disks.Uninstall(ctx, d, true); err != nil {
+				return err
+			}
+		}
+		info := luns[i].Copy
+		err := fault.Around("delete", "on-lun-empty", func() error { return hw.OnLUNEmpty(ctx, "", &info) })
+		if err != nil && !errors.Is(err, vss.ErrObjectNotFound) {
+			return k.said(props, "OnLunEmpty", r.SetID, err)
+		}
+	}
+	return k.Catalog.Update(func(tx *catalog.Tx) error { return tx.RemoveSnapshot(r.ID) })
+}
+
+// takeAway ends all access to a copy and records it as deleted: from there on a crash finds it so and goes on.
+func (k *Coordinator) takeAway(ctx context.Context, r *catalog.Snapshot, luns []catalog.LUN, force bool) error {
+	inUse := func(err error, object string) error {
+		return vss.E("DeleteSnapshots", vss.ErrVolumeInUse, err).On(object).Advise("end what uses the copy, or delete it with --force")
+	}
 	if r.ExposedAt != "" {
 		if err := unmount(r.ExposedAt, force); err != nil {
-			return vss.E(op, vss.ErrVolumeInUse, err).On(r.ExposedAt).Advise("end what uses the copy, or delete it with --force")
+			return inUse(err, r.ExposedAt)
 		}
 	}
 	k.mu.Lock()
@@ -112,41 +145,29 @@ func (k *Coordinator) deleteCopy(ctx context.Context, r *catalog.Snapshot, force
 	if private != "" {
 		k.unmountPrivate([]string{private})
 	}
-	kept, err := k.otherCopiesLUNs(r)
-	if err != nil {
-		return err
-	}
-	for i := range r.LUNs {
-		l := &r.LUNs[i]
-		if slices.Contains(kept, l.LUNID) {
-			continue
-		}
-		if d, err := k.lunDisk(ctx, l); err == nil {
+	for i := range luns {
+		if d, err := k.lunDisk(ctx, &luns[i]); err == nil {
 			if err := fault.Around("delete", "uninstall", func() error { return k.Disks.Uninstall(ctx, d, force) }); err != nil {
-				return vss.E(op, vss.ErrVolumeInUse, err).On(d.Device).Advise("end what uses the copy, or delete it with --force")
+				return inUse(err, d.Device)
 			}
 		}
 	}
-	// From here the copy is gone for everybody; a crash finds it deleted and goes on.
-	state, exposed := r.State, r.ExposedAt
-	r.State, r.ExposedAt = vss.StateDeleted, ""
-	if err := k.Catalog.Update(func(tx *catalog.Tx) error { return tx.PutSnapshot(*r) }); err != nil {
-		r.State, r.ExposedAt = state, exposed
+	gone := *r
+	gone.State, gone.ExposedAt = vss.StateDeleted, ""
+	if err := k.Catalog.Update(func(tx *catalog.Tx) error { return tx.PutSnapshot(gone) }); err != nil {
 		return err
 	}
-	k.unlink(r)
-	for i := range r.LUNs {
-		l := &r.LUNs[i]
-		if slices.Contains(kept, l.LUNID) {
-			continue
-		}
-		info := l.Copy
-		err := fault.Around("delete", "on-lun-empty", func() error { return hw.OnLUNEmpty(ctx, "", &info) })
-		if err != nil && !errors.Is(err, vss.ErrObjectNotFound) {
-			return k.said(props, "OnLunEmpty", r.SetID, err)
-		}
+	*r = gone
+	return nil
+}
+
+// bringBack makes a copy accessible again after a deletion that could not be done.
+func (k *Coordinator) bringBack(ctx context.Context, r *catalog.Snapshot) error {
+	if !r.Imported {
+		return nil
 	}
-	return k.Catalog.Update(func(tx *catalog.Tx) error { return tx.RemoveSnapshot(r.ID) })
+	_, err := k.Disks.Rescan(ctx, vds.RescanOptions{})
+	return errors.Join(err, k.restore(ctx, r))
 }
 
 // otherCopiesLUNs are the LUNs that copies other than r live on.

@@ -313,7 +313,7 @@ func zombie(pid int) bool {
 func (w *world) log() string {
 	b, _ := os.ReadFile(filepath.Join(w.run, "vssd.log"))
 	lines := strings.Split(string(b), "\n")
-	return strings.Join(lines[max(0, len(lines)-40):], "\n")
+	return strings.Join(lines[max(0, len(lines)-12):], "\n")
 }
 
 // end takes everything down: copies, mounts of ours, LUNs, the service, the pool.

@@ -27,7 +27,8 @@ import (
 //	delay D     the process waits so long
 //	fail CODE   the step fails with this HRESULT
 //
-// and "list FILE" in place of all that appends the name of every point that is reached to a file.
+// and "list FILE" in place of all that appends the name of every point that is reached to a file. Several plans are separated
+// by semicolons.
 const Variable = "VSS_FAULT"
 
 // plan is what a process was told.
@@ -40,13 +41,26 @@ type plan struct {
 	seen int
 }
 
-var active atomic.Pointer[plan]
+var active atomic.Pointer[[]*plan]
 
 // Enable makes this process break as the variable says. Errors: E_INVALIDARG.
 func Enable(text string) error {
 	if text == "" {
 		return nil
 	}
+	var plans []*plan
+	for _, t := range strings.Split(text, ";") {
+		p, err := parse(t)
+		if err != nil {
+			return err
+		}
+		plans = append(plans, p)
+	}
+	active.Store(&plans)
+	return nil
+}
+
+func parse(text string) (*plan, error) {
 	bad := vss.E("EnableFault", vss.ErrInvalidArg, nil).On(text).Advise("write POINT[#N] kill | pause DIR | delay D | fail CODE, or: list FILE")
 	f := strings.Fields(text)
 	p := &plan{nth: 1}
@@ -54,7 +68,7 @@ func Enable(text string) error {
 	case len(f) == 2 && f[0] == "list":
 		var err error
 		if p.list, err = os.OpenFile(f[1], os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644); err != nil {
-			return err
+			return nil, err
 		}
 	case len(f) == 2 && f[1] == "kill", len(f) == 3 && slices.Contains([]string{"pause", "delay", "fail"}, f[1]):
 		point, nth, numbered := strings.Cut(f[0], "#")
@@ -62,25 +76,29 @@ func Enable(text string) error {
 		if numbered {
 			n, err := strconv.Atoi(nth)
 			if err != nil || n < 1 {
-				return bad
+				return nil, bad
 			}
 			p.nth = n
 		}
 	default:
-		return bad
+		return nil, bad
 	}
-	active.Store(p)
-	return nil
+	return p, nil
 }
 
 // At is the point SEQUENCE/STEP/MOMENT. It returns an error only where a test lets it fail, and allocates nothing where it
 // is inert.
 func At(sequence, step, moment string) error {
-	p := active.Load()
-	if p == nil {
+	plans := active.Load()
+	if plans == nil {
 		return nil
 	}
-	return p.reach(sequence + "/" + step + "/" + moment)
+	for _, p := range *plans {
+		if err := p.reach(sequence + "/" + step + "/" + moment); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Around calls do between the points before and after it.

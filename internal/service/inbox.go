@@ -2,9 +2,17 @@ package service
 
 import (
 	"log/slog"
+	"path/filepath"
 
 	"github.com/stillpoint-vss/stillpoint/internal/config"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/hook"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres"
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
 
-func inBoxWriters(cfg *config.Config, logger *slog.Logger) ([]writer.Writer, error) { return nil, nil }
+// inBoxWriters are those that run in the service, and why others could not be loaded.
+func inBoxWriters(cfg *config.Config, run string, logger *slog.Logger) ([]writer.Writer, []error) {
+	all := []writer.Writer{postgres.New(postgres.Config{Logger: logger})}
+	hooks, errs := hook.Load(cfg.Writers.Hooks, filepath.Join(run, "hooks"), logger)
+	return append(all, hooks...), errs
+}

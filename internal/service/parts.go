@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os/user"
 	"path/filepath"
-	"strconv"
 
 	"github.com/stillpoint-vss/stillpoint/internal/array"
 	"github.com/stillpoint-vss/stillpoint/internal/array/pool"
@@ -62,7 +60,8 @@ func assemble(ctx context.Context, cfg *config.Config, o Options, store *catalog
 	if err != nil {
 		return nil, err
 	}
-	registry, err := openWriters(cfg, o.Run, logger)
+	inBox, notLoaded := inBoxWriters(cfg, o.Run, logger)
+	registry, err := writers.New(writers.Config{RunDir: o.Run, InBox: inBox, Accounts: writers.Accounts(cfg), Trust: writers.Trust(cfg), Logger: logger})
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +75,9 @@ func assemble(ctx context.Context, cfg *config.Config, o Options, store *catalog
 	})
 	if err != nil {
 		return nil, err
+	}
+	for _, err := range notLoaded {
+		p.coordinator.AddEvent(catalog.Event{Severity: "error", What: "writer-not-loaded", Code: vss.CodeOf(err), Message: err.Error(), Hint: vss.Hint(err)})
 	}
 	if err := p.forward(ctx); err != nil {
 		return nil, err
@@ -110,25 +112,6 @@ func openPools(cfg *config.Config, state string) ([]array.NamedPool, error) {
 		out = append(out, array.NamedPool{Name: c.Name, Pool: p})
 	}
 	return out, nil
-}
-
-// openWriters starts the writers of the service and finds those of others.
-func openWriters(cfg *config.Config, run string, logger *slog.Logger) (*writers.Registry, error) {
-	inBox, err := inBoxWriters(cfg, logger)
-	if err != nil {
-		return nil, err
-	}
-	trust := func(uid uint32) error {
-		name := strconv.Itoa(int(uid))
-		if u, err := user.LookupId(name); err == nil {
-			name = u.Username
-		}
-		if !cfg.AccessOf(name).Writer() {
-			return fmt.Errorf("account %s may not be a writer; [accounts] of the configuration lets it", name)
-		}
-		return nil
-	}
-	return writers.New(writers.Config{RunDir: run, InBox: inBox, Trust: trust, Logger: logger})
 }
 
 // inUse tells the disk manager which LUNs are the coordinator's.

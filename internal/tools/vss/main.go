@@ -113,7 +113,7 @@ output, also for a failure.`,
 	root.AddCommand(
 		a.createCommand(), a.execCommand(), a.importCommand(),
 		a.listCommand(), a.showCommand(), a.exposeCommand(), a.unexposeCommand(), a.breakCommand(), a.deleteCommand(),
-		a.eventsCommand(), a.doctorCommand(), a.arrayCommand(), a.lunCommand(), a.versionCommand(), a.completionCommand(),
+		a.eventsCommand(), a.doctorCommand(), a.arrayCommand(), a.lunCommand(), a.demoCommand(), a.versionCommand(), a.completionCommand(),
 	)
 	root.InitDefaultHelpCmd()
 	for _, c := range root.Commands() {

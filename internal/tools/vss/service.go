@@ -75,17 +75,18 @@ type findingJSON struct {
 }
 
 func (a *app) doctorCommand() *cobra.Command {
-	return &cobra.Command{
+	var repair bool
+	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Compare what is recorded with what is there",
 		Long: `Doctor looks for what is amiss: copies without LUNs, LUNs without records, volumes that are held, flags that were left on
-disks, pools that run full. Each finding comes with what to do. It changes nothing. Root only. Exit status 1 if it found
-a warning or an error.`,
-		Example: "  vss doctor",
+disks, pools that run full. Each finding comes with what to do. It changes nothing, but with --repair it does what is
+safe: what was mended is then told as information. Root only. Exit status 1 if it found a warning or an error.`,
+		Example: "  vss doctor\n  vss doctor --repair",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.with(cmd.Context(), func(c *requester.Client) error {
-				found, err := c.Check(cmd.Context())
+				found, err := c.Check(cmd.Context(), repair)
 				if err != nil {
 					return err
 				}
@@ -110,6 +111,8 @@ a warning or an error.`,
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&repair, "repair", false, "mend what is safe to mend")
+	return cmd
 }
 
 func (a *app) versionCommand() *cobra.Command {

@@ -1,0 +1,274 @@
+package e2e
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// benchRounds is how often everything is measured: all figures are of so many rounds.
+const benchRounds = 30
+
+// dirtyBytes is what each volume has unwritten when a round begins.
+const dirtyBytes = 1 << 20
+
+// BenchmarkHold is the hold of sets of 1, 8 and 32 volumes, beside two floors: a bare program that freezes the same file
+// systems at once, makes the same copies at once by the pool's own primitive, and thaws them at once. The first does just
+// that, so that its freeze writes out what is dirty; the second runs syncfs on all of them before, as a creation does. Every
+// round has the same dirty data, and the three take turns. Times are in milliseconds; ratio is of the medians.
+func BenchmarkHold(b *testing.B) {
+	w := newWorld(b)
+	var all []*benchVolume
+	for i := range 32 {
+		kind, size := "ext4", "64M"
+		if i%4 == 3 {
+			kind, size = "xfs", "320M"
+		}
+		all = append(all, w.benchVolume(fmt.Sprintf("v%d", i), size, kind))
+	}
+	for _, n := range []int{1, 8, 32} {
+		b.Run(fmt.Sprintf("volumes=%d", n), func(b *testing.B) {
+			var points []string
+			for _, v := range all[:n] {
+				points = append(points, v.point)
+			}
+			ours, bare, synced, wall := &figures{}, &figures{}, &figures{}, &figures{}
+			steps := map[string]*figures{}
+			load := loadAverage(b)
+			for b.Loop() {
+				for range benchRounds {
+					for _, run := range []func(){
+						func() {
+							began := time.Now()
+							s := w.create(append([]string{"--no-writers"}, points...)...)
+							wall.add(time.Since(began))
+							ours.ms = append(ours.ms, s.HoldMS)
+							for _, t := range s.Timeline {
+								if steps[t.Step] == nil {
+									steps[t.Step] = &figures{}
+								}
+								steps[t.Step].ms = append(steps[t.Step].ms, t.EndMS-t.StartMS)
+							}
+							w.vss(nil, "delete", s.SetID)
+						},
+						func() { bare.add(w.bareHold(all[:n], false)) },
+						func() { synced.add(w.bareHold(all[:n], true)) },
+					} {
+						w.soil(all[:n])
+						run()
+						w.settlePool()
+					}
+				}
+			}
+			ours.report(b, "hold")
+			bare.report(b, "floor")
+			synced.report(b, "floor-synced")
+			wall.report(b, "create")
+			b.ReportMetric(ours.at(50)/bare.at(50), "ratio")
+			b.ReportMetric(ours.at(50)/synced.at(50), "ratio-synced")
+			b.ReportMetric(0, "ns/op")
+			b.Logf("load average %s before, %s after; median of each step in ms:%s", load, loadAverage(b), stepsText(steps))
+		})
+	}
+}
+
+func stepsText(steps map[string]*figures) string {
+	var names []string
+	for n := range steps {
+		names = append(names, n)
+	}
+	slices.SortFunc(names, func(a, b string) int { return int(1000 * (steps[b].at(50) - steps[a].at(50))) })
+	var s strings.Builder
+	for _, n := range names {
+		fmt.Fprintf(&s, " %s %.1f", n, steps[n].at(50))
+	}
+	return s.String()
+}
+
+// benchVolume is a mounted LUN: what a bare program needs of it.
+type benchVolume struct {
+	point string
+	data  string // the LUN's subvolume in the pool
+}
+
+func (w *world) benchVolume(name, size, kind string) *benchVolume {
+	w.Helper()
+	v := &benchVolume{point: w.volume(name, size, kind, "gpt")}
+	v.data = filepath.Join(w.pool(), "luns", strings.Trim(w.lun(name).ID, "{}"), "data")
+	return v
+}
+
+// pool is where the self-made pool is mounted.
+func (w *world) pool() string { return filepath.Join(w.state, "array", "default") }
+
+// soil leaves the same amount of unwritten data on all volumes.
+func (w *world) soil(all []*benchVolume) {
+	w.Helper()
+	data := make([]byte, dirtyBytes)
+	for _, v := range all {
+		if err := os.WriteFile(filepath.Join(v.point, "dirty"), data, 0o644); err != nil {
+			w.Fatal(err)
+		}
+	}
+}
+
+// settlePool waits until the pool has forgotten deleted copies, so that no round pays for the one before it.
+func (w *world) settlePool() {
+	w.Helper()
+	w.tool("btrfs", "subvolume", "sync", w.pool())
+	w.tool("sync", "-f", w.pool())
+}
+
+// ioctls of the bare program. Source: linux/fs.h, linux/btrfs.h.
+const (
+	fiFreeze        = 0xC0045877
+	fiThaw          = 0xC0045878
+	snapCreateV2    = 0x50009417
+	snapDestroy     = 0x5000940f
+	snapArgsV2Size  = 4096
+	snapArgsV2Name  = 56
+	destroyArgsName = 8
+)
+
+// bareHold is the bare program: it gives the time from just before the first FIFREEZE to the return of the last FITHAW.
+func (w *world) bareHold(all []*benchVolume, syncFirst bool) time.Duration {
+	w.Helper()
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(len(all) + 4)) // a thread in an ioctl never keeps another waiting
+	type part struct {
+		root, source, parent *os.File
+		args                 []byte
+		frozen               bool
+		err                  error
+	}
+	parts := make([]part, len(all))
+	home := filepath.Join(w.pool(), "floor")
+	for i, v := range all {
+		p := &parts[i]
+		parent := filepath.Join(home, fmt.Sprint(i))
+		if err := os.MkdirAll(parent, 0o700); err != nil {
+			w.Fatal(err)
+		}
+		p.root, p.source, p.parent = w.openDir(v.point), w.openDir(v.data), w.openDir(parent)
+		p.args = make([]byte, snapArgsV2Size)
+		*(*int64)(unsafe.Pointer(&p.args[0])) = int64(p.source.Fd())
+		copy(p.args[snapArgsV2Name:], "data")
+	}
+	w.tool("sync", "-f", w.pool())
+	if syncFirst {
+		var wg sync.WaitGroup
+		for i := range parts {
+			wg.Go(func() { parts[i].err = unix.Syncfs(int(parts[i].root.Fd())) })
+		}
+		wg.Wait()
+	}
+	stages := []func(*part){
+		func(p *part) { p.err = ioctlOf(p.root, fiFreeze, nil); p.frozen = p.err == nil },
+		func(p *part) { p.err = ioctlOf(p.parent, snapCreateV2, unsafe.Pointer(&p.args[0])) },
+		func(p *part) {
+			if p.frozen {
+				if err := ioctlOf(p.root, fiThaw, nil); err != nil {
+					p.err = err
+				}
+			}
+		},
+	}
+	var ready, done sync.WaitGroup
+	gates := make([]chan struct{}, len(stages))
+	ends := make([]sync.WaitGroup, len(stages))
+	ready.Add(len(parts))
+	for s := range stages {
+		gates[s] = make(chan struct{})
+		ends[s].Add(len(parts))
+	}
+	for i := range parts {
+		done.Go(func() {
+			runtime.LockOSThread()
+			ready.Done()
+			for s, f := range stages {
+				<-gates[s]
+				f(&parts[i])
+				ends[s].Done()
+			}
+		})
+	}
+	ready.Wait()
+	began := time.Now()
+	for s := range stages {
+		close(gates[s])
+		ends[s].Wait()
+	}
+	took := time.Since(began)
+	done.Wait()
+	for i := range parts {
+		p := &parts[i]
+		if p.err != nil {
+			w.Errorf("the bare program: %s: %v", all[i].point, p.err)
+		}
+		args := make([]byte, snapArgsV2Size)
+		copy(args[destroyArgsName:], "data")
+		if err := ioctlOf(p.parent, snapDestroy, unsafe.Pointer(&args[0])); err != nil {
+			w.Errorf("the bare program's copy of %s: %v", all[i].point, err)
+		}
+		for _, f := range []*os.File{p.root, p.source, p.parent} {
+			f.Close()
+		}
+	}
+	if err := os.RemoveAll(home); err != nil {
+		w.Error(err)
+	}
+	return took
+}
+
+func (w *world) openDir(path string) *os.File {
+	w.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return f
+}
+
+func ioctlOf(f *os.File, request uintptr, arg unsafe.Pointer) error {
+	if _, _, e := unix.Syscall(unix.SYS_IOCTL, f.Fd(), request, uintptr(arg)); e != 0 {
+		return e
+	}
+	return nil
+}
+
+// figures are the times of many rounds, in milliseconds.
+type figures struct{ ms []float64 }
+
+func (f *figures) add(d time.Duration) { f.ms = append(f.ms, float64(d.Microseconds())/1000) }
+
+// at is a percentile: the smallest time that so many percent of the rounds did not exceed.
+func (f *figures) at(percent float64) float64 {
+	s := slices.Sorted(slices.Values(f.ms))
+	return s[max(int(math.Ceil(percent/100*float64(len(s)))), 1)-1]
+}
+
+func (f *figures) report(b *testing.B, name string) {
+	b.Helper()
+	b.ReportMetric(f.at(50), name+"-p50-ms")
+	b.ReportMetric(f.at(99), name+"-p99-ms")
+	b.ReportMetric(f.at(100), name+"-max-ms")
+}
+
+// loadAverage is how busy the machine is: figures taken on a busy one say little.
+func loadAverage(b *testing.B) string {
+	b.Helper()
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		b.Fatal(err)
+	}
+	return strings.Join(strings.Fields(string(text))[:3], " ")
+}
