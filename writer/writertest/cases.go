@@ -155,11 +155,17 @@ var cases = []struct {
 		if m.RestoreMethod == nil || m.RestoreMethod.WriterRestore <= vss.WriterRestoreNever {
 			return // it takes no part in restores, says its metadata
 		}
-		s := k.session(true)
+		saved, s := k.session(true), k.session(true)
+		k.whole(saved)
+		s.components = saved.components // what a restore knows is from the document of the backup
 		for _, c := range s.components.Components {
-			c.SelectedForRestore, c.FileRestoreStatus = true, vss.RestoredAll
+			c.BackupSucceeded, c.SelectedForRestore, c.FileRestoreStatus = true, true, vss.RestoredAll
 		}
-		s.must(writer.OnPreRestore, writer.OnPostRestore)
+		s.must(writer.OnPreRestore)
+		if k.Restore != nil {
+			k.Restore()
+		}
+		s.must(writer.OnPostRestore)
 		k.whole(k.session(true))
 	}},
 }

@@ -21,6 +21,7 @@ type World struct {
 	Frozen  func() bool
 	Volumes []string          // that have the writer's data; default /srv
 	Devices map[string]string // copies of these volumes, for PostSnapshot; default none
+	Restore func()            // puts the writer's files back, from PreRestore to PostRestore; default nothing
 }
 
 // Run proves a writer, in process and over a socket. Make makes it with fresh data, for one case.

@@ -16,12 +16,9 @@ func TestSuite(t *testing.T) {
 		return &writertest.World{
 			Writer:  postgres.New(postgres.Config{Only: []string{s.Data}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}),
 			Volumes: v,
+			Restore: func() { sh(t, "sh", "-c", "cp -a "+s.Data+".before-restore-*/. "+s.Data) },
 			// From Freeze to Thaw the writer keeps a session whose last question was for the position.
-			Frozen: func() bool {
-				n, err := s.SQL(ctx, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vss' AND query LIKE '%pg_current_wal_flush_lsn%'")
-				must(t, err)
-				return n != "0"
-			},
+			Frozen: func() bool { return left(t, s, "query LIKE '%pg_current_wal_flush_lsn%'") },
 		}
 	})
 }
