@@ -27,6 +27,7 @@ var layout = [][]string{
 	{"internal/writers/all", "internal/providers/all"},
 	{"internal/coordinator"},
 	{"internal/service"},
+	{"internal/demo"},
 	{"internal/tools"},
 	{"cmd", "lab", "examples", "packaging", "internal/e2e"},
 }

@@ -1,0 +1,188 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
+	"github.com/stillpoint-vss/stillpoint/internal/array/loopdev"
+	"github.com/stillpoint-vss/stillpoint/internal/disk"
+	"github.com/stillpoint-vss/stillpoint/internal/hold"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
+	"github.com/stillpoint-vss/stillpoint/requester"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+const (
+	cleanLimit = 3 * time.Minute
+	endLimit   = 30 * time.Second // for the service to end
+)
+
+// clean takes everything down, wherever the demo ended: first in order, through the programs that made it, then by force what
+// is left all the same. It trusts nothing that the demo knows but the scratch folder's name. It has a time of its own: the
+// demo's may have been cut. The error names what it could not take down; all else is forgotten, for that is what counts.
+func (r *run) clean() error {
+	ctx, cancel := context.WithTimeout(context.Background(), cleanLimit)
+	defer cancel()
+	for _, s := range []*pgtest.Server{{Data: r.path("mnt", "data", "pg")}, {Data: r.path("copies", "data")}} {
+		if s.Stop(ctx) != nil {
+			_ = s.Crash(ctx) // it may have ended in the meantime
+		}
+	}
+	_ = r.load.halt() // its server is gone
+	r.endStrays(requester.DaemonName)
+	if r.made != nil {
+		r.made.Session.Close()
+	}
+	if _, err := os.Stat(r.path("run")); err == nil {
+		_ = r.deleteLUNs(ctx)
+	}
+	if r.client != nil {
+		_ = r.client.Close()
+	}
+	r.endService()
+	r.endStrays("")
+	_, _ = hold.ThawAll(r.path("run"))
+	left := r.takeDown()
+	if len(left) > 0 { // the folder would take what is mounted with it
+		return vss.E("Demo", vss.ErrUnexpected, fmt.Errorf("left behind: %s", strings.Join(left, ", "))).On(r.dir).Advise("unmount and detach it, then remove " + r.dir)
+	}
+	if err := os.RemoveAll(r.dir); err != nil {
+		return vss.E("Demo", vss.ErrUnexpected, err).On(r.dir).Advise("remove it")
+	}
+	return nil
+}
+
+// deleteLUNs deletes the set and all LUNs through the service, starting it again if it is gone.
+func (r *run) deleteLUNs(ctx context.Context) error {
+	c, err := requester.Connect(ctx, r.options())
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	b, err := c.Open(ctx, program)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	if err := errors.Join(b.InitializeForBackup(ctx, nil), b.SetContext(ctx, vss.ContextAll)); err != nil {
+		return err
+	}
+	copies, err := b.QuerySnapshots(ctx)
+	for _, s := range copies {
+		_, _, derr := b.DeleteSnapshots(ctx, s.ID.GUID, vss.ObjectSnapshot, true)
+		err = errors.Join(err, derr)
+	}
+	d := vssv1.NewDisksClient(c.Conn())
+	list, lerr := d.ListLuns(ctx, &vssv1.ListLunsRequest{})
+	err = errors.Join(err, lerr)
+	for _, l := range list.GetLuns() {
+		_, derr := d.DeleteLun(ctx, &vssv1.DeleteLunRequest{Lun: l.GetId(), Force: true})
+		err = errors.Join(err, derr)
+	}
+	return err
+}
+
+// endService ends the process behind the socket, and waits.
+func (r *run) endService() {
+	conn, err := net.Dial("unix", r.path("run", "vssd.sock"))
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return
+	}
+	var peer *unix.Ucred
+	if cerr := raw.Control(func(fd uintptr) { peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); cerr != nil || err != nil {
+		return
+	}
+	end(int(peer.Pid), unix.SIGTERM, unix.SIGKILL)
+}
+
+// end sends a process one signal after the other until it has ended.
+func end(pid int, signals ...unix.Signal) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	for _, s := range signals {
+		_ = unix.PidfdSendSignal(fd, s, nil, 0)
+		for limit := time.Now().Add(endLimit); time.Now().Before(limit); {
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(endLimit.Milliseconds()))
+			if n > 0 || err != nil && !errors.Is(err, unix.EINTR) {
+				return
+			}
+		}
+	}
+}
+
+// endStrays ends processes that have the scratch folder in their arguments or work in it, but not those of that name.
+func (r *run) endStrays(but string) {
+	all, _ := filepath.Glob("/proc/[0-9]*")
+	for _, p := range all {
+		pid, _ := strconv.Atoi(filepath.Base(p))
+		line, err := os.ReadFile(filepath.Join(p, "cmdline"))
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		args := strings.Split(string(line), "\x00")
+		cwd, _ := os.Readlink(filepath.Join(p, "cwd"))
+		if filepath.Base(args[0]) != but && (r.below(cwd) || slices.ContainsFunc(args[1:], r.below)) {
+			end(pid, unix.SIGKILL)
+		}
+	}
+}
+
+func (r *run) below(path string) bool { return path == r.dir || strings.HasPrefix(path, r.dir+"/") }
+
+// takeDown unmounts and detaches what is below the scratch folder, from the top, and names what stays.
+func (r *run) takeDown() (left []string) {
+	for range 4 { // each round may uncover what is below
+		left = nil
+		for _, point := range r.mounts() {
+			if unix.Unmount(point, 0) != nil {
+				left = append(left, "mount "+point)
+			}
+		}
+		all, _ := filepath.Glob("/sys/block/loop*/loop")
+		for _, p := range all {
+			device := "/dev/" + filepath.Base(filepath.Dir(p))
+			if !r.below(loopdev.Backing(device)) {
+				continue
+			}
+			if errors.Join(disk.DeletePartitions(device), loopdev.Detach(device)) != nil {
+				left = append(left, "loop device "+device)
+			}
+		}
+		if len(left) == 0 {
+			break
+		}
+	}
+	return left
+}
+
+// mounts are the mount points below the scratch folder, the newest first.
+func (r *run) mounts() (out []string) {
+	b, _ := os.ReadFile("/proc/self/mounts")
+	plain := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 1 && r.below(plain.Replace(f[1])) {
+			out = append(out, plain.Replace(f[1]))
+		}
+	}
+	slices.Reverse(out)
+	return out
+}

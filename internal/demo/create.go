@@ -1,0 +1,163 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/stillpoint-vss/stillpoint/internal/hold"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
+	"github.com/stillpoint-vss/stillpoint/requester"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+const program = "vss demo" // for the service's log
+
+func (r *run) create(ctx context.Context) error {
+	f := &r.report.Figures
+	began := time.Now()
+	var err error
+	r.made, err = r.client.Create(ctx, requester.Options{
+		Program: program, Context: vss.ContextAppRollback, Volumes: []string{r.data.point, r.wal.point}, BackupType: vss.BackupCopy,
+	}, nil)
+	f.Create = time.Since(began)
+	if err != nil {
+		return err
+	}
+	_, _, _, f.LongestCommit = r.load.journal.Pauses()
+	set := r.made.Set
+	r.report.Set = set
+	r.Listener.Set(set)
+	if len(set.Snapshots) != 2 {
+		return fmt.Errorf("the set has %d copies, not 2", len(set.Snapshots))
+	}
+
+	r.prove("application consistent", "the set is, and PostgreSQL's writer took part in it", tookPart(set) == nil && set.Consistency == "application", "%s",
+		told(tookPart(set), set.Consistency+" consistent; frozen for "+ms(set.WriterWindow)))
+	r.prove("short hold", "writes are held for less than the 10 s that are allowed", set.Hold > 0 && set.Hold < hold.MaxLimit, "held for %s, the longest commit took %s (%s before)",
+		ms(set.Hold), ms(f.LongestCommit), ms(f.LongestBefore))
+	return nil
+}
+
+// tookPart is why PostgreSQL's writer has no part in a set's consistency.
+func tookPart(set requester.SnapshotSet) error {
+	i := slices.IndexFunc(set.Writers, func(w requester.WriterStatus) bool { return w.ID == postgres.ID })
+	switch {
+	case i < 0:
+		return errors.New("there was no " + postgres.Name)
+	case set.Writers[i].Failure.Failed():
+		return fmt.Errorf("the writer failed: %s: %s", set.Writers[i].Failure.Name(), set.Writers[i].Message)
+	}
+	return nil
+}
+
+// moments are just before writes were held, and just after they went on.
+func moments(set requester.SnapshotSet) (held, released time.Time, err error) {
+	for _, s := range set.Timeline {
+		switch s.Name {
+		case "hold":
+			held = set.Created.Add(s.Start)
+		case "release":
+			released = set.Created.Add(s.End)
+		}
+	}
+	if held.IsZero() || released.IsZero() {
+		return held, released, errors.New("the timeline has no hold")
+	}
+	return held, released, nil
+}
+
+func (r *run) lookIntoCopies(ctx context.Context) error {
+	held, released, err := moments(r.made.Set)
+	if err != nil {
+		return err
+	}
+	before, after := r.load.before(held), r.load.after(released)
+	var roots [2]string
+	for i, s := range r.made.Set.Snapshots {
+		m, err := r.made.Session.MountSnapshot(ctx, s.ID)
+		if err != nil {
+			return err
+		}
+		roots[i] = m.Path
+	}
+	counted, err := readCounters(roots[:]...)
+	if err != nil {
+		return err
+	}
+	r.report.Figures.Counters = counted
+	r.prove("one instant", "data's counter is that of WAL or one more, and from the time of the hold",
+		counted[0]-counted[1] <= 1 && counted[1] >= before.count && counted[0] <= after.count+1,
+		"data %d, WAL %d; %d before the hold, %d after it", counted[0], counted[1], before.count, after.count)
+	r.Listener.Note("counters", fmt.Sprintf("data %d, WAL %d", counted[0], counted[1]))
+
+	server, err := r.readOut(ctx, roots)
+	if err != nil {
+		return err
+	}
+	r.Listener.Note("PostgreSQL", "recovers from the copies' files (the copies are read-only) in "+filepath.Dir(server.Data))
+	e := &examination{}
+	err = server.Start(ctx)
+	if err == nil {
+		e, err = examine(ctx, server)
+		err = errors.Join(err, server.Stop(ctx))
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	r.examined = e
+	r.prove("PostgreSQL starts", "on the copies, and finds all its tables and indexes well", err == nil && e.fault == nil, "%s", told(errors.Join(err, e.fault), "recovered; pg_amcheck finds no fault"))
+	r.report.Figures.Acknowledged, r.report.Figures.Recovered = before.commits(), e.commits()
+	why := e.holds(before, after)
+	r.prove("no commit lost", "each that was acknowledged before the hold is there, none from after it, without a gap", why == nil, "%s",
+		told(why, fmt.Sprintf("%d acknowledged, %d there, %d when writes went on", before.commits(), e.commits(), after.commits())))
+	r.prove("balanced", "pgbench's accounts, branches, tellers and history add up", e.balanced, "%s", e.sums)
+	r.Listener.Note("commits", fmt.Sprintf("%d acknowledged before the hold, %d on the copies", before.commits(), e.commits()))
+	r.Listener.Note("pgbench", e.sums)
+	if a, err := r.made.Session.BackupComplete(ctx); err != nil {
+		return err
+	} else if _, err := a.Wait(ctx, nil); err != nil {
+		return err
+	}
+	return nil
+}
+
+// readOut copies the database out of the copies, which nobody can write to, and gives a server for it.
+func (r *run) readOut(ctx context.Context, roots [2]string) (*pgtest.Server, error) {
+	dir := r.path("copies")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	s := &pgtest.Server{Data: filepath.Join(dir, r.data.name), WAL: filepath.Join(dir, r.wal.name), Run: r.path("pg-copies"), Settings: r.server.Settings}
+	for i, to := range []string{s.Data, s.WAL} {
+		if err := tool(ctx, "cp", "-a", filepath.Join(roots[i], "pg"), to); err != nil {
+			return nil, err
+		}
+	}
+	link := filepath.Join(s.Data, "pg_wal")
+	if err := os.Remove(link); err != nil {
+		return nil, err
+	}
+	return s, errors.Join(os.Symlink(s.WAL, link), forgetOwner(s.Data))
+}
+
+// forgetOwner removes the mark of the server that ran when the copy was made: it runs still, and not here.
+func forgetOwner(data string) error { return os.Remove(filepath.Join(data, "postmaster.pid")) }
+
+// tool runs a program.
+func tool(ctx context.Context, name string, args ...string) error {
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond)) }

@@ -1,0 +1,176 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
+)
+
+const (
+	benchClients   = 4
+	benchScale     = 2  // pgbench's: 200,000 accounts, about 30 MB
+	journalClients = 2  // that note what was acknowledged
+	warm           = 50 // commits of each of them, before the set is created
+	warmLimit      = time.Minute
+	sampleEvery    = 2 * time.Millisecond
+)
+
+// load is what writes to the originals, and the journal of how far it was at which moment.
+type load struct {
+	bench    func() error
+	journal  *pgtest.Journal
+	counters *counters
+
+	stop context.CancelFunc // of the sampling
+	done chan struct{}
+	mu   sync.Mutex
+	seen []sample
+}
+
+// sample is how far the load was: no earlier than from, no later than to.
+type sample struct {
+	from, to time.Time
+	acked    []int64 // commits acknowledged, by client of the journal
+	count    uint64  // counter written to both volumes
+}
+
+func (s sample) commits() (n int64) {
+	for _, a := range s.acked {
+		n += a
+	}
+	return n
+}
+
+func (r *run) startLoad(ctx context.Context) error {
+	// The WAL's volume is small; a checkpoint may come at any time, as in life.
+	r.server = &pgtest.Server{Data: r.data.pg(), WAL: r.wal.pg(), Run: r.path("pg"), Settings: map[string]string{"max_wal_size": "160MB"}}
+	if err := r.server.Make(ctx); err != nil {
+		return err
+	}
+	version, err := r.server.SQL(ctx, "SHOW server_version")
+	if err != nil {
+		return err
+	}
+	r.Listener.Note("PostgreSQL", version+", its data on "+r.data.point+", its WAL on "+r.wal.point)
+	l := &r.load
+	if l.bench, err = r.server.Bench(ctx, benchClients, benchScale); err != nil {
+		return err
+	}
+	if l.journal, err = r.server.Journal(ctx, journalClients, ""); err != nil {
+		return err
+	}
+	if l.counters, err = startCounters(r.data.point, r.wal.point); err != nil {
+		return err
+	}
+	l.watch(ctx)
+	r.Listener.Note("load", fmt.Sprintf("pgbench with %d clients; %d more that keep a journal of each commit that was acknowledged", benchClients, journalClients))
+	r.Listener.Note("", "a counter, written with fsync to "+r.data.name+" and then to "+r.wal.name)
+	began := time.Now()
+	if err := l.warmUp(ctx); err != nil {
+		return err
+	}
+	n, _, _, longest := l.journal.Pauses()
+	r.report.Figures.CommitsBefore = float64(n) / time.Since(began).Seconds()
+	r.report.Figures.LongestBefore = longest
+	r.Listener.Note("under way", fmt.Sprintf("%d commits in the journal, the counter is at %d", l.now().commits(), l.counters.last.Load()))
+	return nil
+}
+
+// watch takes samples until halt.
+func (l *load) watch(ctx context.Context) {
+	ctx, l.stop = context.WithCancel(ctx)
+	l.done = make(chan struct{})
+	go func() {
+		defer close(l.done)
+		tick := time.NewTicker(sampleEvery)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			s := l.now()
+			l.mu.Lock()
+			l.seen = append(l.seen, s)
+			l.mu.Unlock()
+			select {
+			case <-ctx.Done():
+			case <-tick.C:
+			}
+		}
+	}()
+}
+
+func (l *load) now() sample {
+	s := sample{from: time.Now()}
+	s.count, s.acked = l.counters.last.Load(), l.journal.Acknowledged()
+	s.to = time.Now()
+	return s
+}
+
+// warmUp waits until every part has written something.
+func (l *load) warmUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, warmLimit, errors.New("the load doesn't get going"))
+	defer cancel()
+	tick := time.NewTicker(sampleEvery)
+	defer tick.Stop()
+	for {
+		s := l.now()
+		ready := s.count >= warm
+		for _, n := range s.acked {
+			ready = ready && n >= warm
+		}
+		if ready {
+			return nil
+		}
+		select {
+		case <-l.counters.done:
+			return errors.Join(errors.New("the counters stopped"), l.counters.err)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+// before is the last sample that was taken before a moment, after the first one that was begun after it.
+func (l *load) before(t time.Time) (out sample) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.seen {
+		if s.to.Before(t) {
+			out = s
+		}
+	}
+	return out
+}
+
+func (l *load) after(t time.Time) sample {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.seen {
+		if s.from.After(t) {
+			return s
+		}
+	}
+	return l.now()
+}
+
+// halt ends the load. An error is that of a part that failed on the originals. It may be repeated.
+func (l *load) halt() error {
+	var errs []error
+	if l.stop != nil {
+		l.stop()
+		<-l.done
+	}
+	if l.counters != nil {
+		errs = append(errs, l.counters.end())
+	}
+	if l.journal != nil {
+		errs = append(errs, l.journal.Stop())
+	}
+	if l.bench != nil {
+		errs = append(errs, l.bench())
+	}
+	return errors.Join(errs...)
+}
