@@ -7,8 +7,9 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
-	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -97,7 +98,9 @@ func FuzzTable(f *testing.F) {
 	copy(link[mbrTable+16:], logical[mbrTable:mbrTable+16])
 	link[510], link[511] = 0x55, 0xaa
 	f.Add(append(logical, link...), []byte{}, int64(16*mib), false)
-	path := filepath.Join(f.TempDir(), "disk")
+	memory, err := unix.MemfdCreate("disk", unix.MFD_CLOEXEC) // a disk in a directory would be flushed at every edit
+	must(f, err)
+	path := fmt.Sprintf("/proc/self/fd/%d", memory)
 	f.Fuzz(func(t *testing.T, head, tail []byte, size int64, large bool) {
 		if len(head) > 64*1024 || len(tail) > 64*1024 || size < int64(len(head)+len(tail)) {
 			return
@@ -178,8 +181,8 @@ func FuzzSuperblock(f *testing.F) {
 	le.PutUint16(ext[1024+56:], 0xef53)
 	f.Add(ext)
 	f.Add(append([]byte("XFSB"), make([]byte, 508)...))
-	btrfs := make([]byte, btrfsSuper+btrfsSize)
-	copy(btrfs[btrfsSuper+64:], "_BHRfS_M")
+	btrfs := make([]byte, btrfsSize)
+	copy(btrfs[64:], "_BHRfS_M")
 	f.Add(btrfs)
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -105,10 +105,17 @@ func detach(t testing.TB, device string) {
 	}
 	f, err := os.OpenFile(device, os.O_RDWR, 0)
 	must(t, err)
-	defer f.Close()
 	if err := unix.IoctlSetInt(int(f.Fd()), unix.LOOP_CLR_FD, 0); err != nil {
 		t.Errorf("detach %s: %v", device, err)
 	}
+	f.Close()
+	for range 500 { // another program that looks at all disks may have it open for a moment
+		if _, err := os.Stat("/sys/block/" + filepath.Base(device) + "/loop"); err != nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("%s keeps its file", device)
 }
 
 // device is a new disk of the host lane.
