@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
 	"github.com/stillpoint-vss/stillpoint/requester"
@@ -23,7 +24,7 @@ func (r *run) breakSet(ctx context.Context) error {
 		return fmt.Errorf("the load on the originals: %w", err)
 	}
 	went := r.load.now().commits() - after.commits()
-	r.prove("originals go on", "they take writes after the creation, and none of them failed", went > 0, "%d more commits in the journal", went)
+	r.prove("originals go on", "the originals go on, without a failed write", went > 0, "%d more commits after the hold", went)
 	r.Listener.Note("load", "ended")
 	masked := true
 	for _, v := range []*volume{r.data, r.wal} {
@@ -58,9 +59,12 @@ func (r *run) breakSet(ctx context.Context) error {
 	for i, v := range []*volume{r.data, r.wal} {
 		was, is := ids(v.lun), ids(broken[i])
 		identity = identity && slices.Equal(was, is) && !slices.Equal(was[:2], ids(copies[i])[:2]) && plain(broken[i])
-		r.Listener.Note(v.name, fmt.Sprintf("%s; disk %s, partition %s as the original's (the copy had %s)", broken[i].GetDevice(), is[0], is[1], ids(copies[i])[0]))
+		r.Listener.Note(v.name, fmt.Sprintf("%s; disk and partition as the original's:", broken[i].GetDevice()))
+		r.Listener.Note("", is[0]+" "+is[1])
+		r.Listener.Note("", "the copy had:")
+		r.Listener.Note("", strings.Join(ids(copies[i])[:2], " "))
 	}
-	r.prove("identity reverted", "disk, partition and file system ids are the originals', no flag of a copy is left", identity, "disk %s and %s", ids(broken[0])[0], ids(broken[1])[0])
+	r.prove("identity reverted", "the broken set has the originals' identities", identity, "ids of disks, partitions and file systems; no flag of a copy")
 	return nil
 }
 
@@ -123,7 +127,7 @@ func (r *run) useBroken(ctx context.Context) error {
 			return err
 		}
 	}
-	r.Listener.Note("broken set", "mounted read/write at "+r.data.point+" and "+r.wal.point)
+	r.Listener.Note("broken set", "mounted read/write where the originals were")
 	if err := forgetOwner(r.server.Data); err != nil {
 		return err
 	}
@@ -139,14 +143,14 @@ func (r *run) useBroken(ctx context.Context) error {
 		err = fmt.Errorf("it has %d commits, the copies had %d", e.commits(), r.examined.commits())
 	}
 	err = errors.Join(err, e.gap, e.fault)
-	r.prove("starts in their place", "PostgreSQL starts on the broken set, unchanged, with just what the copies had", err == nil, "%s", told(err, fmt.Sprintf("%d commits", e.commits())))
+	r.prove("starts in their place", "PostgreSQL starts there, with what the copies had", err == nil, "%s", told(err, fmt.Sprintf("%d commits", e.commits())))
 	r.Listener.Note("PostgreSQL", told(err, fmt.Sprintf("runs, with the same %d commits", e.commits())))
 
 	err = r.write(ctx)
 	if err = errors.Join(err, r.server.Stop(ctx)); ctx.Err() != nil {
 		return ctx.Err()
 	}
-	r.prove("takes writes", "the broken set does: a table in the database, a file on each volume", err == nil, "%s", told(err, "written and read back"))
+	r.prove("takes writes", "the broken set takes writes", err == nil, "%s", told(err, "a table in the database, a file on each volume"))
 	return r.check(ctx)
 }
 
@@ -178,6 +182,6 @@ func (r *run) check(ctx context.Context) error {
 		}
 	}
 	err := errors.Join(errs...)
-	r.prove("file systems well", "xfs_repair -n and e2fsck -fn find no fault on the broken set", err == nil, "%s", told(err, "no fault"))
+	r.prove("file systems well", "its file systems are well", err == nil, "%s", told(err, "xfs_repair -n and e2fsck -fn find no fault"))
 	return ctx.Err()
 }

@@ -34,6 +34,7 @@ const (
 func (r *run) clean() error {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanLimit)
 	defer cancel()
+	defer r.lock.Close()
 	for _, s := range []*pgtest.Server{{Data: r.path("mnt", "data", "pg")}, {Data: r.path("copies", "data")}} {
 		if s.Stop(ctx) != nil {
 			_ = s.Crash(ctx) // it may have ended in the meantime

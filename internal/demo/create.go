@@ -39,9 +39,9 @@ func (r *run) create(ctx context.Context) error {
 		return fmt.Errorf("the set has %d copies, not 2", len(set.Snapshots))
 	}
 
-	r.prove("application consistent", "the set is, and PostgreSQL's writer took part in it", tookPart(set) == nil && set.Consistency == "application", "%s",
-		told(tookPart(set), set.Consistency+" consistent; frozen for "+ms(set.WriterWindow)))
-	r.prove("short hold", "writes are held for less than the 10 s that are allowed", set.Hold > 0 && set.Hold < hold.MaxLimit, "held for %s, the longest commit took %s (%s before)",
+	r.prove("application consistent", "the set is application consistent, by PostgreSQL's writer", tookPart(set) == nil && set.Consistency == "application", "%s",
+		told(tookPart(set), "the writer was frozen for "+ms(set.WriterWindow)))
+	r.prove("short hold", "writes are held for less than the 10 s allowed", set.Hold > 0 && set.Hold < hold.MaxLimit, "held for %s, the longest commit took %s (%s before)",
 		ms(set.Hold), ms(f.LongestCommit), ms(f.LongestBefore))
 	return nil
 }
@@ -93,16 +93,16 @@ func (r *run) lookIntoCopies(ctx context.Context) error {
 		return err
 	}
 	r.report.Figures.Counters = counted
-	r.prove("one instant", "data's counter is that of WAL or one more, and from the time of the hold",
+	r.prove("one instant", "both copies are of one instant, that of the hold",
 		counted[0]-counted[1] <= 1 && counted[1] >= before.count && counted[0] <= after.count+1,
-		"data %d, WAL %d; %d before the hold, %d after it", counted[0], counted[1], before.count, after.count)
+		"counters are %d and %d; %d before the hold, %d after it", counted[0], counted[1], before.count, after.count)
 	r.Listener.Note("counters", fmt.Sprintf("data %d, WAL %d", counted[0], counted[1]))
 
 	server, err := r.readOut(ctx, roots)
 	if err != nil {
 		return err
 	}
-	r.Listener.Note("PostgreSQL", "recovers from the copies' files (the copies are read-only) in "+filepath.Dir(server.Data))
+	r.Listener.Note("PostgreSQL", "recovers what is on the copies, in copies/ since they are read-only")
 	e := &examination{}
 	err = server.Start(ctx)
 	if err == nil {
@@ -113,12 +113,12 @@ func (r *run) lookIntoCopies(ctx context.Context) error {
 		return ctx.Err()
 	}
 	r.examined = e
-	r.prove("PostgreSQL starts", "on the copies, and finds all its tables and indexes well", err == nil && e.fault == nil, "%s", told(errors.Join(err, e.fault), "recovered; pg_amcheck finds no fault"))
+	r.prove("PostgreSQL starts", "PostgreSQL starts on the copies, its tables are well", err == nil && e.fault == nil, "%s", told(errors.Join(err, e.fault), "recovered; pg_amcheck finds no fault"))
 	r.report.Figures.Acknowledged, r.report.Figures.Recovered = before.commits(), e.commits()
 	why := e.holds(before, after)
-	r.prove("no commit lost", "each that was acknowledged before the hold is there, none from after it, without a gap", why == nil, "%s",
-		told(why, fmt.Sprintf("%d acknowledged, %d there, %d when writes went on", before.commits(), e.commits(), after.commits())))
-	r.prove("balanced", "pgbench's accounts, branches, tellers and history add up", e.balanced, "%s", e.sums)
+	r.prove("no commit lost", "no acknowledged commit is lost, none is from later", why == nil, "%s",
+		told(why, fmt.Sprintf("%d acknowledged before, %d there, %d after the hold", before.commits(), e.commits(), after.commits())))
+	r.prove("balanced", "pgbench's sums agree on the copies", e.balanced, "%s", e.sums)
 	r.Listener.Note("commits", fmt.Sprintf("%d acknowledged before the hold, %d on the copies", before.commits(), e.commits()))
 	r.Listener.Note("pgbench", e.sums)
 	if a, err := r.made.Session.BackupComplete(ctx); err != nil {

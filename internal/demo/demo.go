@@ -33,7 +33,7 @@ type Config struct {
 
 // Proof is one thing that the demo claims, and what it found.
 type Proof struct {
-	Name   string
+	Name   string // short, the same for ever
 	Claim  string
 	Found  string
 	Proven bool
@@ -72,7 +72,8 @@ func (r *Report) Proven() bool {
 // run is one demo under way.
 type run struct {
 	Config
-	dir      string // the scratch folder
+	dir      string   // the scratch folder
+	lock     *os.File // on it, as long as the demo lives
 	client   *requester.Client
 	disks    vssv1.DisksClient
 	data     *volume
@@ -97,7 +98,7 @@ var steps = []struct {
 	{"broken", "PostgreSQL goes on where the originals were", (*run).useBroken},
 }
 
-// Run is the demo. It cleans up whatever happens. A report without an error may still have claims that were not proven.
+// Run is the demo. It cleans up whatever happens, and after former ones that were killed. A report without an error may still have claims that were not proven.
 // Errors: E_ACCESSDENIED for other users than root; VSS_E_UNEXPECTED with the step at which it ended and the cause;
 // VSS_S_ASYNC_CANCELLED when ctx was.
 func Run(ctx context.Context, c Config) (*Report, error) {
@@ -124,10 +125,13 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	}
 	cleaned = true
 	left := r.clean()
-	if err != nil {
-		return nil, errors.Join(err, left)
+	switch {
+	case err != nil && left != nil:
+		return nil, vss.E("Demo", vss.ErrUnexpected, errors.Join(err, left)).On(r.dir).Advise(vss.Hint(left))
+	case err != nil:
+		return nil, err
 	}
-	r.prove("nothing left", "no mount, loop device, process or file of the demo is left", left == nil, "%s", told(left, "nothing"))
+	r.prove("nothing left", "nothing of the demo is left", left == nil, "%s", told(left, "no mount, loop device, process or file"))
 	r.report.Figures.Whole = time.Since(began)
 	return &r.report, nil
 }
@@ -152,18 +156,6 @@ func (r *run) perform(ctx context.Context) error {
 		return vss.E("Demo", vss.CodeOf(err), err).On(s.name).Advise("run it again; if it ends here again, `vss doctor` may know why")
 	}
 	return nil
-}
-
-// begin makes the scratch folder. Who runs the database must get into it.
-func begin(c Config) (*run, error) {
-	dir, err := os.MkdirTemp(c.folder(), "vss-demo-")
-	if err == nil {
-		err = os.Chmod(dir, 0o755)
-	}
-	if err != nil {
-		return nil, vss.E("Demo", vss.ErrUnexpected, err).On(c.folder()).Advise("set TMPDIR to a folder with 4 GiB of space")
-	}
-	return &run{Config: c, dir: dir}, nil
 }
 
 // claims is how many things a whole demo proves.

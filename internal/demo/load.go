@@ -55,7 +55,7 @@ func (r *run) startLoad(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.Listener.Note("PostgreSQL", version+", its data on "+r.data.point+", its WAL on "+r.wal.point)
+	r.Listener.Note("PostgreSQL", version+", its data on one, its WAL on the other")
 	l := &r.load
 	if l.bench, err = r.server.Bench(ctx, benchClients, benchScale); err != nil {
 		return err
@@ -67,8 +67,8 @@ func (r *run) startLoad(ctx context.Context) error {
 		return err
 	}
 	l.watch(ctx)
-	r.Listener.Note("load", fmt.Sprintf("pgbench with %d clients; %d more that keep a journal of each commit that was acknowledged", benchClients, journalClients))
-	r.Listener.Note("", "a counter, written with fsync to "+r.data.name+" and then to "+r.wal.name)
+	r.Listener.Note("load", fmt.Sprintf("pgbench with %d clients, and %d that keep a journal of acknowledged commits", benchClients, journalClients))
+	r.Listener.Note("", "a counter, written with fsync to the one and then to the other")
 	began := time.Now()
 	if err := l.warmUp(ctx); err != nil {
 		return err

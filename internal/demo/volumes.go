@@ -57,7 +57,7 @@ func (r *run) makeVolumes(ctx context.Context) error {
 		if _, err := r.disks.MountLun(ctx, &vssv1.MountLunRequest{Lun: v.name, Path: v.point}); err != nil {
 			return err
 		}
-		r.Listener.Note(v.name, fmt.Sprintf("%d MiB, %s on GPT, %s, mounted at %s", v.size>>20, v.fs, v.lun.GetDevice(), v.point))
+		r.Listener.Note(v.name, fmt.Sprintf("%d MiB, %s on GPT, %s, mounted at mnt/%s", v.size>>20, v.fs, v.lun.GetDevice(), v.name))
 	}
 	return nil
 }

@@ -19,8 +19,8 @@ func (a *app) demoCommand() *cobra.Command {
 		Short: "Make, prove and break a set of live PostgreSQL volumes",
 		Long: `Demo shows what a shadow copy set is worth, in about half a minute and in a scratch folder: two volumes with a PostgreSQL
 under load (its data on one, its WAL on the other), a set of both, PostgreSQL on the copies, the set broken to stand in for
-the originals, PostgreSQL there. It ends with a table of what was proven, and leaves nothing behind, also if it is
-interrupted.
+the originals, PostgreSQL there. It ends with a table of what was proven. It leaves nothing behind, also if it is
+interrupted; if it is killed, the next demo cleans up.
 
 It has a service and an array of its own (--state, --run and --config don't matter to it), needs Debian's packages postgresql,
 xfsprogs, e2fsprogs and btrfs-progs, and 4 GiB of space in TMPDIR, or else in /var/tmp. Root only. Exit status 0 means that
@@ -62,26 +62,34 @@ func (t *demoTeller) Step(number, of int, title string) {
 	fmt.Fprintf(t.to, "[%d/%d] %s\n", number, of, title)
 }
 
-func (t *demoTeller) Note(label, text string) { fmt.Fprintf(t.to, "      %-12s%s\n", label, text) }
+func (t *demoTeller) Note(label, text string) {
+	if text != "" {
+		fmt.Fprintf(t.to, "      %-12s%s\n", label, text)
+	}
+}
 
 func (t *demoTeller) Set(s requester.SnapshotSet) {
 	if t.a.json {
 		return
 	}
+	t.Note("set", fmt.Sprintf("%v, %s, %s consistent", s.ID, s.Context.ContextName(), s.Consistency))
+	t.Note("", s.ConsistencyReason)
+	t.Note("hold", fmt.Sprintf("writes were held for %.1f ms", milliseconds(s.Hold)))
+	t.Note("writers", fmt.Sprintf("frozen for %.1f ms, of the 60 s that they allow", milliseconds(s.WriterWindow)))
 	fmt.Fprintln(t.to)
-	t.a.set(s)
+	t.a.timeline(s.Timeline)
 	fmt.Fprintln(t.to)
 }
 
 func (a *app) demo(r *demo.Report) {
 	fmt.Fprintln(a.stdout)
-	a.table("", []string{"PROVEN", "WHAT", "", "FOUND"}, each(r.Proofs, func(p demo.Proof) []string {
+	a.table("", []string{"PROVEN", "WHAT", "FOUND"}, each(r.Proofs, func(p demo.Proof) []string {
 		proven := "yes"
 		if !p.Proven {
 			proven = "NO"
 		}
 		found, _, _ := strings.Cut(p.Found, "\n")
-		return []string{proven, p.Name, p.Claim, found}
+		return []string{proven, p.Claim, found}
 	}))
 	f := r.Figures
 	fmt.Fprintf(a.stdout, "\nHeld for %.1f ms, writers frozen for %.1f ms, created in %.0f ms, all in %.1f s.\n",
