@@ -1,0 +1,211 @@
+package disk
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/stillpoint-vss/stillpoint/internal/lane"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+func TestProbeFileSystem(t *testing.T) {
+	const uuid = "0b1a2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d"
+	for _, c := range []struct {
+		name string
+		make []string // the image's name is added
+		want FileSystem
+	}{
+		{"nothing", nil, FileSystem{}},
+		{"ext2", []string{"mkfs.ext2", "-q", "-F", "-U", uuid, "-L", "a b"}, FileSystem{Type: "ext2", UUID: uuid, Label: "a b"}},
+		{"ext3", []string{"mkfs.ext3", "-q", "-F", "-U", uuid}, FileSystem{Type: "ext3", UUID: uuid}},
+		{"ext4", []string{"mkfs.ext4", "-q", "-F", "-U", uuid, "-L", "sixteen-letters!"}, FileSystem{Type: "ext4", UUID: uuid, Label: "sixteen-letters!"}},
+		{"ext4 of 1 KiB blocks without extents", []string{"mkfs.ext4", "-q", "-F", "-b", "1024", "-O", "^extent,^64bit", "-U", uuid}, FileSystem{Type: "ext4", UUID: uuid}},
+		{"ext4's external journal", []string{"mke2fs", "-q", "-F", "-O", "journal_dev", "-b", "4096", "-U", uuid}, FileSystem{Type: "jbd", UUID: uuid}},
+		{"xfs", []string{"mkfs.xfs", "-q", "-m", "uuid=" + uuid, "-L", "twelve chars"[:11]}, FileSystem{Type: "xfs", UUID: uuid, Label: "twelve char"}},
+		{"btrfs", []string{"mkfs.btrfs", "-q", "-U", uuid, "-L", "dâta"}, FileSystem{Type: "btrfs", UUID: uuid, Label: "dâta", FSID: vss.MustGUID(uuid), MetadataUUID: vss.MustGUID(uuid), Devices: 1, DeviceID: 1}},
+		{"swap", []string{"mkswap", "-q", "-U", uuid, "-L", `a "b\`}, FileSystem{Type: "swap", UUID: uuid, Label: `a "b\`}},
+		{"minix", []string{"mkfs.minix"}, FileSystem{Type: "minix"}},
+		{"a partition table", []string{"sgdisk", "-n", "1"}, FileSystem{}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := temp(t, 320*mib)
+			if c.make != nil {
+				run(t, c.make[0], append(c.make[1:], d)...)
+			}
+			got, err := ProbeFileSystem(d)
+			must(t, err)
+			got.DeviceUUID = vss.GUID{}
+			if d := cmp.Diff(c.want, got); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+
+	_, err := ProbeFileSystem(filepath.Join(t.TempDir(), "x"))
+	wantCode(t, err, vss.ErrObjectNotFound)
+
+	// Two signatures that none of ours decides between: nobody guesses.
+	d := temp(t, 64*mib)
+	run(t, "mkswap", "-q", d)
+	poke(t, d, 0, []byte("-rom1fs-")...)
+	if fs, err := ProbeFileSystem(d); err == nil {
+		t.Errorf("of several it chose %+v", fs)
+	} else {
+		wantCode(t, err, vss.ErrVolumeNotSupported)
+	}
+}
+
+// The way of blkid's export format.
+func TestExported(t *testing.T) {
+	got := exported("DEVNAME=/dev/x\nTYPE=vfat\nUUID=1234-ABCD\nLABEL=a\\ \\\"b\\\\c\\\nPTTYPE=dos\nnonsense\n=\n")
+	if d := cmp.Diff(FileSystem{Type: "vfat", UUID: "1234-ABCD", Label: `a "b\c\`}, got); d != "" {
+		t.Error(d)
+	}
+}
+
+// A copy of a live file system, whose log has to be replayed, gets a UUID of its own beside its mounted original.
+func TestRenewFileSystem(t *testing.T) {
+	for _, kind := range []string{"ext2", "ext3", "ext4", "xfs"} {
+		for _, state := range []string{"clean", "frozen", "cut off"} {
+			if kind == "ext2" && state == "cut off" {
+				continue // it has no log: what a power cut leaves is for fsck, not for a replay
+			}
+			t.Run(kind+" "+state, func(t *testing.T) {
+				lane.Host(t)
+				dir := lane.Scratch(t)
+				img := image(t, filepath.Join(dir, "disk"), 320*mib)
+				original := attach(t, img, 512)
+				mkfs(t, kind, original)
+				was, err := ProbeFileSystem(original)
+				must(t, err)
+				point, unmount := mount(t, original, kind, "")
+				for i := range 50 {
+					f, err := os.Create(filepath.Join(point, fmt.Sprint(i)))
+					must(t, err)
+					_, err = f.Write(bytes.Repeat([]byte{byte(i)}, 10_000))
+					must(t, err)
+					must(t, f.Sync())
+					f.Close()
+				}
+				must(t, os.Remove(filepath.Join(point, "49")))
+				copied := img + ".copy"
+				switch state {
+				case "clean":
+					unmount()
+					run(t, "cp", "--sparse=always", img, copied)
+					point, unmount = mount(t, original, kind, "")
+				case "frozen":
+					frozen(t, point, func() { run(t, "cp", "--sparse=always", img, copied) })
+				case "cut off":
+					run(t, "cp", "--sparse=always", img, copied)
+				}
+				device := attach(t, copied, 512)
+				if dirty := dirtyLog(t, kind, device); dirty != (state == "cut off" || state == "frozen" && kind == "xfs") {
+					t.Errorf("the copy's log is dirty: %v; the case isn't what it says", dirty)
+				}
+				uuid, err := RenewFileSystem(t.Context(), device)
+				must(t, err)
+				now, err := ProbeFileSystem(device)
+				if err != nil || now.UUID != uuid || uuid == was.UUID || now.Type != was.Type {
+					t.Errorf("probed %+v (%v), renewed to %s, the original has %s", now, err, uuid, was.UUID)
+				}
+				if dirtyLog(t, kind, device) {
+					t.Error("the log is dirty still")
+				}
+				fsck(t, kind, device)
+				twin, unmountTwin := mount(t, device, kind, "") // XFS refuses a UUID that it has mounted already
+				for i := range 49 {
+					if b := content(t, filepath.Join(twin, fmt.Sprint(i))); !bytes.Equal(b, bytes.Repeat([]byte{byte(i)}, 10_000)) {
+						t.Errorf("file %d isn't as it was written", i)
+					}
+				}
+				must(t, os.WriteFile(filepath.Join(twin, "new"), []byte("x"), 0o600))
+				unmountTwin()
+				if _, err := os.Stat(filepath.Join(point, "new")); err == nil {
+					t.Error("the original sees what was written to the copy")
+				}
+				unmount()
+				if now, _ := ProbeFileSystem(original); now.UUID != was.UUID {
+					t.Errorf("the original's UUID became %s", now.UUID)
+				}
+				fsck(t, kind, original)
+			})
+		}
+	}
+}
+
+// frozen runs f while a file system is frozen.
+func frozen(t testing.TB, point string, f func()) {
+	t.Helper()
+	const fifreeze, fithaw = 0xC0045877, 0xC0045878
+	dir, err := os.Open(point)
+	must(t, err)
+	defer dir.Close()
+	must(t, unix.IoctlSetInt(int(dir.Fd()), fifreeze, 0))
+	defer func() {
+		if err := unix.IoctlSetInt(int(dir.Fd()), fithaw, 0); err != nil {
+			t.Errorf("thaw: %v", err)
+		}
+	}()
+	f()
+}
+
+// dirtyLog says whether a log waits to be replayed.
+func dirtyLog(t testing.TB, kind, device string) bool {
+	t.Helper()
+	if kind == "xfs" {
+		return strings.Contains(run(t, "xfs_logprint", "-t", device), "<DIRTY>")
+	}
+	return strings.Contains(run(t, "dumpe2fs", "-h", device), "needs_recovery")
+}
+
+func TestRenewFileSystemRefused(t *testing.T) {
+	lane.Host(t)
+	refused := func(ctx context.Context, d string) {
+		t.Helper()
+		before, err := ProbeFileSystem(d)
+		must(t, err)
+		_, err = RenewFileSystem(ctx, d)
+		wantCode(t, err, vss.ErrCannotRevertDiskID)
+		if vss.Hint(err) == "" {
+			t.Errorf("%v doesn't say what to do", err)
+		}
+		if after, _ := ProbeFileSystem(d); after != before {
+			t.Errorf("it became %+v, was %+v", after, before)
+		}
+		if m, _ := filepath.Glob(filepath.Join(os.TempDir(), "vss-replay-*", "lost+found")); len(m) > 0 {
+			t.Errorf("left mounted: %v", m)
+		}
+	}
+	none := device(t, 16*mib, 512)
+	refused(t.Context(), none)
+	swap := device(t, 16*mib, 512)
+	run(t, "mkswap", "-q", swap)
+	refused(t.Context(), swap)
+
+	ext := device(t, 16*mib, 512)
+	mkfs(t, "ext4", ext)
+	ended, end := context.WithCancel(t.Context())
+	end()
+	refused(ended, ext)
+	must(t, SetReadOnly(ext, true))
+	refused(t.Context(), ext)
+	must(t, SetReadOnly(ext, false))
+	_, unmount := mount(t, ext, "ext4", "")
+	refused(t.Context(), ext) // its own tools don't touch what is mounted
+	unmount()
+
+	broken := device(t, 320*mib, 512)
+	mkfs(t, "xfs", broken)
+	poke(t, broken, 512, bytes.Repeat([]byte{0x5a}, 512)...) // the first group's header
+	refused(t.Context(), broken)
+}
