@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
 	"github.com/stillpoint-vss/stillpoint/requester"
@@ -59,10 +58,7 @@ func (r *run) breakSet(ctx context.Context) error {
 	for i, v := range []*volume{r.data, r.wal} {
 		was, is := ids(v.lun), ids(broken[i])
 		identity = identity && slices.Equal(was, is) && !slices.Equal(was[:2], ids(copies[i])[:2]) && plain(broken[i])
-		r.Listener.Note(v.name, fmt.Sprintf("%s; disk and partition as the original's:", broken[i].GetDevice()))
-		r.Listener.Note("", is[0]+" "+is[1])
-		r.Listener.Note("", "the copy had:")
-		r.Listener.Note("", strings.Join(ids(copies[i])[:2], " "))
+		r.Listener.Note(v.name, fmt.Sprintf("%s, disk %s again; as a copy it was %s", broken[i].GetDevice(), is[0], ids(copies[i])[0]))
 	}
 	r.prove("identity reverted", "the broken set has the originals' identities", identity, "ids of disks, partitions and file systems; no flag of a copy")
 	return nil

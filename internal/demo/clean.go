@@ -96,20 +96,29 @@ func (r *run) deleteLUNs(ctx context.Context) error {
 
 // endService ends the process behind the socket, and waits.
 func (r *run) endService() {
-	conn, err := net.Dial("unix", r.path("run", "vssd.sock"))
+	if pid := behind(r.path("run", "vssd.sock")); pid > 0 {
+		end(pid, unix.SIGTERM, unix.SIGKILL)
+	}
+}
+
+// behind is the process that listens at a socket, 0 for none. The connection is closed at once: a service that ends waits for
+// its connections.
+func behind(socket string) (pid int) {
+	conn, err := net.Dial("unix", socket)
 	if err != nil {
-		return
+		return 0
 	}
 	defer conn.Close()
 	raw, err := conn.(*net.UnixConn).SyscallConn()
 	if err != nil {
-		return
+		return 0
 	}
-	var peer *unix.Ucred
-	if cerr := raw.Control(func(fd uintptr) { peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); cerr != nil || err != nil {
-		return
-	}
-	end(int(peer.Pid), unix.SIGTERM, unix.SIGKILL)
+	_ = raw.Control(func(fd uintptr) {
+		if peer, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			pid = int(peer.Pid)
+		}
+	})
+	return pid
 }
 
 // end sends a process one signal after the other until it has ended.

@@ -98,9 +98,9 @@ var steps = []struct {
 	{"broken", "PostgreSQL goes on where the originals were", (*run).useBroken},
 }
 
-// Run is the demo. It cleans up whatever happens, and after former ones that were killed. A report without an error may still have claims that were not proven.
-// Errors: E_ACCESSDENIED for other users than root; VSS_E_UNEXPECTED with the step at which it ended and the cause;
-// VSS_S_ASYNC_CANCELLED when ctx was.
+// Run is the demo. It cleans up whatever happens, and after former ones that were killed. A report without an error may still
+// have claims that were not proven. Errors: E_ACCESSDENIED for other users than root; VSS_E_NOT_SUPPORTED where a program or
+// loop devices are missing; VSS_S_ASYNC_CANCELLED when ctx was; else the step at which it ended with its cause.
 func Run(ctx context.Context, c Config) (*Report, error) {
 	began := time.Now()
 	if err := c.ready(); err != nil {
@@ -153,7 +153,7 @@ func (r *run) perform(ctx context.Context) error {
 		if errors.As(err, &known) && known.Hint != "" {
 			return err
 		}
-		return vss.E("Demo", vss.CodeOf(err), err).On(s.name).Advise("run it again; if it ends here again, `vss doctor` may know why")
+		return vss.E("Demo", vss.CodeOf(err), err).On(s.name).Advise("run it again; if it ends here again, report what it printed")
 	}
 	return nil
 }

@@ -27,7 +27,7 @@ var needs = []struct {
 	{"coreutils", []string{"cp"}},
 }
 
-// ready says what is missing for a demo, before anything is made. Errors: E_ACCESSDENIED, VSS_E_UNEXPECTED.
+// ready says what is missing for a demo, before anything is made. Errors: E_ACCESSDENIED, VSS_E_NOT_SUPPORTED, VSS_E_UNEXPECTED.
 func (c *Config) ready() error {
 	if os.Geteuid() != 0 {
 		return vss.E("Demo", vss.ErrAccessDenied, errors.New("it makes and mounts volumes, which only root may")).Advise("run it as root")
@@ -48,11 +48,11 @@ func (c *Config) ready() error {
 		missing, packages = append(missing, "the account "+pgtest.Account), append(packages, "postgresql")
 	}
 	if len(missing) > 0 {
-		return vss.E("Demo", vss.ErrUnexpected, fmt.Errorf("missing on this machine: %s", strings.Join(missing, ", "))).
+		return vss.E("Demo", vss.ErrNotSupported, fmt.Errorf("missing on this machine: %s", strings.Join(missing, ", "))).
 			Advise("install Debian's " + strings.Join(packages, ", ") + ": apt-get install " + strings.Join(packages, " "))
 	}
 	if !there("/dev/loop-control") {
-		return vss.E("Demo", vss.ErrUnexpected, errors.New("this kernel has no loop devices")).On("/dev/loop-control").Advise("modprobe loop; in a container, give it the devices")
+		return vss.E("Demo", vss.ErrNotSupported, errors.New("this kernel has no loop devices")).On("/dev/loop-control").Advise("modprobe loop; in a container, give it the devices")
 	}
 	// The database's account must get to the scratch folder.
 	for dir := c.folder(); ; dir = filepath.Dir(dir) {

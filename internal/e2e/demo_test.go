@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -165,21 +164,3 @@ type silent struct{}
 func (silent) Step(int, int, string)     {}
 func (silent) Note(string, string)       {}
 func (silent) Set(requester.SnapshotSet) {}
-
-// TestDemoUnproven: what isn't proven is no success.
-func TestDemoUnproven(t *testing.T) {
-	r := &demo.Report{}
-	if r.Proven() {
-		t.Error("a demo without proofs has proven everything")
-	}
-	for i := range 12 {
-		r.Proofs = append(r.Proofs, demo.Proof{Name: fmt.Sprint(i), Proven: true})
-	}
-	if !r.Proven() {
-		t.Error("a demo with all proofs has not proven everything")
-	}
-	r.Proofs[3].Proven = false
-	if r.Proven() {
-		t.Error("a demo with a proof that failed has proven everything")
-	}
-}
