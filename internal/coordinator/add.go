@@ -42,6 +42,13 @@ func (c *creation) add(ctx context.Context, name, providerName string) (id vss.S
 	if err := c.k.choose(ctx, op, s, c.context, candidates, providerName != ""); err != nil {
 		return id, err
 	}
+	for _, dev := range v.Disks {
+		if d, ok := c.k.Disks.ByDevice(ctx, dev); ok {
+			c.k.mu.Lock()
+			c.inUse[d.LUN.ID] = true
+			c.k.mu.Unlock()
+		}
+	}
 	used := false
 	for _, p := range c.record.Providers {
 		used = used || p == s.provider.props.ID

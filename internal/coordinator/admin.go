@@ -68,6 +68,28 @@ func (k *Coordinator) SnapshotSet(id vss.SnapshotSetID) (set catalog.Set, copies
 	return set, copies, err
 }
 
+// InUse says what needs a LUN as it is, "" if nothing does: it is a copy's, or an original's of a set that is being made. The
+// disk manager asks before it changes one.
+func (k *Coordinator) InUse(id vss.LUNID) (why string) {
+	k.mu.Lock()
+	if k.creating != nil && k.creating.inUse[id] {
+		why = "shadow copy set " + k.creating.id.String() + " of it is being made"
+	}
+	k.mu.Unlock()
+	_ = k.Catalog.View(func(tx *catalog.Tx) error {
+		all, err := tx.Snapshots()
+		for _, r := range all {
+			for _, l := range r.LUNs {
+				if l.LUNID == id {
+					why = "it is shadow copy " + r.ID.String() + " of " + r.OriginalVolume
+				}
+			}
+		}
+		return err
+	})
+	return why
+}
+
 // ListedVolume is a volume and who could copy it.
 type ListedVolume struct {
 	*volume.Volume

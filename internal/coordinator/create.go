@@ -28,6 +28,7 @@ type creation struct {
 	began   time.Time
 	limit   time.Duration
 	copies  []*shadow
+	inUse   map[vss.LUNID]bool // the originals' LUNs; guarded by k.mu, since the disk manager asks
 	record  catalog.Creation
 
 	guard    *hold.Guard

@@ -97,6 +97,7 @@ func (k *Coordinator) importSet(ctx context.Context, set catalog.Set, records []
 		}
 	}
 	failed := err
+	k.sendAway(context.WithoutCancel(ctx), records)
 	if err := k.endImport(records, made); err != nil {
 		return 0, err
 	}
@@ -112,6 +113,35 @@ func (k *Coordinator) importSet(ctx context.Context, set catalog.Set, records []
 		return vss.SuccessSomeSnapshotsNotImported, nil
 	}
 	return vss.OK, nil
+}
+
+// sendAway masks what could not be imported from this host again: it may still have its original's identity. The LUNs stay
+// in the array, for whoever cleans up.
+func (k *Coordinator) sendAway(ctx context.Context, records []*catalog.Snapshot) {
+	kept := map[vss.LUNID]bool{}
+	for _, r := range records {
+		for _, l := range r.LUNs {
+			kept[l.LUNID] = kept[l.LUNID] || r.Imported
+		}
+	}
+	for _, r := range records {
+		hw, props, err := k.hardware(r.ProviderID)
+		if err != nil || r.Imported {
+			continue
+		}
+		for i := range r.LUNs {
+			l := &r.LUNs[i]
+			if d, ok := k.Disks.ByInformation(ctx, &l.Copy); ok && !kept[d.LUN.ID] {
+				err := k.Disks.Uninstall(ctx, d, true)
+				if err == nil {
+					err = hw.OnLUNStateChange(ctx, []vss.LUNInformation{l.Copy}, []vss.LUNInformation{l.Original}, vss.DoMaskLUNs)
+				}
+				if err != nil {
+					k.failed("not-masked", r.SetID, d.LUN.Name, k.said(props, "OnLunStateChange", r.SetID, err))
+				}
+			}
+		}
+	}
 }
 
 // beginImport makes the intent durable. A set that this host made and left to be imported is known already.

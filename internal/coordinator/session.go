@@ -171,7 +171,7 @@ func (s *Session) StartSnapshotSet() (vss.SnapshotSetID, error) {
 	if s.context == vss.ContextAll {
 		return vss.SnapshotSetID{}, vss.E(op, vss.ErrBadState, errors.New("VSS_CTX_ALL is for administration"))
 	}
-	c := &creation{k: s.k, s: s, id: vss.SnapshotSetID{GUID: vss.NewGUID()}, context: s.context, state: vss.StatePreparing, limit: s.k.HoldLimit}
+	c := &creation{k: s.k, s: s, id: vss.SnapshotSetID{GUID: vss.NewGUID()}, context: s.context, state: vss.StatePreparing, limit: s.k.HoldLimit, inUse: map[vss.LUNID]bool{}}
 	s.k.mu.Lock()
 	busy := s.k.creating != nil
 	if !busy {

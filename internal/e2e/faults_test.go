@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/internal/lane"
 )
 
 // sequence is something that the service does in steps, with what it needs before.
@@ -119,6 +121,9 @@ func TestFaults(t *testing.T) {
 			}
 			for _, kind := range kinds {
 				for _, p := range all {
+					if kind != "kill" && lane.Soak(10) < 10 && strings.HasSuffix(p, "/after") {
+						continue // `make soak` fails every step after it was done, too
+					}
 					f.breakAt(q, p, kind)
 					if t.Failed() {
 						return
@@ -157,6 +162,7 @@ func (f *faultWorld) breakAt(q *sequence, point, kind string) {
 	f.fault = ""
 	if kind != "kill" { // what could not be done at once is done by the next start, or now
 		f.try("doctor", "--repair")
+		f.restart()
 	}
 	f.whole(when, r, set)
 }
@@ -240,7 +246,11 @@ func (f *faultWorld) forget(string) {
 // TestRecoveryKilled kills recovery at each of its own points, and again in the second try: the third ends in the same state.
 func TestRecoveryKilled(t *testing.T) {
 	f := newFaultWorld(t)
-	for _, cut := range []string{"create/set-flags/after", "create/commit/after", "create/post-final-commit/after", "break/change/after", "break/make-plain/before", "delete/on-lun-empty/before", "import/arrive/before"} {
+	cuts, most := []string{"create/commit/after", "break/change/after", "import/arrive/before"}, 1
+	if lane.Soak(10) == 10 {
+		cuts, most = append(cuts, "create/set-flags/after", "create/post-final-commit/after", "break/make-plain/before", "delete/on-lun-empty/before"), 2
+	}
+	for _, cut := range cuts {
 		t.Run(strings.ReplaceAll(cut, "/", " "), func(t *testing.T) {
 			f := &faultWorld{world: &world{TB: t, dir: f.dir, state: f.state, run: f.run, config: f.config}, volumes: f.volumes, load: f.load, base: f.base}
 			file := filepath.Join(f.dir, "points")
@@ -261,14 +271,14 @@ func TestRecoveryKilled(t *testing.T) {
 			want := f.result()
 			f.forget("")
 			for _, p := range points {
-				for _, times := range []int{1, 2} {
+				for times := 1; times <= most; times++ {
 					f.cutOff(cut)
 					for range times {
+						f.stop(unix.SIGKILL) // where the last one had nothing left to do there
 						f.fault = p + " kill"
 						f.try("list", "providers")
 					}
-					f.fault = ""
-					f.vss(nil, "list", "providers")
+					f.restart()
 					f.flowing("recovery killed at " + p)
 					f.clean()
 					if got := f.result(); got != want {

@@ -177,11 +177,12 @@ func (w *world) clean() {
 		switch {
 		case l.Kind == "shadow-copy" && !known[l.ID]:
 			w.Errorf("LUN %s (%s) is of no copy", l.Name, l.ID)
+		case l.Origin != "": // a broken one keeps no-auto-mount
 		case l.Kind == "plain" && (len(l.Disk.Flags) > 0 || l.ReadOnly):
 			w.Errorf("original %s has flags %v, read-only %v", l.Name, l.Disk.Flags, l.ReadOnly)
 		}
 		for _, p := range l.Disk.Partitions {
-			if l.Kind == "plain" && len(p.Flags) > 0 {
+			if l.Origin == "" && len(p.Flags) > 0 {
 				w.Errorf("original %s has flags %v on partition %d", l.Name, p.Flags, p.Number)
 			}
 		}

@@ -55,7 +55,7 @@ func assemble(ctx context.Context, cfg *config.Config, o Options, store *catalog
 	p.closers = append(p.closers, p.array.Close)
 	p.disks, err = vds.New(vds.Config{
 		Host: cfg.Host.Name, Arrays: []array.Array{p.array}, Initiators: map[string]vds.Initiator{"loop": loop.Initiator{}}, StateDir: o.State, Logger: logger,
-		InUse: inUse(store), Event: func(e catalog.Event) { p.coordinator.AddEvent(e) },
+		InUse: func(id vss.LUNID) string { return p.coordinator.InUse(id) }, Event: func(e catalog.Event) { p.coordinator.AddEvent(e) },
 	})
 	if err != nil {
 		return nil, err
@@ -112,24 +112,6 @@ func openPools(cfg *config.Config, state string) ([]array.NamedPool, error) {
 		out = append(out, array.NamedPool{Name: c.Name, Pool: p})
 	}
 	return out, nil
-}
-
-// inUse tells the disk manager which LUNs are the coordinator's.
-func inUse(store *catalog.Store) func(vss.LUNID) string {
-	return func(id vss.LUNID) (why string) {
-		_ = store.View(func(tx *catalog.Tx) error {
-			all, err := tx.Snapshots()
-			for _, r := range all {
-				for _, l := range r.LUNs {
-					if l.LUNID == id {
-						why = "it is shadow copy " + r.ID.String() + " of " + r.OriginalVolume
-					}
-				}
-			}
-			return err
-		})
-		return why
-	}
 }
 
 // forward puts what the array does by itself into the event log.
