@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,12 +28,24 @@ func (l *eventLog) add(e catalog.Event) {
 	if e.Time.IsZero() {
 		e.Time = time.Now()
 	}
+	e.Object, e.Message, e.Hint = brief(e.Object), brief(e.Message), brief(e.Hint)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.waiting = append(l.waiting, e)
 	if !l.held {
 		l.flush()
 	}
+}
+
+// maxEventText is what is kept of one text of an event, in bytes: a requester may name a volume by megabytes.
+const maxEventText = 2 << 10
+
+// brief cuts a text to what an event keeps.
+func brief(text string) string {
+	if len(text) > maxEventText {
+		text = text[:maxEventText] + "..."
+	}
+	return strings.ToValidUTF8(text, "?")
 }
 
 // hold keeps events in memory until release.

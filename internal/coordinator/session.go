@@ -60,7 +60,7 @@ type Session struct {
 // OpenSession makes a requester object for a user.
 func (k *Coordinator) OpenSession(owner uint32) *Session {
 	life, end := context.WithCancel(context.Background())
-	s := &Session{k: k, Token: vss.NewGUID().Plain(), ID: vss.SessionID{GUID: vss.NewGUID()}, Owner: owner, life: life, end: end, asyncs: map[string]*Async{}}
+	s := &Session{k: k, Token: vss.NewGUID().Plain(), ID: vss.SessionID{GUID: vss.NewGUID()}, Owner: owner, life: life, end: end, asyncs: map[string]*Async{}, backup: &document.Components{}}
 	k.mu.Lock()
 	k.sessions[s.Token] = s
 	k.mu.Unlock()
