@@ -1,0 +1,272 @@
+package labtest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/internal/fault"
+	"github.com/stillpoint-vss/stillpoint/internal/hold"
+	"github.com/stillpoint-vss/stillpoint/internal/service"
+	"github.com/stillpoint-vss/stillpoint/internal/tools/vss"
+	"github.com/stillpoint-vss/stillpoint/lab"
+	"github.com/stillpoint-vss/stillpoint/requester"
+)
+
+// TestMain makes the test binary the guests' first process, and the programs: it is vss, vssd or a guard by the name it is
+// started under.
+func TestMain(m *testing.M) {
+	lab.Main()
+	name := filepath.Base(os.Args[0])
+	switch {
+	case hold.IsGuard(os.Args):
+		os.Exit(hold.RunGuard())
+	case name == requester.DaemonName:
+		if err := fault.Enable(os.Getenv(fault.Variable)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(2)
+		}
+		os.Exit(service.Main(os.Args[1:]))
+	case name == "vss", name == "vss-exec-helper":
+		os.Exit(vss.Main(os.Args))
+	}
+	os.Exit(m.Run())
+}
+
+// host is the service in the guest that the test runs in: its folders, and how its commands are run.
+type host struct {
+	testing.TB
+	state, run, config string
+	fault              string // where the service that the next command starts shall break: see package fault
+}
+
+// newHost configures a service with a pool in a folder. State and pool are what the test keeps on disks; run is on the
+// guest's tmpfs and lasts as long as the guest.
+func newHost(t testing.TB, state, pool string) *host {
+	t.Helper()
+	run, err := os.MkdirTemp("/run", "vss-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &host{TB: t, state: state, run: run, config: run + "/vss.toml"}
+	text := "[service]\nidle_exit = \"1h\"\n"
+	if pool != "" {
+		if err := os.MkdirAll(pool, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		text += fmt.Sprintf("[[array.pools]]\nname = \"p\"\ntype = \"reflink\"\npath = %q\n", pool)
+	}
+	if err := os.WriteFile(h.config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// command is vss with --json, not started.
+func (h *host) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "/proc/self/exe")
+	cmd.Args = append([]string{"vss", "--json", "--state", h.state, "--run", h.run, "--config", h.config}, args...)
+	cmd.Env = append(os.Environ(), fault.Variable+"="+h.fault)
+	return cmd
+}
+
+// try runs vss, and gives its document and whether it exited with 0.
+func (h *host) try(args ...string) (document []byte, ok bool) {
+	h.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := h.command(ctx, args...)
+	out, err := cmd.Output()
+	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() < 0 {
+		h.Fatalf("vss %v: %v\n%s", args, err, h.log())
+	}
+	return out, err == nil
+}
+
+// vss runs a command that must succeed, and reads its document into v (nil: not read).
+func (h *host) vss(v any, args ...string) {
+	h.Helper()
+	out, ok := h.try(args...)
+	if !ok {
+		h.Fatalf("vss %s: %s\n%s", strings.Join(args, " "), out, h.log())
+	}
+	if v != nil {
+		if err := json.Unmarshal(out, v); err != nil {
+			h.Fatalf("vss %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+}
+
+type lunDoc struct {
+	ID, Name, Kind, Origin, Device string
+	ReadOnly                       bool `json:"read_only"`
+	Disk                           struct {
+		Flags      []string
+		Partitions []struct {
+			Device, UUID string
+			FileSystem   string `json:"file_system"`
+			Flags        []string
+		}
+	}
+}
+
+type copyDoc struct {
+	ID             string
+	SetID          string `json:"set_id"`
+	OriginalVolume string `json:"original_volume"`
+	DeviceObject   string `json:"device_object"`
+	Path           string
+	LUNs           []string
+}
+
+type setDoc struct {
+	SetID        string    `json:"set_id"`
+	ShadowCopies []copyDoc `json:"shadow_copies"`
+}
+
+type breakDoc struct {
+	LUNs []struct{ LUN, Device string }
+}
+
+// volume makes a LUN with a file system and mounts it at point.
+func (h *host) volume(name, size, kind, style, point string) {
+	h.Helper()
+	h.vss(nil, "lun", "create", name, "--size", size)
+	h.vss(nil, "lun", "format", name, "--fs", kind, "--"+style)
+	h.mount(name, point)
+}
+
+func (h *host) mount(lun, point string) {
+	h.Helper()
+	if err := os.MkdirAll(point, 0o755); err != nil {
+		h.Fatal(err)
+	}
+	h.vss(nil, "lun", "mount", lun, point)
+}
+
+func (h *host) luns() []lunDoc {
+	h.Helper()
+	var out []lunDoc
+	h.vss(&out, "lun", "list")
+	return out
+}
+
+func (h *host) shadows() []copyDoc {
+	h.Helper()
+	var out []copyDoc
+	h.vss(&out, "list", "shadows")
+	return out
+}
+
+func (h *host) create(volumes ...string) setDoc {
+	h.Helper()
+	var s setDoc
+	h.vss(&s, append([]string{"create", "--no-writers"}, volumes...)...)
+	return s
+}
+
+// read gives what a copy has in a file, of which it gives the path below the volume.
+func (h *host) read(c copyDoc, file string) string {
+	h.Helper()
+	at := filepath.Join(h.run, "exposed", "read")
+	h.vss(nil, "expose", c.ID, at)
+	defer h.vss(nil, "unexpose", c.ID)
+	b, err := os.ReadFile(filepath.Join(at, file))
+	if err != nil {
+		h.Errorf("copy %s of %s: %v", c.ID, c.OriginalVolume, err)
+	}
+	return string(b)
+}
+
+// clean is what holds of a host at rest, whatever happened before: doctor finds nothing, originals carry no flag, and each
+// LUN is an original, of a copy in the catalogue, or of a broken set that plain names.
+func (h *host) clean(plain func(lun string) bool) {
+	h.Helper()
+	if out, ok := h.try("doctor"); !ok || !bytes.Contains(out, []byte(`"ok":true`)) && !bytes.Contains(out, []byte(`"ok": true`)) {
+		h.Fatalf("doctor: %s\n%s", out, h.log())
+	}
+	known := map[string]bool{}
+	for _, c := range h.shadows() {
+		for _, l := range c.LUNs {
+			known[l] = true
+		}
+	}
+	for _, l := range h.luns() {
+		switch {
+		case l.Origin != "" && !known[l.ID] && !plain(l.ID):
+			h.Errorf("LUN %s (%s, %s) is of no copy", l.Name, l.ID, l.Kind)
+		case l.Origin == "" && (l.ReadOnly || len(l.Disk.Flags) > 0):
+			h.Errorf("original %s has flags %v, read-only %v", l.Name, l.Disk.Flags, l.ReadOnly)
+		}
+		for _, p := range l.Disk.Partitions {
+			if l.Origin == "" && len(p.Flags) > 0 {
+				h.Errorf("original %s has flags %v on %s", l.Name, p.Flags, p.Device)
+			}
+		}
+	}
+}
+
+// picture is what a user sees of copies and LUNs.
+func (h *host) picture() string {
+	h.Helper()
+	copies, _ := h.try("list", "shadows")
+	luns, _ := h.try("lun", "list")
+	return string(copies) + string(luns)
+}
+
+// service finds the running service, 0 for none.
+func (h *host) service() int {
+	all, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, p := range all {
+		b, _ := os.ReadFile(p)
+		if !bytes.HasPrefix(b, []byte(requester.DaemonName+"\x00")) || !bytes.Contains(b, []byte("\x00"+h.run+"\x00")) {
+			continue
+		}
+		var pid int
+		if _, err := fmt.Sscanf(p, "/proc/%d/", &pid); err == nil {
+			return pid
+		}
+	}
+	return 0
+}
+
+// stop ends the service and waits until it is gone.
+func (h *host) stop(s syscall.Signal) {
+	h.Helper()
+	pid := h.service()
+	if pid == 0 {
+		return
+	}
+	_ = unix.Kill(pid, s)
+	for end := time.Now().Add(time.Minute); h.service() == pid; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			h.Fatalf("the service, process %d, doesn't end\n%s", pid, h.log())
+		}
+	}
+}
+
+func (h *host) log() string {
+	b, _ := os.ReadFile(filepath.Join(h.run, "vssd.log"))
+	lines := strings.Split(string(b), "\n")
+	return strings.Join(lines[max(0, len(lines)-15):], "\n")
+}
+
+// sh runs a script (set -e) and gives its output.
+func sh(t testing.TB, script string) string {
+	t.Helper()
+	out, err := exec.Command("sh", "-ec", script).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", script, err, out)
+	}
+	return string(out)
+}
