@@ -16,6 +16,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
+const signalLag = 100 * time.Millisecond
+
 // Listener hears of the demo as it goes.
 type Listener interface {
 	Step(number, of int, title string) // one begins
@@ -117,6 +119,12 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 		}
 	}()
 	err = r.perform(ctx)
+	if err != nil {
+		select { // Ctrl-C ends our children, too, and what comes of that may be faster than the signal
+		case <-ctx.Done():
+		case <-time.After(signalLag):
+		}
+	}
 	if ctx.Err() != nil {
 		err = vss.E("Demo", vss.SuccessAsyncCancelled, context.Canceled)
 	}
