@@ -744,6 +744,7 @@ type WriterStatus struct {
 	Level         string                 `protobuf:"bytes,7,opt,name=level,proto3" json:"level,omitempty"`      // "front-end", "back-end", "system"
 	FrozenMs      float64                `protobuf:"fixed64,8,opt,name=frozen_ms,json=frozenMs,proto3" json:"frozen_ms,omitempty"`
 	Components    int32                  `protobuf:"varint,9,opt,name=components,proto3" json:"components,omitempty"`
+	Application   uint32                 `protobuf:"varint,10,opt,name=application,proto3" json:"application,omitempty"` // the application's own code (GetWriterStatusEx)
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -841,6 +842,13 @@ func (x *WriterStatus) GetComponents() int32 {
 	return 0
 }
 
+func (x *WriterStatus) GetApplication() uint32 {
+	if x != nil {
+		return x.Application
+	}
+	return 0
+}
+
 type ComponentRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
@@ -933,6 +941,915 @@ func (x *ComponentRequest) GetSucceeded() bool {
 	return false
 }
 
+// ComponentName names a component by its writer's class: path and name are unique in it.
+type ComponentName struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	WriterId      string                 `protobuf:"bytes,1,opt,name=writer_id,json=writerId,proto3" json:"writer_id,omitempty"`
+	Type          string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"` // "database" or "filegroup"
+	LogicalPath   string                 `protobuf:"bytes,3,opt,name=logical_path,json=logicalPath,proto3" json:"logical_path,omitempty"`
+	Name          string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ComponentName) Reset() {
+	*x = ComponentName{}
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ComponentName) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ComponentName) ProtoMessage() {}
+
+func (x *ComponentName) ProtoReflect() protoreflect.Message {
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ComponentName.ProtoReflect.Descriptor instead.
+func (*ComponentName) Descriptor() ([]byte, []int) {
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ComponentName) GetWriterId() string {
+	if x != nil {
+		return x.WriterId
+	}
+	return ""
+}
+
+func (x *ComponentName) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *ComponentName) GetLogicalPath() string {
+	if x != nil {
+		return x.LogicalPath
+	}
+	return ""
+}
+
+func (x *ComponentName) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type ComponentTextRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Component     *ComponentName         `protobuf:"bytes,2,opt,name=component,proto3" json:"component,omitempty"`
+	Text          string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ComponentTextRequest) Reset() {
+	*x = ComponentTextRequest{}
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ComponentTextRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ComponentTextRequest) ProtoMessage() {}
+
+func (x *ComponentTextRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ComponentTextRequest.ProtoReflect.Descriptor instead.
+func (*ComponentTextRequest) Descriptor() ([]byte, []int) {
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ComponentTextRequest) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *ComponentTextRequest) GetComponent() *ComponentName {
+	if x != nil {
+		return x.Component
+	}
+	return nil
+}
+
+func (x *ComponentTextRequest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+type ComponentFlagRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Component     *ComponentName         `protobuf:"bytes,2,opt,name=component,proto3" json:"component,omitempty"`
+	Value         bool                   `protobuf:"varint,3,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ComponentFlagRequest) Reset() {
+	*x = ComponentFlagRequest{}
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ComponentFlagRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ComponentFlagRequest) ProtoMessage() {}
+
+func (x *ComponentFlagRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ComponentFlagRequest.ProtoReflect.Descriptor instead.
+func (*ComponentFlagRequest) Descriptor() ([]byte, []int) {
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ComponentFlagRequest) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *ComponentFlagRequest) GetComponent() *ComponentName {
+	if x != nil {
+		return x.Component
+	}
+	return nil
+}
+
+func (x *ComponentFlagRequest) GetValue() bool {
+	if x != nil {
+		return x.Value
+	}
+	return false
+}
+
+type ComponentFilesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Component     *ComponentName         `protobuf:"bytes,2,opt,name=component,proto3" json:"component,omitempty"` // the one that defines the component set
+	Path          string                 `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`           // with filespec and recursive: a file set of the component, as it stands in the writer's metadata
+	Filespec      string                 `protobuf:"bytes,4,opt,name=filespec,proto3" json:"filespec,omitempty"`
+	Recursive     bool                   `protobuf:"varint,5,opt,name=recursive,proto3" json:"recursive,omitempty"`
+	AlternatePath string                 `protobuf:"bytes,6,opt,name=alternate_path,json=alternatePath,proto3" json:"alternate_path,omitempty"` // where the files go
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ComponentFilesRequest) Reset() {
+	*x = ComponentFilesRequest{}
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ComponentFilesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ComponentFilesRequest) ProtoMessage() {}
+
+func (x *ComponentFilesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ComponentFilesRequest.ProtoReflect.Descriptor instead.
+func (*ComponentFilesRequest) Descriptor() ([]byte, []int) {
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ComponentFilesRequest) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *ComponentFilesRequest) GetComponent() *ComponentName {
+	if x != nil {
+		return x.Component
+	}
+	return nil
+}
+
+func (x *ComponentFilesRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ComponentFilesRequest) GetFilespec() string {
+	if x != nil {
+		return x.Filespec
+	}
+	return ""
+}
+
+func (x *ComponentFilesRequest) GetRecursive() bool {
+	if x != nil {
+		return x.Recursive
+	}
+	return false
+}
+
+func (x *ComponentFilesRequest) GetAlternatePath() string {
+	if x != nil {
+		return x.AlternatePath
+	}
+	return ""
+}
+
+type SelectRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Component     *ComponentName         `protobuf:"bytes,2,opt,name=component,proto3" json:"component,omitempty"`
+	Select        bool                   `protobuf:"varint,3,opt,name=select,proto3" json:"select,omitempty"`
+	InstanceId    string                 `protobuf:"bytes,4,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"` // the instance of the class to restore to; empty: the service chooses
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SelectRequest) Reset() {
+	*x = SelectRequest{}
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SelectRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SelectRequest) ProtoMessage() {}
+
+func (x *SelectRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SelectRequest.ProtoReflect.Descriptor instead.
+func (*SelectRequest) Descriptor() ([]byte, []int) {
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *SelectRequest) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *SelectRequest) GetComponent() *ComponentName {
+	if x != nil {
+		return x.Component
+	}
+	return nil
+}
+
+func (x *SelectRequest) GetSelect() bool {
+	if x != nil {
+		return x.Select
+	}
+	return false
+}
+
+func (x *SelectRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+type SubcomponentRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Component     *ComponentName         `protobuf:"bytes,2,opt,name=component,proto3" json:"component,omitempty"`
+	SubPath       string                 `protobuf:"bytes,3,opt,name=sub_path,json=subPath,proto3" json:"sub_path,omitempty"`
+	SubName       string                 `protobuf:"bytes,4,opt,name=sub_name,json=subName,proto3" json:"sub_name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubcomponentRequest) Reset() {
+	*x = SubcomponentRequest{}
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubcomponentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubcomponentRequest) ProtoMessage() {}
+
+func (x *SubcomponentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubcomponentRequest.ProtoReflect.Descriptor instead.
+func (*SubcomponentRequest) Descriptor() ([]byte, []int) {
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *SubcomponentRequest) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *SubcomponentRequest) GetComponent() *ComponentName {
+	if x != nil {
+		return x.Component
+	}
+	return nil
+}
+
+func (x *SubcomponentRequest) GetSubPath() string {
+	if x != nil {
+		return x.SubPath
+	}
+	return ""
+}
+
+func (x *SubcomponentRequest) GetSubName() string {
+	if x != nil {
+		return x.SubName
+	}
+	return ""
+}
+
+type RollForwardRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Component     *ComponentName         `protobuf:"bytes,2,opt,name=component,proto3" json:"component,omitempty"`
+	Type          int32                  `protobuf:"varint,3,opt,name=type,proto3" json:"type,omitempty"`  // VSS_ROLLFORWARD_TYPE
+	Point         string                 `protobuf:"bytes,4,opt,name=point,proto3" json:"point,omitempty"` // the writer's text
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollForwardRequest) Reset() {
+	*x = RollForwardRequest{}
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollForwardRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollForwardRequest) ProtoMessage() {}
+
+func (x *RollForwardRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollForwardRequest.ProtoReflect.Descriptor instead.
+func (*RollForwardRequest) Descriptor() ([]byte, []int) {
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RollForwardRequest) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *RollForwardRequest) GetComponent() *ComponentName {
+	if x != nil {
+		return x.Component
+	}
+	return nil
+}
+
+func (x *RollForwardRequest) GetType() int32 {
+	if x != nil {
+		return x.Type
+	}
+	return 0
+}
+
+func (x *RollForwardRequest) GetPoint() string {
+	if x != nil {
+		return x.Point
+	}
+	return ""
+}
+
+type RangesFileRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Component     *ComponentName         `protobuf:"bytes,2,opt,name=component,proto3" json:"component,omitempty"`
+	PartialFile   int32                  `protobuf:"varint,3,opt,name=partial_file,json=partialFile,proto3" json:"partial_file,omitempty"` // counted from 0
+	Path          string                 `protobuf:"bytes,4,opt,name=path,proto3" json:"path,omitempty"`                                   // where the ranges file was restored to
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RangesFileRequest) Reset() {
+	*x = RangesFileRequest{}
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RangesFileRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RangesFileRequest) ProtoMessage() {}
+
+func (x *RangesFileRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RangesFileRequest.ProtoReflect.Descriptor instead.
+func (*RangesFileRequest) Descriptor() ([]byte, []int) {
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RangesFileRequest) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *RangesFileRequest) GetComponent() *ComponentName {
+	if x != nil {
+		return x.Component
+	}
+	return nil
+}
+
+func (x *RangesFileRequest) GetPartialFile() int32 {
+	if x != nil {
+		return x.PartialFile
+	}
+	return 0
+}
+
+func (x *RangesFileRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+type FileRestoreStatusRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Component     *ComponentName         `protobuf:"bytes,2,opt,name=component,proto3" json:"component,omitempty"`
+	Status        int32                  `protobuf:"varint,3,opt,name=status,proto3" json:"status,omitempty"` // VSS_FILE_RESTORE_STATUS
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FileRestoreStatusRequest) Reset() {
+	*x = FileRestoreStatusRequest{}
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FileRestoreStatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FileRestoreStatusRequest) ProtoMessage() {}
+
+func (x *FileRestoreStatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FileRestoreStatusRequest.ProtoReflect.Descriptor instead.
+func (*FileRestoreStatusRequest) Descriptor() ([]byte, []int) {
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *FileRestoreStatusRequest) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *FileRestoreStatusRequest) GetComponent() *ComponentName {
+	if x != nil {
+		return x.Component
+	}
+	return nil
+}
+
+func (x *FileRestoreStatusRequest) GetStatus() int32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+type InitializeForRestoreRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Document      []byte                 `protobuf:"bytes,2,opt,name=document,proto3" json:"document,omitempty"` // the Backup Components Document that the backup saved
+	Metadata      [][]byte               `protobuf:"bytes,3,rep,name=metadata,proto3" json:"metadata,omitempty"` // the Writer Metadata Documents saved with it: what is asked for is checked against them
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InitializeForRestoreRequest) Reset() {
+	*x = InitializeForRestoreRequest{}
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InitializeForRestoreRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InitializeForRestoreRequest) ProtoMessage() {}
+
+func (x *InitializeForRestoreRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InitializeForRestoreRequest.ProtoReflect.Descriptor instead.
+func (*InitializeForRestoreRequest) Descriptor() ([]byte, []int) {
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *InitializeForRestoreRequest) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *InitializeForRestoreRequest) GetDocument() []byte {
+	if x != nil {
+		return x.Document
+	}
+	return nil
+}
+
+func (x *InitializeForRestoreRequest) GetMetadata() [][]byte {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+type SetRestoreStateRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	RestoreType   int32                  `protobuf:"varint,2,opt,name=restore_type,json=restoreType,proto3" json:"restore_type,omitempty"` // VSS_RESTORE_TYPE
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetRestoreStateRequest) Reset() {
+	*x = SetRestoreStateRequest{}
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetRestoreStateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetRestoreStateRequest) ProtoMessage() {}
+
+func (x *SetRestoreStateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetRestoreStateRequest.ProtoReflect.Descriptor instead.
+func (*SetRestoreStateRequest) Descriptor() ([]byte, []int) {
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *SetRestoreStateRequest) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *SetRestoreStateRequest) GetRestoreType() int32 {
+	if x != nil {
+		return x.RestoreType
+	}
+	return 0
+}
+
+type WriterComponentsList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Writers       [][]byte               `protobuf:"bytes,1,rep,name=writers,proto3" json:"writers,omitempty"` // the WRITER_COMPONENTS element of each writer with components, XML
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WriterComponentsList) Reset() {
+	*x = WriterComponentsList{}
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WriterComponentsList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WriterComponentsList) ProtoMessage() {}
+
+func (x *WriterComponentsList) ProtoReflect() protoreflect.Message {
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WriterComponentsList.ProtoReflect.Descriptor instead.
+func (*WriterComponentsList) Descriptor() ([]byte, []int) {
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *WriterComponentsList) GetWriters() [][]byte {
+	if x != nil {
+		return x.Writers
+	}
+	return nil
+}
+
+type SessionIdReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SessionId     string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionIdReply) Reset() {
+	*x = SessionIdReply{}
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionIdReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionIdReply) ProtoMessage() {}
+
+func (x *SessionIdReply) ProtoReflect() protoreflect.Message {
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionIdReply.ProtoReflect.Descriptor instead.
+func (*SessionIdReply) Descriptor() ([]byte, []int) {
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *SessionIdReply) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+type PathRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PathRequest) Reset() {
+	*x = PathRequest{}
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PathRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PathRequest) ProtoMessage() {}
+
+func (x *PathRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PathRequest.ProtoReflect.Descriptor instead.
+func (*PathRequest) Descriptor() ([]byte, []int) {
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *PathRequest) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *PathRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+type RootReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Root          string                 `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`                                        // name of the volume
+	LogicalPrefix string                 `protobuf:"bytes,2,opt,name=logical_prefix,json=logicalPrefix,proto3" json:"logical_prefix,omitempty"` // the path from there; "" for the volume itself
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RootReply) Reset() {
+	*x = RootReply{}
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RootReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RootReply) ProtoMessage() {}
+
+func (x *RootReply) ProtoReflect() protoreflect.Message {
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RootReply.ProtoReflect.Descriptor instead.
+func (*RootReply) Descriptor() ([]byte, []int) {
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *RootReply) GetRoot() string {
+	if x != nil {
+		return x.Root
+	}
+	return ""
+}
+
+func (x *RootReply) GetLogicalPrefix() string {
+	if x != nil {
+		return x.LogicalPrefix
+	}
+	return ""
+}
+
 type StartSnapshotSetReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	SetId         string                 `protobuf:"bytes,1,opt,name=set_id,json=setId,proto3" json:"set_id,omitempty"`
@@ -942,7 +1859,7 @@ type StartSnapshotSetReply struct {
 
 func (x *StartSnapshotSetReply) Reset() {
 	*x = StartSnapshotSetReply{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[15]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -954,7 +1871,7 @@ func (x *StartSnapshotSetReply) String() string {
 func (*StartSnapshotSetReply) ProtoMessage() {}
 
 func (x *StartSnapshotSetReply) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[15]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -967,7 +1884,7 @@ func (x *StartSnapshotSetReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartSnapshotSetReply.ProtoReflect.Descriptor instead.
 func (*StartSnapshotSetReply) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{15}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *StartSnapshotSetReply) GetSetId() string {
@@ -988,7 +1905,7 @@ type AddToSnapshotSetRequest struct {
 
 func (x *AddToSnapshotSetRequest) Reset() {
 	*x = AddToSnapshotSetRequest{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[16]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1000,7 +1917,7 @@ func (x *AddToSnapshotSetRequest) String() string {
 func (*AddToSnapshotSetRequest) ProtoMessage() {}
 
 func (x *AddToSnapshotSetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[16]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1013,7 +1930,7 @@ func (x *AddToSnapshotSetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddToSnapshotSetRequest.ProtoReflect.Descriptor instead.
 func (*AddToSnapshotSetRequest) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{16}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AddToSnapshotSetRequest) GetSession() string {
@@ -1046,7 +1963,7 @@ type AddToSnapshotSetReply struct {
 
 func (x *AddToSnapshotSetReply) Reset() {
 	*x = AddToSnapshotSetReply{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[17]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1058,7 +1975,7 @@ func (x *AddToSnapshotSetReply) String() string {
 func (*AddToSnapshotSetReply) ProtoMessage() {}
 
 func (x *AddToSnapshotSetReply) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[17]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1071,7 +1988,7 @@ func (x *AddToSnapshotSetReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddToSnapshotSetReply.ProtoReflect.Descriptor instead.
 func (*AddToSnapshotSetReply) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{17}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AddToSnapshotSetReply) GetSnapshotId() string {
@@ -1092,7 +2009,7 @@ type VolumeRequest struct {
 
 func (x *VolumeRequest) Reset() {
 	*x = VolumeRequest{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[18]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +2021,7 @@ func (x *VolumeRequest) String() string {
 func (*VolumeRequest) ProtoMessage() {}
 
 func (x *VolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[18]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +2034,7 @@ func (x *VolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeRequest.ProtoReflect.Descriptor instead.
 func (*VolumeRequest) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{18}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *VolumeRequest) GetSession() string {
@@ -1150,7 +2067,7 @@ type BoolReply struct {
 
 func (x *BoolReply) Reset() {
 	*x = BoolReply{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[19]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1162,7 +2079,7 @@ func (x *BoolReply) String() string {
 func (*BoolReply) ProtoMessage() {}
 
 func (x *BoolReply) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[19]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1175,7 +2092,7 @@ func (x *BoolReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BoolReply.ProtoReflect.Descriptor instead.
 func (*BoolReply) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{19}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *BoolReply) GetValue() bool {
@@ -1195,7 +2112,7 @@ type IsVolumeSnapshottedReply struct {
 
 func (x *IsVolumeSnapshottedReply) Reset() {
 	*x = IsVolumeSnapshottedReply{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[20]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1207,7 +2124,7 @@ func (x *IsVolumeSnapshottedReply) String() string {
 func (*IsVolumeSnapshottedReply) ProtoMessage() {}
 
 func (x *IsVolumeSnapshottedReply) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[20]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1220,7 +2137,7 @@ func (x *IsVolumeSnapshottedReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IsVolumeSnapshottedReply.ProtoReflect.Descriptor instead.
 func (*IsVolumeSnapshottedReply) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{20}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *IsVolumeSnapshottedReply) GetPresent() bool {
@@ -1247,7 +2164,7 @@ type DoSnapshotSetRequest struct {
 
 func (x *DoSnapshotSetRequest) Reset() {
 	*x = DoSnapshotSetRequest{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[21]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1259,7 +2176,7 @@ func (x *DoSnapshotSetRequest) String() string {
 func (*DoSnapshotSetRequest) ProtoMessage() {}
 
 func (x *DoSnapshotSetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[21]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1272,7 +2189,7 @@ func (x *DoSnapshotSetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoSnapshotSetRequest.ProtoReflect.Descriptor instead.
 func (*DoSnapshotSetRequest) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{21}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DoSnapshotSetRequest) GetSession() string {
@@ -1298,7 +2215,7 @@ type Document struct {
 
 func (x *Document) Reset() {
 	*x = Document{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[22]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1310,7 +2227,7 @@ func (x *Document) String() string {
 func (*Document) ProtoMessage() {}
 
 func (x *Document) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[22]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1323,7 +2240,7 @@ func (x *Document) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Document.ProtoReflect.Descriptor instead.
 func (*Document) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{22}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Document) GetXml() []byte {
@@ -1343,7 +2260,7 @@ type SnapshotRequest struct {
 
 func (x *SnapshotRequest) Reset() {
 	*x = SnapshotRequest{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[23]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1355,7 +2272,7 @@ func (x *SnapshotRequest) String() string {
 func (*SnapshotRequest) ProtoMessage() {}
 
 func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[23]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1368,7 +2285,7 @@ func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRequest.ProtoReflect.Descriptor instead.
 func (*SnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{23}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SnapshotRequest) GetSession() string {
@@ -1395,7 +2312,7 @@ type QueryRequest struct {
 
 func (x *QueryRequest) Reset() {
 	*x = QueryRequest{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[24]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1407,7 +2324,7 @@ func (x *QueryRequest) String() string {
 func (*QueryRequest) ProtoMessage() {}
 
 func (x *QueryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[24]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1420,7 +2337,7 @@ func (x *QueryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryRequest.ProtoReflect.Descriptor instead.
 func (*QueryRequest) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{24}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *QueryRequest) GetSession() string {
@@ -1447,7 +2364,7 @@ type QueryReply struct {
 
 func (x *QueryReply) Reset() {
 	*x = QueryReply{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[25]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1459,7 +2376,7 @@ func (x *QueryReply) String() string {
 func (*QueryReply) ProtoMessage() {}
 
 func (x *QueryReply) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[25]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1472,7 +2389,7 @@ func (x *QueryReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryReply.ProtoReflect.Descriptor instead.
 func (*QueryReply) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{25}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *QueryReply) GetSnapshots() []*Snapshot {
@@ -1502,7 +2419,7 @@ type Provider struct {
 
 func (x *Provider) Reset() {
 	*x = Provider{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[26]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1514,7 +2431,7 @@ func (x *Provider) String() string {
 func (*Provider) ProtoMessage() {}
 
 func (x *Provider) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[26]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1527,7 +2444,7 @@ func (x *Provider) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Provider.ProtoReflect.Descriptor instead.
 func (*Provider) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{26}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Provider) GetId() string {
@@ -1577,7 +2494,7 @@ type DeleteSnapshotsRequest struct {
 
 func (x *DeleteSnapshotsRequest) Reset() {
 	*x = DeleteSnapshotsRequest{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[27]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1589,7 +2506,7 @@ func (x *DeleteSnapshotsRequest) String() string {
 func (*DeleteSnapshotsRequest) ProtoMessage() {}
 
 func (x *DeleteSnapshotsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[27]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1602,7 +2519,7 @@ func (x *DeleteSnapshotsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSnapshotsRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSnapshotsRequest) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{27}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DeleteSnapshotsRequest) GetSession() string {
@@ -1644,7 +2561,7 @@ type DeleteSnapshotsReply struct {
 
 func (x *DeleteSnapshotsReply) Reset() {
 	*x = DeleteSnapshotsReply{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[28]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1656,7 +2573,7 @@ func (x *DeleteSnapshotsReply) String() string {
 func (*DeleteSnapshotsReply) ProtoMessage() {}
 
 func (x *DeleteSnapshotsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[28]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1669,7 +2586,7 @@ func (x *DeleteSnapshotsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSnapshotsReply.ProtoReflect.Descriptor instead.
 func (*DeleteSnapshotsReply) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{28}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DeleteSnapshotsReply) GetDeleted() []string {
@@ -1703,7 +2620,7 @@ type SetRequest struct {
 
 func (x *SetRequest) Reset() {
 	*x = SetRequest{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[29]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1715,7 +2632,7 @@ func (x *SetRequest) String() string {
 func (*SetRequest) ProtoMessage() {}
 
 func (x *SetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[29]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1728,7 +2645,7 @@ func (x *SetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRequest.ProtoReflect.Descriptor instead.
 func (*SetRequest) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{29}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SetRequest) GetSession() string {
@@ -1756,7 +2673,7 @@ type BreakRequest struct {
 
 func (x *BreakRequest) Reset() {
 	*x = BreakRequest{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[30]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1768,7 +2685,7 @@ func (x *BreakRequest) String() string {
 func (*BreakRequest) ProtoMessage() {}
 
 func (x *BreakRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[30]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1781,7 +2698,7 @@ func (x *BreakRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BreakRequest.ProtoReflect.Descriptor instead.
 func (*BreakRequest) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{30}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *BreakRequest) GetSession() string {
@@ -1815,7 +2732,7 @@ type BreakReply struct {
 
 func (x *BreakReply) Reset() {
 	*x = BreakReply{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[31]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1827,7 +2744,7 @@ func (x *BreakReply) String() string {
 func (*BreakReply) ProtoMessage() {}
 
 func (x *BreakReply) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[31]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1840,7 +2757,7 @@ func (x *BreakReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BreakReply.ProtoReflect.Descriptor instead.
 func (*BreakReply) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{31}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *BreakReply) GetSetId() string {
@@ -1871,7 +2788,7 @@ type BrokenLun struct {
 
 func (x *BrokenLun) Reset() {
 	*x = BrokenLun{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[32]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1883,7 +2800,7 @@ func (x *BrokenLun) String() string {
 func (*BrokenLun) ProtoMessage() {}
 
 func (x *BrokenLun) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[32]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1896,7 +2813,7 @@ func (x *BrokenLun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BrokenLun.ProtoReflect.Descriptor instead.
 func (*BrokenLun) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{32}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *BrokenLun) GetLun() string {
@@ -1954,7 +2871,7 @@ type ExposeRequest struct {
 
 func (x *ExposeRequest) Reset() {
 	*x = ExposeRequest{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[33]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1966,7 +2883,7 @@ func (x *ExposeRequest) String() string {
 func (*ExposeRequest) ProtoMessage() {}
 
 func (x *ExposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[33]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1979,7 +2896,7 @@ func (x *ExposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExposeRequest.ProtoReflect.Descriptor instead.
 func (*ExposeRequest) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{33}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ExposeRequest) GetSession() string {
@@ -2026,7 +2943,7 @@ type Async struct {
 
 func (x *Async) Reset() {
 	*x = Async{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[34]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2038,7 +2955,7 @@ func (x *Async) String() string {
 func (*Async) ProtoMessage() {}
 
 func (x *Async) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[34]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2051,7 +2968,7 @@ func (x *Async) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Async.ProtoReflect.Descriptor instead.
 func (*Async) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{34}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Async) GetId() string {
@@ -2072,7 +2989,7 @@ type AsyncRequest struct {
 
 func (x *AsyncRequest) Reset() {
 	*x = AsyncRequest{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[35]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2084,7 +3001,7 @@ func (x *AsyncRequest) String() string {
 func (*AsyncRequest) ProtoMessage() {}
 
 func (x *AsyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[35]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2097,7 +3014,7 @@ func (x *AsyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AsyncRequest.ProtoReflect.Descriptor instead.
 func (*AsyncRequest) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{35}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *AsyncRequest) GetSession() string {
@@ -2133,7 +3050,7 @@ type AsyncStatus struct {
 
 func (x *AsyncStatus) Reset() {
 	*x = AsyncStatus{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[36]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2145,7 +3062,7 @@ func (x *AsyncStatus) String() string {
 func (*AsyncStatus) ProtoMessage() {}
 
 func (x *AsyncStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[36]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2158,7 +3075,7 @@ func (x *AsyncStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AsyncStatus.ProtoReflect.Descriptor instead.
 func (*AsyncStatus) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{36}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *AsyncStatus) GetResult() uint32 {
@@ -2215,7 +3132,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[37]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2227,7 +3144,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[37]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2240,7 +3157,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{37}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Snapshot) GetId() string {
@@ -2380,7 +3297,7 @@ type SnapshotSet struct {
 
 func (x *SnapshotSet) Reset() {
 	*x = SnapshotSet{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[38]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2392,7 +3309,7 @@ func (x *SnapshotSet) String() string {
 func (*SnapshotSet) ProtoMessage() {}
 
 func (x *SnapshotSet) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[38]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2405,7 +3322,7 @@ func (x *SnapshotSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotSet.ProtoReflect.Descriptor instead.
 func (*SnapshotSet) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{38}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SnapshotSet) GetSetId() string {
@@ -2489,7 +3406,7 @@ type TimelineStep struct {
 
 func (x *TimelineStep) Reset() {
 	*x = TimelineStep{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[39]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2501,7 +3418,7 @@ func (x *TimelineStep) String() string {
 func (*TimelineStep) ProtoMessage() {}
 
 func (x *TimelineStep) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[39]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2514,7 +3431,7 @@ func (x *TimelineStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimelineStep.ProtoReflect.Descriptor instead.
 func (*TimelineStep) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{39}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *TimelineStep) GetStep() string {
@@ -2546,7 +3463,7 @@ type ListVolumesRequest struct {
 
 func (x *ListVolumesRequest) Reset() {
 	*x = ListVolumesRequest{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[40]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2558,7 +3475,7 @@ func (x *ListVolumesRequest) String() string {
 func (*ListVolumesRequest) ProtoMessage() {}
 
 func (x *ListVolumesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[40]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2571,7 +3488,7 @@ func (x *ListVolumesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVolumesRequest.ProtoReflect.Descriptor instead.
 func (*ListVolumesRequest) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{40}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{55}
 }
 
 type ListVolumesReply struct {
@@ -2583,7 +3500,7 @@ type ListVolumesReply struct {
 
 func (x *ListVolumesReply) Reset() {
 	*x = ListVolumesReply{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[41]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2595,7 +3512,7 @@ func (x *ListVolumesReply) String() string {
 func (*ListVolumesReply) ProtoMessage() {}
 
 func (x *ListVolumesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[41]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2608,7 +3525,7 @@ func (x *ListVolumesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVolumesReply.ProtoReflect.Descriptor instead.
 func (*ListVolumesReply) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{41}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ListVolumesReply) GetVolumes() []*Volume {
@@ -2634,7 +3551,7 @@ type Volume struct {
 
 func (x *Volume) Reset() {
 	*x = Volume{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[42]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2646,7 +3563,7 @@ func (x *Volume) String() string {
 func (*Volume) ProtoMessage() {}
 
 func (x *Volume) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[42]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2659,7 +3576,7 @@ func (x *Volume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Volume.ProtoReflect.Descriptor instead.
 func (*Volume) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{42}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Volume) GetVolume() string {
@@ -2728,7 +3645,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[43]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2740,7 +3657,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[43]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2753,7 +3670,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{43}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *EventsRequest) GetFollow() bool {
@@ -2788,7 +3705,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[44]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2800,7 +3717,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[44]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2813,7 +3730,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{44}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Event) GetTimeUnixNano() int64 {
@@ -2895,7 +3812,7 @@ type CheckRequest struct {
 
 func (x *CheckRequest) Reset() {
 	*x = CheckRequest{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[45]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2907,7 +3824,7 @@ func (x *CheckRequest) String() string {
 func (*CheckRequest) ProtoMessage() {}
 
 func (x *CheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[45]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2920,7 +3837,7 @@ func (x *CheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
 func (*CheckRequest) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{45}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *CheckRequest) GetRepair() bool {
@@ -2939,7 +3856,7 @@ type CheckReply struct {
 
 func (x *CheckReply) Reset() {
 	*x = CheckReply{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[46]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2951,7 +3868,7 @@ func (x *CheckReply) String() string {
 func (*CheckReply) ProtoMessage() {}
 
 func (x *CheckReply) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[46]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2964,7 +3881,7 @@ func (x *CheckReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckReply.ProtoReflect.Descriptor instead.
 func (*CheckReply) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{46}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *CheckReply) GetFindings() []*Finding {
@@ -2985,7 +3902,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[47]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2997,7 +3914,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_coordinator_proto_msgTypes[47]
+	mi := &file_api_vss_v1_coordinator_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3010,7 +3927,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{47}
+	return file_api_vss_v1_coordinator_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Finding) GetSeverity() string {
@@ -3086,7 +4003,7 @@ const file_api_vss_v1_coordinator_proto_rawDesc = "" +
 	"selectable\x18\x05 \x01(\bR\n" +
 	"selectable\"B\n" +
 	"\x10WriterStatusList\x12.\n" +
-	"\awriters\x18\x01 \x03(\v2\x14.vss.v1.WriterStatusR\awriters\"\xfd\x01\n" +
+	"\awriters\x18\x01 \x03(\v2\x14.vss.v1.WriterStatusR\awriters\"\x9f\x02\n" +
 	"\fWriterStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\twriter_id\x18\x02 \x01(\tR\bwriterId\x12\x1f\n" +
@@ -3099,7 +4016,9 @@ const file_api_vss_v1_coordinator_proto_rawDesc = "" +
 	"\tfrozen_ms\x18\b \x01(\x01R\bfrozenMs\x12\x1e\n" +
 	"\n" +
 	"components\x18\t \x01(\x05R\n" +
-	"components\"\xd3\x01\n" +
+	"components\x12 \n" +
+	"\vapplication\x18\n" +
+	" \x01(\rR\vapplication\"\xd3\x01\n" +
 	"\x10ComponentRequest\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x1b\n" +
 	"\twriter_id\x18\x02 \x01(\tR\bwriterId\x12\x1f\n" +
@@ -3108,7 +4027,70 @@ const file_api_vss_v1_coordinator_proto_rawDesc = "" +
 	"\x04type\x18\x04 \x01(\tR\x04type\x12!\n" +
 	"\flogical_path\x18\x05 \x01(\tR\vlogicalPath\x12\x12\n" +
 	"\x04name\x18\x06 \x01(\tR\x04name\x12\x1c\n" +
-	"\tsucceeded\x18\a \x01(\bR\tsucceeded\".\n" +
+	"\tsucceeded\x18\a \x01(\bR\tsucceeded\"w\n" +
+	"\rComponentName\x12\x1b\n" +
+	"\twriter_id\x18\x01 \x01(\tR\bwriterId\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12!\n" +
+	"\flogical_path\x18\x03 \x01(\tR\vlogicalPath\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\"y\n" +
+	"\x14ComponentTextRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x123\n" +
+	"\tcomponent\x18\x02 \x01(\v2\x15.vss.v1.ComponentNameR\tcomponent\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"{\n" +
+	"\x14ComponentFlagRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x123\n" +
+	"\tcomponent\x18\x02 \x01(\v2\x15.vss.v1.ComponentNameR\tcomponent\x12\x14\n" +
+	"\x05value\x18\x03 \x01(\bR\x05value\"\xdb\x01\n" +
+	"\x15ComponentFilesRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x123\n" +
+	"\tcomponent\x18\x02 \x01(\v2\x15.vss.v1.ComponentNameR\tcomponent\x12\x12\n" +
+	"\x04path\x18\x03 \x01(\tR\x04path\x12\x1a\n" +
+	"\bfilespec\x18\x04 \x01(\tR\bfilespec\x12\x1c\n" +
+	"\trecursive\x18\x05 \x01(\bR\trecursive\x12%\n" +
+	"\x0ealternate_path\x18\x06 \x01(\tR\ralternatePath\"\x97\x01\n" +
+	"\rSelectRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x123\n" +
+	"\tcomponent\x18\x02 \x01(\v2\x15.vss.v1.ComponentNameR\tcomponent\x12\x16\n" +
+	"\x06select\x18\x03 \x01(\bR\x06select\x12\x1f\n" +
+	"\vinstance_id\x18\x04 \x01(\tR\n" +
+	"instanceId\"\x9a\x01\n" +
+	"\x13SubcomponentRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x123\n" +
+	"\tcomponent\x18\x02 \x01(\v2\x15.vss.v1.ComponentNameR\tcomponent\x12\x19\n" +
+	"\bsub_path\x18\x03 \x01(\tR\asubPath\x12\x19\n" +
+	"\bsub_name\x18\x04 \x01(\tR\asubName\"\x8d\x01\n" +
+	"\x12RollForwardRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x123\n" +
+	"\tcomponent\x18\x02 \x01(\v2\x15.vss.v1.ComponentNameR\tcomponent\x12\x12\n" +
+	"\x04type\x18\x03 \x01(\x05R\x04type\x12\x14\n" +
+	"\x05point\x18\x04 \x01(\tR\x05point\"\x99\x01\n" +
+	"\x11RangesFileRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x123\n" +
+	"\tcomponent\x18\x02 \x01(\v2\x15.vss.v1.ComponentNameR\tcomponent\x12!\n" +
+	"\fpartial_file\x18\x03 \x01(\x05R\vpartialFile\x12\x12\n" +
+	"\x04path\x18\x04 \x01(\tR\x04path\"\x81\x01\n" +
+	"\x18FileRestoreStatusRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x123\n" +
+	"\tcomponent\x18\x02 \x01(\v2\x15.vss.v1.ComponentNameR\tcomponent\x12\x16\n" +
+	"\x06status\x18\x03 \x01(\x05R\x06status\"o\n" +
+	"\x1bInitializeForRestoreRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x1a\n" +
+	"\bdocument\x18\x02 \x01(\fR\bdocument\x12\x1a\n" +
+	"\bmetadata\x18\x03 \x03(\fR\bmetadata\"U\n" +
+	"\x16SetRestoreStateRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12!\n" +
+	"\frestore_type\x18\x02 \x01(\x05R\vrestoreType\"0\n" +
+	"\x14WriterComponentsList\x12\x18\n" +
+	"\awriters\x18\x01 \x03(\fR\awriters\"/\n" +
+	"\x0eSessionIdReply\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x01 \x01(\tR\tsessionId\";\n" +
+	"\vPathRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\"F\n" +
+	"\tRootReply\x12\x12\n" +
+	"\x04root\x18\x01 \x01(\tR\x04root\x12%\n" +
+	"\x0elogical_prefix\x18\x02 \x01(\tR\rlogicalPrefix\".\n" +
 	"\x15StartSnapshotSetReply\x12\x15\n" +
 	"\x06set_id\x18\x01 \x01(\tR\x05setId\"g\n" +
 	"\x17AddToSnapshotSetRequest\x12\x18\n" +
@@ -3276,7 +4258,7 @@ const file_api_vss_v1_coordinator_proto_rawDesc = "" +
 	"\aFinding\x12\x1a\n" +
 	"\bseverity\x18\x01 \x01(\tR\bseverity\x12\x12\n" +
 	"\x04what\x18\x02 \x01(\tR\x04what\x12\x12\n" +
-	"\x04hint\x18\x03 \x01(\tR\x04hint2\x9a\x13\n" +
+	"\x04hint\x18\x03 \x01(\tR\x04hint2\xc9\x1d\n" +
 	"\vCoordinator\x12A\n" +
 	"\vOpenSession\x12\x1a.vss.v1.OpenSessionRequest\x1a\x14.vss.v1.SessionEvent0\x01\x12G\n" +
 	"\x13InitializeForBackup\x12\".vss.v1.InitializeForBackupRequest\x1a\f.vss.v1.Done\x125\n" +
@@ -3290,17 +4272,38 @@ const file_api_vss_v1_coordinator_proto_rawDesc = "" +
 	"\x11GetWriterMetadata\x12\x16.vss.v1.SessionRequest\x1a\x1a.vss.v1.WriterMetadataList\x12;\n" +
 	"\x12GatherWriterStatus\x12\x16.vss.v1.SessionRequest\x1a\r.vss.v1.Async\x12C\n" +
 	"\x0fGetWriterStatus\x12\x16.vss.v1.SessionRequest\x1a\x18.vss.v1.WriterStatusList\x126\n" +
-	"\fAddComponent\x12\x18.vss.v1.ComponentRequest\x1a\f.vss.v1.Done\x12<\n" +
+	"\fAddComponent\x12\x18.vss.v1.ComponentRequest\x1a\f.vss.v1.Done\x12>\n" +
+	"\x10SetBackupOptions\x12\x1c.vss.v1.ComponentTextRequest\x1a\f.vss.v1.Done\x12D\n" +
+	"\x16SetPreviousBackupStamp\x12\x1c.vss.v1.ComponentTextRequest\x1a\f.vss.v1.Done\x12K\n" +
+	"\x13GetWriterComponents\x12\x16.vss.v1.SessionRequest\x1a\x1c.vss.v1.WriterComponentsList\x12<\n" +
 	"\x12SetBackupSucceeded\x12\x18.vss.v1.ComponentRequest\x1a\f.vss.v1.Done\x12I\n" +
 	"\x10StartSnapshotSet\x12\x16.vss.v1.SessionRequest\x1a\x1d.vss.v1.StartSnapshotSetReply\x12R\n" +
-	"\x10AddToSnapshotSet\x12\x1f.vss.v1.AddToSnapshotSetRequest\x1a\x1d.vss.v1.AddToSnapshotSetReply\x12=\n" +
+	"\x10AddToSnapshotSet\x12\x1f.vss.v1.AddToSnapshotSetRequest\x1a\x1d.vss.v1.AddToSnapshotSetReply\x12F\n" +
+	"\x1cGetRootAndLogicalPrefixPaths\x12\x13.vss.v1.PathRequest\x1a\x11.vss.v1.RootReply\x12=\n" +
 	"\x11IsVolumeSupported\x12\x15.vss.v1.VolumeRequest\x1a\x11.vss.v1.BoolReply\x12N\n" +
 	"\x13IsVolumeSnapshotted\x12\x15.vss.v1.VolumeRequest\x1a .vss.v1.IsVolumeSnapshottedReply\x129\n" +
 	"\x10PrepareForBackup\x12\x16.vss.v1.SessionRequest\x1a\r.vss.v1.Async\x12<\n" +
 	"\rDoSnapshotSet\x12\x1c.vss.v1.DoSnapshotSetRequest\x1a\r.vss.v1.Async\x127\n" +
 	"\x0eBackupComplete\x12\x16.vss.v1.SessionRequest\x1a\r.vss.v1.Async\x123\n" +
 	"\vAbortBackup\x12\x16.vss.v1.SessionRequest\x1a\f.vss.v1.Done\x125\n" +
-	"\tSaveAsXML\x12\x16.vss.v1.SessionRequest\x1a\x10.vss.v1.Document\x128\n" +
+	"\tSaveAsXML\x12\x16.vss.v1.SessionRequest\x1a\x10.vss.v1.Document\x12>\n" +
+	"\fGetSessionId\x12\x16.vss.v1.SessionRequest\x1a\x16.vss.v1.SessionIdReply\x12I\n" +
+	"\x14InitializeForRestore\x12#.vss.v1.InitializeForRestoreRequest\x1a\f.vss.v1.Done\x12?\n" +
+	"\x0fSetRestoreState\x12\x1e.vss.v1.SetRestoreStateRequest\x1a\f.vss.v1.Done\x12>\n" +
+	"\x17SetSelectedForRestoreEx\x12\x15.vss.v1.SelectRequest\x1a\f.vss.v1.Done\x12C\n" +
+	"\x16AddRestoreSubcomponent\x12\x1b.vss.v1.SubcomponentRequest\x1a\f.vss.v1.Done\x12?\n" +
+	"\x11SetRestoreOptions\x12\x1c.vss.v1.ComponentTextRequest\x1a\f.vss.v1.Done\x12C\n" +
+	"\x15SetAdditionalRestores\x12\x1c.vss.v1.ComponentFlagRequest\x1a\f.vss.v1.Done\x12;\n" +
+	"\fAddNewTarget\x12\x1d.vss.v1.ComponentFilesRequest\x1a\f.vss.v1.Done\x12E\n" +
+	"\x17SetAuthoritativeRestore\x12\x1c.vss.v1.ComponentFlagRequest\x1a\f.vss.v1.Done\x12:\n" +
+	"\x0eSetRollForward\x12\x1a.vss.v1.RollForwardRequest\x1a\f.vss.v1.Done\x12<\n" +
+	"\x0eSetRestoreName\x12\x1c.vss.v1.ComponentTextRequest\x1a\f.vss.v1.Done\x123\n" +
+	"\n" +
+	"PreRestore\x12\x16.vss.v1.SessionRequest\x1a\r.vss.v1.Async\x12L\n" +
+	"\x1dAddAlternativeLocationMapping\x12\x1d.vss.v1.ComponentFilesRequest\x1a\f.vss.v1.Done\x12<\n" +
+	"\x11SetRangesFilePath\x12\x19.vss.v1.RangesFileRequest\x1a\f.vss.v1.Done\x12F\n" +
+	"\x14SetFileRestoreStatus\x12 .vss.v1.FileRestoreStatusRequest\x1a\f.vss.v1.Done\x124\n" +
+	"\vPostRestore\x12\x16.vss.v1.SessionRequest\x1a\r.vss.v1.Async\x128\n" +
 	"\x0fImportSnapshots\x12\x16.vss.v1.SessionRequest\x1a\r.vss.v1.Async\x12B\n" +
 	"\x15GetSnapshotProperties\x12\x17.vss.v1.SnapshotRequest\x1a\x10.vss.v1.Snapshot\x121\n" +
 	"\x05Query\x12\x14.vss.v1.QueryRequest\x1a\x12.vss.v1.QueryReply\x12O\n" +
@@ -3331,153 +4334,216 @@ func file_api_vss_v1_coordinator_proto_rawDescGZIP() []byte {
 	return file_api_vss_v1_coordinator_proto_rawDescData
 }
 
-var file_api_vss_v1_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_api_vss_v1_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
 var file_api_vss_v1_coordinator_proto_goTypes = []any{
-	(*Done)(nil),                       // 0: vss.v1.Done
-	(*OpenSessionRequest)(nil),         // 1: vss.v1.OpenSessionRequest
-	(*SessionEvent)(nil),               // 2: vss.v1.SessionEvent
-	(*Progress)(nil),                   // 3: vss.v1.Progress
-	(*SessionRequest)(nil),             // 4: vss.v1.SessionRequest
-	(*InitializeForBackupRequest)(nil), // 5: vss.v1.InitializeForBackupRequest
-	(*SetContextRequest)(nil),          // 6: vss.v1.SetContextRequest
-	(*SetBackupStateRequest)(nil),      // 7: vss.v1.SetBackupStateRequest
-	(*WriterSelection)(nil),            // 8: vss.v1.WriterSelection
-	(*WriterMetadataList)(nil),         // 9: vss.v1.WriterMetadataList
-	(*WriterMetadata)(nil),             // 10: vss.v1.WriterMetadata
-	(*ComponentInfo)(nil),              // 11: vss.v1.ComponentInfo
-	(*WriterStatusList)(nil),           // 12: vss.v1.WriterStatusList
-	(*WriterStatus)(nil),               // 13: vss.v1.WriterStatus
-	(*ComponentRequest)(nil),           // 14: vss.v1.ComponentRequest
-	(*StartSnapshotSetReply)(nil),      // 15: vss.v1.StartSnapshotSetReply
-	(*AddToSnapshotSetRequest)(nil),    // 16: vss.v1.AddToSnapshotSetRequest
-	(*AddToSnapshotSetReply)(nil),      // 17: vss.v1.AddToSnapshotSetReply
-	(*VolumeRequest)(nil),              // 18: vss.v1.VolumeRequest
-	(*BoolReply)(nil),                  // 19: vss.v1.BoolReply
-	(*IsVolumeSnapshottedReply)(nil),   // 20: vss.v1.IsVolumeSnapshottedReply
-	(*DoSnapshotSetRequest)(nil),       // 21: vss.v1.DoSnapshotSetRequest
-	(*Document)(nil),                   // 22: vss.v1.Document
-	(*SnapshotRequest)(nil),            // 23: vss.v1.SnapshotRequest
-	(*QueryRequest)(nil),               // 24: vss.v1.QueryRequest
-	(*QueryReply)(nil),                 // 25: vss.v1.QueryReply
-	(*Provider)(nil),                   // 26: vss.v1.Provider
-	(*DeleteSnapshotsRequest)(nil),     // 27: vss.v1.DeleteSnapshotsRequest
-	(*DeleteSnapshotsReply)(nil),       // 28: vss.v1.DeleteSnapshotsReply
-	(*SetRequest)(nil),                 // 29: vss.v1.SetRequest
-	(*BreakRequest)(nil),               // 30: vss.v1.BreakRequest
-	(*BreakReply)(nil),                 // 31: vss.v1.BreakReply
-	(*BrokenLun)(nil),                  // 32: vss.v1.BrokenLun
-	(*ExposeRequest)(nil),              // 33: vss.v1.ExposeRequest
-	(*Async)(nil),                      // 34: vss.v1.Async
-	(*AsyncRequest)(nil),               // 35: vss.v1.AsyncRequest
-	(*AsyncStatus)(nil),                // 36: vss.v1.AsyncStatus
-	(*Snapshot)(nil),                   // 37: vss.v1.Snapshot
-	(*SnapshotSet)(nil),                // 38: vss.v1.SnapshotSet
-	(*TimelineStep)(nil),               // 39: vss.v1.TimelineStep
-	(*ListVolumesRequest)(nil),         // 40: vss.v1.ListVolumesRequest
-	(*ListVolumesReply)(nil),           // 41: vss.v1.ListVolumesReply
-	(*Volume)(nil),                     // 42: vss.v1.Volume
-	(*EventsRequest)(nil),              // 43: vss.v1.EventsRequest
-	(*Event)(nil),                      // 44: vss.v1.Event
-	(*CheckRequest)(nil),               // 45: vss.v1.CheckRequest
-	(*CheckReply)(nil),                 // 46: vss.v1.CheckReply
-	(*Finding)(nil),                    // 47: vss.v1.Finding
+	(*Done)(nil),                        // 0: vss.v1.Done
+	(*OpenSessionRequest)(nil),          // 1: vss.v1.OpenSessionRequest
+	(*SessionEvent)(nil),                // 2: vss.v1.SessionEvent
+	(*Progress)(nil),                    // 3: vss.v1.Progress
+	(*SessionRequest)(nil),              // 4: vss.v1.SessionRequest
+	(*InitializeForBackupRequest)(nil),  // 5: vss.v1.InitializeForBackupRequest
+	(*SetContextRequest)(nil),           // 6: vss.v1.SetContextRequest
+	(*SetBackupStateRequest)(nil),       // 7: vss.v1.SetBackupStateRequest
+	(*WriterSelection)(nil),             // 8: vss.v1.WriterSelection
+	(*WriterMetadataList)(nil),          // 9: vss.v1.WriterMetadataList
+	(*WriterMetadata)(nil),              // 10: vss.v1.WriterMetadata
+	(*ComponentInfo)(nil),               // 11: vss.v1.ComponentInfo
+	(*WriterStatusList)(nil),            // 12: vss.v1.WriterStatusList
+	(*WriterStatus)(nil),                // 13: vss.v1.WriterStatus
+	(*ComponentRequest)(nil),            // 14: vss.v1.ComponentRequest
+	(*ComponentName)(nil),               // 15: vss.v1.ComponentName
+	(*ComponentTextRequest)(nil),        // 16: vss.v1.ComponentTextRequest
+	(*ComponentFlagRequest)(nil),        // 17: vss.v1.ComponentFlagRequest
+	(*ComponentFilesRequest)(nil),       // 18: vss.v1.ComponentFilesRequest
+	(*SelectRequest)(nil),               // 19: vss.v1.SelectRequest
+	(*SubcomponentRequest)(nil),         // 20: vss.v1.SubcomponentRequest
+	(*RollForwardRequest)(nil),          // 21: vss.v1.RollForwardRequest
+	(*RangesFileRequest)(nil),           // 22: vss.v1.RangesFileRequest
+	(*FileRestoreStatusRequest)(nil),    // 23: vss.v1.FileRestoreStatusRequest
+	(*InitializeForRestoreRequest)(nil), // 24: vss.v1.InitializeForRestoreRequest
+	(*SetRestoreStateRequest)(nil),      // 25: vss.v1.SetRestoreStateRequest
+	(*WriterComponentsList)(nil),        // 26: vss.v1.WriterComponentsList
+	(*SessionIdReply)(nil),              // 27: vss.v1.SessionIdReply
+	(*PathRequest)(nil),                 // 28: vss.v1.PathRequest
+	(*RootReply)(nil),                   // 29: vss.v1.RootReply
+	(*StartSnapshotSetReply)(nil),       // 30: vss.v1.StartSnapshotSetReply
+	(*AddToSnapshotSetRequest)(nil),     // 31: vss.v1.AddToSnapshotSetRequest
+	(*AddToSnapshotSetReply)(nil),       // 32: vss.v1.AddToSnapshotSetReply
+	(*VolumeRequest)(nil),               // 33: vss.v1.VolumeRequest
+	(*BoolReply)(nil),                   // 34: vss.v1.BoolReply
+	(*IsVolumeSnapshottedReply)(nil),    // 35: vss.v1.IsVolumeSnapshottedReply
+	(*DoSnapshotSetRequest)(nil),        // 36: vss.v1.DoSnapshotSetRequest
+	(*Document)(nil),                    // 37: vss.v1.Document
+	(*SnapshotRequest)(nil),             // 38: vss.v1.SnapshotRequest
+	(*QueryRequest)(nil),                // 39: vss.v1.QueryRequest
+	(*QueryReply)(nil),                  // 40: vss.v1.QueryReply
+	(*Provider)(nil),                    // 41: vss.v1.Provider
+	(*DeleteSnapshotsRequest)(nil),      // 42: vss.v1.DeleteSnapshotsRequest
+	(*DeleteSnapshotsReply)(nil),        // 43: vss.v1.DeleteSnapshotsReply
+	(*SetRequest)(nil),                  // 44: vss.v1.SetRequest
+	(*BreakRequest)(nil),                // 45: vss.v1.BreakRequest
+	(*BreakReply)(nil),                  // 46: vss.v1.BreakReply
+	(*BrokenLun)(nil),                   // 47: vss.v1.BrokenLun
+	(*ExposeRequest)(nil),               // 48: vss.v1.ExposeRequest
+	(*Async)(nil),                       // 49: vss.v1.Async
+	(*AsyncRequest)(nil),                // 50: vss.v1.AsyncRequest
+	(*AsyncStatus)(nil),                 // 51: vss.v1.AsyncStatus
+	(*Snapshot)(nil),                    // 52: vss.v1.Snapshot
+	(*SnapshotSet)(nil),                 // 53: vss.v1.SnapshotSet
+	(*TimelineStep)(nil),                // 54: vss.v1.TimelineStep
+	(*ListVolumesRequest)(nil),          // 55: vss.v1.ListVolumesRequest
+	(*ListVolumesReply)(nil),            // 56: vss.v1.ListVolumesReply
+	(*Volume)(nil),                      // 57: vss.v1.Volume
+	(*EventsRequest)(nil),               // 58: vss.v1.EventsRequest
+	(*Event)(nil),                       // 59: vss.v1.Event
+	(*CheckRequest)(nil),                // 60: vss.v1.CheckRequest
+	(*CheckReply)(nil),                  // 61: vss.v1.CheckReply
+	(*Finding)(nil),                     // 62: vss.v1.Finding
 }
 var file_api_vss_v1_coordinator_proto_depIdxs = []int32{
 	3,  // 0: vss.v1.SessionEvent.progress:type_name -> vss.v1.Progress
 	10, // 1: vss.v1.WriterMetadataList.writers:type_name -> vss.v1.WriterMetadata
 	11, // 2: vss.v1.WriterMetadata.components:type_name -> vss.v1.ComponentInfo
 	13, // 3: vss.v1.WriterStatusList.writers:type_name -> vss.v1.WriterStatus
-	37, // 4: vss.v1.QueryReply.snapshots:type_name -> vss.v1.Snapshot
-	26, // 5: vss.v1.QueryReply.providers:type_name -> vss.v1.Provider
-	32, // 6: vss.v1.BreakReply.luns:type_name -> vss.v1.BrokenLun
-	37, // 7: vss.v1.SnapshotSet.snapshots:type_name -> vss.v1.Snapshot
-	13, // 8: vss.v1.SnapshotSet.writers:type_name -> vss.v1.WriterStatus
-	39, // 9: vss.v1.SnapshotSet.timeline:type_name -> vss.v1.TimelineStep
-	42, // 10: vss.v1.ListVolumesReply.volumes:type_name -> vss.v1.Volume
-	47, // 11: vss.v1.CheckReply.findings:type_name -> vss.v1.Finding
-	1,  // 12: vss.v1.Coordinator.OpenSession:input_type -> vss.v1.OpenSessionRequest
-	5,  // 13: vss.v1.Coordinator.InitializeForBackup:input_type -> vss.v1.InitializeForBackupRequest
-	6,  // 14: vss.v1.Coordinator.SetContext:input_type -> vss.v1.SetContextRequest
-	7,  // 15: vss.v1.Coordinator.SetBackupState:input_type -> vss.v1.SetBackupStateRequest
-	8,  // 16: vss.v1.Coordinator.EnableWriterClasses:input_type -> vss.v1.WriterSelection
-	8,  // 17: vss.v1.Coordinator.DisableWriterClasses:input_type -> vss.v1.WriterSelection
-	8,  // 18: vss.v1.Coordinator.DisableWriterInstances:input_type -> vss.v1.WriterSelection
-	4,  // 19: vss.v1.Coordinator.GatherWriterMetadata:input_type -> vss.v1.SessionRequest
-	4,  // 20: vss.v1.Coordinator.GetWriterMetadata:input_type -> vss.v1.SessionRequest
-	4,  // 21: vss.v1.Coordinator.GatherWriterStatus:input_type -> vss.v1.SessionRequest
-	4,  // 22: vss.v1.Coordinator.GetWriterStatus:input_type -> vss.v1.SessionRequest
-	14, // 23: vss.v1.Coordinator.AddComponent:input_type -> vss.v1.ComponentRequest
-	14, // 24: vss.v1.Coordinator.SetBackupSucceeded:input_type -> vss.v1.ComponentRequest
-	4,  // 25: vss.v1.Coordinator.StartSnapshotSet:input_type -> vss.v1.SessionRequest
-	16, // 26: vss.v1.Coordinator.AddToSnapshotSet:input_type -> vss.v1.AddToSnapshotSetRequest
-	18, // 27: vss.v1.Coordinator.IsVolumeSupported:input_type -> vss.v1.VolumeRequest
-	18, // 28: vss.v1.Coordinator.IsVolumeSnapshotted:input_type -> vss.v1.VolumeRequest
-	4,  // 29: vss.v1.Coordinator.PrepareForBackup:input_type -> vss.v1.SessionRequest
-	21, // 30: vss.v1.Coordinator.DoSnapshotSet:input_type -> vss.v1.DoSnapshotSetRequest
-	4,  // 31: vss.v1.Coordinator.BackupComplete:input_type -> vss.v1.SessionRequest
-	4,  // 32: vss.v1.Coordinator.AbortBackup:input_type -> vss.v1.SessionRequest
-	4,  // 33: vss.v1.Coordinator.SaveAsXML:input_type -> vss.v1.SessionRequest
-	4,  // 34: vss.v1.Coordinator.ImportSnapshots:input_type -> vss.v1.SessionRequest
-	23, // 35: vss.v1.Coordinator.GetSnapshotProperties:input_type -> vss.v1.SnapshotRequest
-	24, // 36: vss.v1.Coordinator.Query:input_type -> vss.v1.QueryRequest
-	27, // 37: vss.v1.Coordinator.DeleteSnapshots:input_type -> vss.v1.DeleteSnapshotsRequest
-	29, // 38: vss.v1.Coordinator.BreakSnapshotSet:input_type -> vss.v1.SetRequest
-	30, // 39: vss.v1.Coordinator.BreakSnapshotSetEx:input_type -> vss.v1.BreakRequest
-	35, // 40: vss.v1.Coordinator.GetBreakResult:input_type -> vss.v1.AsyncRequest
-	33, // 41: vss.v1.Coordinator.ExposeSnapshot:input_type -> vss.v1.ExposeRequest
-	23, // 42: vss.v1.Coordinator.UnexposeSnapshot:input_type -> vss.v1.SnapshotRequest
-	23, // 43: vss.v1.Coordinator.MountSnapshot:input_type -> vss.v1.SnapshotRequest
-	35, // 44: vss.v1.Coordinator.AsyncWait:input_type -> vss.v1.AsyncRequest
-	35, // 45: vss.v1.Coordinator.AsyncQueryStatus:input_type -> vss.v1.AsyncRequest
-	35, // 46: vss.v1.Coordinator.AsyncCancel:input_type -> vss.v1.AsyncRequest
-	29, // 47: vss.v1.Coordinator.GetSnapshotSet:input_type -> vss.v1.SetRequest
-	40, // 48: vss.v1.Coordinator.ListVolumes:input_type -> vss.v1.ListVolumesRequest
-	43, // 49: vss.v1.Coordinator.Events:input_type -> vss.v1.EventsRequest
-	45, // 50: vss.v1.Coordinator.Check:input_type -> vss.v1.CheckRequest
-	2,  // 51: vss.v1.Coordinator.OpenSession:output_type -> vss.v1.SessionEvent
-	0,  // 52: vss.v1.Coordinator.InitializeForBackup:output_type -> vss.v1.Done
-	0,  // 53: vss.v1.Coordinator.SetContext:output_type -> vss.v1.Done
-	0,  // 54: vss.v1.Coordinator.SetBackupState:output_type -> vss.v1.Done
-	0,  // 55: vss.v1.Coordinator.EnableWriterClasses:output_type -> vss.v1.Done
-	0,  // 56: vss.v1.Coordinator.DisableWriterClasses:output_type -> vss.v1.Done
-	0,  // 57: vss.v1.Coordinator.DisableWriterInstances:output_type -> vss.v1.Done
-	34, // 58: vss.v1.Coordinator.GatherWriterMetadata:output_type -> vss.v1.Async
-	9,  // 59: vss.v1.Coordinator.GetWriterMetadata:output_type -> vss.v1.WriterMetadataList
-	34, // 60: vss.v1.Coordinator.GatherWriterStatus:output_type -> vss.v1.Async
-	12, // 61: vss.v1.Coordinator.GetWriterStatus:output_type -> vss.v1.WriterStatusList
-	0,  // 62: vss.v1.Coordinator.AddComponent:output_type -> vss.v1.Done
-	0,  // 63: vss.v1.Coordinator.SetBackupSucceeded:output_type -> vss.v1.Done
-	15, // 64: vss.v1.Coordinator.StartSnapshotSet:output_type -> vss.v1.StartSnapshotSetReply
-	17, // 65: vss.v1.Coordinator.AddToSnapshotSet:output_type -> vss.v1.AddToSnapshotSetReply
-	19, // 66: vss.v1.Coordinator.IsVolumeSupported:output_type -> vss.v1.BoolReply
-	20, // 67: vss.v1.Coordinator.IsVolumeSnapshotted:output_type -> vss.v1.IsVolumeSnapshottedReply
-	34, // 68: vss.v1.Coordinator.PrepareForBackup:output_type -> vss.v1.Async
-	34, // 69: vss.v1.Coordinator.DoSnapshotSet:output_type -> vss.v1.Async
-	34, // 70: vss.v1.Coordinator.BackupComplete:output_type -> vss.v1.Async
-	0,  // 71: vss.v1.Coordinator.AbortBackup:output_type -> vss.v1.Done
-	22, // 72: vss.v1.Coordinator.SaveAsXML:output_type -> vss.v1.Document
-	34, // 73: vss.v1.Coordinator.ImportSnapshots:output_type -> vss.v1.Async
-	37, // 74: vss.v1.Coordinator.GetSnapshotProperties:output_type -> vss.v1.Snapshot
-	25, // 75: vss.v1.Coordinator.Query:output_type -> vss.v1.QueryReply
-	28, // 76: vss.v1.Coordinator.DeleteSnapshots:output_type -> vss.v1.DeleteSnapshotsReply
-	31, // 77: vss.v1.Coordinator.BreakSnapshotSet:output_type -> vss.v1.BreakReply
-	34, // 78: vss.v1.Coordinator.BreakSnapshotSetEx:output_type -> vss.v1.Async
-	31, // 79: vss.v1.Coordinator.GetBreakResult:output_type -> vss.v1.BreakReply
-	37, // 80: vss.v1.Coordinator.ExposeSnapshot:output_type -> vss.v1.Snapshot
-	37, // 81: vss.v1.Coordinator.UnexposeSnapshot:output_type -> vss.v1.Snapshot
-	37, // 82: vss.v1.Coordinator.MountSnapshot:output_type -> vss.v1.Snapshot
-	36, // 83: vss.v1.Coordinator.AsyncWait:output_type -> vss.v1.AsyncStatus
-	36, // 84: vss.v1.Coordinator.AsyncQueryStatus:output_type -> vss.v1.AsyncStatus
-	36, // 85: vss.v1.Coordinator.AsyncCancel:output_type -> vss.v1.AsyncStatus
-	38, // 86: vss.v1.Coordinator.GetSnapshotSet:output_type -> vss.v1.SnapshotSet
-	41, // 87: vss.v1.Coordinator.ListVolumes:output_type -> vss.v1.ListVolumesReply
-	44, // 88: vss.v1.Coordinator.Events:output_type -> vss.v1.Event
-	46, // 89: vss.v1.Coordinator.Check:output_type -> vss.v1.CheckReply
-	51, // [51:90] is the sub-list for method output_type
-	12, // [12:51] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	15, // 4: vss.v1.ComponentTextRequest.component:type_name -> vss.v1.ComponentName
+	15, // 5: vss.v1.ComponentFlagRequest.component:type_name -> vss.v1.ComponentName
+	15, // 6: vss.v1.ComponentFilesRequest.component:type_name -> vss.v1.ComponentName
+	15, // 7: vss.v1.SelectRequest.component:type_name -> vss.v1.ComponentName
+	15, // 8: vss.v1.SubcomponentRequest.component:type_name -> vss.v1.ComponentName
+	15, // 9: vss.v1.RollForwardRequest.component:type_name -> vss.v1.ComponentName
+	15, // 10: vss.v1.RangesFileRequest.component:type_name -> vss.v1.ComponentName
+	15, // 11: vss.v1.FileRestoreStatusRequest.component:type_name -> vss.v1.ComponentName
+	52, // 12: vss.v1.QueryReply.snapshots:type_name -> vss.v1.Snapshot
+	41, // 13: vss.v1.QueryReply.providers:type_name -> vss.v1.Provider
+	47, // 14: vss.v1.BreakReply.luns:type_name -> vss.v1.BrokenLun
+	52, // 15: vss.v1.SnapshotSet.snapshots:type_name -> vss.v1.Snapshot
+	13, // 16: vss.v1.SnapshotSet.writers:type_name -> vss.v1.WriterStatus
+	54, // 17: vss.v1.SnapshotSet.timeline:type_name -> vss.v1.TimelineStep
+	57, // 18: vss.v1.ListVolumesReply.volumes:type_name -> vss.v1.Volume
+	62, // 19: vss.v1.CheckReply.findings:type_name -> vss.v1.Finding
+	1,  // 20: vss.v1.Coordinator.OpenSession:input_type -> vss.v1.OpenSessionRequest
+	5,  // 21: vss.v1.Coordinator.InitializeForBackup:input_type -> vss.v1.InitializeForBackupRequest
+	6,  // 22: vss.v1.Coordinator.SetContext:input_type -> vss.v1.SetContextRequest
+	7,  // 23: vss.v1.Coordinator.SetBackupState:input_type -> vss.v1.SetBackupStateRequest
+	8,  // 24: vss.v1.Coordinator.EnableWriterClasses:input_type -> vss.v1.WriterSelection
+	8,  // 25: vss.v1.Coordinator.DisableWriterClasses:input_type -> vss.v1.WriterSelection
+	8,  // 26: vss.v1.Coordinator.DisableWriterInstances:input_type -> vss.v1.WriterSelection
+	4,  // 27: vss.v1.Coordinator.GatherWriterMetadata:input_type -> vss.v1.SessionRequest
+	4,  // 28: vss.v1.Coordinator.GetWriterMetadata:input_type -> vss.v1.SessionRequest
+	4,  // 29: vss.v1.Coordinator.GatherWriterStatus:input_type -> vss.v1.SessionRequest
+	4,  // 30: vss.v1.Coordinator.GetWriterStatus:input_type -> vss.v1.SessionRequest
+	14, // 31: vss.v1.Coordinator.AddComponent:input_type -> vss.v1.ComponentRequest
+	16, // 32: vss.v1.Coordinator.SetBackupOptions:input_type -> vss.v1.ComponentTextRequest
+	16, // 33: vss.v1.Coordinator.SetPreviousBackupStamp:input_type -> vss.v1.ComponentTextRequest
+	4,  // 34: vss.v1.Coordinator.GetWriterComponents:input_type -> vss.v1.SessionRequest
+	14, // 35: vss.v1.Coordinator.SetBackupSucceeded:input_type -> vss.v1.ComponentRequest
+	4,  // 36: vss.v1.Coordinator.StartSnapshotSet:input_type -> vss.v1.SessionRequest
+	31, // 37: vss.v1.Coordinator.AddToSnapshotSet:input_type -> vss.v1.AddToSnapshotSetRequest
+	28, // 38: vss.v1.Coordinator.GetRootAndLogicalPrefixPaths:input_type -> vss.v1.PathRequest
+	33, // 39: vss.v1.Coordinator.IsVolumeSupported:input_type -> vss.v1.VolumeRequest
+	33, // 40: vss.v1.Coordinator.IsVolumeSnapshotted:input_type -> vss.v1.VolumeRequest
+	4,  // 41: vss.v1.Coordinator.PrepareForBackup:input_type -> vss.v1.SessionRequest
+	36, // 42: vss.v1.Coordinator.DoSnapshotSet:input_type -> vss.v1.DoSnapshotSetRequest
+	4,  // 43: vss.v1.Coordinator.BackupComplete:input_type -> vss.v1.SessionRequest
+	4,  // 44: vss.v1.Coordinator.AbortBackup:input_type -> vss.v1.SessionRequest
+	4,  // 45: vss.v1.Coordinator.SaveAsXML:input_type -> vss.v1.SessionRequest
+	4,  // 46: vss.v1.Coordinator.GetSessionId:input_type -> vss.v1.SessionRequest
+	24, // 47: vss.v1.Coordinator.InitializeForRestore:input_type -> vss.v1.InitializeForRestoreRequest
+	25, // 48: vss.v1.Coordinator.SetRestoreState:input_type -> vss.v1.SetRestoreStateRequest
+	19, // 49: vss.v1.Coordinator.SetSelectedForRestoreEx:input_type -> vss.v1.SelectRequest
+	20, // 50: vss.v1.Coordinator.AddRestoreSubcomponent:input_type -> vss.v1.SubcomponentRequest
+	16, // 51: vss.v1.Coordinator.SetRestoreOptions:input_type -> vss.v1.ComponentTextRequest
+	17, // 52: vss.v1.Coordinator.SetAdditionalRestores:input_type -> vss.v1.ComponentFlagRequest
+	18, // 53: vss.v1.Coordinator.AddNewTarget:input_type -> vss.v1.ComponentFilesRequest
+	17, // 54: vss.v1.Coordinator.SetAuthoritativeRestore:input_type -> vss.v1.ComponentFlagRequest
+	21, // 55: vss.v1.Coordinator.SetRollForward:input_type -> vss.v1.RollForwardRequest
+	16, // 56: vss.v1.Coordinator.SetRestoreName:input_type -> vss.v1.ComponentTextRequest
+	4,  // 57: vss.v1.Coordinator.PreRestore:input_type -> vss.v1.SessionRequest
+	18, // 58: vss.v1.Coordinator.AddAlternativeLocationMapping:input_type -> vss.v1.ComponentFilesRequest
+	22, // 59: vss.v1.Coordinator.SetRangesFilePath:input_type -> vss.v1.RangesFileRequest
+	23, // 60: vss.v1.Coordinator.SetFileRestoreStatus:input_type -> vss.v1.FileRestoreStatusRequest
+	4,  // 61: vss.v1.Coordinator.PostRestore:input_type -> vss.v1.SessionRequest
+	4,  // 62: vss.v1.Coordinator.ImportSnapshots:input_type -> vss.v1.SessionRequest
+	38, // 63: vss.v1.Coordinator.GetSnapshotProperties:input_type -> vss.v1.SnapshotRequest
+	39, // 64: vss.v1.Coordinator.Query:input_type -> vss.v1.QueryRequest
+	42, // 65: vss.v1.Coordinator.DeleteSnapshots:input_type -> vss.v1.DeleteSnapshotsRequest
+	44, // 66: vss.v1.Coordinator.BreakSnapshotSet:input_type -> vss.v1.SetRequest
+	45, // 67: vss.v1.Coordinator.BreakSnapshotSetEx:input_type -> vss.v1.BreakRequest
+	50, // 68: vss.v1.Coordinator.GetBreakResult:input_type -> vss.v1.AsyncRequest
+	48, // 69: vss.v1.Coordinator.ExposeSnapshot:input_type -> vss.v1.ExposeRequest
+	38, // 70: vss.v1.Coordinator.UnexposeSnapshot:input_type -> vss.v1.SnapshotRequest
+	38, // 71: vss.v1.Coordinator.MountSnapshot:input_type -> vss.v1.SnapshotRequest
+	50, // 72: vss.v1.Coordinator.AsyncWait:input_type -> vss.v1.AsyncRequest
+	50, // 73: vss.v1.Coordinator.AsyncQueryStatus:input_type -> vss.v1.AsyncRequest
+	50, // 74: vss.v1.Coordinator.AsyncCancel:input_type -> vss.v1.AsyncRequest
+	44, // 75: vss.v1.Coordinator.GetSnapshotSet:input_type -> vss.v1.SetRequest
+	55, // 76: vss.v1.Coordinator.ListVolumes:input_type -> vss.v1.ListVolumesRequest
+	58, // 77: vss.v1.Coordinator.Events:input_type -> vss.v1.EventsRequest
+	60, // 78: vss.v1.Coordinator.Check:input_type -> vss.v1.CheckRequest
+	2,  // 79: vss.v1.Coordinator.OpenSession:output_type -> vss.v1.SessionEvent
+	0,  // 80: vss.v1.Coordinator.InitializeForBackup:output_type -> vss.v1.Done
+	0,  // 81: vss.v1.Coordinator.SetContext:output_type -> vss.v1.Done
+	0,  // 82: vss.v1.Coordinator.SetBackupState:output_type -> vss.v1.Done
+	0,  // 83: vss.v1.Coordinator.EnableWriterClasses:output_type -> vss.v1.Done
+	0,  // 84: vss.v1.Coordinator.DisableWriterClasses:output_type -> vss.v1.Done
+	0,  // 85: vss.v1.Coordinator.DisableWriterInstances:output_type -> vss.v1.Done
+	49, // 86: vss.v1.Coordinator.GatherWriterMetadata:output_type -> vss.v1.Async
+	9,  // 87: vss.v1.Coordinator.GetWriterMetadata:output_type -> vss.v1.WriterMetadataList
+	49, // 88: vss.v1.Coordinator.GatherWriterStatus:output_type -> vss.v1.Async
+	12, // 89: vss.v1.Coordinator.GetWriterStatus:output_type -> vss.v1.WriterStatusList
+	0,  // 90: vss.v1.Coordinator.AddComponent:output_type -> vss.v1.Done
+	0,  // 91: vss.v1.Coordinator.SetBackupOptions:output_type -> vss.v1.Done
+	0,  // 92: vss.v1.Coordinator.SetPreviousBackupStamp:output_type -> vss.v1.Done
+	26, // 93: vss.v1.Coordinator.GetWriterComponents:output_type -> vss.v1.WriterComponentsList
+	0,  // 94: vss.v1.Coordinator.SetBackupSucceeded:output_type -> vss.v1.Done
+	30, // 95: vss.v1.Coordinator.StartSnapshotSet:output_type -> vss.v1.StartSnapshotSetReply
+	32, // 96: vss.v1.Coordinator.AddToSnapshotSet:output_type -> vss.v1.AddToSnapshotSetReply
+	29, // 97: vss.v1.Coordinator.GetRootAndLogicalPrefixPaths:output_type -> vss.v1.RootReply
+	34, // 98: vss.v1.Coordinator.IsVolumeSupported:output_type -> vss.v1.BoolReply
+	35, // 99: vss.v1.Coordinator.IsVolumeSnapshotted:output_type -> vss.v1.IsVolumeSnapshottedReply
+	49, // 100: vss.v1.Coordinator.PrepareForBackup:output_type -> vss.v1.Async
+	49, // 101: vss.v1.Coordinator.DoSnapshotSet:output_type -> vss.v1.Async
+	49, // 102: vss.v1.Coordinator.BackupComplete:output_type -> vss.v1.Async
+	0,  // 103: vss.v1.Coordinator.AbortBackup:output_type -> vss.v1.Done
+	37, // 104: vss.v1.Coordinator.SaveAsXML:output_type -> vss.v1.Document
+	27, // 105: vss.v1.Coordinator.GetSessionId:output_type -> vss.v1.SessionIdReply
+	0,  // 106: vss.v1.Coordinator.InitializeForRestore:output_type -> vss.v1.Done
+	0,  // 107: vss.v1.Coordinator.SetRestoreState:output_type -> vss.v1.Done
+	0,  // 108: vss.v1.Coordinator.SetSelectedForRestoreEx:output_type -> vss.v1.Done
+	0,  // 109: vss.v1.Coordinator.AddRestoreSubcomponent:output_type -> vss.v1.Done
+	0,  // 110: vss.v1.Coordinator.SetRestoreOptions:output_type -> vss.v1.Done
+	0,  // 111: vss.v1.Coordinator.SetAdditionalRestores:output_type -> vss.v1.Done
+	0,  // 112: vss.v1.Coordinator.AddNewTarget:output_type -> vss.v1.Done
+	0,  // 113: vss.v1.Coordinator.SetAuthoritativeRestore:output_type -> vss.v1.Done
+	0,  // 114: vss.v1.Coordinator.SetRollForward:output_type -> vss.v1.Done
+	0,  // 115: vss.v1.Coordinator.SetRestoreName:output_type -> vss.v1.Done
+	49, // 116: vss.v1.Coordinator.PreRestore:output_type -> vss.v1.Async
+	0,  // 117: vss.v1.Coordinator.AddAlternativeLocationMapping:output_type -> vss.v1.Done
+	0,  // 118: vss.v1.Coordinator.SetRangesFilePath:output_type -> vss.v1.Done
+	0,  // 119: vss.v1.Coordinator.SetFileRestoreStatus:output_type -> vss.v1.Done
+	49, // 120: vss.v1.Coordinator.PostRestore:output_type -> vss.v1.Async
+	49, // 121: vss.v1.Coordinator.ImportSnapshots:output_type -> vss.v1.Async
+	52, // 122: vss.v1.Coordinator.GetSnapshotProperties:output_type -> vss.v1.Snapshot
+	40, // 123: vss.v1.Coordinator.Query:output_type -> vss.v1.QueryReply
+	43, // 124: vss.v1.Coordinator.DeleteSnapshots:output_type -> vss.v1.DeleteSnapshotsReply
+	46, // 125: vss.v1.Coordinator.BreakSnapshotSet:output_type -> vss.v1.BreakReply
+	49, // 126: vss.v1.Coordinator.BreakSnapshotSetEx:output_type -> vss.v1.Async
+	46, // 127: vss.v1.Coordinator.GetBreakResult:output_type -> vss.v1.BreakReply
+	52, // 128: vss.v1.Coordinator.ExposeSnapshot:output_type -> vss.v1.Snapshot
+	52, // 129: vss.v1.Coordinator.UnexposeSnapshot:output_type -> vss.v1.Snapshot
+	52, // 130: vss.v1.Coordinator.MountSnapshot:output_type -> vss.v1.Snapshot
+	51, // 131: vss.v1.Coordinator.AsyncWait:output_type -> vss.v1.AsyncStatus
+	51, // 132: vss.v1.Coordinator.AsyncQueryStatus:output_type -> vss.v1.AsyncStatus
+	51, // 133: vss.v1.Coordinator.AsyncCancel:output_type -> vss.v1.AsyncStatus
+	53, // 134: vss.v1.Coordinator.GetSnapshotSet:output_type -> vss.v1.SnapshotSet
+	56, // 135: vss.v1.Coordinator.ListVolumes:output_type -> vss.v1.ListVolumesReply
+	59, // 136: vss.v1.Coordinator.Events:output_type -> vss.v1.Event
+	61, // 137: vss.v1.Coordinator.Check:output_type -> vss.v1.CheckReply
+	79, // [79:138] is the sub-list for method output_type
+	20, // [20:79] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_api_vss_v1_coordinator_proto_init() }
@@ -3491,7 +4557,7 @@ func file_api_vss_v1_coordinator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_vss_v1_coordinator_proto_rawDesc), len(file_api_vss_v1_coordinator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   48,
+			NumMessages:   63,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

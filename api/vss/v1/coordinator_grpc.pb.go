@@ -31,45 +31,65 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Coordinator_OpenSession_FullMethodName            = "/vss.v1.Coordinator/OpenSession"
-	Coordinator_InitializeForBackup_FullMethodName    = "/vss.v1.Coordinator/InitializeForBackup"
-	Coordinator_SetContext_FullMethodName             = "/vss.v1.Coordinator/SetContext"
-	Coordinator_SetBackupState_FullMethodName         = "/vss.v1.Coordinator/SetBackupState"
-	Coordinator_EnableWriterClasses_FullMethodName    = "/vss.v1.Coordinator/EnableWriterClasses"
-	Coordinator_DisableWriterClasses_FullMethodName   = "/vss.v1.Coordinator/DisableWriterClasses"
-	Coordinator_DisableWriterInstances_FullMethodName = "/vss.v1.Coordinator/DisableWriterInstances"
-	Coordinator_GatherWriterMetadata_FullMethodName   = "/vss.v1.Coordinator/GatherWriterMetadata"
-	Coordinator_GetWriterMetadata_FullMethodName      = "/vss.v1.Coordinator/GetWriterMetadata"
-	Coordinator_GatherWriterStatus_FullMethodName     = "/vss.v1.Coordinator/GatherWriterStatus"
-	Coordinator_GetWriterStatus_FullMethodName        = "/vss.v1.Coordinator/GetWriterStatus"
-	Coordinator_AddComponent_FullMethodName           = "/vss.v1.Coordinator/AddComponent"
-	Coordinator_SetBackupSucceeded_FullMethodName     = "/vss.v1.Coordinator/SetBackupSucceeded"
-	Coordinator_StartSnapshotSet_FullMethodName       = "/vss.v1.Coordinator/StartSnapshotSet"
-	Coordinator_AddToSnapshotSet_FullMethodName       = "/vss.v1.Coordinator/AddToSnapshotSet"
-	Coordinator_IsVolumeSupported_FullMethodName      = "/vss.v1.Coordinator/IsVolumeSupported"
-	Coordinator_IsVolumeSnapshotted_FullMethodName    = "/vss.v1.Coordinator/IsVolumeSnapshotted"
-	Coordinator_PrepareForBackup_FullMethodName       = "/vss.v1.Coordinator/PrepareForBackup"
-	Coordinator_DoSnapshotSet_FullMethodName          = "/vss.v1.Coordinator/DoSnapshotSet"
-	Coordinator_BackupComplete_FullMethodName         = "/vss.v1.Coordinator/BackupComplete"
-	Coordinator_AbortBackup_FullMethodName            = "/vss.v1.Coordinator/AbortBackup"
-	Coordinator_SaveAsXML_FullMethodName              = "/vss.v1.Coordinator/SaveAsXML"
-	Coordinator_ImportSnapshots_FullMethodName        = "/vss.v1.Coordinator/ImportSnapshots"
-	Coordinator_GetSnapshotProperties_FullMethodName  = "/vss.v1.Coordinator/GetSnapshotProperties"
-	Coordinator_Query_FullMethodName                  = "/vss.v1.Coordinator/Query"
-	Coordinator_DeleteSnapshots_FullMethodName        = "/vss.v1.Coordinator/DeleteSnapshots"
-	Coordinator_BreakSnapshotSet_FullMethodName       = "/vss.v1.Coordinator/BreakSnapshotSet"
-	Coordinator_BreakSnapshotSetEx_FullMethodName     = "/vss.v1.Coordinator/BreakSnapshotSetEx"
-	Coordinator_GetBreakResult_FullMethodName         = "/vss.v1.Coordinator/GetBreakResult"
-	Coordinator_ExposeSnapshot_FullMethodName         = "/vss.v1.Coordinator/ExposeSnapshot"
-	Coordinator_UnexposeSnapshot_FullMethodName       = "/vss.v1.Coordinator/UnexposeSnapshot"
-	Coordinator_MountSnapshot_FullMethodName          = "/vss.v1.Coordinator/MountSnapshot"
-	Coordinator_AsyncWait_FullMethodName              = "/vss.v1.Coordinator/AsyncWait"
-	Coordinator_AsyncQueryStatus_FullMethodName       = "/vss.v1.Coordinator/AsyncQueryStatus"
-	Coordinator_AsyncCancel_FullMethodName            = "/vss.v1.Coordinator/AsyncCancel"
-	Coordinator_GetSnapshotSet_FullMethodName         = "/vss.v1.Coordinator/GetSnapshotSet"
-	Coordinator_ListVolumes_FullMethodName            = "/vss.v1.Coordinator/ListVolumes"
-	Coordinator_Events_FullMethodName                 = "/vss.v1.Coordinator/Events"
-	Coordinator_Check_FullMethodName                  = "/vss.v1.Coordinator/Check"
+	Coordinator_OpenSession_FullMethodName                   = "/vss.v1.Coordinator/OpenSession"
+	Coordinator_InitializeForBackup_FullMethodName           = "/vss.v1.Coordinator/InitializeForBackup"
+	Coordinator_SetContext_FullMethodName                    = "/vss.v1.Coordinator/SetContext"
+	Coordinator_SetBackupState_FullMethodName                = "/vss.v1.Coordinator/SetBackupState"
+	Coordinator_EnableWriterClasses_FullMethodName           = "/vss.v1.Coordinator/EnableWriterClasses"
+	Coordinator_DisableWriterClasses_FullMethodName          = "/vss.v1.Coordinator/DisableWriterClasses"
+	Coordinator_DisableWriterInstances_FullMethodName        = "/vss.v1.Coordinator/DisableWriterInstances"
+	Coordinator_GatherWriterMetadata_FullMethodName          = "/vss.v1.Coordinator/GatherWriterMetadata"
+	Coordinator_GetWriterMetadata_FullMethodName             = "/vss.v1.Coordinator/GetWriterMetadata"
+	Coordinator_GatherWriterStatus_FullMethodName            = "/vss.v1.Coordinator/GatherWriterStatus"
+	Coordinator_GetWriterStatus_FullMethodName               = "/vss.v1.Coordinator/GetWriterStatus"
+	Coordinator_AddComponent_FullMethodName                  = "/vss.v1.Coordinator/AddComponent"
+	Coordinator_SetBackupOptions_FullMethodName              = "/vss.v1.Coordinator/SetBackupOptions"
+	Coordinator_SetPreviousBackupStamp_FullMethodName        = "/vss.v1.Coordinator/SetPreviousBackupStamp"
+	Coordinator_GetWriterComponents_FullMethodName           = "/vss.v1.Coordinator/GetWriterComponents"
+	Coordinator_SetBackupSucceeded_FullMethodName            = "/vss.v1.Coordinator/SetBackupSucceeded"
+	Coordinator_StartSnapshotSet_FullMethodName              = "/vss.v1.Coordinator/StartSnapshotSet"
+	Coordinator_AddToSnapshotSet_FullMethodName              = "/vss.v1.Coordinator/AddToSnapshotSet"
+	Coordinator_GetRootAndLogicalPrefixPaths_FullMethodName  = "/vss.v1.Coordinator/GetRootAndLogicalPrefixPaths"
+	Coordinator_IsVolumeSupported_FullMethodName             = "/vss.v1.Coordinator/IsVolumeSupported"
+	Coordinator_IsVolumeSnapshotted_FullMethodName           = "/vss.v1.Coordinator/IsVolumeSnapshotted"
+	Coordinator_PrepareForBackup_FullMethodName              = "/vss.v1.Coordinator/PrepareForBackup"
+	Coordinator_DoSnapshotSet_FullMethodName                 = "/vss.v1.Coordinator/DoSnapshotSet"
+	Coordinator_BackupComplete_FullMethodName                = "/vss.v1.Coordinator/BackupComplete"
+	Coordinator_AbortBackup_FullMethodName                   = "/vss.v1.Coordinator/AbortBackup"
+	Coordinator_SaveAsXML_FullMethodName                     = "/vss.v1.Coordinator/SaveAsXML"
+	Coordinator_GetSessionId_FullMethodName                  = "/vss.v1.Coordinator/GetSessionId"
+	Coordinator_InitializeForRestore_FullMethodName          = "/vss.v1.Coordinator/InitializeForRestore"
+	Coordinator_SetRestoreState_FullMethodName               = "/vss.v1.Coordinator/SetRestoreState"
+	Coordinator_SetSelectedForRestoreEx_FullMethodName       = "/vss.v1.Coordinator/SetSelectedForRestoreEx"
+	Coordinator_AddRestoreSubcomponent_FullMethodName        = "/vss.v1.Coordinator/AddRestoreSubcomponent"
+	Coordinator_SetRestoreOptions_FullMethodName             = "/vss.v1.Coordinator/SetRestoreOptions"
+	Coordinator_SetAdditionalRestores_FullMethodName         = "/vss.v1.Coordinator/SetAdditionalRestores"
+	Coordinator_AddNewTarget_FullMethodName                  = "/vss.v1.Coordinator/AddNewTarget"
+	Coordinator_SetAuthoritativeRestore_FullMethodName       = "/vss.v1.Coordinator/SetAuthoritativeRestore"
+	Coordinator_SetRollForward_FullMethodName                = "/vss.v1.Coordinator/SetRollForward"
+	Coordinator_SetRestoreName_FullMethodName                = "/vss.v1.Coordinator/SetRestoreName"
+	Coordinator_PreRestore_FullMethodName                    = "/vss.v1.Coordinator/PreRestore"
+	Coordinator_AddAlternativeLocationMapping_FullMethodName = "/vss.v1.Coordinator/AddAlternativeLocationMapping"
+	Coordinator_SetRangesFilePath_FullMethodName             = "/vss.v1.Coordinator/SetRangesFilePath"
+	Coordinator_SetFileRestoreStatus_FullMethodName          = "/vss.v1.Coordinator/SetFileRestoreStatus"
+	Coordinator_PostRestore_FullMethodName                   = "/vss.v1.Coordinator/PostRestore"
+	Coordinator_ImportSnapshots_FullMethodName               = "/vss.v1.Coordinator/ImportSnapshots"
+	Coordinator_GetSnapshotProperties_FullMethodName         = "/vss.v1.Coordinator/GetSnapshotProperties"
+	Coordinator_Query_FullMethodName                         = "/vss.v1.Coordinator/Query"
+	Coordinator_DeleteSnapshots_FullMethodName               = "/vss.v1.Coordinator/DeleteSnapshots"
+	Coordinator_BreakSnapshotSet_FullMethodName              = "/vss.v1.Coordinator/BreakSnapshotSet"
+	Coordinator_BreakSnapshotSetEx_FullMethodName            = "/vss.v1.Coordinator/BreakSnapshotSetEx"
+	Coordinator_GetBreakResult_FullMethodName                = "/vss.v1.Coordinator/GetBreakResult"
+	Coordinator_ExposeSnapshot_FullMethodName                = "/vss.v1.Coordinator/ExposeSnapshot"
+	Coordinator_UnexposeSnapshot_FullMethodName              = "/vss.v1.Coordinator/UnexposeSnapshot"
+	Coordinator_MountSnapshot_FullMethodName                 = "/vss.v1.Coordinator/MountSnapshot"
+	Coordinator_AsyncWait_FullMethodName                     = "/vss.v1.Coordinator/AsyncWait"
+	Coordinator_AsyncQueryStatus_FullMethodName              = "/vss.v1.Coordinator/AsyncQueryStatus"
+	Coordinator_AsyncCancel_FullMethodName                   = "/vss.v1.Coordinator/AsyncCancel"
+	Coordinator_GetSnapshotSet_FullMethodName                = "/vss.v1.Coordinator/GetSnapshotSet"
+	Coordinator_ListVolumes_FullMethodName                   = "/vss.v1.Coordinator/ListVolumes"
+	Coordinator_Events_FullMethodName                        = "/vss.v1.Coordinator/Events"
+	Coordinator_Check_FullMethodName                         = "/vss.v1.Coordinator/Check"
 )
 
 // CoordinatorClient is the client API for Coordinator service.
@@ -92,6 +112,11 @@ type CoordinatorClient interface {
 	GetWriterStatus(ctx context.Context, in *SessionRequest, opts ...grpc.CallOption) (*WriterStatusList, error)
 	// AddComponent: also VSS_E_OBJECT_ALREADY_EXISTS, VSS_E_OBJECT_NOT_FOUND.
 	AddComponent(ctx context.Context, in *ComponentRequest, opts ...grpc.CallOption) (*Done, error)
+	// SetBackupOptions, SetPreviousBackupStamp: also VSS_E_OBJECT_NOT_FOUND. They may be repeated; the last one counts.
+	SetBackupOptions(ctx context.Context, in *ComponentTextRequest, opts ...grpc.CallOption) (*Done, error)
+	SetPreviousBackupStamp(ctx context.Context, in *ComponentTextRequest, opts ...grpc.CallOption) (*Done, error)
+	// GetWriterComponents tells which components are in the backup or restore, with what writers changed in them.
+	GetWriterComponents(ctx context.Context, in *SessionRequest, opts ...grpc.CallOption) (*WriterComponentsList, error)
 	SetBackupSucceeded(ctx context.Context, in *ComponentRequest, opts ...grpc.CallOption) (*Done, error)
 	// StartSnapshotSet: also VSS_E_SNAPSHOT_SET_IN_PROGRESS (retryable).
 	StartSnapshotSet(ctx context.Context, in *SessionRequest, opts ...grpc.CallOption) (*StartSnapshotSetReply, error)
@@ -99,8 +124,12 @@ type CoordinatorClient interface {
 	// VSS_E_VOLUME_NOT_SUPPORTED, VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER, VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED,
 	// VSS_E_MAXIMUM_NUMBER_OF_SNAPSHOTS_REACHED, VSS_E_NESTED_VOLUME_LIMIT, and what the provider says.
 	AddToSnapshotSet(ctx context.Context, in *AddToSnapshotSetRequest, opts ...grpc.CallOption) (*AddToSnapshotSetReply, error)
+	// GetRootAndLogicalPrefixPaths tells which volume a path lies on, by the name that AddToSnapshotSet gives it, and where
+	// in it. Also VSS_E_OBJECT_NOT_FOUND, VSS_E_VOLUME_NOT_SUPPORTED. May be repeated.
+	GetRootAndLogicalPrefixPaths(ctx context.Context, in *PathRequest, opts ...grpc.CallOption) (*RootReply, error)
 	IsVolumeSupported(ctx context.Context, in *VolumeRequest, opts ...grpc.CallOption) (*BoolReply, error)
 	IsVolumeSnapshotted(ctx context.Context, in *VolumeRequest, opts ...grpc.CallOption) (*IsVolumeSnapshottedReply, error)
+	// PrepareForBackup: VSS_E_BAD_STATE also while a component that its writer requires isn't added.
 	PrepareForBackup(ctx context.Context, in *SessionRequest, opts ...grpc.CallOption) (*Async, error)
 	// DoSnapshotSet: its Async also ends with VSS_E_INSUFFICIENT_STORAGE, VSS_E_FLUSH_WRITES_TIMEOUT and
 	// VSS_E_HOLD_WRITES_TIMEOUT (wait ten minutes, at most three tries), VSS_E_PROVIDER_VETO,
@@ -110,6 +139,35 @@ type CoordinatorClient interface {
 	// AbortBackup: nothing under way is no error; may be repeated.
 	AbortBackup(ctx context.Context, in *SessionRequest, opts ...grpc.CallOption) (*Done, error)
 	SaveAsXML(ctx context.Context, in *SessionRequest, opts ...grpc.CallOption) (*Document, error)
+	// GetSessionId: also while an asynchronous operation runs; the id is the one that writers see.
+	GetSessionId(ctx context.Context, in *SessionRequest, opts ...grpc.CallOption) (*SessionIdReply, error)
+	// InitializeForRestore is the first call of a restore, in place of InitializeForBackup. Then come
+	// GatherWriterMetadata, the methods that choose components, PreRestore, the files, SetFileRestoreStatus, PostRestore.
+	// Also VSS_E_INVALID_XML_DOCUMENT.
+	InitializeForRestore(ctx context.Context, in *InitializeForRestoreRequest, opts ...grpc.CallOption) (*Done, error)
+	SetRestoreState(ctx context.Context, in *SetRestoreStateRequest, opts ...grpc.CallOption) (*Done, error)
+	// The methods from here to SetRestoreName are legal before PreRestore. Also VSS_E_OBJECT_NOT_FOUND: the backup doesn't
+	// have the component, or no writer of its class runs. E_INVALIDARG also where the writer's schema doesn't allow the call.
+	// They may be repeated; the last one counts.
+	SetSelectedForRestoreEx(ctx context.Context, in *SelectRequest, opts ...grpc.CallOption) (*Done, error)
+	// AddRestoreSubcomponent: also VSS_E_OBJECT_ALREADY_EXISTS.
+	AddRestoreSubcomponent(ctx context.Context, in *SubcomponentRequest, opts ...grpc.CallOption) (*Done, error)
+	SetRestoreOptions(ctx context.Context, in *ComponentTextRequest, opts ...grpc.CallOption) (*Done, error)
+	SetAdditionalRestores(ctx context.Context, in *ComponentFlagRequest, opts ...grpc.CallOption) (*Done, error)
+	// AddNewTarget: also VSS_E_OBJECT_ALREADY_EXISTS.
+	AddNewTarget(ctx context.Context, in *ComponentFilesRequest, opts ...grpc.CallOption) (*Done, error)
+	SetAuthoritativeRestore(ctx context.Context, in *ComponentFlagRequest, opts ...grpc.CallOption) (*Done, error)
+	SetRollForward(ctx context.Context, in *RollForwardRequest, opts ...grpc.CallOption) (*Done, error)
+	SetRestoreName(ctx context.Context, in *ComponentTextRequest, opts ...grpc.CallOption) (*Done, error)
+	// PreRestore has the writers of the selected components get ready; then ask for their status, and read the components.
+	PreRestore(ctx context.Context, in *SessionRequest, opts ...grpc.CallOption) (*Async, error)
+	// AddAlternativeLocationMapping, SetRangesFilePath: before PostRestore. Also VSS_E_OBJECT_NOT_FOUND.
+	AddAlternativeLocationMapping(ctx context.Context, in *ComponentFilesRequest, opts ...grpc.CallOption) (*Done, error)
+	SetRangesFilePath(ctx context.Context, in *RangesFileRequest, opts ...grpc.CallOption) (*Done, error)
+	// SetFileRestoreStatus: between PreRestore and PostRestore. Also VSS_E_OBJECT_NOT_FOUND. The last one counts.
+	SetFileRestoreStatus(ctx context.Context, in *FileRestoreStatusRequest, opts ...grpc.CallOption) (*Done, error)
+	// PostRestore tells the same writers what became of their files. It isn't cut short when the client goes.
+	PostRestore(ctx context.Context, in *SessionRequest, opts ...grpc.CallOption) (*Async, error)
 	// ImportSnapshots: its Async also ends with VSS_S_SOME_SNAPSHOTS_NOT_IMPORTED (a success code),
 	// VSS_E_NO_SNAPSHOTS_IMPORTED, VSS_E_NONTRANSPORTABLE_BCD, VSS_E_PROVIDER_NOT_REGISTERED; VSS_E_BAD_STATE for a set
 	// that was imported before.
@@ -282,6 +340,36 @@ func (c *coordinatorClient) AddComponent(ctx context.Context, in *ComponentReque
 	return out, nil
 }
 
+func (c *coordinatorClient) SetBackupOptions(ctx context.Context, in *ComponentTextRequest, opts ...grpc.CallOption) (*Done, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Done)
+	err := c.cc.Invoke(ctx, Coordinator_SetBackupOptions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coordinatorClient) SetPreviousBackupStamp(ctx context.Context, in *ComponentTextRequest, opts ...grpc.CallOption) (*Done, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Done)
+	err := c.cc.Invoke(ctx, Coordinator_SetPreviousBackupStamp_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coordinatorClient) GetWriterComponents(ctx context.Context, in *SessionRequest, opts ...grpc.CallOption) (*WriterComponentsList, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(WriterComponentsList)
+	err := c.cc.Invoke(ctx, Coordinator_GetWriterComponents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *coordinatorClient) SetBackupSucceeded(ctx context.Context, in *ComponentRequest, opts ...grpc.CallOption) (*Done, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Done)
@@ -306,6 +394,16 @@ func (c *coordinatorClient) AddToSnapshotSet(ctx context.Context, in *AddToSnaps
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AddToSnapshotSetReply)
 	err := c.cc.Invoke(ctx, Coordinator_AddToSnapshotSet_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coordinatorClient) GetRootAndLogicalPrefixPaths(ctx context.Context, in *PathRequest, opts ...grpc.CallOption) (*RootReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RootReply)
+	err := c.cc.Invoke(ctx, Coordinator_GetRootAndLogicalPrefixPaths_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -376,6 +474,166 @@ func (c *coordinatorClient) SaveAsXML(ctx context.Context, in *SessionRequest, o
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Document)
 	err := c.cc.Invoke(ctx, Coordinator_SaveAsXML_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coordinatorClient) GetSessionId(ctx context.Context, in *SessionRequest, opts ...grpc.CallOption) (*SessionIdReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SessionIdReply)
+	err := c.cc.Invoke(ctx, Coordinator_GetSessionId_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coordinatorClient) InitializeForRestore(ctx context.Context, in *InitializeForRestoreRequest, opts ...grpc.CallOption) (*Done, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Done)
+	err := c.cc.Invoke(ctx, Coordinator_InitializeForRestore_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coordinatorClient) SetRestoreState(ctx context.Context, in *SetRestoreStateRequest, opts ...grpc.CallOption) (*Done, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Done)
+	err := c.cc.Invoke(ctx, Coordinator_SetRestoreState_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coordinatorClient) SetSelectedForRestoreEx(ctx context.Context, in *SelectRequest, opts ...grpc.CallOption) (*Done, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Done)
+	err := c.cc.Invoke(ctx, Coordinator_SetSelectedForRestoreEx_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coordinatorClient) AddRestoreSubcomponent(ctx context.Context, in *SubcomponentRequest, opts ...grpc.CallOption) (*Done, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Done)
+	err := c.cc.Invoke(ctx, Coordinator_AddRestoreSubcomponent_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coordinatorClient) SetRestoreOptions(ctx context.Context, in *ComponentTextRequest, opts ...grpc.CallOption) (*Done, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Done)
+	err := c.cc.Invoke(ctx, Coordinator_SetRestoreOptions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coordinatorClient) SetAdditionalRestores(ctx context.Context, in *ComponentFlagRequest, opts ...grpc.CallOption) (*Done, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Done)
+	err := c.cc.Invoke(ctx, Coordinator_SetAdditionalRestores_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coordinatorClient) AddNewTarget(ctx context.Context, in *ComponentFilesRequest, opts ...grpc.CallOption) (*Done, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Done)
+	err := c.cc.Invoke(ctx, Coordinator_AddNewTarget_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coordinatorClient) SetAuthoritativeRestore(ctx context.Context, in *ComponentFlagRequest, opts ...grpc.CallOption) (*Done, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Done)
+	err := c.cc.Invoke(ctx, Coordinator_SetAuthoritativeRestore_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coordinatorClient) SetRollForward(ctx context.Context, in *RollForwardRequest, opts ...grpc.CallOption) (*Done, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Done)
+	err := c.cc.Invoke(ctx, Coordinator_SetRollForward_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coordinatorClient) SetRestoreName(ctx context.Context, in *ComponentTextRequest, opts ...grpc.CallOption) (*Done, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Done)
+	err := c.cc.Invoke(ctx, Coordinator_SetRestoreName_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coordinatorClient) PreRestore(ctx context.Context, in *SessionRequest, opts ...grpc.CallOption) (*Async, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Async)
+	err := c.cc.Invoke(ctx, Coordinator_PreRestore_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coordinatorClient) AddAlternativeLocationMapping(ctx context.Context, in *ComponentFilesRequest, opts ...grpc.CallOption) (*Done, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Done)
+	err := c.cc.Invoke(ctx, Coordinator_AddAlternativeLocationMapping_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coordinatorClient) SetRangesFilePath(ctx context.Context, in *RangesFileRequest, opts ...grpc.CallOption) (*Done, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Done)
+	err := c.cc.Invoke(ctx, Coordinator_SetRangesFilePath_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coordinatorClient) SetFileRestoreStatus(ctx context.Context, in *FileRestoreStatusRequest, opts ...grpc.CallOption) (*Done, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Done)
+	err := c.cc.Invoke(ctx, Coordinator_SetFileRestoreStatus_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *coordinatorClient) PostRestore(ctx context.Context, in *SessionRequest, opts ...grpc.CallOption) (*Async, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Async)
+	err := c.cc.Invoke(ctx, Coordinator_PostRestore_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -581,6 +839,11 @@ type CoordinatorServer interface {
 	GetWriterStatus(context.Context, *SessionRequest) (*WriterStatusList, error)
 	// AddComponent: also VSS_E_OBJECT_ALREADY_EXISTS, VSS_E_OBJECT_NOT_FOUND.
 	AddComponent(context.Context, *ComponentRequest) (*Done, error)
+	// SetBackupOptions, SetPreviousBackupStamp: also VSS_E_OBJECT_NOT_FOUND. They may be repeated; the last one counts.
+	SetBackupOptions(context.Context, *ComponentTextRequest) (*Done, error)
+	SetPreviousBackupStamp(context.Context, *ComponentTextRequest) (*Done, error)
+	// GetWriterComponents tells which components are in the backup or restore, with what writers changed in them.
+	GetWriterComponents(context.Context, *SessionRequest) (*WriterComponentsList, error)
 	SetBackupSucceeded(context.Context, *ComponentRequest) (*Done, error)
 	// StartSnapshotSet: also VSS_E_SNAPSHOT_SET_IN_PROGRESS (retryable).
 	StartSnapshotSet(context.Context, *SessionRequest) (*StartSnapshotSetReply, error)
@@ -588,8 +851,12 @@ type CoordinatorServer interface {
 	// VSS_E_VOLUME_NOT_SUPPORTED, VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER, VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED,
 	// VSS_E_MAXIMUM_NUMBER_OF_SNAPSHOTS_REACHED, VSS_E_NESTED_VOLUME_LIMIT, and what the provider says.
 	AddToSnapshotSet(context.Context, *AddToSnapshotSetRequest) (*AddToSnapshotSetReply, error)
+	// GetRootAndLogicalPrefixPaths tells which volume a path lies on, by the name that AddToSnapshotSet gives it, and where
+	// in it. Also VSS_E_OBJECT_NOT_FOUND, VSS_E_VOLUME_NOT_SUPPORTED. May be repeated.
+	GetRootAndLogicalPrefixPaths(context.Context, *PathRequest) (*RootReply, error)
 	IsVolumeSupported(context.Context, *VolumeRequest) (*BoolReply, error)
 	IsVolumeSnapshotted(context.Context, *VolumeRequest) (*IsVolumeSnapshottedReply, error)
+	// PrepareForBackup: VSS_E_BAD_STATE also while a component that its writer requires isn't added.
 	PrepareForBackup(context.Context, *SessionRequest) (*Async, error)
 	// DoSnapshotSet: its Async also ends with VSS_E_INSUFFICIENT_STORAGE, VSS_E_FLUSH_WRITES_TIMEOUT and
 	// VSS_E_HOLD_WRITES_TIMEOUT (wait ten minutes, at most three tries), VSS_E_PROVIDER_VETO,
@@ -599,6 +866,35 @@ type CoordinatorServer interface {
 	// AbortBackup: nothing under way is no error; may be repeated.
 	AbortBackup(context.Context, *SessionRequest) (*Done, error)
 	SaveAsXML(context.Context, *SessionRequest) (*Document, error)
+	// GetSessionId: also while an asynchronous operation runs; the id is the one that writers see.
+	GetSessionId(context.Context, *SessionRequest) (*SessionIdReply, error)
+	// InitializeForRestore is the first call of a restore, in place of InitializeForBackup. Then come
+	// GatherWriterMetadata, the methods that choose components, PreRestore, the files, SetFileRestoreStatus, PostRestore.
+	// Also VSS_E_INVALID_XML_DOCUMENT.
+	InitializeForRestore(context.Context, *InitializeForRestoreRequest) (*Done, error)
+	SetRestoreState(context.Context, *SetRestoreStateRequest) (*Done, error)
+	// The methods from here to SetRestoreName are legal before PreRestore. Also VSS_E_OBJECT_NOT_FOUND: the backup doesn't
+	// have the component, or no writer of its class runs. E_INVALIDARG also where the writer's schema doesn't allow the call.
+	// They may be repeated; the last one counts.
+	SetSelectedForRestoreEx(context.Context, *SelectRequest) (*Done, error)
+	// AddRestoreSubcomponent: also VSS_E_OBJECT_ALREADY_EXISTS.
+	AddRestoreSubcomponent(context.Context, *SubcomponentRequest) (*Done, error)
+	SetRestoreOptions(context.Context, *ComponentTextRequest) (*Done, error)
+	SetAdditionalRestores(context.Context, *ComponentFlagRequest) (*Done, error)
+	// AddNewTarget: also VSS_E_OBJECT_ALREADY_EXISTS.
+	AddNewTarget(context.Context, *ComponentFilesRequest) (*Done, error)
+	SetAuthoritativeRestore(context.Context, *ComponentFlagRequest) (*Done, error)
+	SetRollForward(context.Context, *RollForwardRequest) (*Done, error)
+	SetRestoreName(context.Context, *ComponentTextRequest) (*Done, error)
+	// PreRestore has the writers of the selected components get ready; then ask for their status, and read the components.
+	PreRestore(context.Context, *SessionRequest) (*Async, error)
+	// AddAlternativeLocationMapping, SetRangesFilePath: before PostRestore. Also VSS_E_OBJECT_NOT_FOUND.
+	AddAlternativeLocationMapping(context.Context, *ComponentFilesRequest) (*Done, error)
+	SetRangesFilePath(context.Context, *RangesFileRequest) (*Done, error)
+	// SetFileRestoreStatus: between PreRestore and PostRestore. Also VSS_E_OBJECT_NOT_FOUND. The last one counts.
+	SetFileRestoreStatus(context.Context, *FileRestoreStatusRequest) (*Done, error)
+	// PostRestore tells the same writers what became of their files. It isn't cut short when the client goes.
+	PostRestore(context.Context, *SessionRequest) (*Async, error)
 	// ImportSnapshots: its Async also ends with VSS_S_SOME_SNAPSHOTS_NOT_IMPORTED (a success code),
 	// VSS_E_NO_SNAPSHOTS_IMPORTED, VSS_E_NONTRANSPORTABLE_BCD, VSS_E_PROVIDER_NOT_REGISTERED; VSS_E_BAD_STATE for a set
 	// that was imported before.
@@ -678,6 +974,15 @@ func (UnimplementedCoordinatorServer) GetWriterStatus(context.Context, *SessionR
 func (UnimplementedCoordinatorServer) AddComponent(context.Context, *ComponentRequest) (*Done, error) {
 	return nil, status.Error(codes.Unimplemented, "method AddComponent not implemented")
 }
+func (UnimplementedCoordinatorServer) SetBackupOptions(context.Context, *ComponentTextRequest) (*Done, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetBackupOptions not implemented")
+}
+func (UnimplementedCoordinatorServer) SetPreviousBackupStamp(context.Context, *ComponentTextRequest) (*Done, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetPreviousBackupStamp not implemented")
+}
+func (UnimplementedCoordinatorServer) GetWriterComponents(context.Context, *SessionRequest) (*WriterComponentsList, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetWriterComponents not implemented")
+}
 func (UnimplementedCoordinatorServer) SetBackupSucceeded(context.Context, *ComponentRequest) (*Done, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetBackupSucceeded not implemented")
 }
@@ -686,6 +991,9 @@ func (UnimplementedCoordinatorServer) StartSnapshotSet(context.Context, *Session
 }
 func (UnimplementedCoordinatorServer) AddToSnapshotSet(context.Context, *AddToSnapshotSetRequest) (*AddToSnapshotSetReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method AddToSnapshotSet not implemented")
+}
+func (UnimplementedCoordinatorServer) GetRootAndLogicalPrefixPaths(context.Context, *PathRequest) (*RootReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetRootAndLogicalPrefixPaths not implemented")
 }
 func (UnimplementedCoordinatorServer) IsVolumeSupported(context.Context, *VolumeRequest) (*BoolReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method IsVolumeSupported not implemented")
@@ -707,6 +1015,54 @@ func (UnimplementedCoordinatorServer) AbortBackup(context.Context, *SessionReque
 }
 func (UnimplementedCoordinatorServer) SaveAsXML(context.Context, *SessionRequest) (*Document, error) {
 	return nil, status.Error(codes.Unimplemented, "method SaveAsXML not implemented")
+}
+func (UnimplementedCoordinatorServer) GetSessionId(context.Context, *SessionRequest) (*SessionIdReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetSessionId not implemented")
+}
+func (UnimplementedCoordinatorServer) InitializeForRestore(context.Context, *InitializeForRestoreRequest) (*Done, error) {
+	return nil, status.Error(codes.Unimplemented, "method InitializeForRestore not implemented")
+}
+func (UnimplementedCoordinatorServer) SetRestoreState(context.Context, *SetRestoreStateRequest) (*Done, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetRestoreState not implemented")
+}
+func (UnimplementedCoordinatorServer) SetSelectedForRestoreEx(context.Context, *SelectRequest) (*Done, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetSelectedForRestoreEx not implemented")
+}
+func (UnimplementedCoordinatorServer) AddRestoreSubcomponent(context.Context, *SubcomponentRequest) (*Done, error) {
+	return nil, status.Error(codes.Unimplemented, "method AddRestoreSubcomponent not implemented")
+}
+func (UnimplementedCoordinatorServer) SetRestoreOptions(context.Context, *ComponentTextRequest) (*Done, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetRestoreOptions not implemented")
+}
+func (UnimplementedCoordinatorServer) SetAdditionalRestores(context.Context, *ComponentFlagRequest) (*Done, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetAdditionalRestores not implemented")
+}
+func (UnimplementedCoordinatorServer) AddNewTarget(context.Context, *ComponentFilesRequest) (*Done, error) {
+	return nil, status.Error(codes.Unimplemented, "method AddNewTarget not implemented")
+}
+func (UnimplementedCoordinatorServer) SetAuthoritativeRestore(context.Context, *ComponentFlagRequest) (*Done, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetAuthoritativeRestore not implemented")
+}
+func (UnimplementedCoordinatorServer) SetRollForward(context.Context, *RollForwardRequest) (*Done, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetRollForward not implemented")
+}
+func (UnimplementedCoordinatorServer) SetRestoreName(context.Context, *ComponentTextRequest) (*Done, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetRestoreName not implemented")
+}
+func (UnimplementedCoordinatorServer) PreRestore(context.Context, *SessionRequest) (*Async, error) {
+	return nil, status.Error(codes.Unimplemented, "method PreRestore not implemented")
+}
+func (UnimplementedCoordinatorServer) AddAlternativeLocationMapping(context.Context, *ComponentFilesRequest) (*Done, error) {
+	return nil, status.Error(codes.Unimplemented, "method AddAlternativeLocationMapping not implemented")
+}
+func (UnimplementedCoordinatorServer) SetRangesFilePath(context.Context, *RangesFileRequest) (*Done, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetRangesFilePath not implemented")
+}
+func (UnimplementedCoordinatorServer) SetFileRestoreStatus(context.Context, *FileRestoreStatusRequest) (*Done, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetFileRestoreStatus not implemented")
+}
+func (UnimplementedCoordinatorServer) PostRestore(context.Context, *SessionRequest) (*Async, error) {
+	return nil, status.Error(codes.Unimplemented, "method PostRestore not implemented")
 }
 func (UnimplementedCoordinatorServer) ImportSnapshots(context.Context, *SessionRequest) (*Async, error) {
 	return nil, status.Error(codes.Unimplemented, "method ImportSnapshots not implemented")
@@ -989,6 +1345,60 @@ func _Coordinator_AddComponent_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Coordinator_SetBackupOptions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ComponentTextRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoordinatorServer).SetBackupOptions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coordinator_SetBackupOptions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoordinatorServer).SetBackupOptions(ctx, req.(*ComponentTextRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coordinator_SetPreviousBackupStamp_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ComponentTextRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoordinatorServer).SetPreviousBackupStamp(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coordinator_SetPreviousBackupStamp_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoordinatorServer).SetPreviousBackupStamp(ctx, req.(*ComponentTextRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coordinator_GetWriterComponents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SessionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoordinatorServer).GetWriterComponents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coordinator_GetWriterComponents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoordinatorServer).GetWriterComponents(ctx, req.(*SessionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Coordinator_SetBackupSucceeded_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ComponentRequest)
 	if err := dec(in); err != nil {
@@ -1039,6 +1449,24 @@ func _Coordinator_AddToSnapshotSet_Handler(srv interface{}, ctx context.Context,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(CoordinatorServer).AddToSnapshotSet(ctx, req.(*AddToSnapshotSetRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coordinator_GetRootAndLogicalPrefixPaths_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PathRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoordinatorServer).GetRootAndLogicalPrefixPaths(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coordinator_GetRootAndLogicalPrefixPaths_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoordinatorServer).GetRootAndLogicalPrefixPaths(ctx, req.(*PathRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1165,6 +1593,294 @@ func _Coordinator_SaveAsXML_Handler(srv interface{}, ctx context.Context, dec fu
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(CoordinatorServer).SaveAsXML(ctx, req.(*SessionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coordinator_GetSessionId_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SessionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoordinatorServer).GetSessionId(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coordinator_GetSessionId_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoordinatorServer).GetSessionId(ctx, req.(*SessionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coordinator_InitializeForRestore_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(InitializeForRestoreRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoordinatorServer).InitializeForRestore(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coordinator_InitializeForRestore_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoordinatorServer).InitializeForRestore(ctx, req.(*InitializeForRestoreRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coordinator_SetRestoreState_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetRestoreStateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoordinatorServer).SetRestoreState(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coordinator_SetRestoreState_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoordinatorServer).SetRestoreState(ctx, req.(*SetRestoreStateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coordinator_SetSelectedForRestoreEx_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SelectRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoordinatorServer).SetSelectedForRestoreEx(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coordinator_SetSelectedForRestoreEx_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoordinatorServer).SetSelectedForRestoreEx(ctx, req.(*SelectRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coordinator_AddRestoreSubcomponent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SubcomponentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoordinatorServer).AddRestoreSubcomponent(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coordinator_AddRestoreSubcomponent_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoordinatorServer).AddRestoreSubcomponent(ctx, req.(*SubcomponentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coordinator_SetRestoreOptions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ComponentTextRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoordinatorServer).SetRestoreOptions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coordinator_SetRestoreOptions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoordinatorServer).SetRestoreOptions(ctx, req.(*ComponentTextRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coordinator_SetAdditionalRestores_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ComponentFlagRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoordinatorServer).SetAdditionalRestores(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coordinator_SetAdditionalRestores_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoordinatorServer).SetAdditionalRestores(ctx, req.(*ComponentFlagRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coordinator_AddNewTarget_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ComponentFilesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoordinatorServer).AddNewTarget(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coordinator_AddNewTarget_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoordinatorServer).AddNewTarget(ctx, req.(*ComponentFilesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coordinator_SetAuthoritativeRestore_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ComponentFlagRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoordinatorServer).SetAuthoritativeRestore(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coordinator_SetAuthoritativeRestore_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoordinatorServer).SetAuthoritativeRestore(ctx, req.(*ComponentFlagRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coordinator_SetRollForward_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RollForwardRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoordinatorServer).SetRollForward(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coordinator_SetRollForward_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoordinatorServer).SetRollForward(ctx, req.(*RollForwardRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coordinator_SetRestoreName_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ComponentTextRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoordinatorServer).SetRestoreName(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coordinator_SetRestoreName_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoordinatorServer).SetRestoreName(ctx, req.(*ComponentTextRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coordinator_PreRestore_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SessionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoordinatorServer).PreRestore(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coordinator_PreRestore_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoordinatorServer).PreRestore(ctx, req.(*SessionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coordinator_AddAlternativeLocationMapping_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ComponentFilesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoordinatorServer).AddAlternativeLocationMapping(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coordinator_AddAlternativeLocationMapping_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoordinatorServer).AddAlternativeLocationMapping(ctx, req.(*ComponentFilesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coordinator_SetRangesFilePath_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RangesFileRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoordinatorServer).SetRangesFilePath(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coordinator_SetRangesFilePath_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoordinatorServer).SetRangesFilePath(ctx, req.(*RangesFileRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coordinator_SetFileRestoreStatus_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FileRestoreStatusRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoordinatorServer).SetFileRestoreStatus(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coordinator_SetFileRestoreStatus_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoordinatorServer).SetFileRestoreStatus(ctx, req.(*FileRestoreStatusRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Coordinator_PostRestore_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SessionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoordinatorServer).PostRestore(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Coordinator_PostRestore_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoordinatorServer).PostRestore(ctx, req.(*SessionRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1520,6 +2236,18 @@ var Coordinator_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Coordinator_AddComponent_Handler,
 		},
 		{
+			MethodName: "SetBackupOptions",
+			Handler:    _Coordinator_SetBackupOptions_Handler,
+		},
+		{
+			MethodName: "SetPreviousBackupStamp",
+			Handler:    _Coordinator_SetPreviousBackupStamp_Handler,
+		},
+		{
+			MethodName: "GetWriterComponents",
+			Handler:    _Coordinator_GetWriterComponents_Handler,
+		},
+		{
 			MethodName: "SetBackupSucceeded",
 			Handler:    _Coordinator_SetBackupSucceeded_Handler,
 		},
@@ -1530,6 +2258,10 @@ var Coordinator_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "AddToSnapshotSet",
 			Handler:    _Coordinator_AddToSnapshotSet_Handler,
+		},
+		{
+			MethodName: "GetRootAndLogicalPrefixPaths",
+			Handler:    _Coordinator_GetRootAndLogicalPrefixPaths_Handler,
 		},
 		{
 			MethodName: "IsVolumeSupported",
@@ -1558,6 +2290,70 @@ var Coordinator_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "SaveAsXML",
 			Handler:    _Coordinator_SaveAsXML_Handler,
+		},
+		{
+			MethodName: "GetSessionId",
+			Handler:    _Coordinator_GetSessionId_Handler,
+		},
+		{
+			MethodName: "InitializeForRestore",
+			Handler:    _Coordinator_InitializeForRestore_Handler,
+		},
+		{
+			MethodName: "SetRestoreState",
+			Handler:    _Coordinator_SetRestoreState_Handler,
+		},
+		{
+			MethodName: "SetSelectedForRestoreEx",
+			Handler:    _Coordinator_SetSelectedForRestoreEx_Handler,
+		},
+		{
+			MethodName: "AddRestoreSubcomponent",
+			Handler:    _Coordinator_AddRestoreSubcomponent_Handler,
+		},
+		{
+			MethodName: "SetRestoreOptions",
+			Handler:    _Coordinator_SetRestoreOptions_Handler,
+		},
+		{
+			MethodName: "SetAdditionalRestores",
+			Handler:    _Coordinator_SetAdditionalRestores_Handler,
+		},
+		{
+			MethodName: "AddNewTarget",
+			Handler:    _Coordinator_AddNewTarget_Handler,
+		},
+		{
+			MethodName: "SetAuthoritativeRestore",
+			Handler:    _Coordinator_SetAuthoritativeRestore_Handler,
+		},
+		{
+			MethodName: "SetRollForward",
+			Handler:    _Coordinator_SetRollForward_Handler,
+		},
+		{
+			MethodName: "SetRestoreName",
+			Handler:    _Coordinator_SetRestoreName_Handler,
+		},
+		{
+			MethodName: "PreRestore",
+			Handler:    _Coordinator_PreRestore_Handler,
+		},
+		{
+			MethodName: "AddAlternativeLocationMapping",
+			Handler:    _Coordinator_AddAlternativeLocationMapping_Handler,
+		},
+		{
+			MethodName: "SetRangesFilePath",
+			Handler:    _Coordinator_SetRangesFilePath_Handler,
+		},
+		{
+			MethodName: "SetFileRestoreStatus",
+			Handler:    _Coordinator_SetFileRestoreStatus_Handler,
+		},
+		{
+			MethodName: "PostRestore",
+			Handler:    _Coordinator_PostRestore_Handler,
 		},
 		{
 			MethodName: "ImportSnapshots",
