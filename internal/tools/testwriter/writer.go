@@ -1,0 +1,273 @@
+package testwriter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+
+	"github.com/stillpoint-vss/stillpoint/document"
+	"github.com/stillpoint-vss/stillpoint/vss"
+	"github.com/stillpoint-vss/stillpoint/writer"
+)
+
+// died is the exit code of a writer that dies as it was told to.
+const died = 9
+
+// Writer is a test writer.
+type Writer struct {
+	settings
+	out  *record
+	exit func(code int) // os.Exit
+
+	mu       sync.Mutex // the fields below, and fault.seen
+	sessions map[vss.SessionID]*watched
+	infos    int
+}
+
+var _ writer.Writer = (*Writer)(nil)
+
+func newWriter(s *settings, out *record) *Writer {
+	return &Writer{settings: *s, out: out, exit: os.Exit, sessions: map[vss.SessionID]*watched{}}
+}
+
+// eventName is a handler's name in configurations and records, as a hook writer's executables have it.
+func eventName(h writer.Handler) string {
+	var b strings.Builder
+	for i, r := range h.String() {
+		if unicode.IsUpper(r) && i > 0 {
+			b.WriteByte('-')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
+}
+
+// fault is what is to be done wrong at an event, nil for nothing.
+func (w *Writer) fault(event string) *fault {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range w.Faults {
+		f := &w.Faults[i]
+		if f.Event != event {
+			continue
+		}
+		f.seen++
+		if f.seen > f.Skip && (f.Times == 0 || f.seen <= f.Skip+f.Times) {
+			return f
+		}
+	}
+	return nil
+}
+
+// commit does a fault. E is nil in Info and Identify.
+func (w *Writer) commit(ctx context.Context, f *fault, e *writer.Event) error {
+	switch f.Do {
+	case "fail":
+		if e != nil && (f.Application != 0 || f.Message != "") {
+			e.Failure = &writer.Failure{Code: f.code, Application: f.Application, Message: f.Message}
+		}
+		return vss.E(f.Event, f.code, errors.New(f.why()))
+	case "veto":
+		e.Failure = &writer.Failure{Code: f.code, Application: f.Application, Message: f.why()}
+	case "stall":
+		<-ctx.Done()
+		return ctx.Err()
+	case "hang":
+		if f.last == 0 {
+			select {}
+		}
+		<-time.After(f.last)
+	case "delay":
+		select {
+		case <-time.After(f.last):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	case "die":
+		w.exit(died)
+	case "panic":
+		panic(f.why())
+	case "lie":
+		return f.lie(e)
+	}
+	return nil
+}
+
+func (f *fault) why() string {
+	if f.Message != "" {
+		return f.Message
+	}
+	return "the test writer is configured to"
+}
+
+// lie tells an untruth in a handler; those of Info and Identify are told there.
+func (f *fault) lie(e *writer.Event) error {
+	switch {
+	case f.Lie == "code":
+		return vss.E(f.Event, vss.ErrProviderVeto, errors.New(f.why()))
+	case f.Lie == "components" && e.Components != nil:
+		for _, c := range e.Components.Components {
+			c.BackupSucceeded, c.BackupOptions, c.PreviousBackupStamp, c.SelectedForRestore = !c.BackupSucceeded, "forged", "forged", !c.SelectedForRestore
+		}
+		e.Components.Components = append(e.Components.Components, &document.Component{Type: vss.ComponentFileGroup, Name: "forged"})
+	}
+	return nil
+}
+
+// Info implements writer.Writer. The first answer is always the truth: nobody would join otherwise.
+func (w *Writer) Info(ctx context.Context) (writer.Info, error) {
+	w.mu.Lock()
+	w.infos++
+	first := w.infos == 1
+	w.mu.Unlock()
+	if first {
+		return w.info, nil
+	}
+	f := w.fault("info")
+	if f == nil {
+		return w.info, nil
+	}
+	w.out.line(line{Event: "info", Did: f.did()})
+	err := w.commit(ctx, f, nil)
+	i := w.info
+	if f.Lie == "class" {
+		i.ID = vss.WriterID{GUID: vss.NewGUID()}
+	}
+	return i, err
+}
+
+// Identify implements writer.Writer.
+func (w *Writer) Identify(ctx context.Context) (*document.WriterMetadata, error) {
+	m := w.metadata
+	m.Components = slices.Clone(m.Components)
+	f := w.fault("identify")
+	if f == nil {
+		w.out.line(line{Event: "identify"})
+		return &m, nil
+	}
+	w.out.line(line{Event: "identify", Did: f.did()})
+	if err := w.commit(ctx, f, nil); err != nil {
+		return nil, err
+	}
+	switch f.Lie {
+	case "class":
+		m.WriterID = vss.WriterID{GUID: vss.NewGUID()}
+	case "metadata":
+		m.Components = append(m.Components, document.WMComponent{Type: vss.ComponentDatabase, Name: `a\b`})
+	case "nothing":
+		return nil, nil
+	}
+	return &m, nil
+}
+
+// handle is every event of a session: it is recorded, checked, and then succeeds or doesn't.
+func (w *Writer) handle(ctx context.Context, h writer.Handler, e *writer.Event) error {
+	l := describe(h, e)
+	f := w.fault(l.Event)
+	if f != nil {
+		l.Did = f.did()
+	}
+	w.out.line(l)
+	for _, c := range w.watch(h, e) {
+		w.out.complain(l.Event, e.Session, c)
+	}
+	var err error
+	if f != nil {
+		err = w.commit(ctx, f, e)
+	} else {
+		err = work(h, e)
+	}
+	end := line{At: "end", Event: l.Event, Session: l.Session, SetID: l.SetID}
+	if err != nil {
+		end.Error = err.Error()
+	}
+	w.out.line(end)
+	return err
+}
+
+// did is a fault in a few words.
+func (f *fault) did() string {
+	switch f.Do {
+	case "fail", "veto":
+		return fmt.Sprintf("%s %s", f.Do, f.code.Name())
+	case "lie":
+		return "lie " + f.Lie
+	}
+	return f.Do
+}
+
+// work is what a writer does with its components that is well.
+func work(h writer.Handler, e *writer.Event) error {
+	if e.Components == nil {
+		return nil
+	}
+	for _, c := range e.Components.Components {
+		switch h {
+		case writer.OnPrepareBackup:
+			if err := c.SetBackupMetadata("prepared for " + e.BackupType.String()); err != nil {
+				return err
+			}
+		case writer.OnPostSnapshot:
+			c.BackupStamp = e.SetID.String()
+		case writer.OnPreRestore:
+			c.RestoreTarget = vss.TargetOriginal
+		}
+	}
+	return nil
+}
+
+// PrepareBackup implements writer.Writer.
+func (w *Writer) PrepareBackup(ctx context.Context, e *writer.Event) error {
+	return w.handle(ctx, writer.OnPrepareBackup, e)
+}
+
+// PrepareSnapshot implements writer.Writer.
+func (w *Writer) PrepareSnapshot(ctx context.Context, e *writer.Event) error {
+	return w.handle(ctx, writer.OnPrepareSnapshot, e)
+}
+
+// Freeze implements writer.Writer.
+func (w *Writer) Freeze(ctx context.Context, e *writer.Event) error {
+	return w.handle(ctx, writer.OnFreeze, e)
+}
+
+// Thaw implements writer.Writer.
+func (w *Writer) Thaw(ctx context.Context, e *writer.Event) error {
+	return w.handle(ctx, writer.OnThaw, e)
+}
+
+// PostSnapshot implements writer.Writer.
+func (w *Writer) PostSnapshot(ctx context.Context, e *writer.Event) error {
+	return w.handle(ctx, writer.OnPostSnapshot, e)
+}
+
+// BackupComplete implements writer.Writer.
+func (w *Writer) BackupComplete(ctx context.Context, e *writer.Event) error {
+	return w.handle(ctx, writer.OnBackupComplete, e)
+}
+
+// BackupShutdown implements writer.Writer.
+func (w *Writer) BackupShutdown(ctx context.Context, e *writer.Event) error {
+	return w.handle(ctx, writer.OnBackupShutdown, e)
+}
+
+// Abort implements writer.Writer.
+func (w *Writer) Abort(ctx context.Context, e *writer.Event) error {
+	return w.handle(ctx, writer.OnAbort, e)
+}
+
+// PreRestore implements writer.Writer.
+func (w *Writer) PreRestore(ctx context.Context, e *writer.Event) error {
+	return w.handle(ctx, writer.OnPreRestore, e)
+}
+
+// PostRestore implements writer.Writer.
+func (w *Writer) PostRestore(ctx context.Context, e *writer.Event) error {
+	return w.handle(ctx, writer.OnPostRestore, e)
+}
