@@ -122,11 +122,10 @@ func (w *world) soil(all []*benchVolume) {
 	}
 }
 
-// settlePool waits until the pool has forgotten deleted copies, so that no round pays for the one before it.
+// settlePool ends what the pool still has to write of a round, so that no round pays for the one before it.
 func (w *world) settlePool() {
 	w.Helper()
-	w.tool("btrfs", "subvolume", "sync", w.pool())
-	w.tool("sync", "-f", w.pool())
+	w.tool("btrfs", "filesystem", "sync", w.pool())
 }
 
 // ioctls of the bare program. Source: linux/fs.h, linux/btrfs.h.
