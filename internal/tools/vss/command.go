@@ -8,13 +8,17 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
 // command runs a program to its end and gives its exit code as a shell would.
-func (a *app) command(args, env []string) int {
+func (a *app) command(args, env []string, lost <-chan struct{}) int {
 	path, err := exec.LookPath(args[0])
 	if err != nil {
 		return a.notRun(args[0], err)
@@ -23,7 +27,11 @@ func (a *app) command(args, env []string) int {
 	if a.json {
 		cmd.Stdout = a.stderr // standard output is for one document
 	}
-	code, err := runForwarding(cmd)
+	code, err := runForwarding(cmd, lost)
+	if errors.Is(err, errLost) {
+		a.warn("%v", err)
+		return exitOurs
+	}
 	if err != nil {
 		return a.notRun(args[0], err)
 	}
@@ -43,8 +51,16 @@ func notRunCode(err error) int {
 	return exitNotRun
 }
 
-// runForwarding starts a program, passes signals on to it and waits. The program dies with us, because the copies do.
-func runForwarding(cmd *exec.Cmd) (int, error) {
+// errLost says that a program was ended because the service went away: its next start deletes the copies.
+var errLost = vss.E("exec", vss.ErrUnexpected, errors.New("the service went away, and the copies with it; the command was ended")).
+	Advise("what it did is not complete: run it again")
+
+// lostGrace is how long a program has to end by itself when the session is lost.
+const lostGrace = 5 * time.Second
+
+// runForwarding starts a program, passes signals on to it and waits. The program dies with us, because the copies do, and is
+// ended when the session is lost.
+func runForwarding(cmd *exec.Cmd, lost <-chan struct{}) (int, error) {
 	// PDEATHSIG fires when the thread that started the program ends.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -58,11 +74,20 @@ func runForwarding(cmd *exec.Cmd) (int, error) {
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
-	done := make(chan struct{})
-	defer close(done)
-	go func() {
+	done, ended := make(chan struct{}), false
+	var watching sync.WaitGroup
+	watching.Go(func() {
 		for {
 			select {
+			case <-lost:
+				ended = true
+				_ = cmd.Process.Signal(unix.SIGTERM)
+				select {
+				case <-done:
+				case <-time.After(lostGrace):
+					_ = cmd.Process.Kill()
+				}
+				return
 			case s := <-signals:
 				if !fromKeyboard(s) { // the keyboard's go to the program, too
 					_ = cmd.Process.Signal(s)
@@ -71,8 +96,13 @@ func runForwarding(cmd *exec.Cmd) (int, error) {
 				return
 			}
 		}
-	}()
+	})
 	err := cmd.Wait()
+	close(done)
+	watching.Wait()
+	if ended {
+		return 0, errLost
+	}
 	if cmd.ProcessState == nil {
 		return 0, err
 	}

@@ -70,7 +70,7 @@ func (a *app) create(ctx context.Context, c *requester.Client, o requester.Optio
 		a.set(made.Set)
 	}
 	if len(command) > 0 {
-		a.exit = a.command(command, shadowVariables(made.Set))
+		a.exit = a.command(command, shadowVariables(made.Set), made.Session.Lost())
 	}
 	if enter {
 		fmt.Fprint(a.stderr, "Press Enter to go on.\n")

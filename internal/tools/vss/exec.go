@@ -81,7 +81,7 @@ func (a *app) exec(ctx context.Context, c *requester.Client, o requester.Options
 			return err
 		}
 	}
-	code, err := a.inside(made.Set, command)
+	code, err := a.inside(made.Set, command, made.Session.Lost())
 	if err != nil {
 		a.finish(ctx, made, false)
 		return err
@@ -103,8 +103,8 @@ func writeReport(path string, set requester.SnapshotSet) error {
 }
 
 // inside runs a command in a namespace where the copies are in place of the volumes. It is this program, started again as
-// helper, that makes the mounts and becomes the command.
-func (a *app) inside(set requester.SnapshotSet, command []string) (int, error) {
+// helper, that makes the mounts and becomes the command. When the session is lost the command is ended.
+func (a *app) inside(set requester.SnapshotSet, command []string, lost <-chan struct{}) (int, error) {
 	const op = "exec"
 	h := helperTask{Command: command}
 	for _, s := range set.Snapshots {
@@ -138,9 +138,9 @@ func (a *app) inside(set requester.SnapshotSet, command []string) (int, error) {
 		p.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: os.Getegid(), Size: 1}}
 		p.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SYS_CHROOT}
 	}
-	code, err := runForwarding(cmd)
-	if err != nil {
+	code, err := runForwarding(cmd, lost)
+	if err != nil && !errors.Is(err, errLost) {
 		return 0, vss.E(op, vss.ErrUnexpected, err).Advise("this needs namespaces; look at /proc/sys/user/max_mnt_namespaces and max_user_namespaces")
 	}
-	return code, nil
+	return code, err
 }
