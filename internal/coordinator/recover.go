@@ -145,6 +145,9 @@ func (k *Coordinator) clearOriginals(ctx context.Context, c catalog.Creation) er
 }
 
 func (k *Coordinator) clearOriginal(ctx context.Context, device string, f catalog.Flagged) error {
+	if err := disk.SetReadOnly(device, false); err != nil { // after a boot the kernel obeys the flags that are to go
+		return err
+	}
 	e, err := disk.Open(ctx, device)
 	if err != nil {
 		return err

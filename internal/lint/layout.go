@@ -29,7 +29,7 @@ var layout = [][]string{
 	{"internal/service"},
 	{"internal/demo"},
 	{"internal/tools"},
-	{"cmd", "lab", "examples", "packaging", "internal/e2e"},
+	{"cmd", "lab", "examples", "packaging", "internal/e2e", "internal/labtest"},
 }
 
 // strangers lists packages whose children don't know each other: they meet in the interfaces of provider, writer, array.
