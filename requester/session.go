@@ -7,6 +7,7 @@ import (
 	"time"
 
 	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
+	"github.com/stillpoint-vss/stillpoint/document"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -153,7 +154,7 @@ func (b *BackupComponents) GatherWriterStatus(ctx context.Context) (*Async, erro
 	return b.async(b.c.GatherWriterStatus(ctx, b.session()))
 }
 
-// GetWriterStatus is what GatherWriterStatus brought: look at each one's Failure.
+// GetWriterStatus is what GatherWriterStatus brought: look at each one's Failure. It is GetWriterStatusEx, too.
 func (b *BackupComponents) GetWriterStatus(ctx context.Context) ([]WriterStatus, error) {
 	r, err := b.c.GetWriterStatus(ctx, b.session())
 	if err != nil {
@@ -172,6 +173,45 @@ func (b *BackupComponents) component(c Component, succeeded bool) *vssv1.Compone
 func (b *BackupComponents) AddComponent(ctx context.Context, c Component) error {
 	_, err := b.c.AddComponent(ctx, b.component(c, false))
 	return err
+}
+
+// SetBackupOptions gives a writer a wish for one component, in the writer's own words. Before PrepareForBackup.
+func (b *BackupComponents) SetBackupOptions(ctx context.Context, c Component, options string) error {
+	_, err := b.c.SetBackupOptions(ctx, b.text(c, options))
+	return err
+}
+
+// SetPreviousBackupStamp gives a writer the stamp that it left in the backup that this one builds on. Before
+// PrepareForBackup, or PreRestore.
+func (b *BackupComponents) SetPreviousBackupStamp(ctx context.Context, c Component, stamp string) error {
+	_, err := b.c.SetPreviousBackupStamp(ctx, b.text(c, stamp))
+	return err
+}
+
+// GetWriterComponents is what the document has of each writer's components, with what the writers changed in them: read it
+// again after PrepareForBackup, DoSnapshotSet and PreRestore. Its length is GetWriterComponentsCount.
+func (b *BackupComponents) GetWriterComponents(ctx context.Context) ([]*document.WriterComponents, error) {
+	r, err := b.c.GetWriterComponents(ctx, b.session())
+	if err != nil {
+		return nil, err
+	}
+	return convert(r.GetWriters(), document.ParseWriterComponents)
+}
+
+// GetSessionID is what the session is called in events and by writers.
+func (b *BackupComponents) GetSessionID(ctx context.Context) (id vss.SessionID, err error) {
+	r, err := b.c.GetSessionId(ctx, b.session())
+	if err == nil {
+		id.GUID, err = guid(r.GetSessionId())
+	}
+	return id, err
+}
+
+// GetRootAndLogicalPrefixPaths says which volume a path lies on, by the name that sets give it, and where in it. Errors:
+// VSS_E_OBJECT_NOT_FOUND, VSS_E_VOLUME_NOT_SUPPORTED.
+func (b *BackupComponents) GetRootAndLogicalPrefixPaths(ctx context.Context, path string) (root, prefix string, err error) {
+	r, err := b.c.GetRootAndLogicalPrefixPaths(ctx, &vssv1.PathRequest{Session: b.token, Path: path})
+	return r.GetRoot(), r.GetLogicalPrefix(), err
 }
 
 // SetBackupSucceeded tells how the backup of an included component went; between DoSnapshotSet and BackupComplete.

@@ -61,6 +61,8 @@ type WriterStatus struct {
 	Level      string // "front-end", "back-end", "system"
 	Frozen     time.Duration
 	Components int
+	// Application is the application's own code (GetWriterStatusEx); 0 where it gave none.
+	Application uint32
 }
 
 // WriterMetadata is what a writer told of itself.
@@ -168,7 +170,7 @@ func snapshotSet(p *vssv1.SnapshotSet) (SnapshotSet, error) {
 func writerStatus(p *vssv1.WriterStatus) (WriterStatus, error) {
 	w := WriterStatus{
 		Name: p.GetName(), State: vss.WriterState(p.GetState()), Failure: vss.Code(p.GetFailure()), Message: p.GetMessage(), Level: p.GetLevel(),
-		Frozen: milliseconds(p.GetFrozenMs()), Components: int(p.GetComponents()),
+		Frozen: milliseconds(p.GetFrozenMs()), Components: int(p.GetComponents()), Application: p.GetApplication(),
 	}
 	var e1, e2 error
 	w.ID.GUID, e1 = guid(p.GetWriterId())

@@ -40,15 +40,16 @@ type Step struct {
 
 // Writer is what became of one writer in the creation of a set.
 type Writer struct {
-	ID         vss.WriterID         `json:"id"`
-	InstanceID vss.WriterInstanceID `json:"instance_id"`
-	Name       string               `json:"name"`
-	State      vss.WriterState      `json:"state"`
-	Failure    vss.Code             `json:"failure"`
-	Message    string               `json:"message,omitempty"`
-	Level      vss.ApplicationLevel `json:"level"`
-	Frozen     time.Duration        `json:"frozen"`
-	Components int                  `json:"components"`
+	ID          vss.WriterID         `json:"id"`
+	InstanceID  vss.WriterInstanceID `json:"instance_id"`
+	Name        string               `json:"name"`
+	State       vss.WriterState      `json:"state"`
+	Failure     vss.Code             `json:"failure"`
+	Message     string               `json:"message,omitempty"`
+	Application uint32               `json:"application,omitempty"` // the writer's own code
+	Level       vss.ApplicationLevel `json:"level"`
+	Frozen      time.Duration        `json:"frozen"`
+	Components  int                  `json:"components"`
 }
 
 // Set is a shadow copy set.

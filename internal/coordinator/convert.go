@@ -37,10 +37,23 @@ func metadataOut(all []*document.WriterMetadata) (*vssv1.WriterMetadataList, err
 	return out, nil
 }
 
+func componentIn(c *vssv1.ComponentName) (ComponentName, error) {
+	n := ComponentName{LogicalPath: c.GetLogicalPath(), Name: c.GetName()}
+	g, err := vss.ParseGUID(c.GetWriterId())
+	if err == nil {
+		n.Writer.GUID, err = g, n.Type.UnmarshalText([]byte(c.GetType()))
+	}
+	return n, err
+}
+
+func fileSetIn(r *vssv1.ComponentFilesRequest) document.FileSet {
+	return document.FileSet{Path: r.GetPath(), FileSpec: r.GetFilespec(), Recursive: r.GetRecursive(), AlternatePath: r.GetAlternatePath()}
+}
+
 func writerOut(w catalog.Writer) *vssv1.WriterStatus {
 	return &vssv1.WriterStatus{
 		Name: w.Name, WriterId: w.ID.String(), InstanceId: w.InstanceID.String(), State: int32(w.State), Failure: w.Failure.HRESULT(),
-		Message: w.Message, Level: w.Level.String(), FrozenMs: milliseconds(w.Frozen), Components: int32(w.Components),
+		Message: w.Message, Application: w.Application, Level: w.Level.String(), FrozenMs: milliseconds(w.Frozen), Components: int32(w.Components),
 	}
 }
 

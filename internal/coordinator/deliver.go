@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,13 +21,13 @@ const (
 	identifyLimit        = 60 * time.Second
 	statusLimit          = 10 * time.Second
 	prepareSnapshotLimit = 10 * time.Minute
-	workLimit            = 15 * time.Minute // PrepareForBackup, PostSnapshot, BackupComplete
+	workLimit            = 15 * time.Minute // PrepareForBackup, PostSnapshot, BackupComplete, PreRestore, PostRestore
 	thawLimit            = 60 * time.Second
 	abortLimit           = 60 * time.Second
 	abortDeadLimit       = 15 * time.Second
 )
 
-// eventKind is an event of a backup.
+// eventKind is an event of a backup or a restore.
 type eventKind int
 
 const (
@@ -38,6 +39,8 @@ const (
 	eventBackupComplete
 	eventBackupShutdown
 	eventAbort
+	eventPreRestore
+	eventPostRestore
 )
 
 // happening is what an event is to the writers: whom it reaches, what it makes of their state.
@@ -78,6 +81,11 @@ var happenings = map[eventKind]happening{
 	eventAbort: {"Abort", writer.Writer.Abort, abortLimit, 0, 0, false,
 		func(p *participant) bool { return p.told && !p.posted },
 		func(p *participant, _ bool) { p.freezes = false }},
+	eventPreRestore: {"PreRestore", writer.Writer.PreRestore, workLimit, vss.WriterStable, vss.WriterFailedAtPreRestore, true,
+		working,
+		func(p *participant, _ bool) { p.primed = true }},
+	eventPostRestore: {"PostRestore", writer.Writer.PostRestore, workLimit, vss.WriterStable, vss.WriterFailedAtPostRestore, true,
+		func(p *participant) bool { return p.primed }, nil}, // also of one that failed in PreRestore: it may have stopped something
 }
 
 // event is what all writers are told of the session as it is now.
@@ -95,6 +103,9 @@ func (s *Session) event(c *creation) writer.Event {
 
 // takesPart says whether a writer hears of this session at all.
 func (s *Session) takesPart(p *participant) bool {
+	if slices.Contains(restoring, s.phase) {
+		return s.restores(p)
+	}
 	return !s.backup.SelectComponents || s.backup.Writer(p.Info.ID, p.ID) != nil
 }
 
@@ -135,7 +146,7 @@ func (s *Session) deliver(ctx context.Context, kind eventKind, e writer.Event, c
 
 // tell sends an event to one writer and keeps what came of it. Only what the writer itself says is fatal is returned.
 func (s *Session) tell(ctx context.Context, h *happening, kind eventKind, p *participant, e writer.Event) error {
-	mine := s.backup.Writer(p.Info.ID, p.ID)
+	mine := s.componentsOf(p)
 	e.Components = mine.Clone()
 	limit := h.limit
 	if kind == eventFreeze {
@@ -153,7 +164,10 @@ func (s *Session) tell(ctx context.Context, h *happening, kind eventKind, p *par
 	if (kind == eventThaw || kind == eventAbort) && !p.since.IsZero() {
 		p.frozen, p.since = time.Since(p.since), time.Time{}
 	}
-	if err == nil && h.keeps && mine != nil && e.Components != nil {
+	switch {
+	case kind == eventPreRestore || kind == eventPostRestore:
+		keepRestored(kind, mine, e.Components)
+	case err == nil && h.keeps && mine != nil && e.Components != nil:
 		mine.Components, mine.Other = e.Components.Components, e.Components.Other
 	}
 	switch {

@@ -173,6 +173,54 @@ func writerIDs(r *vssv1.ComponentRequest) (class vss.WriterID, instance vss.Writ
 	return class, instance, err
 }
 
+// onComponent is done for calls that name a component.
+func onComponent(v *Service, ctx context.Context, token string, c *vssv1.ComponentName, f func(*Session, ComponentName) error) (*vssv1.Done, error) {
+	return done(v, ctx, token, func(s *Session) error {
+		n, err := componentIn(c)
+		if err != nil {
+			return err
+		}
+		return f(s, n)
+	})
+}
+
+func (v *Service) SetBackupOptions(ctx context.Context, r *vssv1.ComponentTextRequest) (*vssv1.Done, error) {
+	return onComponent(v, ctx, r.GetSession(), r.GetComponent(), func(s *Session, n ComponentName) error { return s.SetBackupOptions(n, r.GetText()) })
+}
+
+func (v *Service) SetPreviousBackupStamp(ctx context.Context, r *vssv1.ComponentTextRequest) (*vssv1.Done, error) {
+	return onComponent(v, ctx, r.GetSession(), r.GetComponent(), func(s *Session, n ComponentName) error { return s.SetPreviousBackupStamp(n, r.GetText()) })
+}
+
+func (v *Service) GetWriterComponents(ctx context.Context, r *vssv1.SessionRequest) (*vssv1.WriterComponentsList, error) {
+	return on(v, ctx, r.GetSession(), func(s *Session) (*vssv1.WriterComponentsList, error) {
+		all, err := s.WriterComponents()
+		out := &vssv1.WriterComponentsList{}
+		for _, w := range all {
+			xml, err := w.XML()
+			if err != nil {
+				return nil, err
+			}
+			out.Writers = append(out.Writers, xml)
+		}
+		return out, err
+	})
+}
+
+func (v *Service) GetSessionId(ctx context.Context, r *vssv1.SessionRequest) (*vssv1.SessionIdReply, error) {
+	return on(v, ctx, r.GetSession(), func(s *Session) (*vssv1.SessionIdReply, error) {
+		id, err := s.SessionID()
+		return &vssv1.SessionIdReply{SessionId: id.String()}, err
+	})
+}
+
+func (v *Service) GetRootAndLogicalPrefixPaths(ctx context.Context, r *vssv1.PathRequest) (*vssv1.RootReply, error) {
+	return on(v, ctx, r.GetSession(), func(s *Session) (*vssv1.RootReply, error) {
+		root, prefix, err := s.RootAndLogicalPrefix(ctx, r.GetPath())
+		return &vssv1.RootReply{Root: root, LogicalPrefix: prefix}, err
+	})
+}
+
 func (v *Service) StartSnapshotSet(ctx context.Context, r *vssv1.SessionRequest) (*vssv1.StartSnapshotSetReply, error) {
 	return on(v, ctx, r.GetSession(), func(s *Session) (*vssv1.StartSnapshotSetReply, error) {
 		id, err := s.StartSnapshotSet()

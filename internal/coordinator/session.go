@@ -18,19 +18,23 @@ import (
 type phase int
 
 const (
-	phaseNew      phase = iota // before InitializeForBackup
-	phaseInit                  // initialized
-	phaseOpen                  // a set is open
-	phasePrepared              // PrepareForBackup done
-	phaseCreated               // DoSnapshotSet done
-	phaseComplete              // BackupComplete done
-	phaseAborted               // AbortBackup
-	phaseFailed                // DoSnapshotSet failed
+	phaseNew          phase = iota // before InitializeForBackup
+	phaseInit                      // initialized
+	phaseOpen                      // a set is open
+	phasePrepared                  // PrepareForBackup done
+	phaseCreated                   // DoSnapshotSet done
+	phaseComplete                  // BackupComplete done
+	phaseAborted                   // AbortBackup
+	phaseFailed                    // DoSnapshotSet failed
+	phaseRestore                   // InitializeForRestore done
+	phasePreRestored               // PreRestore done
+	phasePostRestored              // PostRestore done
 )
 
-var phaseNames = [...]string{"new", "initialized", "set open", "prepared for backup", "copies created", "backup complete", "aborted", "creation failed"}
+var phaseNames = [...]string{"new", "initialized", "set open", "prepared for backup", "copies created", "backup complete", "aborted", "creation failed",
+	"initialized for restore", "pre-restore done", "post-restore done"}
 
-// Session is one requester object (IVssBackupComponents): it serves one backup. Its methods may be called from many
+// Session is one requester object (IVssBackupComponents): it serves one backup or one restore. Its methods may be called from many
 // goroutines; while an asynchronous one runs, those that change the session are VSS_E_BAD_STATE.
 type Session struct {
 	k     *Coordinator
@@ -45,6 +49,7 @@ type Session struct {
 	contextSet bool
 	context    vss.Context
 	backup     *document.Components // the Backup Components Document
+	restore    restore              // what a restore has beyond it
 	loaded     bool                 // it came from a requester, for an import
 	stateSet   bool
 	writers    writerSelection
@@ -99,8 +104,10 @@ var (
 	beforeSet    = []phase{phaseInit}
 	whileOpen    = []phase{phaseOpen, phasePrepared}
 	beforeDo     = []phase{phaseInit, phaseOpen}
-	savable      = []phase{phasePrepared, phaseCreated, phaseComplete, phaseAborted, phaseFailed}
+	savable      = append([]phase{phasePrepared, phaseCreated, phaseComplete, phaseAborted, phaseFailed}, restoring...)
 	completeable = []phase{phasePrepared, phaseCreated}
+	restoring    = []phase{phaseRestore, phasePreRestored, phasePostRestored}
+	everything   = append(initialized[:len(initialized):len(initialized)], restoring...) // a backup or a restore
 )
 
 // InitializeForBackup is the first call. The document is empty, or for an import the one that the creating host saved.
@@ -270,12 +277,15 @@ func (s *Session) Async(id string) (*Async, error) {
 	return nil, vss.E("FindAsync", vss.ErrObjectNotFound, nil).On(id)
 }
 
-// AbortBackup ends what is under way; nothing under way is no error. Errors: VSS_E_BAD_STATE before initialization.
+// AbortBackup ends what is under way; nothing under way is no error. Restores have no abort. Errors: VSS_E_BAD_STATE before initialization.
 func (s *Session) AbortBackup(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.begin("AbortBackup", false, initialized...); err != nil {
+	if err := s.begin("AbortBackup", false, everything...); err != nil {
 		return err
+	}
+	if slices.Contains(restoring, s.phase) {
+		return nil
 	}
 	if a := s.running; a != nil && a.QueryStatus().Result == vss.SuccessAsyncPending {
 		s.mu.Unlock()

@@ -38,6 +38,7 @@ type participant struct {
 	froze   bool          // Freeze succeeded
 	thawed  bool          // Thaw succeeded
 	posted  bool          // it had PostSnapshot: no Abort any more
+	primed  bool          // it was sent PreRestore: it hears PostRestore
 	since   time.Time     // Freeze was sent
 	frozen  time.Duration // Freeze sent to Thaw answered
 }
@@ -74,7 +75,7 @@ func (s *Session) DisableWriterInstances(ids []vss.WriterInstanceID) error {
 func (s *Session) choose(op string, change func(*writerSelection)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.begin(op, true, phaseInit, phaseOpen, phasePrepared, phaseCreated, phaseComplete); err != nil {
+	if err := s.begin(op, true, append([]phase{phaseInit, phaseOpen, phasePrepared, phaseCreated, phaseComplete}, restoring...)...); err != nil {
 		return err
 	}
 	if !s.writers.gathered {
@@ -99,7 +100,7 @@ func (s *Session) GatherWriterMetadata() (*Async, error) {
 	const op = "GatherWriterMetadata"
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.begin(op, true, beforeDo...); err != nil {
+	if err := s.begin(op, true, phaseInit, phaseOpen, phaseRestore); err != nil {
 		return nil, err
 	}
 	if s.writers.gathered {
@@ -147,7 +148,7 @@ func (k *Coordinator) identify(ctx context.Context, invited func(*writer.Instanc
 func (s *Session) WriterMetadata() ([]*document.WriterMetadata, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.begin("GetWriterMetadata", true, initialized...); err != nil {
+	if err := s.begin("GetWriterMetadata", true, everything...); err != nil {
 		return nil, err
 	}
 	if !s.writers.gathered {
@@ -164,7 +165,7 @@ func (s *Session) WriterMetadata() ([]*document.WriterMetadata, error) {
 func (s *Session) GatherWriterStatus() (*Async, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.begin("GatherWriterStatus", true, initialized...); err != nil {
+	if err := s.begin("GatherWriterStatus", true, everything...); err != nil {
 		return nil, err
 	}
 	all := s.writers.all
@@ -189,7 +190,7 @@ func (s *Session) GatherWriterStatus() (*Async, error) {
 func (s *Session) WriterStatus() ([]catalog.Writer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.begin("GetWriterStatus", true, initialized...); err != nil {
+	if err := s.begin("GetWriterStatus", true, everything...); err != nil {
 		return nil, err
 	}
 	return s.writerRecords(), nil
@@ -202,7 +203,7 @@ func (s *Session) writerRecords() []catalog.Writer {
 	out := []catalog.Writer{}
 	for _, p := range w.all {
 		out = append(out, catalog.Writer{ID: p.Info.ID, InstanceID: p.ID, Name: p.Info.Name, State: p.state, Failure: p.failure.Code,
-			Message: p.failure.Message, Level: p.Info.Level, Frozen: p.frozen, Components: len(p.meta.Components)})
+			Message: p.failure.Message, Application: p.failure.Application, Level: p.Info.Level, Frozen: p.frozen, Components: len(p.meta.Components)})
 	}
 	return out
 }
@@ -240,24 +241,14 @@ func (s *Session) AddComponent(instance vss.WriterInstanceID, class vss.WriterID
 	}
 	meta := s.writers.all[i].meta
 	c := meta.Component(logicalPath, name)
-	object := logicalPath + `\` + name
 	if c == nil || c.Type != t {
-		return vss.E(op, vss.ErrObjectNotFound, nil).On(object).Advise("GetWriterMetadata tells which components there are")
+		return vss.E(op, vss.ErrObjectNotFound, nil).On(logicalPath + `\` + name).Advise("GetWriterMetadata tells which components there are")
 	}
 	w := s.backup.Writer(class, instance)
-	if w != nil && w.Component(logicalPath, name) != nil {
-		return vss.E(op, vss.ErrObjectAlreadyExists, nil).On(object)
+	if err := meta.CheckAdd(w, c); err != nil {
+		return err
 	}
-	if meta.Selection(c) == document.Implicit {
-		return vss.E(op, vss.ErrInvalidArg, errors.New("it isn't selectable and comes with the selectable one above it")).On(object)
-	}
-	if w != nil {
-		for _, o := range w.Components {
-			if a := meta.Component(o.LogicalPath, o.Name); a != nil && a.Selectable && c.Below(a) {
-				return vss.E(op, vss.ErrInvalidArg, fmt.Errorf(`it comes with %s\%s, which is included`, a.LogicalPath, a.Name)).On(object)
-			}
-		}
-	} else {
+	if w == nil {
 		w = &document.WriterComponents{WriterID: class, InstanceID: instance, InstanceName: meta.InstanceName, BackupSchema: meta.BackupSchema}
 		s.backup.Writers = append(s.backup.Writers, w)
 	}
@@ -281,7 +272,8 @@ func (s *Session) SetBackupSucceeded(instance vss.WriterInstanceID, class vss.Wr
 	return err
 }
 
-// PrepareForBackup tells the writers what is about to come. Errors: VSS_E_BAD_STATE.
+// PrepareForBackup tells the writers what is about to come. Errors: VSS_E_BAD_STATE, also while a component is missing that
+// its writer requires.
 func (s *Session) PrepareForBackup() (*Async, error) {
 	const op = "PrepareForBackup"
 	s.mu.Lock()
@@ -296,6 +288,12 @@ func (s *Session) PrepareForBackup() (*Async, error) {
 		return nil, vss.E(op, vss.ErrBadState, errors.New("SetBackupState comes first"))
 	case !s.writers.gathered:
 		return nil, vss.E(op, vss.ErrBadState, errors.New("GatherWriterMetadata comes first"))
+	}
+	for _, p := range s.writers.all {
+		if missing := p.meta.Missing(s.backup.Writer(p.Info.ID, p.ID)); len(missing) > 0 {
+			return nil, vss.E(op, vss.ErrBadState, fmt.Errorf("%s requires it in every backup of its data", p.Info.Name)).On(missing[0].FullName()).
+				Advise("add it with AddComponent; it isn't selectable, so it comes with whatever else of its writer is backed up")
+		}
 	}
 	return s.async(func(ctx context.Context, a *Async) (vss.Code, error) {
 		a.progress("prepare-backup", 0)
@@ -339,6 +337,9 @@ func (s *Session) BackupComplete() (*Async, error) {
 
 // shutdownWriters tells every writer that took part that the requester is gone. The caller holds mu.
 func (s *Session) shutdownWriters(ctx context.Context) {
+	if slices.Contains(restoring, s.phase) {
+		return // no shutdown is part of a restore
+	}
 	_ = s.deliverAll(ctx, eventBackupShutdown, s.event(s.set))
 }
 
