@@ -28,6 +28,7 @@ import (
 	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 	"github.com/stillpoint-vss/stillpoint/internal/wire"
+	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
 // TestHostileRequests throws sequences of calls at a live service that no honest requester makes: every method in any order, with
@@ -71,10 +72,10 @@ func TestHostileRequests(t *testing.T) {
 		}
 	}
 	load.end(t)
-	after := w.settle(before)
-	t.Logf("%d calls, %d refused, with %d different results; the service before and after: %v, %v", h.calls, h.refused, len(h.results), before, after)
 	w.vss(nil, "delete", "--all", "--force")
 	h.forgetLUNs()
+	after := w.settle(before)
+	t.Logf("%d calls, %d refused, with %d different results; the service before and after: %v, %v", h.calls, h.refused, len(h.results), before, after)
 	w.clean()
 	log, err := os.ReadFile(filepath.Join(w.run, "vssd.log"))
 	if err != nil || strings.Contains(string(log), "panic") {
@@ -132,6 +133,7 @@ type hostile struct {
 
 	mu      sync.Mutex
 	random  *rand.Rand
+	honest  bool                // the call that is being made up is one that makes sense
 	known   map[string][]string // tokens and ids that were seen, by what they are of
 	calls   int
 	refused int
@@ -167,12 +169,13 @@ func (h *hostile) sequence(n uint64) {
 	}
 	h.learn("session", first.GetSession())
 	var callers sync.WaitGroup
-	for range 1 + h.pick(3) {
+	for n := range 1 + h.pick(3) {
 		callers.Go(func() {
 			at := 0
-			for range 4 + h.pick(14) {
+			for range 8 + h.pick(16) {
 				method := h.methods[h.pick(len(h.methods))]
-				if at < len(script) && h.pick(3) > 0 {
+				follow := n == 0 && at < len(script) && h.pick(6) > 0
+				if follow {
 					for _, m := range h.methods {
 						if string(m.Name()) == script[at] {
 							method = m
@@ -180,8 +183,8 @@ func (h *hostile) sequence(n uint64) {
 					}
 					at++
 				}
-				h.call(life, conn, method, first.GetSession())
-				if h.pick(60) == 0 {
+				h.call(life, conn, method, first.GetSession(), follow && h.pick(12) > 0)
+				if h.pick(150) == 0 {
 					cut() // the stream is cut off; what still runs belongs to nobody
 				}
 			}
@@ -218,12 +221,16 @@ func (h *hostile) dial(account string) *grpc.ClientConn {
 }
 
 // call makes one call and judges how it was refused.
-func (h *hostile) call(ctx context.Context, conn *grpc.ClientConn, m protoreflect.MethodDescriptor, token string) {
+func (h *hostile) call(ctx context.Context, conn *grpc.ClientConn, m protoreflect.MethodDescriptor, token string, honest bool) {
 	in, out := newMessage(m.Input()), newMessage(m.Output())
 	h.mu.Lock()
+	h.honest = honest
 	h.fill(in.ProtoReflect(), token)
-	limit := []time.Duration{0, time.Millisecond, 50 * time.Millisecond, time.Second, 5 * time.Second, 5 * time.Second}[h.random.IntN(6)]
-	garbage := h.random.IntN(25) == 0
+	limit, garbage := 10*time.Second, false
+	if !honest {
+		limit = []time.Duration{0, time.Millisecond, 50 * time.Millisecond, time.Second, 5 * time.Second, 5 * time.Second}[h.random.IntN(6)]
+		garbage = h.random.IntN(25) == 0
+	}
 	h.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -322,40 +329,68 @@ func (h *hostile) fill(m protoreflect.Message, token string) {
 		if f.IsList() {
 			l := m.Mutable(f).List()
 			for range h.random.IntN(4) {
-				l.Append(protoreflect.ValueOfString(h.text()))
+				if f.Kind() == protoreflect.MessageKind {
+					h.fill(l.AppendMutable().Message(), token)
+				} else {
+					l.Append(h.value(f, token))
+				}
 			}
 			continue
 		}
-		switch f.Kind() {
-		case protoreflect.StringKind:
-			m.Set(f, protoreflect.ValueOfString(h.word(string(f.Name()), string(m.Descriptor().Name()), token)))
-		case protoreflect.BytesKind:
-			m.Set(f, protoreflect.ValueOfBytes(h.bytes()))
-		case protoreflect.BoolKind:
-			m.Set(f, protoreflect.ValueOfBool(h.random.IntN(2) == 0))
-		case protoreflect.Int32Kind:
-			m.Set(f, protoreflect.ValueOfInt32([]int32{0, 1, 2, 3, 4, 5, -1, math.MaxInt32, math.MinInt32}[h.random.IntN(9)]))
-		case protoreflect.Int64Kind:
-			m.Set(f, protoreflect.ValueOfInt64([]int64{0, 1, 1000, -1, 4 << 20, math.MaxInt64, math.MinInt64, 1 << 50}[h.random.IntN(8)]))
-		case protoreflect.Uint32Kind:
-			m.Set(f, protoreflect.ValueOfUint32([]uint32{0, 0, 0x19, 0x9, 0x10, 0x20009, 0x20019, 1, 0xffffffff, h.random.Uint32()}[h.random.IntN(10)]))
-		default:
-			panic(fmt.Sprintf("a field of kind %v in %s: say what is hostile there", f.Kind(), f.FullName()))
+		if f.Kind() == protoreflect.MessageKind {
+			h.fill(m.Mutable(f).Message(), token)
+			continue
 		}
+		m.Set(f, h.value(f, token))
 	}
+}
+
+// value is one for a field that is no message.
+func (h *hostile) value(f protoreflect.FieldDescriptor, token string) protoreflect.Value {
+	if v, ok := sensible[f.Name()]; ok && h.honest {
+		return protoreflect.ValueOf(v[h.random.IntN(len(v))])
+	}
+	switch f.Kind() {
+	case protoreflect.StringKind:
+		return protoreflect.ValueOfString(h.word(string(f.Name()), string(f.Parent().Name()), token))
+	case protoreflect.BytesKind:
+		return protoreflect.ValueOfBytes(h.bytes())
+	case protoreflect.BoolKind:
+		return protoreflect.ValueOfBool(h.random.IntN(2) == 0)
+	case protoreflect.Int32Kind:
+		return protoreflect.ValueOfInt32([]int32{0, 1, 2, 3, 4, 5, -1, math.MaxInt32, math.MinInt32}[h.random.IntN(9)])
+	case protoreflect.Int64Kind:
+		return protoreflect.ValueOfInt64([]int64{0, 1, 1000, -1, 4 << 20, math.MaxInt64, math.MinInt64, 1 << 50}[h.random.IntN(8)])
+	case protoreflect.Uint32Kind:
+		return protoreflect.ValueOfUint32([]uint32{0, 0, 0x19, 0x9, 0x10, 0x20009, 0x20019, 1, 0xffffffff, h.random.Uint32()}[h.random.IntN(10)])
+	}
+	panic(fmt.Sprintf("%s is of kind %v: say what is hostile there", f.FullName(), f.Kind()))
+}
+
+// sensible are the values of an honest requester, where they aren't names.
+var sensible = map[protoreflect.Name][]any{
+	"document":       {[]byte(nil)},
+	"context":        {uint32(vss.ContextBackup), uint32(vss.ContextAppRollback), uint32(vss.ContextFileShareBackup), uint32(vss.ContextNASRollback)},
+	"backup_type":    {int32(vss.BackupFull), int32(vss.BackupCopy)},
+	"timeout_ms":     {int64(5000)},
+	"hold_limit_ms":  {int64(0), int64(1000)},
+	"returned_type":  {int32(vss.ObjectSnapshot)},
+	"type":           {int32(0)},
+	"attributes":     {uint32(vss.AttrExposedLocally)},
+	"path_from_root": {""},
 }
 
 // word is a value for a text field.
 func (h *hostile) word(field, message, token string) string {
 	good := func(values ...string) string {
-		if len(values) > 0 && h.random.IntN(4) > 0 {
+		if len(values) > 0 && (h.honest || h.random.IntN(4) > 0) {
 			return values[h.random.IntN(len(values))]
 		}
 		return h.text()
 	}
 	switch field {
 	case "session":
-		if h.random.IntN(8) > 0 {
+		if h.honest || h.random.IntN(8) > 0 {
 			return token
 		}
 		return good(h.known["session"]...)
