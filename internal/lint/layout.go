@@ -36,7 +36,7 @@ var layout = [][]string{
 // What is imported by several of them stands in shared.
 var (
 	strangers = []string{"internal/writers", "internal/providers", "internal/array/pool", "internal/array/target", "internal/tools"}
-	shared    = []string{"internal/array/pool/pooltest"}
+	shared    = []string{"internal/array/pool/pooltest", "internal/writers/engine", "internal/writers/server", "internal/writers/aside"}
 )
 
 // owners lists imports that only some packages may have, with the reason.
@@ -52,8 +52,10 @@ var owners = []struct {
 	{"github.com/diskfs/go-diskfs", []string{"internal/disk"}, "partition tables are read and written in one place"},
 	{"github.com/spf13/cobra", []string{"internal/tools", "cmd"}, "only tools have a command line"},
 	{"github.com/jackc/pgx", []string{"internal/writers/postgres"}, "a database driver is its writer's alone"},
+	{"github.com/go-sql-driver/mysql", []string{"internal/writers/mariadb"}, "a database driver is its writer's alone"},
+	{"github.com/redis/go-redis", []string{"internal/writers/redis"}, "a database driver is its writer's alone"},
 	{"C", nil, "programs are static: CGO_ENABLED=0"},
-	{module + "/internal/lane", []string{"internal/array/pool/pooltest", "lab"}, "lanes are for tests"},
+	{module + "/internal/lane", []string{"internal/array/pool/pooltest", "internal/writers/engine/enginetest", "lab"}, "lanes are for tests"},
 }
 
 // banned lists functions that only some packages may call outside of tests, with the reason.

@@ -1,0 +1,178 @@
+// Package aside sets the files that a restore replaces aside, so that a restore finds none of the application's former files
+// (above all no log that a starting server would replay) and nothing is lost should it fail.
+package aside
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/document"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/server"
+)
+
+// mark is in the names of folders with what a restore replaces.
+const mark = ".before-restore-"
+
+// Owner is the account whose the files are. All is done in its name: what links it makes must not lead root to files that aren't
+// the account's.
+type Owner struct{ UID, GID int }
+
+// Moved is a folder whose files were set aside.
+type Moved struct {
+	Dir string `json:"dir"`
+	To  string `json:"to"`
+}
+
+// Set sets the files of a file set aside: into a new folder beside their own or, where that is another volume or not the
+// owner's, in it. A folder that isn't there is made. Volumes mounted below a recursive set are emptied likewise. What was moved
+// is told also with an error.
+func (o Owner) Set(set document.FileSet, tag string) (out []Moved, err error) {
+	if _, err := os.Stat(set.Path); errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(set.Path, 0o755); err != nil {
+			return nil, err
+		}
+		if err := os.Chown(set.Path, o.UID, o.GID); err != nil {
+			return nil, err
+		}
+		return nil, os.Chmod(set.Path, 0o700)
+	}
+	beside := ""
+	if all(set) {
+		beside = set.Path + mark + tag
+		if err := o.folder(set.Path, beside); err != nil {
+			beside = ""
+		}
+	}
+	err = server.As(o.UID, o.GID, func() (err error) { out, err = move(set, beside, tag); return err })
+	return out, err
+}
+
+// all says whether a set is a folder with all that is in it.
+func all(set document.FileSet) bool { return set.Recursive && set.FileSpec == "*" }
+
+// folder makes a folder of the owner's on the volume of another folder.
+func (o Owner) folder(dir, path string) error {
+	if device(filepath.Dir(path)) != device(dir) {
+		return unix.EXDEV
+	}
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Chown(o.UID, o.GID)
+}
+
+// move moves the files of a set to another folder, "" for one in their own.
+func move(set document.FileSet, to, tag string) ([]Moved, error) {
+	entries, err := os.ReadDir(set.Path)
+	if err != nil {
+		return nil, err
+	}
+	if to == "" {
+		to = filepath.Join(set.Path, mark+tag)
+		if err := os.Mkdir(to, 0o700); err != nil && !errors.Is(err, fs.ErrExist) { // several sets may be of one folder
+			return nil, err
+		}
+	}
+	out := []Moved{{set.Path, to}}
+	for _, e := range entries {
+		path := filepath.Join(set.Path, e.Name())
+		match, err := filepath.Match(set.FileSpec, e.Name())
+		if err != nil {
+			return out, err
+		}
+		switch {
+		case !match, e.IsDir() && !set.Recursive, strings.HasPrefix(e.Name(), mark), e.Name() == "lost+found":
+		case e.IsDir() && device(path) != device(set.Path):
+			below, err := move(document.FileSet{Path: path, FileSpec: "*", Recursive: true}, "", tag)
+			out = append(out, below...)
+			if err != nil {
+				return out, err
+			}
+		default:
+			if err := os.Rename(path, filepath.Join(to, e.Name())); err != nil {
+				return out, err
+			}
+		}
+	}
+	return out, nil
+}
+
+// device is the number of the volume that a folder is on, 0 if it isn't there.
+func device(path string) uint64 {
+	var st unix.Stat_t
+	if unix.Stat(path, &st) != nil {
+		return 0
+	}
+	return st.Dev
+}
+
+// Back undoes Set. What a restore has left in the folders stays where a name is taken, and is an error.
+func (o Owner) Back(moved []Moved) error {
+	return o.each(moved, func(m Moved, name string) error {
+		return unix.Renameat2(unix.AT_FDCWD, filepath.Join(m.To, name), unix.AT_FDCWD, filepath.Join(m.Dir, name), unix.RENAME_NOREPLACE)
+	})
+}
+
+// Drop deletes what was set aside.
+func (o Owner) Drop(moved []Moved) error {
+	return o.each(moved, func(m Moved, name string) error { return os.RemoveAll(filepath.Join(m.To, name)) })
+}
+
+// each does something with all that was set aside, and removes the folders.
+func (o Owner) each(moved []Moved, f func(m Moved, name string) error) error {
+	err := server.As(o.UID, o.GID, func() error {
+		var errs []error
+		for _, m := range moved {
+			entries, err := os.ReadDir(m.To)
+			if !errors.Is(err, fs.ErrNotExist) {
+				errs = append(errs, err)
+			}
+			for _, e := range entries {
+				errs = append(errs, f(m, e.Name()))
+			}
+		}
+		return errors.Join(errs...)
+	})
+	for _, m := range moved {
+		if e := os.Remove(m.To); !errors.Is(e, fs.ErrNotExist) { // as ourselves: the folder around it may be root's
+			err = errors.Join(err, e)
+		}
+	}
+	return err
+}
+
+// Empty says whether none of the files of the sets is there.
+func Empty(sets []document.FileSet) bool {
+	for _, set := range sets {
+		entries, err := os.ReadDir(set.Path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false
+		}
+		for _, e := range entries {
+			match, err := filepath.Match(set.FileSpec, e.Name())
+			if err != nil || match && (set.Recursive || !e.IsDir()) && !strings.HasPrefix(e.Name(), mark) && e.Name() != "lost+found" {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Places are the folders with what was set aside, for people.
+func Places(moved []Moved) string {
+	var out []string
+	for _, m := range moved {
+		out = append(out, m.To)
+	}
+	return strings.Join(out, ", ")
+}

@@ -1,0 +1,125 @@
+// Package engine is what the writers of databases have in common: which instances are in a backup, whether the set has all
+// volumes of each, one thread from PrepareSnapshot to Thaw with each instance, all at once, which always ends, and a restore that
+// sets aside what it replaces. What is particular to a kind of database is behind the interface Engine.
+package engine
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/stillpoint-vss/stillpoint/document"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/aside"
+	"github.com/stillpoint-vss/stillpoint/vss"
+	"github.com/stillpoint-vss/stillpoint/writer"
+)
+
+// Engine is one kind of database. Its methods may be called from many goroutines.
+type Engine interface {
+	// Find lists the instances that are here now, by name. It changes nothing and is quick.
+	Find(ctx context.Context) ([]Instance, error)
+	// Recall reads an instance from backup metadata: it needn't be here any more.
+	Recall(metadata string) (Saved, error)
+}
+
+// Instance is one database or server, as it is now.
+type Instance interface {
+	// Name is the component's, lasting and without backslash.
+	Name() string
+	// Describe tells what files it has, as far as is known also with an error. It changes nothing.
+	Describe(ctx context.Context) (*Description, error)
+	// Prepare does what takes long before a copy. It cleans up after itself where it fails, and ends with ctx.
+	Prepare(ctx context.Context) (Held, error)
+}
+
+// Description is an instance's part of the Writer Metadata Document.
+type Description struct {
+	Caption  string
+	Files    []document.FileSet
+	Excludes []document.FileSet
+	// Needs are the paths whose volumes a copy must have, all or none. The files' own are among them without being named.
+	Needs []string
+}
+
+// Held is an instance from Prepare to Release.
+type Held interface {
+	// Freeze brings what is on the volumes to what Thaw will vouch for. It ends with ctx.
+	Freeze(ctx context.Context) error
+	// Thaw undoes Freeze, and fails if the instance hasn't been as Freeze left it all the time.
+	Thaw(ctx context.Context) error
+	// Release undoes whatever is to be undone, within seconds. It may come at any time, beside other calls, whose contexts have
+	// ended then, and repeatedly.
+	Release()
+	// Metadata are what a restore needs to know, and the stamp on which later backups build, "" for none. After Thaw.
+	Metadata() (text, stamp string, err error)
+}
+
+// Saved is an instance as a backup has it.
+type Saved interface {
+	// Files are what a restore replaces, and the account whose they are.
+	Files() ([]document.FileSet, aside.Owner)
+	// Stop ends what uses the files, and tells whether that ran.
+	Stop(ctx context.Context) (ran bool, err error)
+	// Start starts what uses the files and returns when it has recovered.
+	Start(ctx context.Context) error
+}
+
+// Writer is the writer of all instances of one engine on this host.
+type Writer struct {
+	info   writer.Info
+	engine Engine
+	log    *slog.Logger
+
+	mu       sync.Mutex
+	sessions map[vss.SessionID]*session
+}
+
+var _ writer.Writer = (*Writer)(nil)
+
+// New makes the writer of an engine. A nil logger stands for none.
+func New(info writer.Info, e Engine, logger *slog.Logger) *Writer {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	return &Writer{info: info, engine: e, log: logger.With("writer", info.Name), sessions: map[vss.SessionID]*session{}}
+}
+
+// Info tells who the writer is.
+func (w *Writer) Info(context.Context) (writer.Info, error) { return w.info, nil }
+
+// Identify describes the instances that are here now, each a file group: those may have folders with all below them, so that a
+// database that is made after Identify is still in the copy; a database component names its folders one by one.
+func (w *Writer) Identify(ctx context.Context) (*document.WriterMetadata, error) {
+	m := &document.WriterMetadata{
+		WriterID: w.info.ID, Name: w.info.Name, Usage: w.info.Usage, Source: w.info.Source,
+		Version:       document.Version{Major: 1},
+		BackupSchema:  vss.SchemaCopy,
+		RestoreMethod: &document.RestoreMethod{Method: vss.RestoreIfCanReplace, WriterRestore: vss.WriterRestoreAlways},
+	}
+	all, err := w.engine.Find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	described := make([]*Description, len(all))
+	var wg sync.WaitGroup
+	for i, one := range all {
+		wg.Go(func() {
+			d, err := one.Describe(ctx)
+			described[i] = d
+			if d == nil {
+				w.log.Warn("an instance can't be described", "instance", one.Name(), "error", err)
+			}
+		})
+	}
+	wg.Wait()
+	for i, d := range described {
+		if d == nil {
+			continue
+		}
+		m.Components = append(m.Components, document.WMComponent{
+			Type: vss.ComponentFileGroup, Name: all[i].Name(), Caption: d.Caption, Selectable: true, SelectableForRestore: true, Files: d.Files,
+		})
+		m.ExcludeFiles = append(m.ExcludeFiles, d.Excludes...)
+	}
+	return m, nil
+}

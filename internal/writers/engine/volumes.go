@@ -1,0 +1,58 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/internal/volume"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// affected tells which paths lie on the volumes of a set (IsPathAffected): by device numbers, so that it doesn't matter how
+// anything is spelt or linked. For a subvolume of btrfs that is a number of its own.
+func affected(volumes, paths []string) (in, out []string) {
+	set := map[uint64]bool{}
+	for _, v := range volumes {
+		var st unix.Stat_t
+		if unix.Stat(v, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			set[st.Dev] = true
+		}
+	}
+	for _, p := range paths {
+		var st unix.Stat_t
+		err := unix.Stat(p, &st)
+		for dir := p; err != nil && dir != "/"; { // what went away counts where it was
+			dir = filepath.Dir(dir)
+			err = unix.Stat(dir, &st)
+		}
+		if set[st.Dev] {
+			in = append(in, p)
+		} else {
+			out = append(out, p)
+		}
+	}
+	return in, out
+}
+
+// complete says whether a set touches an instance, and fails when it has some of its volumes and not all: a copy of parts is
+// worse than none. Errors: VSS_E_WRITERERROR_INCONSISTENTSNAPSHOT, which names the first path that is missing.
+func complete(ctx context.Context, d *Description, volumes []string) (touched bool, err error) {
+	needs := d.Needs
+	for _, f := range d.Files {
+		needs = append(needs, f.Path)
+	}
+	in, out := affected(volumes, needs)
+	if len(in) == 0 || len(out) == 0 {
+		return len(in) > 0, nil
+	}
+	missing := out[0]
+	if v, err := volume.New(volume.Options{}).Find(ctx, missing); err == nil {
+		missing = v.Name
+	}
+	return true, vss.E("PrepareSnapshot", vss.ErrWriterErrorInconsistentSnapshot,
+		fmt.Errorf("%s is not on a volume of the set (%s)", out[0], strings.Join(volumes, ", "))).Advise("add " + missing + " to the set")
+}

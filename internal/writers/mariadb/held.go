@@ -1,0 +1,216 @@
+package mariadb
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// answerLimit is for what a server answers in a moment, unless it hangs.
+const answerLimit = 10 * time.Second
+
+// held is a server from PrepareSnapshot to Thaw, and its one session, which has the backup lock.
+type held struct {
+	*instance
+	record record
+	stages bool     // the lock is BACKUP STAGE
+	flush  []string // statements that write InnoDB's redo log, where the server doesn't at each commit
+	life   context.Context
+	end    context.CancelFunc
+
+	mu     sync.Mutex // the fields below; a session takes one statement at a time
+	client *client    // nil: let go
+	busy   bool       // the last statement wasn't answered
+}
+
+// flush writes InnoDB's redo log where what was committed in the last second may be in memory alone. A server with that setting
+// ignores FLUSH ENGINE LOGS (tried with 10.11), so it is changed for the moment; no commit runs meanwhile.
+var flush = []string{
+	"SET GLOBAL innodb_flush_log_at_trx_commit = 1", "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS", "SET GLOBAL innodb_flush_log_at_trx_commit = 0",
+}
+
+var errLetGo = errors.New("the writer has ended the session with the server")
+
+// Prepare implements engine.Instance. Where the server knows BACKUP STAGE it waits here for changes of tables under way.
+func (i *instance) Prepare(ctx context.Context) (engine.Held, error) {
+	const op = "PrepareSnapshot"
+	h := &held{instance: i}
+	h.life, h.end = context.WithCancel(context.Background())
+	var err error
+	if h.client, err = i.connect(ctx); err != nil {
+		return nil, err
+	}
+	err = h.ask(ctx, startWait, func(ctx context.Context, c *client) error {
+		v, err := c.variables(ctx)
+		if err != nil {
+			return err
+		}
+		l, err := c.layout(ctx, i.Dir)
+		if err != nil {
+			return err
+		}
+		h.record = record{Format: recordFormat, Process: *i.Process, Layout: *l, Server: v["version"], ServerID: v["server_id"]}
+		if v["innodb_flush_log_at_trx_commit"] == "0" {
+			h.flush = flush
+		}
+		h.stages = stages(v["version"]) && !i.readLock
+		if !h.stages {
+			return nil
+		}
+		if err := c.wait(ctx, startWait); err != nil {
+			return err
+		}
+		return c.do(ctx, "BACKUP STAGE START")
+	})
+	if err != nil {
+		h.Release()
+		return nil, i.failure(op, err)
+	}
+	return h, nil
+}
+
+// stages says whether a server of a version has BACKUP STAGE: MariaDB from 10.4.1 on.
+func stages(version string) bool {
+	number, _, _ := strings.Cut(version, "-")
+	if !strings.Contains(version, "MariaDB") {
+		return false
+	}
+	var n [3]int
+	for i, s := range strings.SplitN(number, ".", 3) {
+		n[i], _ = strconv.Atoi(s) // none counts as 0
+	}
+	return n[0] > 10 || n[0] == 10 && (n[1] > 4 || n[1] == 4 && n[2] >= 1)
+}
+
+// Freeze implements engine.Held: it takes the lock and notes the position.
+func (h *held) Freeze(ctx context.Context) error {
+	err := h.ask(ctx, 2*h.LockWait+answerLimit, func(ctx context.Context, c *client) error {
+		if err := c.wait(ctx, h.LockWait); err != nil {
+			return err
+		}
+		lock := []string{"FLUSH TABLES WITH READ LOCK"}
+		if h.stages {
+			lock = []string{"BACKUP STAGE FLUSH", "BACKUP STAGE BLOCK_DDL", "BACKUP STAGE BLOCK_COMMIT"}
+		}
+		for _, s := range append(lock, h.flush...) {
+			if err := c.do(ctx, s); err != nil {
+				return fmt.Errorf("%s: %w", s, err)
+			}
+		}
+		h.record.Frozen = time.Now().UTC()
+		return h.record.note(ctx, c.conn)
+	})
+	return h.failure("Freeze", err)
+}
+
+// Thaw implements engine.Held: it makes sure that the session is the one which took the lock, and gives the lock back.
+func (h *held) Thaw(ctx context.Context) error {
+	err := h.ask(ctx, answerLimit, func(ctx context.Context, c *client) error {
+		var id uint64
+		if err := c.conn.QueryRowContext(ctx, "SELECT CONNECTION_ID()").Scan(&id); err != nil {
+			return err
+		}
+		if id != c.id {
+			return fmt.Errorf("the session is number %d, the lock is that of %d", id, c.id)
+		}
+		if h.stages {
+			return c.do(ctx, "BACKUP STAGE END")
+		}
+		return c.do(ctx, "UNLOCK TABLES")
+	})
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return vss.E("Thaw", vss.ErrWriterErrorRetryable, fmt.Errorf("the lock wasn't held all the time: %w", err)).On(h.Dir).
+			Advise("see the server's log for why it ended the session; wait ten minutes and try again, at most three times")
+	}
+	return err
+}
+
+// ask uses the session within a limit, and not beyond its end.
+func (h *held) ask(ctx context.Context, limit time.Duration, question func(context.Context, *client) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	defer context.AfterFunc(h.life, cancel)()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.client == nil {
+		return errLetGo
+	}
+	err := question(ctx, h.client)
+	h.busy = ctx.Err() != nil
+	return err
+}
+
+// Release implements engine.Held: it ends the session, and with it the lock.
+func (h *held) Release() {
+	h.end()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.client == nil {
+		return
+	}
+	h.client.close()
+	if h.busy {
+		h.kill(h.client.id)
+	}
+	h.client = nil
+}
+
+// Metadata implements engine.Held.
+func (h *held) Metadata() (text, stamp string, err error) {
+	text, err = h.record.text()
+	return text, h.record.stamp(), err
+}
+
+// note notes the position of the binary log, of a server that has one.
+func (r *record) note(ctx context.Context, conn *sql.Conn) error {
+	rows, err := conn.QueryContext(ctx, "SHOW MASTER STATUS")
+	if numbered(err, 1064) { // MySQL from 8.4 on
+		rows, err = conn.QueryContext(ctx, "SHOW BINARY LOG STATUS")
+	}
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		return err
+	}
+	values := make([]sql.NullString, len(columns))
+	into := make([]any, len(columns))
+	for i := range values {
+		into[i] = &values[i]
+	}
+	if rows.Next() {
+		if err := rows.Scan(into...); err != nil {
+			return err
+		}
+		for i, name := range columns {
+			switch name {
+			case "File":
+				r.File = values[i].String
+			case "Position":
+				if r.Position, err = strconv.ParseUint(values[i].String, 10, 64); err != nil {
+					return err
+				}
+			case "Executed_Gtid_Set":
+				r.GTID = values[i].String
+			}
+		}
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil || r.GTID != "" {
+		return err
+	}
+	err = conn.QueryRowContext(ctx, "SELECT @@GLOBAL.gtid_binlog_pos, @@GLOBAL.gtid_current_pos").Scan(&r.GTID, &r.Current)
+	if numbered(err, 1193) { // it is MySQL
+		return nil
+	}
+	return err
+}

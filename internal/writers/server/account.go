@@ -1,0 +1,44 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// As calls f with the effective ids of an account, on a thread that nobody else uses meanwhile. It needs root, unless the account
+// is our own. Should the ids not come back, the thread ends with its goroutine.
+func As(uid, gid int, f func() error) error {
+	root, group := os.Geteuid(), os.Getegid()
+	if root == uid {
+		return f()
+	}
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		err := setID(unix.SYS_SETRESGID, gid)
+		if err == nil {
+			if err = setID(unix.SYS_SETRESUID, uid); err == nil {
+				err = f()
+			}
+		}
+		back := errors.Join(setID(unix.SYS_SETRESUID, root), setID(unix.SYS_SETRESGID, group))
+		if back == nil {
+			runtime.UnlockOSThread()
+		}
+		done <- errors.Join(err, back)
+	}()
+	return <-done
+}
+
+// setID sets one effective id of this thread; the functions of package syscall would set that of all threads.
+func setID(call uintptr, id int) error {
+	const keep = ^uintptr(0)
+	if _, _, e := unix.RawSyscall(call, keep, uintptr(id), keep); e != 0 {
+		return fmt.Errorf("become account %d: %w", id, e)
+	}
+	return nil
+}

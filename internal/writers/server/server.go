@@ -1,0 +1,157 @@
+// Package server is about the servers that run on this host, as a writer meets them: which there are, where they listen, and
+// how one is stopped for a restore and started again as it ran before.
+package server
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// Process is a server that runs, and what is needed to start it again: that goes into backup metadata as it is.
+type Process struct {
+	Program string   `json:"program"`
+	Args    []string `json:"args"`           // without the program's name
+	Dir     string   `json:"dir"`            // its working directory
+	UID     int      `json:"uid"`            // of the account that it runs as
+	GID     int      `json:"gid"`            //
+	Log     string   `json:"log,omitempty"`  // the file that it writes what goes wrong to, if that is one
+	Unit    string   `json:"unit,omitempty"` // systemd's service that it is of
+	PID     int      `json:"-"`
+	Started uint64   `json:"-"` // in ticks since the machine's start: no other process has this and PID
+}
+
+// Find lists the servers on this host whose name, as ps shows it, is one of names; in the order of their process ids. Servers in
+// containers, whose files have other names there, are left out. Errors: those of the context, VSS_E_UNEXPECTED without /proc.
+func Find(ctx context.Context, names ...string) ([]*Process, error) {
+	procs, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, vss.E("FindServers", vss.ErrUnexpected, err).Advise("mount /proc")
+	}
+	ours, err := os.Readlink("/proc/self/ns/mnt")
+	if err != nil {
+		return nil, vss.E("FindServers", vss.ErrUnexpected, err).Advise("mount /proc")
+	}
+	var out []*Process
+	for _, p := range procs {
+		if err := ctx.Err(); err != nil {
+			return nil, vss.E("FindServers", vss.ErrUnexpected, err)
+		}
+		pid, err := strconv.Atoi(p.Name())
+		if err != nil {
+			continue
+		}
+		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+		if err != nil || !slices.Contains(names, strings.TrimSpace(string(name))) {
+			continue
+		}
+		if theirs, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", pid)); err != nil || theirs != ours {
+			continue
+		}
+		if one, err := look(pid); err == nil { // else it ended meanwhile
+			out = append(out, one)
+		}
+	}
+	slices.SortFunc(out, func(a, b *Process) int { return cmp.Compare(a.PID, b.PID) })
+	return out, nil
+}
+
+func look(pid int) (*Process, error) {
+	proc := fmt.Sprintf("/proc/%d/", pid)
+	p := &Process{PID: pid}
+	var err error
+	if p.Program, err = os.Readlink(proc + "exe"); err != nil {
+		return nil, err
+	}
+	p.Program = strings.TrimSuffix(p.Program, " (deleted)") // it was upgraded under the running server
+	if p.Dir, err = os.Readlink(proc + "cwd"); err != nil {
+		return nil, err
+	}
+	status, err := os.ReadFile(proc + "status")
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(status)) {
+		switch f := strings.Fields(line); {
+		case len(f) < 3:
+		case f[0] == "Uid:":
+			p.UID, err = strconv.Atoi(f[2]) // the effective one
+		case f[0] == "Gid:":
+			p.GID, err = strconv.Atoi(f[2])
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if p.Started, err = started(pid); err != nil {
+		return nil, err
+	}
+	line, err := os.ReadFile(proc + "cmdline")
+	if err != nil {
+		return nil, err
+	}
+	if args := strings.Split(strings.TrimRight(string(line), "\x00"), "\x00"); len(args) > 1 {
+		p.Args = args[1:]
+	}
+	if log, err := os.Readlink(proc + "fd/2"); err == nil {
+		if st, err := os.Stat(log); err == nil && st.Mode().IsRegular() {
+			p.Log = log
+		}
+	}
+	group, err := os.ReadFile(proc + "cgroup")
+	if err != nil {
+		return nil, err
+	}
+	p.Unit = unit(string(group))
+	return p, nil
+}
+
+// unit is the service of a control group of systemd's, "" if it is of none. A server may be in a group below its service's.
+func unit(group string) string {
+	for line := range strings.Lines(group) {
+		_, path, _ := strings.Cut(line, ":")
+		_, path, _ = strings.Cut(strings.TrimSpace(path), ":")
+		for path != "" && path != "/" && path != "." {
+			name := filepath.Base(path)
+			switch filepath.Ext(name) {
+			case ".service":
+				return name
+			case ".scope", ".slice":
+				path = ""
+				continue
+			}
+			path = filepath.Dir(path)
+		}
+	}
+	return ""
+}
+
+// started is when a process was started. Source: proc(5), field 22 of stat.
+func started(pid int) (uint64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	rest := string(b[strings.LastIndexByte(string(b), ')')+1:]) // the name before may hold anything
+	f := strings.Fields(rest)
+	if len(f) < 20 {
+		return 0, fmt.Errorf("/proc/%d/stat makes no sense", pid)
+	}
+	if f[0] == "Z" {
+		return 0, os.ErrProcessDone
+	}
+	return strconv.ParseUint(f[19], 10, 64)
+}
+
+// Runs says whether the process is still there.
+func (p *Process) Runs() bool {
+	now, err := started(p.PID)
+	return err == nil && now == p.Started
+}
