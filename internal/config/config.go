@@ -3,8 +3,10 @@
 package config
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -33,9 +35,28 @@ type Letters struct {
 	Root string `toml:"root"` // folder in which a letter is a folder; default RUN/letters
 }
 
-// Writers are the writers that the service starts itself.
+// Writers are the writers that the service starts itself, and how it takes what any writer does.
 type Writers struct {
-	Hooks []string `toml:"hooks"` // hook writers: each entry one writer's folder, or a folder of such folders; default none
+	Hooks  []string          `toml:"hooks"`  // hook writers: each entry one writer's folder, or a folder of such folders; default none
+	Policy map[string]Policy `toml:"policy"` // name or class id of a writer = whether a set does without it; default none
+	Limits Limits            `toml:"limits"`
+}
+
+// Policy says what a writer's failure does to a set.
+type Policy string
+
+// Policies. A writer that isn't named is reported.
+const (
+	PolicyReport  Policy = "report"  // its status tells, and the consistency of the copies; the requester decides
+	PolicyRequire Policy = "require" // no set without it: one that fails, or isn't there, fails the set
+)
+
+// Limits are how long a writer may take. Freeze to Thaw has the writer's own limit. The figures are ours where the original
+// publishes none.
+type Limits struct {
+	Identify        Duration `toml:"identify"`         // default 60s
+	PrepareSnapshot Duration `toml:"prepare_snapshot"` // default 10m
+	Work            Duration `toml:"work"`             // the other events in which writers work; default 15m
 }
 
 // Providers are the providers that join over a socket.
@@ -95,6 +116,9 @@ func Default() *Config {
 			HoldLimit: Duration{MaxHoldLimit},
 			Group:     "backup",
 		},
+		Writers: Writers{Limits: Limits{
+			Identify: Duration{time.Minute}, PrepareSnapshot: Duration{10 * time.Minute}, Work: Duration{15 * time.Minute},
+		}},
 	}
 }
 
@@ -123,6 +147,17 @@ func (c *Config) AccessOf(account string) Access {
 		return AccessBoth
 	}
 	return AccessNone
+}
+
+// Required are the writers, by class id or name, without which no set is made.
+func (w *Writers) Required() []string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(w.Policy)) {
+		if w.Policy[name] == PolicyRequire {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 func hostname() string {

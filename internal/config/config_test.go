@@ -25,8 +25,11 @@ func TestSample(t *testing.T) {
 			"C:": "/srv/data",
 			`\\?\Volume{3f1b0c2e-0000-0000-0000-100000000000}\`: "/dev/vg0/log",
 		},
-		Letters:   Letters{Root: "/run/vss/letters"},
-		Writers:   Writers{Hooks: []string{"/etc/vss/writers.d"}},
+		Letters: Letters{Root: "/run/vss/letters"},
+		Writers: Writers{
+			Hooks: []string{"/etc/vss/writers.d"}, Policy: map[string]Policy{"PostgreSQL": PolicyRequire, "{6f1f6b52-5c0e-4a3c-9a86-2f0f8a0a7d11}": PolicyReport},
+			Limits: Limits{Identify: Duration{time.Minute}, PrepareSnapshot: Duration{10 * time.Minute}, Work: Duration{15 * time.Minute}},
+		},
 		Providers: Providers{Accounts: []string{"vss-provider"}},
 		Accounts:  map[string]Access{"postgres": AccessWriter, "bareos": AccessRequester},
 		Service: Service{
@@ -53,7 +56,7 @@ func TestSampleIsComplete(t *testing.T) {
 			if key == "" {
 				continue
 			}
-			if !strings.Contains(string(text), "\n"+key+" = ") && !strings.Contains(string(text), "["+key+"]") && !strings.Contains(string(text), "."+key+"]]") {
+			if !strings.Contains(string(text), "\n"+key+" = ") && !strings.Contains(string(text), "["+key+"]") && !strings.Contains(string(text), "."+key+"]") {
 				t.Errorf("the sample lacks %s", key)
 			}
 			switch f.Type.Kind() {
@@ -96,6 +99,13 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+func TestRequired(t *testing.T) {
+	c, err := Parse([]byte("[writers.policy]\nb = \"require\"\nc = \"report\"\na = \"require\"\n"))
+	if err != nil || !cmp.Equal(c.Writers.Required(), []string{"a", "b"}) {
+		t.Errorf("%v, %v", c.Writers.Required(), err)
+	}
+}
+
 // A key that is given leaves the other defaults alone.
 func TestPartial(t *testing.T) {
 	c, err := Parse([]byte("[service]\nidle_exit = \"1m30s\"\n[array]\nlow_water = 4096\n"))
@@ -122,6 +132,8 @@ func TestMistakes(t *testing.T) {
 		{"relative expose root", "[service]\nexpose_roots = [\n \"/a\",\n \"b\",\n]\n", "line 5", "from the root"},
 		{"relative hook", "[writers]\nhooks = [\"a\"]\n", "line 2", "from the root"},
 		{"relative letters", "[letters]\nroot = \"a\"\n", "line 2", "from the root"},
+		{"policy", "[writers.policy]\nMariaDB = \"perhaps\"\n", "line 2", "require"},
+		{"no limit", "[writers.limits]\nwork = \"0s\"\n", "line 2", "more than 0s"},
 		{"access", "[accounts]\npostgres = 4\n", "line 2", "accounts.postgres"},
 		{"negative access", "[accounts]\npostgres = -1\n", "line 2", "accounts.postgres"},
 		{"no account", "[providers]\naccounts = [\"\"]\n", "line 2", "name"},

@@ -103,6 +103,16 @@ func (c *Config) check() (toml.Key, string) {
 			return strings.Split(key, "."), "want paths from the root"
 		}
 	}
+	for name, p := range c.Writers.Policy {
+		if name == "" || p != PolicyReport && p != PolicyRequire {
+			return toml.Key{"writers", "policy", name}, `want a writer's name or class id = "report" or "require"`
+		}
+	}
+	for key, d := range map[string]Duration{"identify": c.Writers.Limits.Identify, "prepare_snapshot": c.Writers.Limits.PrepareSnapshot, "work": c.Writers.Limits.Work} {
+		if d.Duration <= 0 {
+			return toml.Key{"writers", "limits", key}, "want more than 0s"
+		}
+	}
 	for account, a := range c.Accounts {
 		if a < AccessNone || a > AccessBoth {
 			return toml.Key{"accounts", account}, "want 0 (neither), 1 (writer), 2 (requester) or 3 (both)"

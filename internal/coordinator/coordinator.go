@@ -43,10 +43,12 @@ type Config struct {
 	Disks       *vds.Manager
 	Providers   []provider.Provider
 	// Writers lists the writers that run now.
-	Writers  func(context.Context) []*writer.Instance
-	Quiet    Quiet
-	Logger   *slog.Logger
-	GuardExe string // the program that hold re-executes; "" is this one
+	Writers         func(context.Context) []*writer.Instance
+	WriterLimits    WriterLimits
+	RequiredWriters []string // class ids or names: no set is made without them
+	Quiet           Quiet
+	Logger          *slog.Logger
+	GuardExe        string // the program that hold re-executes; "" is this one
 }
 
 // Coordinator is the service. All of its methods may be called from many goroutines.

@@ -15,18 +15,6 @@ import (
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
 
-// How long writers may take. Freeze has the writer's own limit. Source: writer's reference, time limits (the figures are
-// ours where the original publishes none).
-const (
-	identifyLimit        = 60 * time.Second
-	statusLimit          = 10 * time.Second
-	prepareSnapshotLimit = 10 * time.Minute
-	workLimit            = 15 * time.Minute // PrepareForBackup, PostSnapshot, BackupComplete, PreRestore, PostRestore
-	thawLimit            = 60 * time.Second
-	abortLimit           = 60 * time.Second
-	abortDeadLimit       = 15 * time.Second
-)
-
 // eventKind is an event of a backup or a restore.
 type eventKind int
 
@@ -47,7 +35,7 @@ const (
 type happening struct {
 	name    string
 	handler func(writer.Writer, context.Context, *writer.Event) error
-	limit   time.Duration
+	limit   func(*WriterLimits, *participant) time.Duration
 	ok      vss.WriterState // of a writer that managed; 0: unchanged unless it is fine, which then is stable
 	failed  vss.WriterState
 	keeps   bool // changes of the components are kept
@@ -61,30 +49,30 @@ func working(p *participant) bool {
 
 // happenings is the state table of a writer in a session, by event. Source: writer's reference, state table.
 var happenings = map[eventKind]happening{
-	eventPrepareBackup: {"PrepareForBackup", writer.Writer.PrepareBackup, workLimit, vss.WriterStable, vss.WriterFailedAtPrepareBackup, true,
+	eventPrepareBackup: {"PrepareForBackup", writer.Writer.PrepareBackup, (*WriterLimits).work, vss.WriterStable, vss.WriterFailedAtPrepareBackup, true,
 		working, nil},
-	eventPrepareSnapshot: {"PrepareForSnapshot", writer.Writer.PrepareSnapshot, prepareSnapshotLimit, vss.WriterWaitingForFreeze, vss.WriterFailedAtPrepareSnapshot, false,
+	eventPrepareSnapshot: {"PrepareForSnapshot", writer.Writer.PrepareSnapshot, (*WriterLimits).prepareSnapshot, vss.WriterWaitingForFreeze, vss.WriterFailedAtPrepareSnapshot, false,
 		working, nil},
-	eventFreeze: {"Freeze", writer.Writer.Freeze, 0, vss.WriterWaitingForThaw, vss.WriterFailedAtFreeze, false,
+	eventFreeze: {"Freeze", writer.Writer.Freeze, (*WriterLimits).window, vss.WriterWaitingForThaw, vss.WriterFailedAtFreeze, false,
 		func(p *participant) bool { return working(p) && p.state == vss.WriterWaitingForFreeze },
 		func(p *participant, well bool) { p.froze = well }},
-	eventThaw: {"Thaw", writer.Writer.Thaw, thawLimit, vss.WriterWaitingForPostSnapshot, vss.WriterFailedAtThaw, false,
+	eventThaw: {"Thaw", writer.Writer.Thaw, (*WriterLimits).window, vss.WriterWaitingForPostSnapshot, vss.WriterFailedAtThaw, false,
 		func(p *participant) bool { return p.froze && p.freezes },
 		func(p *participant, well bool) { p.freezes, p.thawed = !well, well }},
-	eventPostSnapshot: {"PostSnapshot", writer.Writer.PostSnapshot, workLimit, vss.WriterWaitingForBackupComplete, vss.WriterFailedAtPostSnapshot, true,
+	eventPostSnapshot: {"PostSnapshot", writer.Writer.PostSnapshot, (*WriterLimits).work, vss.WriterWaitingForBackupComplete, vss.WriterFailedAtPostSnapshot, true,
 		func(p *participant) bool { return p.thawed },
 		func(p *participant, _ bool) { p.posted = true }},
-	eventBackupComplete: {"BackupComplete", writer.Writer.BackupComplete, workLimit, vss.WriterStable, vss.WriterFailedAtBackupComplete, false,
+	eventBackupComplete: {"BackupComplete", writer.Writer.BackupComplete, (*WriterLimits).work, vss.WriterStable, vss.WriterFailedAtBackupComplete, false,
 		working, nil},
-	eventBackupShutdown: {"BackupShutdown", writer.Writer.BackupShutdown, abortLimit, 0, vss.WriterFailedAtBackupShutdown, false,
+	eventBackupShutdown: {"BackupShutdown", writer.Writer.BackupShutdown, (*WriterLimits).cleanUp, 0, vss.WriterFailedAtBackupShutdown, false,
 		func(p *participant) bool { return p.told }, nil},
-	eventAbort: {"Abort", writer.Writer.Abort, abortLimit, 0, 0, false,
+	eventAbort: {"Abort", writer.Writer.Abort, (*WriterLimits).cleanUp, 0, 0, false,
 		func(p *participant) bool { return p.told && !p.posted },
 		func(p *participant, _ bool) { p.freezes = false }},
-	eventPreRestore: {"PreRestore", writer.Writer.PreRestore, workLimit, vss.WriterStable, vss.WriterFailedAtPreRestore, true,
+	eventPreRestore: {"PreRestore", writer.Writer.PreRestore, (*WriterLimits).work, vss.WriterStable, vss.WriterFailedAtPreRestore, true,
 		working,
 		func(p *participant, _ bool) { p.primed = true }},
-	eventPostRestore: {"PostRestore", writer.Writer.PostRestore, workLimit, vss.WriterStable, vss.WriterFailedAtPostRestore, true,
+	eventPostRestore: {"PostRestore", writer.Writer.PostRestore, (*WriterLimits).work, vss.WriterStable, vss.WriterFailedAtPostRestore, true,
 		func(p *participant) bool { return p.primed }, nil}, // also of one that failed in PreRestore: it may have stopped something
 }
 
@@ -148,15 +136,14 @@ func (s *Session) deliver(ctx context.Context, kind eventKind, e writer.Event, c
 func (s *Session) tell(ctx context.Context, h *happening, kind eventKind, p *participant, e writer.Event) error {
 	mine := s.componentsOf(p)
 	e.Components = mine.Clone()
-	limit := h.limit
-	if kind == eventFreeze {
-		limit = p.window()
-	}
-	_, err := within(ctx, limit, func(ctx context.Context) (struct{}, error) { return struct{}{}, h.handler(p.Writer, ctx, &e) })
+	_, err := within(ctx, h.limit(&s.k.WriterLimits, p), func(ctx context.Context) (struct{}, error) { return struct{}{}, h.handler(p.Writer, ctx, &e) })
 	absent := errors.Is(err, vss.ErrWriterNotResponding)
 	w := &s.writers
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	// Whose window ended has thawed by itself, which is its own affair: in Freeze it was too late, in Thaw the copies exist.
+	late := (kind == eventFreeze || kind == eventThaw) && vss.CodeOf(err) == vss.ErrWriterErrorTimeout && time.Since(p.since) >= p.window()
+	absent = absent || late && kind == eventFreeze
 	well := err == nil && (e.Failure == nil || !e.Failure.Code.Failed())
 	if h.done != nil {
 		h.done(p, well)
@@ -190,7 +177,7 @@ func (s *Session) tell(ctx context.Context, h *happening, kind eventKind, p *par
 		s.k.events.add(catalog.Event{Severity: "warning", What: "writer-failed", SetID: e.SetID, Object: p.Info.Name, Code: p.failure.Code,
 			Message: fmt.Sprintf("%s: %s", h.name, p.failure.Message), Hint: "the writer's own log says more; `vss list writers` shows who is there"})
 	}
-	if err != nil && !absent {
+	if err != nil && !absent && !late {
 		return vss.E(h.name, vss.ErrUnexpectedWriterError, err).On(p.Info.Name).Advise("the writer gave up; its own log says why. Leave it out with --writer-exclude, or cure it")
 	}
 	return nil
@@ -266,7 +253,7 @@ func (c *creation) prepareSnapshot(ctx context.Context) error {
 		return err
 	}
 	_ = c.s.deliverAll(ctx, eventPrepareSnapshot, c.s.event(c)) // a failure here doesn't fail the set: the writer's status tells
-	return nil
+	return c.s.requiredWell()
 }
 
 // freeze stops the writers, level after level.
@@ -280,7 +267,10 @@ func (c *creation) freeze(ctx context.Context) error {
 			return err
 		}
 	}
-	return c.s.windowsOpen()
+	if err := c.s.windowsOpen(); err != nil {
+		return err
+	}
+	return c.s.requiredWell()
 }
 
 // windowsOpen fails once a frozen writer's time is over: it has thawed by itself.
@@ -302,16 +292,14 @@ func (c *creation) thaw(ctx context.Context) error {
 	if !c.s.withWriters() {
 		return nil
 	}
-	defer func() { c.thawedAt = time.Now() }()
 	ctx = context.WithoutCancel(ctx)
-	var first error
-	for i := len(levels) - 1; i >= 0; i-- {
-		if err := c.s.deliver(ctx, eventThaw, c.s.event(c), func(p *participant) bool { return levelOf(p) == levels[i] }); err != nil && first == nil {
-			first = err
-		}
-	}
+	err := c.letGo(ctx, eventThaw)
 	_ = c.s.deliver(ctx, eventAbort, c.s.event(c), func(p *participant) bool { return p.freezes })
-	return first
+	c.thawedAt = time.Now()
+	if err != nil {
+		return err
+	}
+	return c.s.requiredWell()
 }
 
 // abortWriters tells all writers that the set is given up, those that are frozen in the order of Thaw.
@@ -319,12 +307,49 @@ func (c *creation) abortWriters(ctx context.Context) {
 	if !c.s.withWriters() {
 		return
 	}
-	for i := len(levels) - 1; i >= 0; i-- {
-		_ = c.s.deliver(ctx, eventAbort, c.s.event(c), func(p *participant) bool { return levelOf(p) == levels[i] })
-	}
+	_ = c.letGo(ctx, eventAbort) // the set has failed already; a writer's status tells
 	if c.thawedAt.IsZero() {
 		c.thawedAt = time.Now()
 	}
+}
+
+// letGo sends Thaw or Abort to the writers, level after level, the other way round than Freeze. Nobody stays frozen for
+// another's sake: a level keeps the next one waiting for thawPatience at most, and who is known not to respond keeps nobody
+// waiting. It returns the first fatal failure when all have answered or are out of time.
+func (c *creation) letGo(ctx context.Context, kind eventKind) error {
+	w := &c.s.writers
+	gone := map[*participant]bool{}
+	w.mu.Lock()
+	for _, p := range w.all {
+		gone[p] = p.failure.Code == vss.ErrWriterNotResponding
+	}
+	w.mu.Unlock()
+	e := c.s.event(c)
+	errs := make([]error, len(levels)+1)
+	var all sync.WaitGroup
+	send := func(i int, chosen func(*participant) bool) <-chan struct{} {
+		answered := make(chan struct{})
+		all.Go(func() {
+			defer close(answered)
+			errs[i] = c.s.deliver(ctx, kind, e, chosen)
+		})
+		return answered
+	}
+	send(len(levels), func(p *participant) bool { return gone[p] })
+	for i := len(levels) - 1; i >= 0; i-- {
+		answered := send(i, func(p *participant) bool { return !gone[p] && levelOf(p) == levels[i] })
+		select {
+		case <-answered:
+		case <-time.After(thawPatience):
+		}
+	}
+	all.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // postSnapshot lets the writers see to the copies.
@@ -341,7 +366,7 @@ func (c *creation) postSnapshot(ctx context.Context) error {
 		}
 	}
 	_ = c.s.deliverAll(ctx, eventPostSnapshot, e) // a failure here doesn't fail the set: the writer's status tells
-	return nil
+	return c.s.requiredWell()
 }
 
 // wantsRecovery says whether a writer that takes part has data to recover, or files to delete, in the copies.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +20,7 @@ type writerSelection struct {
 	only, off []string
 	instances []vss.WriterInstanceID // that don't take part
 	gathered  bool
+	left      []writer.Info // that run and don't take part
 
 	mu  sync.Mutex // the participants' fields
 	all []*participant
@@ -86,12 +86,7 @@ func (s *Session) choose(op string, change func(*writerSelection)) error {
 
 // invited says whether an instance takes part.
 func (w *writerSelection) invited(i *writer.Instance) bool {
-	named := func(list []string) bool {
-		return slices.ContainsFunc(list, func(s string) bool {
-			return strings.EqualFold(s, i.Info.Name) || strings.EqualFold(strings.Trim(s, "{}"), i.Info.ID.Plain())
-		})
-	}
-	return (!w.enabling || named(w.only)) && !named(w.off) && !slices.Contains(w.instances, i.ID)
+	return (!w.enabling || listed(w.only, &i.Info)) && !listed(w.off, &i.Info) && !slices.Contains(w.instances, i.ID)
 }
 
 // GatherWriterMetadata has every invited writer identify itself, once in a session. A writer that fails or doesn't answer
@@ -108,10 +103,17 @@ func (s *Session) GatherWriterMetadata() (*Async, error) {
 	}
 	return s.async(func(ctx context.Context, a *Async) (vss.Code, error) {
 		a.progress("identify", 0)
-		found := s.k.identify(ctx, s.writers.invited)
+		var left []writer.Info
+		found := s.k.identify(ctx, func(i *writer.Instance) bool {
+			if s.writers.invited(i) {
+				return true
+			}
+			left = append(left, i.Info)
+			return false
+		})
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.writers.all, s.writers.gathered = found, true
+		s.writers.all, s.writers.left, s.writers.gathered = found, left, true
 		return vss.OK, ctx.Err()
 	}), nil
 }
@@ -128,7 +130,7 @@ func (k *Coordinator) identify(ctx context.Context, invited func(*writer.Instanc
 	var wg sync.WaitGroup
 	for n, i := range asked {
 		wg.Go(func() {
-			meta, err := within(ctx, identifyLimit, func(ctx context.Context) (*document.WriterMetadata, error) { return i.Writer.Identify(ctx) })
+			meta, err := within(ctx, k.WriterLimits.identify(), func(ctx context.Context) (*document.WriterMetadata, error) { return i.Writer.Identify(ctx) })
 			if err == nil {
 				meta.WriterID, meta.InstanceID, meta.Name = i.Info.ID, i.ID, i.Info.Name
 				err = meta.Validate()

@@ -71,7 +71,10 @@ func assemble(ctx context.Context, cfg *config.Config, o Options, store *catalog
 		Host: cfg.Host.Name, RunDir: o.Run, DeviceDir: deviceDir(o.Run), StateDir: o.State, ExposeRoots: cfg.ExposeRoots(o.Run),
 		LettersRoot: cfg.LettersRoot(o.Run), Letters: func(name string) bool { return cfg.Volumes[name] != "" }, HoldLimit: cfg.Service.HoldLimit.Duration,
 		Catalog: store, Volumes: volume.New(volume.Options{Names: cfg.Volumes}), Disks: p.disks, Providers: []provider.Provider{hardware},
-		Writers: registry.Running, Quiet: quiet, Logger: logger,
+		Writers: registry.Running, RequiredWriters: cfg.Writers.Required(), WriterLimits: coordinator.WriterLimits{
+			Identify: cfg.Writers.Limits.Identify.Duration, PrepareSnapshot: cfg.Writers.Limits.PrepareSnapshot.Duration, Work: cfg.Writers.Limits.Work.Duration,
+		},
+		Quiet: quiet, Logger: logger,
 	})
 	if err != nil {
 		return nil, err
