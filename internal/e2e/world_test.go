@@ -21,6 +21,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/hold"
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 	"github.com/stillpoint-vss/stillpoint/internal/service"
+	"github.com/stillpoint-vss/stillpoint/internal/tools/testrequester"
+	"github.com/stillpoint-vss/stillpoint/internal/tools/testwriter"
 	"github.com/stillpoint-vss/stillpoint/internal/tools/vss"
 	"github.com/stillpoint-vss/stillpoint/requester"
 )
@@ -38,6 +40,10 @@ func TestMain(m *testing.M) {
 		os.Exit(service.Main(os.Args[1:]))
 	case filepath.Base(os.Args[0]) == "vss", os.Args[0] == "vss-exec-helper":
 		os.Exit(vss.Main(os.Args))
+	case os.Args[0] == testwriter.Name:
+		os.Exit(testwriter.Main(os.Args[1:]))
+	case os.Args[0] == testrequester.Name:
+		os.Exit(testrequester.Main(os.Args[1:]))
 	}
 	os.Exit(m.Run())
 }

@@ -1,0 +1,10 @@
+// Command vss-testrequester is a requester made of a script, for tests of writers and of the service.
+package main
+
+import (
+	"os"
+
+	"github.com/stillpoint-vss/stillpoint/internal/tools/testrequester"
+)
+
+func main() { os.Exit(testrequester.Main(os.Args[1:])) }
