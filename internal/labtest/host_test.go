@@ -72,9 +72,12 @@ func newHost(t testing.TB, state, pool string) *host {
 	return h
 }
 
+// program is this program, as the guest finds it.
+var program = "/proc/self/exe"
+
 // command is vss with --json, not started.
 func (h *host) command(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "/proc/self/exe")
+	cmd := exec.CommandContext(ctx, program)
 	cmd.Args = append([]string{"vss", "--json", "--state", h.state, "--run", h.run, "--config", h.config}, args...)
 	cmd.Env = append(os.Environ(), fault.Variable+"="+h.fault)
 	return cmd
