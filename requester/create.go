@@ -27,17 +27,20 @@ type Options struct {
 	Require       vss.Consistency // the least that will do; a lesser set is deleted again
 	Wait          time.Duration   // for another creation to end; 0 fails at once
 	HoldLimit     time.Duration   // 0: the service's
+	// Choose, where it isn't nil, puts the session in component mode: it adds the components to back up, with their options
+	// and stamps. Without it all enabled writers take part with all of their data.
+	Choose func(context.Context, *BackupComponents, []WriterMetadata) error
 }
 
 // Created is a set that Create made. Its session is open: the copies of an auto-release context live as long as it does.
 type Created struct {
 	Session  *BackupComponents
 	Set      SnapshotSet
-	Document []byte // Backup Components Document
+	Document []byte           // Backup Components Document
+	Metadata []WriterMetadata // of the writers that take part; with Choose only
 }
 
-// Create makes a set in a session of its own: writers, volumes, preparation, copies, writers' status. All enabled writers
-// take part with all of their data (component mode is off). What fails is aborted. Progress may be nil.
+// Create makes a set in a session of its own: writers, volumes, preparation, copies, writers' status. What fails is aborted. Progress may be nil.
 // Errors: those of the methods; with Require, the failure of the writer that spoiled the set, or
 // VSS_E_WRITERERROR_NONRETRYABLE.
 func (c *Client) Create(ctx context.Context, o Options, progress Progress) (*Created, error) {
@@ -67,8 +70,10 @@ func (c *Client) create(ctx context.Context, b *BackupComponents, o *Options, pr
 		return nil, err
 	}
 	writers := !o.Context.Has(vss.AttrNoWriters)
+	var metadata []WriterMetadata
 	if writers {
-		if err := b.invite(ctx, o, progress); err != nil {
+		var err error
+		if metadata, err = b.invite(ctx, o, progress); err != nil {
 			return nil, err
 		}
 	}
@@ -106,30 +111,38 @@ func (c *Client) create(ctx context.Context, b *BackupComponents, o *Options, pr
 		}
 		return nil, err
 	}
+	made.Metadata = metadata
 	return made, nil
 }
 
-// invite chooses the writers and asks who they are.
-func (b *BackupComponents) invite(ctx context.Context, o *Options, progress Progress) error {
+// invite chooses the writers, asks who they are and has the components chosen.
+func (b *BackupComponents) invite(ctx context.Context, o *Options, progress Progress) ([]WriterMetadata, error) {
 	if len(o.WriterInclude) > 0 {
 		if err := b.EnableWriterClasses(ctx, o.WriterInclude...); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if len(o.WriterExclude) > 0 {
 		if err := b.DisableWriterClasses(ctx, o.WriterExclude...); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	a, err := b.GatherWriterMetadata(ctx)
 	if _, err := wait(ctx, progress, a, err); err != nil {
-		return err
+		return nil, err
 	}
 	t := o.BackupType
 	if t == vss.BackupUndefined {
 		t = vss.BackupFull
 	}
-	return b.SetBackupState(ctx, false, false, t, false)
+	if err := b.SetBackupState(ctx, o.Choose != nil, false, t, false); err != nil || o.Choose == nil {
+		return nil, err
+	}
+	all, err := b.GetWriterMetadata(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return all, o.Choose(ctx, b, all)
 }
 
 // startWithin opens the set, waiting for another creation to end for as long as the caller wants.

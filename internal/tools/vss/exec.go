@@ -81,7 +81,7 @@ func (a *app) exec(ctx context.Context, c *requester.Client, o requester.Options
 			return err
 		}
 	}
-	code, err := a.inside(made.Set, command, made.Session.Lost())
+	code, err := a.inside(made.Set, helperTask{Command: command}, made.Session.Lost())
 	if err != nil {
 		a.finish(ctx, made, false)
 		return err
@@ -104,9 +104,8 @@ func writeReport(path string, set requester.SnapshotSet) error {
 
 // inside runs a command in a namespace where the copies are in place of the volumes. It is this program, started again as
 // helper, that makes the mounts and becomes the command. When the session is lost the command is ended.
-func (a *app) inside(set requester.SnapshotSet, command []string, lost <-chan struct{}) (int, error) {
+func (a *app) inside(set requester.SnapshotSet, h helperTask, lost <-chan struct{}) (int, error) {
 	const op = "exec"
-	h := helperTask{Command: command}
 	for _, s := range set.Snapshots {
 		if s.Path != "" {
 			h.Overlays = append(h.Overlays, overlay{s.OriginalVolume, s.Path})
@@ -129,6 +128,12 @@ func (a *app) inside(set requester.SnapshotSet, command []string, lost <-chan st
 		Path: "/proc/self/exe", Args: []string{helperName}, Env: append(os.Environ(), shadowVariables(set)...),
 		Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr, ExtraFiles: []*os.File{in},
 		SysProcAttr: &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS},
+	}
+	if h.Lists != nil {
+		cmd.Env = append(cmd.Env, listVariables(h.Lists.Folder)...)
+		if a.json {
+			cmd.Stdout = a.stderr // standard output is for one document
+		}
 	}
 	if os.Geteuid() != 0 {
 		// In a user namespace of its own the caller, who stays who they are, may mount; what runs CMD gives that up again.

@@ -21,6 +21,7 @@ const helperName = "vss-exec-helper"
 type helperTask struct {
 	Overlays []overlay
 	Command  []string
+	Lists    *listTask // nil: no lists of files are wanted
 }
 
 // overlay is a copy, readable at Path, to be shown in the volume's place.
@@ -45,7 +46,14 @@ func runHelper() int {
 	if err != nil {
 		here = "/"
 	}
-	if err := enter(task.Overlays); err != nil {
+	lists, err := task.Lists.read()
+	if err == nil {
+		err = enter(task.Overlays, lists.shared())
+	}
+	if err == nil {
+		err = lists.write(task.Overlays)
+	}
+	if err != nil {
 		return fail(exitOurs, err)
 	}
 	// By its path, so that a folder in a volume is now the one in the copy.
@@ -66,8 +74,8 @@ func runHelper() int {
 	return fail(notRunCode(err), fmt.Errorf("%s: %w", path, err))
 }
 
-// enter puts the copies in place in this mount namespace.
-func enter(overlays []overlay) error {
+// enter puts the copies in place in this mount namespace. The shared folders stay as they are, also where a copy is.
+func enter(overlays []overlay, shared []string) error {
 	// Nothing of ours gets out; what the service unmounts outside goes in here, too.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return fmt.Errorf("make the mounts private: %w", err)
@@ -89,16 +97,77 @@ func enter(overlays []overlay) error {
 		}
 		sources[i] = fmt.Sprintf("/proc/self/fd/%d", fd)
 	}
+	live, err := openShared(p, shared)
+	if err != nil {
+		return err
+	}
 	for i, b := range p.binds {
 		target := filepath.Join(p.root, b.target)
 		if err := unix.Mount(sources[i], target, "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("show the copy at %s: %w", target, err)
 		}
 	}
+	for _, b := range live {
+		if err := bindShared(b, filepath.Join(p.root, b.target)); err != nil {
+			return err
+		}
+	}
 	if p.root != "" {
 		if err := unix.Chroot(p.root); err != nil {
 			return fmt.Errorf("make the copy the root: %w", err)
 		}
+	}
+	return nil
+}
+
+// openShared holds on to the folders that a copy would hide.
+func openShared(p mountPlan, shared []string) ([]bind, error) {
+	var out []bind
+	for _, dir := range shared {
+		hidden := p.root != "" || slices.ContainsFunc(p.binds, func(b bind) bool { return dir == b.target || strings.HasPrefix(dir, b.target+"/") })
+		if !hidden {
+			continue
+		}
+		fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if errors.Is(err, unix.ENOENT) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("open %s: %w", dir, err)
+		}
+		out = append(out, bind{fmt.Sprintf("/proc/self/fd/%d", fd), dir})
+	}
+	return out, nil
+}
+
+// bindShared shows a folder again above a copy. Where the copy has no such folder, because it lay on a volume of its own or
+// came later, there is room for it in memory: a copy is read-only.
+func bindShared(b bind, target string) error {
+	err := unix.Mount(b.source, target, "", unix.MS_BIND, "")
+	if !errors.Is(err, unix.ENOENT) {
+		if err != nil {
+			return fmt.Errorf("show %s: %w", b.target, err)
+		}
+		return nil
+	}
+	above := filepath.Dir(target)
+	for above != "/" {
+		if _, err := os.Stat(above); err == nil {
+			break
+		}
+		above = filepath.Dir(above)
+	}
+	if entries, err := os.ReadDir(above); err != nil || len(entries) > 0 {
+		return fmt.Errorf("show %s: the copy has no such folder: %w", b.target, errors.Join(err, unix.ENOENT))
+	}
+	if err := unix.Mount("tmpfs", above, "tmpfs", 0, "mode=0755"); err != nil {
+		return fmt.Errorf("room for %s: %w", b.target, err)
+	}
+	if err := os.MkdirAll(target, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount(b.source, target, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("show %s: %w", b.target, err)
 	}
 	return nil
 }

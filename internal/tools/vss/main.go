@@ -111,7 +111,7 @@ output, also for a failure.`,
 	f.StringVar(&a.options.Run, "run", "", "folder of the socket and of what lasts until a restart (default "+requester.DefaultRun+")")
 	f.StringVar(&a.options.Config, "config", "", "configuration (default "+requester.DefaultConfig+")")
 	root.AddCommand(
-		a.createCommand(), a.execCommand(), a.importCommand(),
+		a.createCommand(), a.execCommand(), a.backupCommand(), a.restoreCommand(), a.importCommand(),
 		a.listCommand(), a.showCommand(), a.exposeCommand(), a.unexposeCommand(), a.breakCommand(), a.deleteCommand(),
 		a.eventsCommand(), a.doctorCommand(), a.arrayCommand(), a.lunCommand(), a.demoCommand(), a.versionCommand(), a.completionCommand(),
 	)

@@ -1,0 +1,403 @@
+package vss
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stillpoint-vss/stillpoint/document"
+	"github.com/stillpoint-vss/stillpoint/requester"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+func (a *app) restoreCommand() *cobra.Command {
+	r := &restore{app: a}
+	var bc string
+	var named []string
+	cmd := &cobra.Command{
+		Use:   "restore --bc FILE [flags] -- CMD ARG...",
+		Short: "Restore the data of applications with a command of yours",
+		Long: `Restore has the writers make room for the data of a backup (they stop what uses the files), runs CMD, which puts the files
+back, and has the writers start again what they stopped. FILE is what backup --bc wrote; the Writer Metadata Documents
+are looked for in its folder, or in --wm DIR.
+
+All components of the backup are restored, or those named with --component. VSS_FILES_FROM names a file that lists what
+belongs to them, one path a line: a folder stands for all in it, and a name may be a pattern with * and ?.
+VSS_FILES_FROM0 is the same with a NUL behind each path.
+
+A writer that fails, or doesn't run, ends the restore before CMD, unless --ignore-writers is given. CMD's exit status
+tells the writers whether all files are there (0), or only a part; they are told in every case.
+
+Exit status: that of CMD; 1 if CMD exited with 0 but a writer failed, or if we refused or failed; 126 if CMD can't be run,
+127 if it wasn't found.`,
+		Example: `  vss restore --bc db.xml --wm db.wm -- tar -C / -xPf /backup/db.tar
+  vss restore --bc db.xml --wm db.wm --component 'PostgreSQL Writer/15/main' -- sh -c 'tar -xPf /backup/db.tar -T $VSS_FILES_FROM'`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n := cmd.ArgsLenAtDash()
+			switch {
+			case n > 0 || n < 0 && len(args) > 0:
+				return usage("write the command after --", "too many arguments: %s", args[0])
+			case len(args) == 0:
+				return usage("write the command after --", "a command is missing")
+			case bc == "":
+				return usage("name the document of the backup with --bc FILE", "the backup is missing")
+			}
+			r.wanted = wishes(named)
+			if err := r.load(bc); err != nil {
+				return err
+			}
+			return a.with(cmd.Context(), func(c *requester.Client) error { return r.run(cmd.Context(), c, cmd.CommandPath(), args) })
+		},
+	}
+	l := cmd.Flags()
+	l.StringVar(&bc, "bc", "", "the Backup Components Document of the backup")
+	l.StringVar(&r.wm, "wm", "", "the folder of its Writer Metadata Documents (default: that of FILE)")
+	l.StringArrayVar(&named, "component", nil, "only this component: WRITER, WRITER/NAME or WRITER/PATH/NAME; may be repeated")
+	l.BoolVar(&r.ignore, "ignore-writers", false, "go on although a writer failed or doesn't run")
+	return cmd
+}
+
+// restore is one run of the command.
+type restore struct {
+	app      *app
+	wm       string
+	wanted   []*wish
+	ignore   bool
+	document []byte
+	backup   *document.Components
+	metadata map[vss.WriterInstanceID]*document.WriterMetadata
+	texts    [][]byte
+	items    []*item
+}
+
+// item is a component that is restored, as a whole or a part of it.
+type item struct {
+	meta     *document.WriterMetadata
+	writer   *document.WriterComponents
+	explicit *document.Component
+	parts    []*document.WMComponent // restore subcomponents; none: the whole set
+	alone    bool                    // no writer takes part in it
+}
+
+// restoreJSON is the document of a restore.
+type restoreJSON struct {
+	Session    vss.SessionID   `json:"session_id"`
+	ExitCode   int             `json:"exit_code"` // of CMD; -1: it was not run
+	Components []componentJSON `json:"components"`
+	Writers    []writerJSON    `json:"writers"`
+}
+
+// load reads the documents. Errors: VSS_E_OBJECT_NOT_FOUND, VSS_E_INVALID_XML_DOCUMENT.
+func (r *restore) load(bc string) error {
+	var err error
+	if r.backup, err = readComponents(bc); err != nil {
+		return err
+	}
+	if r.document, err = os.ReadFile(bc); err != nil {
+		return vss.E("Load", vss.ErrObjectNotFound, err).On(bc)
+	}
+	if r.wm == "" {
+		r.wm = filepath.Dir(bc)
+	}
+	files, err := filepath.Glob(filepath.Join(r.wm, "*.xml"))
+	if err != nil {
+		return vss.E("Load", vss.ErrInvalidArg, err).On(r.wm)
+	}
+	r.metadata = map[vss.WriterInstanceID]*document.WriterMetadata{}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			return vss.E("Load", vss.ErrObjectNotFound, err).On(f).Advise("the documents of a backup must be readable")
+		}
+		m, err := document.ParseMetadata(text)
+		if err != nil || !slices.ContainsFunc(r.backup.Writers, func(w *document.WriterComponents) bool {
+			return w.WriterID == m.WriterID && w.InstanceID == m.InstanceID
+		}) {
+			continue // another document, or of another backup
+		}
+		r.metadata[m.InstanceID], r.texts = m, append(r.texts, text)
+	}
+	return r.choose()
+}
+
+// choose finds the components to restore.
+func (r *restore) choose() error {
+	for _, w := range r.backup.Writers {
+		m := r.metadata[w.InstanceID]
+		if m == nil {
+			return vss.E("Load", vss.ErrObjectNotFound, errors.New("the metadata of a writer of this backup aren't there")).On(r.wm).
+				Advise("name the folder with --wm: the one that `vss backup --wm` wrote")
+		}
+		method := document.RestoreMethod{Method: vss.RestoreUndefined}
+		if m.RestoreMethod != nil {
+			method = *m.RestoreMethod
+		}
+		for _, k := range w.Components {
+			i := &item{meta: m, writer: w, explicit: k, alone: method.WriterRestore == vss.WriterRestoreNever}
+			take := len(r.wanted) == 0 && k.BackupSucceeded && method.Method != vss.RestoreCustom
+			if len(r.wanted) == 0 && !take {
+				r.app.warn("%s of %s is left out: %s", k.FullName(), m.Name, map[bool]string{true: "its writer has a procedure of its own; name it with --component to restore its files",
+					false: "its backup failed; name it with --component to restore what there is"}[k.BackupSucceeded])
+			}
+			for _, wish := range r.wanted {
+				all, one := wish.of(m, k.FullName())
+				if all || one {
+					wish.met, take = true, true
+				}
+			}
+			if take {
+				r.items = append(r.items, i)
+				continue
+			}
+			for _, wish := range r.wanted {
+				for n := range m.Components {
+					c := &m.Components[n]
+					how, above := m.RestoreSelection(w, c)
+					if _, one := wish.of(m, c.FullName()); !one || above != k {
+						continue
+					}
+					if how != document.RestoreAsSubcomponent {
+						return vss.E("SelectComponents", vss.ErrInvalidArg, errors.New("it isn't selectable for restore")).On(wish.text).
+							Advise("restore " + k.FullName() + ", which it comes with")
+					}
+					wish.met = true
+					i.parts = append(i.parts, c)
+				}
+			}
+			if len(i.parts) > 0 {
+				r.items = append(r.items, i)
+			}
+		}
+	}
+	if err := unmet(r.wanted, "the Backup Components Document names what was backed up"); err != nil {
+		return err
+	}
+	if len(r.items) == 0 {
+		return vss.E("SelectComponents", vss.ErrObjectNotFound, errors.New("the backup has no component to restore")).Advise("see the warnings; was it made by `vss backup`?")
+	}
+	return nil
+}
+
+func (r *restore) run(ctx context.Context, c *requester.Client, program string, command []string) error {
+	if _, err := exec.LookPath(command[0]); err != nil { // before a writer stops anything for it
+		r.app.exit = notRunCode(err)
+		return vss.E("restore", vss.ErrInvalidArg, err).On(command[0]).Advise("name a program that can be run")
+	}
+	s, err := c.Open(ctx, program)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := s.InitializeForRestore(ctx, r.document, r.texts...); err != nil {
+		return err
+	}
+	if err := finished(ctx)(s.GatherWriterMetadata(ctx)); err != nil {
+		return err
+	}
+	if err := r.selectAll(ctx, s); err != nil {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx) // from here on writers must hear how it ends
+	if err := finished(ctx)(s.PreRestore(ctx)); err != nil {
+		return err
+	}
+	out := restoreJSON{ExitCode: -1, Components: []componentJSON{}, Writers: []writerJSON{}}
+	if out.Session, err = s.GetSessionID(ctx); err != nil {
+		return err
+	}
+	failed, err := r.files(ctx, s, command, &out)
+	status := vss.RestoredAll
+	switch {
+	case out.ExitCode < 0:
+		status = vss.RestoredNone
+	case out.ExitCode != 0:
+		status = vss.RestoredFailed
+	}
+	for _, i := range r.items {
+		if !i.alone {
+			err = errors.Join(err, s.SetFileRestoreStatus(ctx, componentOf(i.writer, i.explicit), status))
+		}
+	}
+	if err = errors.Join(err, finished(ctx)(s.PostRestore(ctx))); err != nil {
+		return err
+	}
+	writers, err := r.status(ctx, s)
+	if err != nil {
+		return err
+	}
+	r.app.exit = max(out.ExitCode, 0)
+	if failed == nil {
+		failed = firstFailure("PostRestore", writers)
+	}
+	if failed != nil && !r.ignore && r.app.exit == 0 {
+		r.app.exit = exitFailed
+	}
+	return r.tell(ctx, s, &out, status, writers, failed)
+}
+
+// selectAll selects the components. One whose writer doesn't run is restored without it only if that is wanted.
+func (r *restore) selectAll(ctx context.Context, s *requester.BackupComponents) error {
+	for _, i := range r.items {
+		if i.alone {
+			continue
+		}
+		k := componentOf(i.writer, i.explicit)
+		err := s.SetSelectedForRestore(ctx, k, true)
+		if errors.Is(err, vss.ErrObjectNotFound) && r.ignore {
+			r.app.warn("%s of %s is restored without its writer, which doesn't run", i.explicit.FullName(), i.meta.Name)
+			i.alone = true
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, p := range i.parts {
+			if err := s.AddRestoreSubcomponent(ctx, k, p.LogicalPath, p.Name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// files looks at what the writers said in PreRestore and has CMD put the files back. It returns the failure that kept CMD from
+// being run, or of the first writer that failed.
+func (r *restore) files(ctx context.Context, s *requester.BackupComponents, command []string, out *restoreJSON) (failed, err error) {
+	writers, err := r.status(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if failed = firstFailure("PreRestore", writers); failed != nil && !r.ignore {
+		return failed, nil
+	}
+	now, err := s.GetWriterComponents(ctx)
+	if err != nil {
+		return failed, err
+	}
+	folder, err := os.MkdirTemp("", "vss-files-")
+	if err != nil {
+		return failed, vss.E("ListFiles", vss.ErrUnexpected, err).Advise("set TMPDIR to a folder that you may write to")
+	}
+	defer os.RemoveAll(folder)
+	l, err := newLists(folder)
+	if err != nil {
+		return failed, vss.E("ListFiles", vss.ErrUnexpected, err).On(folder)
+	}
+	for _, i := range r.items {
+		if err := i.list(now, r.backup.BackupType, l.add); err != nil {
+			return failed, errors.Join(err, l.close())
+		}
+		if m := i.meta.RestoreMethod; m != nil && m.Service != "" {
+			r.app.warn("%s wants service %s stopped and started around the restore: CMD has to see to it", i.meta.Name, m.Service)
+		}
+	}
+	if err := l.close(); err != nil {
+		return failed, vss.E("ListFiles", vss.ErrUnexpected, err).On(folder)
+	}
+	out.ExitCode = r.app.command(command, append(listVariables(folder), "VSS_SESSION="+out.Session.String()), nil)
+	return failed, nil
+}
+
+// list names what belongs to the component, where it belongs. Errors: VSS_E_NOT_SUPPORTED where the writer wants it elsewhere.
+func (i *item) list(now []*document.WriterComponents, t vss.BackupType, add func(string) error) error {
+	w := i.writer.Clone()
+	k := w.Component(i.explicit.LogicalPath, i.explicit.Name)
+	for _, n := range now {
+		if c := n.Component(k.LogicalPath, k.Name); c != nil && n.WriterID == w.WriterID && n.InstanceID == w.InstanceID {
+			k.RestoreTarget, k.DirectedTargets = c.RestoreTarget, c.DirectedTargets
+		}
+	}
+	method := vss.RestoreUndefined
+	if i.meta.RestoreMethod != nil {
+		method = i.meta.RestoreMethod.Method
+	}
+	if k.RestoreTarget == vss.TargetAlternate || k.RestoreTarget == vss.TargetDirected || method == vss.RestoreToAlternateLocation && k.RestoreTarget != vss.TargetOriginalLocation {
+		return vss.E("ListFiles", vss.ErrNotSupported, errors.New("its writer wants the files elsewhere than they came from")).On(k.FullName()).
+			Advise("restore this component with a program that knows its writer, by package requester")
+	}
+	k.SelectedForRestore = true
+	for _, p := range i.parts {
+		k.RestoreSubcomponents = append(k.RestoreSubcomponents, document.RestoreSubcomponent{LogicalPath: p.LogicalPath, Name: p.Name})
+	}
+	members := i.meta.RestoreSet(w, k)
+	for _, s := range i.meta.BackupFiles(w, t).Sets {
+		if s.Explicit != k || s.Member != nil && !slices.Contains(members, s.Member) || s.Member == nil && len(i.parts) > 0 {
+			continue
+		}
+		p := path.Join(s.Path, s.FileSpec)
+		if s.Recursive && s.FileSpec == "*" {
+			p = path.Clean(s.Path)
+		}
+		if err := add(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// status is how the writers of the restored components are.
+func (r *restore) status(ctx context.Context, s *requester.BackupComponents) ([]requester.WriterStatus, error) {
+	if err := finished(ctx)(s.GatherWriterStatus(ctx)); err != nil {
+		return nil, err
+	}
+	all, err := s.GetWriterStatus(ctx)
+	return slices.DeleteFunc(all, func(w requester.WriterStatus) bool {
+		return !slices.ContainsFunc(r.items, func(i *item) bool { return !i.alone && i.writer.WriterID == w.ID })
+	}), err
+}
+
+func firstFailure(op string, all []requester.WriterStatus) error {
+	for _, w := range all {
+		if w.Failure.Failed() {
+			return vss.E(op, w.Failure, errors.New(w.Message)).On(w.Name).Advise("the writer's own log says more; --ignore-writers goes on without it")
+		}
+	}
+	return nil
+}
+
+// tell shows how the restore went; a failure of a writer is the command's.
+func (r *restore) tell(ctx context.Context, s *requester.BackupComponents, out *restoreJSON, status vss.FileRestoreStatus, writers []requester.WriterStatus, failed error) error {
+	now, err := s.GetWriterComponents(ctx)
+	if err != nil {
+		return err
+	}
+	for _, i := range r.items {
+		shape := componentShape(i.meta.Name, i.writer, i.explicit)
+		shape.Status = status.String()
+		for _, n := range now {
+			if c := n.Component(i.explicit.LogicalPath, i.explicit.Name); c != nil && n.WriterID == i.writer.WriterID && n.InstanceID == i.writer.InstanceID {
+				shape.Failure = strings.Trim(c.PreRestoreFailure+"; "+c.PostRestoreFailure, "; ")
+			}
+		}
+		out.Components = append(out.Components, shape)
+	}
+	out.Writers = each(writers, writerShape)
+	switch {
+	case r.app.json && failed != nil && out.ExitCode < 0:
+		return failed
+	case r.app.json:
+		r.app.print(out)
+	case failed != nil && !r.ignore:
+		return failed
+	case failed != nil:
+		r.app.warn("%v", failed)
+	}
+	return nil
+}
+
+// finished waits for an operation that was just begun.
+func finished(ctx context.Context) func(*requester.Async, error) error {
+	return func(a *requester.Async, err error) error {
+		if err == nil {
+			_, err = a.Wait(ctx, nil)
+		}
+		return err
+	}
+}
