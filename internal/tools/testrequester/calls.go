@@ -28,7 +28,7 @@ func (c *call) usage() string { return strings.TrimSpace(c.name + " " + c.args) 
 // calls are all of them, by the names of IVssBackupComponents, in the order of a backup.
 var calls []call
 
-func init() { calls = append(slices.Clone(own), append(slices.Clone(backup), copies...)...) }
+func init() { calls = slices.Concat(own, backup, copies, restore) }
 
 // own are those of the script itself.
 var own = []call{
@@ -105,7 +105,7 @@ var backup = []call{
 		flags := map[string]bool{}
 		kind := vss.BackupFull
 		for _, w := range a {
-			switch t, err := backupType(w); {
+			switch t, err := numbered(w, vss.BackupOther); {
 			case w == "component" || w == "bootable" || w == "partial":
 				flags[w] = true
 			case err != nil:
@@ -139,13 +139,9 @@ var backup = []call{
 		all, err := r.b.GetWriterMetadata(ctx)
 		return metadataDocs(all), err
 	}, nil},
-	{"AddComponent", "WRITER|CLASS/INSTANCE database|filegroup PATH NAME", 4, 4, func(ctx context.Context, r *runner, a []string) (any, error) {
-		c, err := r.component(ctx, a)
-		if err != nil {
-			return nil, err
-		}
-		return nil, r.b.AddComponent(ctx, c)
-	}, nil},
+	onComponent("AddComponent", "", 0, func(ctx context.Context, r *runner, c requester.Component, _ []string) error {
+		return r.b.AddComponent(ctx, c)
+	}),
 	{"StartSnapshotSet", "", 0, 0, func(ctx context.Context, r *runner, _ []string) (any, error) {
 		id, err := r.b.StartSnapshotSet(ctx)
 		if err != nil {
@@ -186,17 +182,7 @@ var backup = []call{
 		all, err := r.b.GetWriterStatus(ctx)
 		return statusDocs(all), err
 	}, nil},
-	{"SetBackupSucceeded", "WRITER|CLASS/INSTANCE database|filegroup PATH NAME true|false", 5, 5, func(ctx context.Context, r *runner, a []string) (any, error) {
-		c, err := r.component(ctx, a)
-		if err != nil {
-			return nil, err
-		}
-		well, err := strconv.ParseBool(a[4])
-		if err != nil {
-			return nil, bad(err)
-		}
-		return nil, r.b.SetBackupSucceeded(ctx, c, well)
-	}, nil},
+	withFlag("SetBackupSucceeded", (*requester.BackupComponents).SetBackupSucceeded),
 	{"BackupComplete", "", 0, 0, nil, func(ctx context.Context, r *runner, _ []string) (*requester.Async, error) {
 		return r.b.BackupComplete(ctx)
 	}},
@@ -245,15 +231,3 @@ var attributes = func() (all []vss.Attributes) {
 	}
 	return all
 }()
-
-func backupType(s string) (vss.BackupType, error) {
-	if n, err := strconv.ParseInt(s, 0, 32); err == nil {
-		return vss.BackupType(n), nil
-	}
-	for t := vss.BackupUndefined; t <= vss.BackupOther; t++ {
-		if t.String() == s {
-			return t, nil
-		}
-	}
-	return 0, bad(fmt.Errorf("%q is no backup type", s))
-}
