@@ -101,7 +101,7 @@ func (s *BackupSet) visit(at, rel string, info fs.FileInfo, visit func(File, err
 			return nil
 		}
 	}
-	if s.Since != 0 && info.Mode().IsRegular() && fileTime(info.ModTime()) < s.Since {
+	if s.Since != 0 && info.Mode().IsRegular() && FileTime(info.ModTime()) < s.Since {
 		return nil
 	}
 	return visit(s.file(at, rel), nil)
@@ -121,8 +121,8 @@ func (s *BackupSet) file(at, rel string) File {
 	return File{Path: path.Join(s.Path, rel), Source: path.Join(s.Source, rel), At: filepath.Join(at, rel), Set: s}
 }
 
-// fileTime is a time as FILETIME: 100 ns since 1601, UTC. Times before that are 0.
-func fileTime(t time.Time) uint64 {
+// FileTime is a time as FILETIME: 100 ns since 1601, UTC. Times before that are 0.
+func FileTime(t time.Time) uint64 {
 	const unixEpoch = 11644473600 // seconds from 1601 to 1970
 	seconds := t.Unix() + unixEpoch
 	if seconds < 0 {

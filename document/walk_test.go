@@ -141,7 +141,7 @@ func TestWalkSince(t *testing.T) {
 	m.BackupSchema = vss.SchemaIncremental | vss.SchemaLastModify
 	m.Components[0].Files = []FileSet{{Path: "/a", FileSpec: "*", Recursive: true}}
 	k := w.Components[0]
-	k.DifferencedFiles = []DifferencedFiles{{Path: "/a", FileSpec: "*", Recursive: true, Since: fileTime(at)}}
+	k.DifferencedFiles = []DifferencedFiles{{Path: "/a", FileSpec: "*", Recursive: true, Since: FileTime(at)}}
 	want := []string{"/a/", "/a/big", "/a/link", "/a/new", "/a/same", "/a/sub/"}
 	if d := cmp.Diff(want, unique(walked(t, root, m.BackupFiles(w, vss.BackupIncremental)))); d != "" {
 		t.Errorf("differenced (-want +got):\n%s", d)
@@ -155,10 +155,10 @@ func TestWalkSince(t *testing.T) {
 	if l.Sets[0].Partial != &k.PartialFiles[0] {
 		t.Error("the partial file isn't marked")
 	}
-	if got := fileTime(time.Date(1970, 1, 1, 0, 0, 0, 0, time.UTC)); got != 116444736000000000 {
+	if got := FileTime(time.Date(1970, 1, 1, 0, 0, 0, 0, time.UTC)); got != 116444736000000000 {
 		t.Errorf("1970 is %d", got)
 	}
-	if got := fileTime(time.Date(1600, 1, 1, 0, 0, 0, 0, time.UTC)); got != 0 {
+	if got := FileTime(time.Date(1600, 1, 1, 0, 0, 0, 0, time.UTC)); got != 0 {
 		t.Errorf("1600 is %d", got)
 	}
 }

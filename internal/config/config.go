@@ -40,6 +40,8 @@ type Writers struct {
 	Hooks  []string          `toml:"hooks"`  // hook writers: each entry one writer's folder, or a folder of such folders; default none
 	Policy map[string]Policy `toml:"policy"` // name or class id of a writer = whether a set does without it; default none
 	Limits Limits            `toml:"limits"`
+
+	Postgres Postgres `toml:"postgres"`
 }
 
 // Policy says what a writer's failure does to a set.

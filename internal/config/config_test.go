@@ -29,6 +29,11 @@ func TestSample(t *testing.T) {
 		Writers: Writers{
 			Hooks: []string{"/etc/vss/writers.d"}, Policy: map[string]Policy{"PostgreSQL": PolicyRequire, "{6f1f6b52-5c0e-4a3c-9a86-2f0f8a0a7d11}": PolicyReport},
 			Limits: Limits{Identify: Duration{time.Minute}, PrepareSnapshot: Duration{10 * time.Minute}, Work: Duration{15 * time.Minute}},
+			Postgres: Postgres{
+				Clusters:    []string{"15/main", "/srv/db"},
+				Connections: map[string]string{"15/main": "host=/run/postgresql user=vss dbname=postgres passfile=/etc/vss/postgres.pass"},
+				HoldWAL:     true,
+			},
 		},
 		Providers: Providers{Accounts: []string{"vss-provider"}},
 		Accounts:  map[string]Access{"postgres": AccessWriter, "bareos": AccessRequester},
@@ -134,6 +139,10 @@ func TestMistakes(t *testing.T) {
 		{"relative letters", "[letters]\nroot = \"a\"\n", "line 2", "from the root"},
 		{"policy", "[writers.policy]\nMariaDB = \"perhaps\"\n", "line 2", "require"},
 		{"no limit", "[writers.limits]\nwork = \"0s\"\n", "line 2", "more than 0s"},
+		{"connection with a password", "[writers.postgres.connections]\n\"15/main\" = \"host=/run PassWord = secret\"\n", "line 2", "passfile"},
+		{"password in a URI", "[writers.postgres.connections]\n\"15/main\" = \"postgres://u:secret@/postgres\"\n", "line 2", "passfile"},
+		{"empty connection", "[writers.postgres.connections]\n\"15/main\" = \"\"\n", "line 2", "connection string"},
+		{"cluster without a name", "[writers.postgres]\nclusters = [\"\"]\n", "line 2", "name"},
 		{"access", "[accounts]\npostgres = 4\n", "line 2", "accounts.postgres"},
 		{"negative access", "[accounts]\npostgres = -1\n", "line 2", "accounts.postgres"},
 		{"no account", "[providers]\naccounts = [\"\"]\n", "line 2", "name"},

@@ -113,6 +113,9 @@ func (c *Config) check() (toml.Key, string) {
 			return toml.Key{"writers", "limits", key}, "want more than 0s"
 		}
 	}
+	if key, why := c.Writers.Postgres.check(); why != "" {
+		return key, why
+	}
 	for account, a := range c.Accounts {
 		if a < AccessNone || a > AccessBoth {
 			return toml.Key{"accounts", account}, "want 0 (neither), 1 (writer), 2 (requester) or 3 (both)"

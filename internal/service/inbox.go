@@ -12,7 +12,8 @@ import (
 
 // inBoxWriters are those that run in the service, and why others could not be loaded.
 func inBoxWriters(cfg *config.Config, run string, logger *slog.Logger) ([]writer.Writer, []error) {
-	all := []writer.Writer{postgres.New(postgres.Config{Logger: logger})}
+	pg := cfg.Writers.Postgres
+	all := []writer.Writer{postgres.New(postgres.Config{Only: pg.Clusters, Connections: pg.Connections, HoldWAL: pg.HoldWAL, Logger: logger})}
 	hooks, errs := hook.Load(cfg.Writers.Hooks, filepath.Join(run, "hooks"), logger)
 	return append(all, hooks...), errs
 }

@@ -36,13 +36,17 @@ type Config struct {
 	// Connections are connection strings (URI or keywords) for clusters, by component name or data directory, that the
 	// account which owns the cluster can't reach by peer authentication. Passwords belong into a passfile that it names.
 	Connections map[string]string
-	Logger      *slog.Logger // nil: none
+	// HoldWAL keeps a replication slot in each cluster from its first backup on: the server keeps the WAL that the next
+	// incremental backup needs, however long that takes. Without, it keeps what its own wal_keep_size says.
+	HoldWAL bool
+	Logger  *slog.Logger // nil: none
 }
 
 // Writer is the writer of all clusters of this host.
 type Writer struct {
 	only        []string
 	connections map[string]string
+	holdWAL     bool
 	log         *slog.Logger
 
 	mu       sync.Mutex
@@ -56,7 +60,7 @@ func New(c Config) *Writer {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Writer{only: c.Only, connections: c.Connections, log: c.Logger.With("writer", Name), sessions: map[vss.SessionID]*session{}}
+	return &Writer{only: c.Only, connections: c.Connections, holdWAL: c.HoldWAL, log: c.Logger.With("writer", Name), sessions: map[vss.SessionID]*session{}}
 }
 
 // Info tells who the writer is: a back end, so that what uses the databases is frozen before and thawed after them.
