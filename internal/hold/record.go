@@ -107,6 +107,32 @@ func (p process) alive() bool {
 	return err == nil && now == p
 }
 
+// holds says whether it is that process and can still let go by itself: one that was killed can't, though a thread of it that
+// waits for a held file system may keep it among the living.
+func (p process) holds() bool {
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(p.PID) + "/status")
+	return err == nil && !killed(status) && p.alive()
+}
+
+// killed says whether a /proc/PID/status is of a process that has ended or has SIGKILL pending.
+func killed(status []byte) bool {
+	for line := range strings.Lines(string(status)) {
+		key, value, _ := strings.Cut(line, ":")
+		value = strings.TrimSpace(value)
+		switch key {
+		case "State":
+			if strings.HasPrefix(value, "Z") || strings.HasPrefix(value, "X") {
+				return true
+			}
+		case "SigPnd", "ShdPnd":
+			if set, err := strconv.ParseUint(value, 16, 64); err == nil && set&(1<<(unix.SIGKILL-1)) != 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // locate tells which mount a descriptor is of, in whichever mount namespace that is.
 func locate(name string, f *os.File) (heldVolume, error) {
 	id, err := mountID(f)

@@ -63,7 +63,7 @@ func ThawAll(runDir string) ([]string, error) {
 			continue // its hold is about to begin
 		}
 		if err == nil && r.Boot == boot {
-			if r.Coordinator.alive() {
+			if r.Coordinator.holds() {
 				continue
 			}
 			gone := r.endGuards()
@@ -112,7 +112,7 @@ func Left(runDir string) ([]string, error) {
 		if err != nil && !writing(e.Name()) {
 			errs = append(errs, vss.E(op, vss.ErrUnexpected, err).On(e.Name()))
 		}
-		if err == nil && r.Boot == boot && !r.Coordinator.alive() {
+		if err == nil && r.Boot == boot && !r.Coordinator.holds() {
 			for _, v := range r.Volumes {
 				names = append(names, v.Name)
 			}

@@ -62,22 +62,37 @@ func TestThawAll(t *testing.T) {
 	}
 }
 
-// TestThawAllStoppedGuards: the coordinator is dead and both guards are stopped, so nobody would do it.
+// TestThawAllStoppedGuards: the coordinator was killed just now and both guards are stopped, so nobody would do it.
 func TestThawAllStoppedGuards(t *testing.T) {
 	scratch := setUp(t)
 	fs := makeFS(t, scratch, "xfs", 320)
 	v := launch(t, scratch, time.Second, fs)
 	v.hold(t)
 	signalAll(t, []int{v.freezer, v.sentinel}, syscall.SIGSTOP)
-	signalAll(t, []int{v.coordinator}, syscall.SIGKILL)
-	<-v.reaped
 	mustBlock(t, fs)
+	signalAll(t, []int{v.coordinator}, syscall.SIGKILL) // some of its threads may be alive for a while
 	thawed, err := ThawAll(scratch)
 	if d := cmp.Diff([]string{fs.dir}, thawed); d != "" || err != nil {
 		t.Errorf("thawed (-want +got):\n%s%v", d, err)
 	}
 	mustWrite(t, time.Second, fs)
 	v.mustBeGone(t)
+}
+
+// TestKilled: who is being killed is told by its status, however long its threads stay.
+func TestKilled(t *testing.T) {
+	for status, want := range map[string]bool{
+		"Name:\tvssd\nState:\tS (sleeping)\nSigPnd:\t0000000000000000\nShdPnd:\t0000000000000000\n": false,
+		"Name:\tvssd\nState:\tT (stopped)\nSigPnd:\t0000000000040000\nShdPnd:\t0000000000004000\n":  false,
+		"Name:\tvssd\nState:\tD (disk sleep)\nSigPnd:\t0000000000000100\n":                           true,
+		"Name:\tvssd\nState:\tD (disk sleep)\nShdPnd:\t0000000000000100\n":                           true,
+		"Name:\tvssd\nState:\tZ (zombie)\nThreads:\t2\n":                                             true,
+		"": false,
+	} {
+		if got := killed([]byte(status)); got != want {
+			t.Errorf("killed is %v of\n%s", got, status)
+		}
+	}
 }
 
 // TestUnmountedWhileHeld: the descriptors still reach it.
