@@ -84,9 +84,9 @@ func TestKilled(t *testing.T) {
 	for status, want := range map[string]bool{
 		"Name:\tvssd\nState:\tS (sleeping)\nSigPnd:\t0000000000000000\nShdPnd:\t0000000000000000\n": false,
 		"Name:\tvssd\nState:\tT (stopped)\nSigPnd:\t0000000000040000\nShdPnd:\t0000000000004000\n":  false,
-		"Name:\tvssd\nState:\tD (disk sleep)\nSigPnd:\t0000000000000100\n":                           true,
-		"Name:\tvssd\nState:\tD (disk sleep)\nShdPnd:\t0000000000000100\n":                           true,
-		"Name:\tvssd\nState:\tZ (zombie)\nThreads:\t2\n":                                             true,
+		"Name:\tvssd\nState:\tD (disk sleep)\nSigPnd:\t0000000000000100\n":                          true,
+		"Name:\tvssd\nState:\tD (disk sleep)\nShdPnd:\t0000000000000100\n":                          true,
+		"Name:\tvssd\nState:\tZ (zombie)\nThreads:\t2\n":                                            true,
 		"": false,
 	} {
 		if got := killed([]byte(status)); got != want {
