@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -129,6 +131,7 @@ type copyDoc struct {
 	OriginalVolume string `json:"original_volume"`
 	DeviceObject   string `json:"device_object"`
 	Path           string
+	FileSystem     string `json:"file_system"`
 	LUNs           []string
 }
 
@@ -157,18 +160,24 @@ func (h *host) mount(lun, point string) {
 	h.vss(nil, "lun", "mount", lun, point)
 }
 
-func (h *host) luns() []lunDoc {
-	h.Helper()
-	var out []lunDoc
-	h.vss(&out, "lun", "list")
-	return out
+// view is what a user sees of copies and LUNs.
+type view struct {
+	text   string
+	copies []copyDoc
+	luns   []lunDoc
 }
 
-func (h *host) shadows() []copyDoc {
+func (h *host) look() view {
 	h.Helper()
-	var out []copyDoc
-	h.vss(&out, "list", "shadows")
-	return out
+	var v view
+	for doc, args := range map[any][]string{&v.copies: {"list", "shadows"}, &v.luns: {"lun", "list"}} {
+		out, ok := h.try(args...)
+		if err := json.Unmarshal(out, doc); !ok || err != nil {
+			h.Fatalf("vss %v: %v\n%s", args, out, h.log())
+		}
+	}
+	v.text = fmt.Sprintf("%+v\n%+v", v.copies, v.luns)
+	return v
 }
 
 func (h *host) create(volumes ...string) setDoc {
@@ -181,51 +190,54 @@ func (h *host) create(volumes ...string) setDoc {
 // read gives what a copy has in a file, of which it gives the path below the volume.
 func (h *host) read(c copyDoc, file string) string {
 	h.Helper()
-	at := filepath.Join(h.run, "exposed", "read")
-	h.vss(nil, "expose", c.ID, at)
-	defer h.vss(nil, "unexpose", c.ID)
+	at, kind, data := filepath.Join(h.run, "read"), "ext4", ""
+	if err := os.MkdirAll(at, 0o700); err != nil {
+		h.Fatal(err)
+	}
+	if c.FileSystem == "xfs" {
+		kind, data = "xfs", "norecovery,nouuid"
+	}
+	if err := unix.Mount(c.DeviceObject, at, kind, unix.MS_RDONLY, data); err != nil {
+		h.Errorf("copy %s of %s: mount %s: %v", c.ID, c.OriginalVolume, c.DeviceObject, err)
+		return ""
+	}
 	b, err := os.ReadFile(filepath.Join(at, file))
-	if err != nil {
+	if err := errors.Join(err, unix.Unmount(at, 0)); err != nil {
 		h.Errorf("copy %s of %s: %v", c.ID, c.OriginalVolume, err)
 	}
 	return string(b)
 }
 
 // clean is what holds of a host at rest, whatever happened before: doctor finds nothing, originals carry no flag, and each
-// LUN is an original, of a copy in the catalogue, or of a broken set that plain names.
-func (h *host) clean(plain func(lun string) bool) {
+// LUN is an original, of a copy in the catalogue, or one that plain knows: of a broken set.
+func (h *host) clean(v view, plain func(lun string) bool) {
 	h.Helper()
-	if out, ok := h.try("doctor"); !ok || !bytes.Contains(out, []byte(`"ok":true`)) && !bytes.Contains(out, []byte(`"ok": true`)) {
-		h.Fatalf("doctor: %s\n%s", out, h.log())
+	var d struct{ OK bool }
+	if out, ok := h.try("doctor"); !ok || json.Unmarshal(out, &d) != nil || !d.OK {
+		h.Errorf("doctor: %s", out)
 	}
 	known := map[string]bool{}
-	for _, c := range h.shadows() {
+	for _, c := range v.copies {
 		for _, l := range c.LUNs {
 			known[l] = true
 		}
 	}
-	for _, l := range h.luns() {
+	for _, l := range v.luns {
+		flags := slices.Clone(l.Disk.Flags)
+		for _, p := range l.Disk.Partitions {
+			flags = append(flags, p.Flags...)
+		}
 		switch {
+		case l.Origin == "" && (l.ReadOnly || len(flags) > 0):
+			h.Errorf("original %s has flags %v, read-only %v", l.Name, flags, l.ReadOnly)
 		case l.Origin != "" && !known[l.ID] && !plain(l.ID):
 			h.Errorf("LUN %s (%s, %s) is of no copy", l.Name, l.ID, l.Kind)
-		case l.Origin == "" && (l.ReadOnly || len(l.Disk.Flags) > 0):
-			h.Errorf("original %s has flags %v, read-only %v", l.Name, l.Disk.Flags, l.ReadOnly)
-		}
-		for _, p := range l.Disk.Partitions {
-			if l.Origin == "" && len(p.Flags) > 0 {
-				h.Errorf("original %s has flags %v on %s", l.Name, p.Flags, p.Device)
-			}
 		}
 	}
 }
 
-// picture is what a user sees of copies and LUNs.
-func (h *host) picture() string {
-	h.Helper()
-	copies, _ := h.try("list", "shadows")
-	luns, _ := h.try("lun", "list")
-	return string(copies) + string(luns)
-}
+// none is for clean, where no set was broken.
+func none(string) bool { return false }
 
 // service finds the running service, 0 for none.
 func (h *host) service() int {

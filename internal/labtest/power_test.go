@@ -2,6 +2,7 @@ package labtest
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -123,7 +124,7 @@ func stamp(t *testing.T, round int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = f.WriteString(stampOf(v, round))
+		_, err = f.WriteString(stampOf(v, fmt.Sprint(round)))
 		if err == nil {
 			err = f.Sync()
 		}
@@ -133,8 +134,8 @@ func stamp(t *testing.T, round int) {
 	}
 }
 
-func stampOf(volume string, round int) string {
-	return strings.Repeat(fmt.Sprintf("volume %s in round %d\n", volume, round), 5000)
+func stampOf(volume, round string) string {
+	return strings.Repeat(fmt.Sprintf("volume %s in round %s\n", volume, round), 5000)
 }
 
 // promise is what must be true of a set from its last mark on.
@@ -159,7 +160,7 @@ func cuts(t *testing.T) {
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
 	all := l.Flushes()
-	points := sample(l, all)
+	points := sample(l, all, random)
 	t.Logf("seed %d, %d entries, %d flushes, %d of them cut", seed, len(l.Entries), len(all), len(points))
 	at := 0
 	for n, p := range points {
@@ -174,52 +175,65 @@ func cuts(t *testing.T) {
 		if i := slices.Index(all, p); i+1 < len(all) {
 			next = all[i+1]
 		}
-		for _, torn := range []bool{false, true} {
-			if os.Getenv("VSS_SOAK") == "" && torn != (n%2 == 1) {
-				continue
-			}
-			when := fmt.Sprintf("seed %d, cut after entry %d of %d, torn: %v", seed, p, len(l.Entries), torn)
-			c := &cut{t: t, sets: promises(l.Entries[:at])}
+		for _, torn := range variants(n) {
+			t.Logf("seed %d, cut after entry %d, torn: %v", seed, p, torn)
 			sh(t, fmt.Sprintf("dmsetup create cut --table '0 %d snapshot /dev/ubdb /dev/ubdc N 8'", diskSize/512))
-			if torn { // a cache that lost some of what no flush had made certain yet
-				d, err := os.OpenFile("/dev/mapper/cut", os.O_RDWR, 0)
-				if err == nil {
-					err = l.Replay(d, at, next, func(int) bool { return random.IntN(2) == 0 })
-				}
-				if err == nil {
-					err = d.Sync()
-				}
-				if err != nil || d.Close() != nil {
-					t.Fatal(err)
-				}
-				c.sets = promises(l.Entries[:next]) // marks between the two: whatever they start may have begun
-				for id, s := range promises(l.Entries[:at]) {
-					if s.what == created && c.sets[id].what != deleting && c.sets[id].what != breaking {
-						c.sets[id] = s
+			sets := promises(l.Entries[:at])
+			if torn {
+				tear(t, l, at, next, random)
+				for id, s := range promises(l.Entries[:next]) { // what was begun before the next flush may have got anywhere
+					if s.what == deleting || s.what == breaking || s.what == releasing {
+						sets[id] = s
 					}
 				}
 			}
-			c.check(when)
-			sh(t, "dmsetup remove --retry cut")
+			sh(t, "mount /dev/mapper/cut /mnt && mkdir -p /run/look")
+			c := &cut{newHost(t, "/mnt/state", "/mnt/pool"), sets}
+			c.check()
+			c.shutDown("/mnt")
+			sh(t, "umount /mnt; dmsetup remove --retry cut")
 			if t.Failed() {
-				t.Fatal(when)
+				return
 			}
 		}
 	}
 }
 
-// sample is every flush after the first volumes were there; outside of a soak those around each mark, and some more.
-func sample(l *lab.Log, all []int) []int {
+// variants says whether a cut tears: the disk's cache then loses some of what no flush had made certain yet.
+func variants(n int) []bool {
+	if os.Getenv("VSS_SOAK") == "" {
+		return []bool{n%2 == 1}
+	}
+	return []bool{false, true}[:1+n%2]
+}
+
+// tear does a part of the writes among entries from to to.
+func tear(t *testing.T, l *lab.Log, from, to int, random *rand.Rand) {
+	t.Helper()
+	d, err := os.OpenFile("/dev/mapper/cut", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if err := l.Replay(d, from, to, func(int) bool { return random.IntN(2) == 0 }); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Sync(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sample is every flush after the first volumes were there; outside of a soak some of them, other ones each time.
+func sample(l *lab.Log, all []int, random *rand.Rand) []int {
 	from := slices.IndexFunc(l.Entries, func(e lab.LogEntry) bool { return strings.HasPrefix(e.Mark, ready) })
-	i := slices.IndexFunc(all, func(n int) bool { return n > from })
-	all = all[i:]
+	all = all[slices.IndexFunc(all, func(n int) bool { return n > from }):]
 	if os.Getenv("VSS_SOAK") != "" {
 		return all
 	}
-	const most = 24
+	const most = 12
 	var out []int
 	for i := range most {
-		out = append(out, all[i*(len(all)-1)/(most-1)])
+		out = append(out, all[(i*len(all)+random.IntN(len(all)))/most])
 	}
 	return slices.Compact(out)
 }
@@ -236,87 +250,75 @@ func promises(entries []lab.LogEntry) map[string]promise {
 }
 
 type cut struct {
-	t    *testing.T
+	*host
 	sets map[string]promise
 }
 
 // check starts the service on the disk as it was, and looks at what there is.
-func (c *cut) check(when string) {
-	t := c.t
-	sh(t, "mount /dev/mapper/cut /mnt && mkdir -p /run/look")
-	h := newHost(t, "/mnt/state", "/mnt/pool")
-	defer sh(t, "umount /mnt")
-	defer h.shutDown("/mnt")
-	plain := map[string]bool{}
-	for _, s := range c.sets {
+func (c *cut) check() {
+	now := c.look()
+	c.copies(now)
+	plain := map[string]bool{} // what may be there of broken sets
+	for _, l := range now.luns {
+		plain[l.ID] = false
+	}
+	for id, s := range c.sets {
 		for _, l := range s.luns {
+			if _, there := plain[l]; s.what == broken && !there {
+				c.Errorf("LUN %s of the broken set %s is lost", l, id)
+			}
 			plain[l] = s.what == broken || s.what == releasing
 		}
 	}
-	underWay := func(string) bool { return slices.ContainsFunc(values(c.sets), func(s promise) bool { return s.what == breaking }) }
-	h.clean(func(lun string) bool { return plain[lun] || underWay(lun) })
-	c.kept(h)
-	luns := h.luns()
-	for _, l := range luns {
-		delete(plain, l.ID)
-	}
-	for id, s := range c.sets {
-		for _, l := range s.luns {
-			if s.what == broken && plain[l] {
-				t.Errorf("LUN %s of the broken set %s is lost", l, id)
-			}
-		}
-	}
-	for _, l := range luns {
+	breaks := slices.ContainsFunc(slices.Collect(maps.Values(c.sets)), func(s promise) bool { return s.what == breaking })
+	c.clean(now, func(lun string) bool { return plain[lun] || breaks })
+	for _, l := range now.luns {
 		if l.Origin == "" {
-			fsck(t, l)
+			fsck(c, l)
 		}
 	}
-	before := h.picture()
-	h.stop(unix.SIGKILL)
-	if after := h.picture(); after != before {
-		t.Errorf("a second start changes something: before\n%s\nafter\n%s", before, after)
+	c.stop(unix.SIGKILL)
+	if again := c.look(); again.text != now.text {
+		c.Errorf("a second start changes something: before\n%s\nafter\n%s", now.text, again.text)
 	}
-	if t.Failed() {
-		t.Logf("%s: sets %v\n%s\n%s", when, c.sets, before, h.log())
+	if c.Failed() {
+		c.Logf("sets %v\n%s\n%s", c.sets, now.text, c.log())
 	}
 }
 
-// kept: acknowledged copies are there and readable; those that were being deleted or broken are whole or gone.
-func (c *cut) kept(h *host) {
+// copies: those that were acknowledged are there and readable, those that were being broken are all there or none, and so is
+// each one that was being deleted.
+func (c *cut) copies(now view) {
 	have := map[string][]copyDoc{}
-	for _, s := range h.shadows() {
+	for _, s := range now.copies {
 		have[s.SetID] = append(have[s.SetID], s)
 	}
 	for id, s := range c.sets {
-		n := len(have[id])
+		n, ok := len(have[id]), false
 		switch s.what {
 		case created:
-			if n != 2 {
-				h.Errorf("of the acknowledged set %s %d copies are left", id, n)
-			}
-		case deleting, breaking:
-			if n != 0 && n != 2 {
-				h.Errorf("%s set %s: %d copies are left", s.what, id, n)
-			}
+			ok = n == 2
+		case breaking:
+			ok = n == 0 || n == 2
+		case deleting:
+			ok = n <= 2
 		default:
-			if n != 0 {
-				h.Errorf("%s set %s: %d copies are left", s.what, id, n)
-			}
+			ok = n == 0
 		}
-		var round int
-		_, _ = fmt.Sscan(s.round, &round)
+		if !ok {
+			c.Errorf("set %s, %s: %d copies are left", id, s.what, n)
+		}
 		for _, one := range have[id] {
 			v := filepath.Base(one.OriginalVolume)
-			if got := h.read(one, "stamp"); got != stampOf(v, round) {
-				h.Errorf("copy %s of %s in round %d has %.40q, %d bytes", one.ID, one.OriginalVolume, round, got, len(got))
+			if got := c.read(one, "stamp"); got != stampOf(v, s.round) {
+				c.Errorf("copy %s of %s in round %s has %.40q, %d bytes", one.ID, one.OriginalVolume, s.round, got, len(got))
 			}
 		}
 	}
 }
 
 // fsck mounts an original, as after a power cut its log is replayed, and checks it.
-func fsck(t *testing.T, l lunDoc) {
+func fsck(t testing.TB, l lunDoc) {
 	t.Helper()
 	p := l.Disk.Partitions[0]
 	check := "e2fsck -fn "
@@ -324,14 +326,6 @@ func fsck(t *testing.T, l lunDoc) {
 		check = "xfs_repair -n "
 	}
 	sh(t, "mount "+p.Device+" /run/look; umount /run/look; "+check+p.Device)
-}
-
-func values(m map[string]promise) []promise {
-	var out []promise
-	for _, v := range m {
-		out = append(out, v)
-	}
-	return out
 }
 
 // shutDown ends the service and takes its copies and LUNs off this guest, as a shutdown does: the disk keeps them.

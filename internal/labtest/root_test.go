@@ -127,7 +127,7 @@ func (h *host) rootSets() {
 	for _, l := range b.LUNs {
 		h.vss(nil, "lun", "delete", l.LUN, "--force")
 	}
-	h.clean(func(string) bool { return false })
+	h.clean(h.look(), none)
 }
 
 // dies kills the service at a point of a creation: the root is written to again at once, and the next start leaves what was
@@ -145,8 +145,9 @@ func (h *host) dies(point string) {
 		}
 		h.fault = ""
 		flows(t, n, 5*time.Second) // half of the limit: it is the death that releases them
-		h.clean(func(string) bool { return false })
-		if got := len(h.shadows()); got != 2 {
+		now := h.look()
+		h.clean(now, none)
+		if got := len(now.copies); got != 2 {
 			t.Errorf("%d copies, the acknowledged ones are 2\n%s", got, h.log())
 		}
 	})
@@ -179,5 +180,5 @@ func (h *host) overruns() {
 	if err := os.WriteFile(filepath.Join(h.state, "probe"), nil, 0o600); err != nil {
 		h.Error(err)
 	}
-	h.clean(func(string) bool { return false })
+	h.clean(h.look(), none)
 }
