@@ -42,6 +42,9 @@ type Writers struct {
 	Limits Limits            `toml:"limits"`
 
 	Postgres Postgres `toml:"postgres"`
+	MariaDB  MariaDB  `toml:"mariadb"`
+	Redis    Redis    `toml:"redis"`
+	SQLite   SQLite   `toml:"sqlite"`
 }
 
 // Policy says what a writer's failure does to a set.
@@ -118,9 +121,13 @@ func Default() *Config {
 			HoldLimit: Duration{MaxHoldLimit},
 			Group:     "backup",
 		},
-		Writers: Writers{Limits: Limits{
-			Identify: Duration{time.Minute}, PrepareSnapshot: Duration{10 * time.Minute}, Work: Duration{15 * time.Minute},
-		}},
+		Writers: Writers{
+			Limits: Limits{
+				Identify: Duration{time.Minute}, PrepareSnapshot: Duration{10 * time.Minute}, Work: Duration{15 * time.Minute},
+			},
+			MariaDB: MariaDB{LockWait: Duration{defaultLockWait}},
+			SQLite:  SQLite{LockWait: Duration{defaultLockWait}},
+		},
 	}
 }
 

@@ -113,8 +113,10 @@ func (c *Config) check() (toml.Key, string) {
 			return toml.Key{"writers", "limits", key}, "want more than 0s"
 		}
 	}
-	if key, why := c.Writers.Postgres.check(); why != "" {
-		return key, why
+	for _, w := range []interface{ check() (toml.Key, string) }{&c.Writers.Postgres, &c.Writers.MariaDB, &c.Writers.Redis, &c.Writers.SQLite} {
+		if key, why := w.check(); why != "" {
+			return key, why
+		}
 	}
 	for account, a := range c.Accounts {
 		if a < AccessNone || a > AccessBoth {

@@ -86,7 +86,7 @@ func (w *Writer) Freeze(ctx context.Context, e *writer.Event) error {
 	ctx, cancel := r.within(ctx)
 	defer cancel()
 	all, _, _ := r.at()
-	if err := each(all, func(t taken) error { return failure(op, t.name, t.Freeze(ctx)) }); err != nil {
+	if err := w.engine.Freeze(ctx, all); err != nil {
 		r.release()
 		w.veto(e, op, err)
 		return nil
@@ -106,7 +106,7 @@ func (w *Writer) Thaw(ctx context.Context, e *writer.Event) error {
 	defer r.release()
 	ctx, cancel := r.within(ctx)
 	defer cancel()
-	if err := each(all, func(t taken) error { return failure(op, t.name, t.Thaw(ctx)) }); err != nil {
+	if err := Each(op, all, func(h Held) error { return h.Thaw(ctx) }); err != nil {
 		r.step(false, false)
 		w.veto(e, op, err)
 		return nil
@@ -122,7 +122,7 @@ func (w *Writer) PostSnapshot(_ context.Context, e *writer.Event) error {
 		return nil
 	}
 	for _, t := range all {
-		c := e.Components.Component("", t.name)
+		c := e.Components.Component("", t.Name)
 		if c == nil || c.BackupMetadata != "" {
 			continue
 		}
@@ -131,7 +131,7 @@ func (w *Writer) PostSnapshot(_ context.Context, e *writer.Event) error {
 			err = c.SetBackupMetadata(text)
 		}
 		if err != nil {
-			return vss.E("PostSnapshot", vss.ErrWriterErrorNonRetryable, err).On(t.name).Advise("the session is out of order; begin a new one")
+			return vss.E("PostSnapshot", vss.ErrWriterErrorNonRetryable, err).On(t.Name).Advise("the session is out of order; begin a new one")
 		}
 		if e.BackupType != vss.BackupCopy && e.BackupType != vss.BackupDifferential {
 			c.BackupStamp = stamp
@@ -153,6 +153,11 @@ func (w *Writer) BackupShutdown(_ context.Context, e *writer.Event) error {
 func (w *Writer) Abort(_ context.Context, e *writer.Event) error {
 	w.forget(e.Session)
 	return nil
+}
+
+// Each does something with all instances at once. Errors become those of a writer, each about its instance.
+func Each(op string, all []Taken, f func(Held) error) error {
+	return each(all, func(t Taken) error { return failure(op, t.Name, f(t.Held)) })
 }
 
 // failure makes an error one of a writer, about an instance.

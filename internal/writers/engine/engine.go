@@ -18,6 +18,9 @@ import (
 type Engine interface {
 	// Find lists the instances that are here now, by name. It changes nothing and is quick.
 	Find(ctx context.Context) ([]Instance, error)
+	// Freeze brings what is on the volumes to what Thaw will vouch for, of all instances that a set has together. It ends with
+	// ctx. Where each can be frozen for itself, Each does it.
+	Freeze(ctx context.Context, all []Taken) error
 	// Recall reads an instance from backup metadata: it needn't be here any more.
 	Recall(metadata string) (Saved, error)
 }
@@ -41,10 +44,14 @@ type Description struct {
 	Needs []string
 }
 
+// Taken is an instance that a set has.
+type Taken struct {
+	Name string
+	Held
+}
+
 // Held is an instance from Prepare to Release.
 type Held interface {
-	// Freeze brings what is on the volumes to what Thaw will vouch for. It ends with ctx.
-	Freeze(ctx context.Context) error
 	// Thaw undoes Freeze, and fails if the instance hasn't been as Freeze left it all the time.
 	Thaw(ctx context.Context) error
 	// Release undoes whatever is to be undone, within seconds. It may come at any time, beside other calls, whose contexts have

@@ -25,16 +25,10 @@ type round struct {
 	end  context.CancelFunc
 
 	mu     sync.Mutex // the fields below
-	held   []taken
+	held   []Taken
 	frozen bool // from Freeze to Thaw
 	done   bool // Thaw was well
 	over   bool // released
-}
-
-// taken is an instance that is held.
-type taken struct {
-	name string
-	Held
 }
 
 func newRound() *round {
@@ -125,7 +119,7 @@ var errLetGo = errors.New("the session ended meanwhile")
 func (r *round) add(name string, h Held) error {
 	r.mu.Lock()
 	if !r.over {
-		r.held = append(r.held, taken{name, h})
+		r.held = append(r.held, Taken{name, h})
 		r.mu.Unlock()
 		return nil
 	}
@@ -142,7 +136,7 @@ func (r *round) step(frozen, done bool) {
 }
 
 // at tells where the round is and what it holds.
-func (r *round) at() (all []taken, frozen, done bool) {
+func (r *round) at() (all []Taken, frozen, done bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.held), r.frozen, r.done
@@ -155,7 +149,7 @@ func (r *round) release() {
 	r.mu.Unlock()
 	r.end()
 	all, _, _ := r.at()
-	_ = each(all, func(t taken) error { t.Release(); return nil })
+	_ = each(all, func(t Taken) error { t.Release(); return nil })
 }
 
 // each does something for all at once and gives the failures.

@@ -90,8 +90,13 @@ func stages(version string) bool {
 	return n[0] > 10 || n[0] == 10 && (n[1] > 4 || n[1] == 4 && n[2] >= 1)
 }
 
-// Freeze implements engine.Held: it takes the lock and notes the position.
-func (h *held) Freeze(ctx context.Context) error {
+// Freeze implements engine.Engine: servers know nothing of each other.
+func (s *servers) Freeze(ctx context.Context, all []engine.Taken) error {
+	return engine.Each("Freeze", all, func(h engine.Held) error { return h.(*held).freeze(ctx) })
+}
+
+// freeze takes the lock and notes the position.
+func (h *held) freeze(ctx context.Context) error {
 	err := h.ask(ctx, 2*h.LockWait+answerLimit, func(ctx context.Context, c *client) error {
 		if err := c.wait(ctx, h.LockWait); err != nil {
 			return err

@@ -38,8 +38,8 @@ const DefaultLockWait = 10 * time.Second
 
 // Config of the writer.
 type Config struct {
-	// Only are the data directories of the servers that the writer vouches for; nil: all that run.
-	Only []string
+	// Servers are the data directories of those that the writer vouches for; nil: all that run.
+	Servers []string
 	// Defaults are files of options, by data directory, for servers that don't let root in by unix_socket authentication: user,
 	// password and socket in the section [client], as programs of MariaDB take them by --defaults-file. Nobody but their owner
 	// may read them.
@@ -78,7 +78,7 @@ func (s *servers) Find(ctx context.Context) ([]engine.Instance, error) {
 	slices.SortFunc(all, func(a, b *server.Process) int { return cmp.Compare(a.Dir, b.Dir) })
 	var out []engine.Instance
 	for _, p := range all {
-		if s.Only == nil || slices.Contains(s.Only, p.Dir) {
+		if s.Servers == nil || slices.Contains(s.Servers, p.Dir) {
 			out = append(out, s.instance(p))
 		}
 	}

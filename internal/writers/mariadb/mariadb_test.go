@@ -276,7 +276,7 @@ func TestCredentials(t *testing.T) {
 		{"another server's socket", "[client]\nuser=root\nsocket=" + other.Socket() + "\n", 0o600, vss.ErrWriterErrorRetryable, "not the server"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			config := mariadb.Config{Only: []string{s.Data}}
+			config := mariadb.Config{Servers: []string{s.Data}}
 			if c.mode != 0 {
 				Must(t, os.WriteFile(file, []byte(c.text), 0o600))
 				Must(t, os.Chmod(file, c.mode))

@@ -3,12 +3,14 @@
 package enginetest
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -48,7 +50,7 @@ func Volumes(t testing.TB, kinds ...string) (points []string, run string) {
 		device, err := loopdev.Attach(f, 0)
 		Must(t, f.Close())
 		Must(t, err)
-		t.Cleanup(func() { Must(t, loopdev.Detach(device)) })
+		t.Cleanup(func() { detach(t, device) })
 		Run(t, "mkfs."+kind, "-q", device)
 		point := filepath.Join(dir, "volume"+strconv.Itoa(i))
 		Must(t, os.Mkdir(point, 0o755))
@@ -57,6 +59,21 @@ func Volumes(t testing.TB, kinds ...string) (points []string, run string) {
 		points = append(points, point)
 	}
 	return points, filepath.Join(dir, "run")
+}
+
+// patience is how long a volume may stay in use once it is unmounted here.
+const patience = 20 * time.Second
+
+// detach lets a device go. A mount namespace that somebody made while the volume was mounted has it, too, for as long as it lives.
+func detach(t testing.TB, device string) {
+	t.Helper()
+	for end := time.Now().Add(patience); ; <-time.After(50 * time.Millisecond) {
+		err := loopdev.Detach(device)
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
+			Must(t, err)
+			return
+		}
+	}
 }
 
 // Run runs a program that must succeed.

@@ -1,0 +1,170 @@
+package sqlite
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// The bytes that locks are on; they lie beyond whatever SQLite stores. Source: SQLite, os.h.
+const (
+	pendingByte  = 0x40000000
+	reservedByte = pendingByte + 1
+	sharedFirst  = pendingByte + 2
+	sharedSize   = 510
+)
+
+// lookAgain is how often a lock that another one has is asked for. Writers poll as well, and less often.
+const lookAgain = 2 * time.Millisecond
+
+// held is a database from PrepareSnapshot to Thaw.
+type held struct {
+	*database
+
+	mu     sync.Mutex // the fields below
+	file   *os.File   // nil: let go
+	locked bool
+	record record
+}
+
+var errLetGo = errors.New("the writer has let the database go")
+
+// errBusy is a lock that another one has.
+var errBusy = errors.New("another process holds the lock")
+
+// Freeze implements engine.Engine: it takes the locks of all databases, as soon as those who have them give them back. Between tries
+// it holds none: a transaction over several databases that has one of them waits for the next, and one that is about to commit
+// waits for readers to end.
+func (f *files) Freeze(ctx context.Context, all []engine.Taken) error {
+	ctx, cancel := context.WithTimeout(ctx, f.LockWait)
+	defer cancel()
+	for {
+		h, err := lockAll(all)
+		if err == nil {
+			return engine.Each("Freeze", all, func(h engine.Held) error { return h.(*held).same() })
+		}
+		unlocked := engine.Each("Freeze", all, func(h engine.Held) error { return h.(*held).unlock() })
+		if unlocked != nil || !errors.Is(err, errBusy) {
+			return errors.Join(vss.E("Freeze", vss.ErrWriterErrorRetryable, err).On(h.path).Advise("try again"), unlocked)
+		}
+		select {
+		case <-ctx.Done():
+			return vss.E("Freeze", vss.ErrWriterErrorRetryable, fmt.Errorf("a transaction holds the database for more than %v: %w", f.LockWait, ctx.Err())).On(h.path).
+				Advise("try again when it has ended, or raise lock_wait; an application with locking_mode EXCLUSIVE must be stopped for a backup")
+		case <-time.After(lookAgain):
+		}
+	}
+}
+
+// lockAll tries to lock all databases, and tells which it failed with.
+func lockAll(all []engine.Taken) (*held, error) {
+	for _, t := range all {
+		h := t.Held.(*held)
+		if err := h.take(); err != nil {
+			return h, err
+		}
+	}
+	return nil, nil
+}
+
+func (h *held) take() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.file == nil {
+		return errLetGo
+	}
+	err := h.try()
+	h.record.Frozen = time.Now().UTC()
+	h.locked = err == nil
+	return err
+}
+
+// try takes the lock of a reader, by way of PENDING, so that a writer who waits for readers to end comes first; then that of a
+// writer, where the mode isn't WAL: who has the SHARED lock sees it change no more.
+func (h *held) try() error {
+	if err := h.lock(unix.F_RDLCK, pendingByte, 1); err != nil {
+		return err
+	}
+	if err := h.lock(unix.F_RDLCK, sharedFirst, sharedSize); err != nil {
+		return err
+	}
+	if err := h.lock(unix.F_UNLCK, pendingByte, 1); err != nil {
+		return err
+	}
+	b, err := readHeader(h.file)
+	if err != nil {
+		return err
+	}
+	h.record = record{Format: recordFormat, Path: h.path, Mode: "wal"}
+	if !inWAL(b) {
+		h.record.Mode = "rollback"
+		if err := h.lock(unix.F_WRLCK, reservedByte, 1); err != nil {
+			return err
+		}
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Dir(h.path), &st); err != nil {
+		return err
+	}
+	h.record.UID, h.record.GID = int(st.Uid), int(st.Gid)
+	return nil
+}
+
+// lock takes a lock or gives it back. Errors: errBusy, others of fcntl.
+func (h *held) lock(kind int16, start, length int64) error {
+	err := unix.FcntlFlock(h.file.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: kind, Start: start, Len: length})
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+		return errBusy
+	}
+	return err
+}
+
+// unlock gives all locks back.
+func (h *held) unlock() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.file == nil {
+		return nil
+	}
+	h.locked = false
+	return h.lock(unix.F_UNLCK, pendingByte, sharedFirst+sharedSize-pendingByte)
+}
+
+// Thaw implements engine.Held. Nobody but this process can have taken the locks off.
+func (h *held) Thaw(context.Context) error {
+	h.mu.Lock()
+	locked := h.locked
+	h.mu.Unlock()
+	if !locked {
+		return errLetGo
+	}
+	return errors.Join(h.same(), h.unlock())
+}
+
+// Release implements engine.Held: with the file its locks go.
+func (h *held) Release() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.file != nil {
+		_ = h.file.Close() // nothing was written
+		h.file, h.locked = nil, false
+	}
+}
+
+// Metadata implements engine.Held.
+func (h *held) Metadata() (text, stamp string, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	b, err := json.Marshal(h.record)
+	return string(b), "", err
+}
