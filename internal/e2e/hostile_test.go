@@ -99,7 +99,7 @@ func seed(t testing.TB) uint64 {
 // serves: writes go on, and an honest requester gets a copy.
 func (h *hostile) serves(load *counters) {
 	h.Helper()
-	h.flowing(load, "after hostile calls")
+	h.flows(load, holdLimit+time.Second, "after hostile calls")
 	r := h.try("create", "--no-writers", "--wait", "1m", h.volumes[0], h.volumes[1])
 	if r.code != 0 {
 		h.Fatalf("an honest requester is refused: %s%s\n%s", r.stdout, r.stderr, h.log())

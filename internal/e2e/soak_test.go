@@ -1,108 +1,311 @@
 package e2e
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
+	"sync"
+	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// usage is what a service has of the machine.
-type usage struct {
-	descriptors, threads, mounts, loops int
-	resident                            int // KiB
-}
-
-func (u usage) String() string {
-	return fmt.Sprintf("%d descriptors, %d threads, %d mounts, %d loop devices, %d KiB resident", u.descriptors, u.threads, u.mounts, u.loops, u.resident)
-}
-
-// usage looks at the running service, which must be there.
-func (w *world) usage() usage {
-	w.Helper()
-	pid := w.service()
-	if pid == 0 {
-		w.Fatalf("no service runs\n%s", w.log())
+// soakTime is how long the soak goes: VSS_SOAK_TIME, 30 minutes in `make soak`, else as long as a test may take.
+func soakTime(t testing.TB) time.Duration {
+	if d, err := time.ParseDuration(os.Getenv("VSS_SOAK_TIME")); err == nil {
+		return d
 	}
-	proc := filepath.Join("/proc", strconv.Itoa(pid))
-	fds, err := os.ReadDir(filepath.Join(proc, "fd"))
+	if os.Getenv("VSS_SOAK") != "" {
+		return 30 * time.Minute
+	}
+	return 20 * time.Second
+}
+
+// TestSoak is a host in trouble: four clients create, expose, look into, break, delete, import and run commands on copies at random,
+// while the service, its guards and the clients themselves are killed at random, and the counter load goes on. Every now and then all
+// stand still and the host is looked at: nothing acknowledged is lost, nothing is left over, the service hasn't grown.
+func TestSoak(t *testing.T) {
+	w := newWorld(t)
+	w.configure("[service]\nidle_exit = \"1h\"\n")
+	s := &soak{world: w, results: map[string]int{}}
+	for i, kind := range []string{"ext4", "xfs", "ext4"} {
+		s.volumes = append(s.volumes, w.volume(fmt.Sprintf("v%d", i), map[string]string{"ext4": "64M", "xfs": "320M"}[kind], kind, []string{"gpt", "mbr", "whole-disk"}[i]))
+	}
+	for i := range 4 {
+		s.clients = append(s.clients, &client{soak: s, name: fmt.Sprintf("c%d", i)})
+	}
+	s.load = count(t, s.volumes...)
+	n := seed(t)
+	for i, c := range s.clients {
+		c.random = rand.New(rand.NewPCG(n, uint64(i)))
+	}
+	s.random = rand.New(rand.NewPCG(n, 99))
+	w.create("--no-writers", s.volumes[0])
+	w.vss(nil, "delete", "--all")
+	first := w.usage()
+	total := soakTime(t)
+	end := time.Now().Add(total)
+	still := s.load.longest(func() {
+		for round := 0; time.Now().Before(end) && !t.Failed(); round++ {
+			s.round(min(time.Until(end), total/4, 30*time.Second), round%2 == 0)
+			s.flows(s.load, holdLimit+time.Second, "at rest")
+			s.look()
+		}
+	})
+	s.load.end(t)
+	w.vss(nil, "delete", "--all", "--force")
+	for _, c := range s.clients {
+		c.sets = nil
+	}
+	s.look()
+	last := w.settle(first)
+	t.Logf("the service, first: %v; last: %v; most resident: %d KiB", first, last, s.resident)
+	t.Logf("%d commands, %d kills of the service, %d of guards, %d of clients; writes stood still for %v at most; results %v", s.commands, s.killed["vssd"],
+		s.killed["vss-freezer"]+s.killed["vss-sentinel"], s.killed["vss"], still, s.results)
+	if s.commands == 0 || s.killed["vssd"] == 0 || s.checked == 0 {
+		t.Errorf("%d commands, %d kills, %d sets looked into: this proves nothing", s.commands, s.killed["vssd"], s.checked)
+	}
+	log, err := os.ReadFile(filepath.Join(w.run, "vssd.log"))
+	if err != nil || bytes.Contains(log, []byte("panic")) {
+		t.Errorf("the log, %v, tells of a panic:\n%.4000s", err, log[max(0, bytes.Index(log, []byte("panic"))):])
+	}
+}
+
+// soak is the whole of it.
+type soak struct {
+	*world
+	volumes []string
+	load    *counters
+	clients []*client
+	random  *rand.Rand
+
+	mu       sync.Mutex
+	results  map[string]int
+	killed   map[string]int
+	commands int
+	checked  int // sets that were looked into
+	resident int // most, KiB
+}
+
+// client is somebody with sets of his own.
+type client struct {
+	*soak
+	name   string
+	random *rand.Rand
+	sets   []setDoc // acknowledged, and nothing was done to end them
+	n      int
+}
+
+// round lets everybody loose for a while; with the service among the victims, or not.
+func (s *soak) round(length time.Duration, service bool) {
+	s.Helper()
+	if s.killed == nil {
+		s.killed = map[string]int{}
+	}
+	end := time.Now().Add(length)
+	var all sync.WaitGroup
+	for _, c := range s.clients {
+		all.Go(func() {
+			for time.Now().Before(end) && !s.Failed() {
+				c.act()
+			}
+		})
+	}
+	victims := []string{"vss-freezer", "vss-sentinel"}
+	if service {
+		victims = []string{"vssd", "vssd", "vss-freezer", "vss-sentinel"}
+	}
+	for time.Now().Before(end) {
+		time.Sleep(time.Duration(s.random.Int64N(int64(1500 * time.Millisecond))))
+		name := victims[s.random.IntN(len(victims))]
+		for wait := time.Now().Add(time.Second); name != "vssd" && len(s.processes(name)) == 0 && time.Now().Before(wait); time.Sleep(time.Millisecond) {
+		}
+		for _, pid := range s.processes(name) {
+			if unix.Kill(pid, unix.SIGKILL) == nil {
+				s.mu.Lock()
+				s.killed[name]++
+				s.mu.Unlock()
+			}
+		}
+	}
+	all.Wait()
+}
+
+// look restarts the service while all stand still, and looks at the host.
+func (s *soak) look() {
+	s.Helper()
+	s.stop(unix.SIGTERM)
+	s.clean()
+	var mine []string
+	for _, c := range s.clients {
+		for _, set := range c.sets {
+			mine = append(mine, set.SetID)
+		}
+	}
+	var there []string
+	for _, c := range s.shadows() {
+		if !slices.Contains(there, c.SetID) {
+			there = append(there, c.SetID)
+		}
+	}
+	for _, id := range mine {
+		if !slices.Contains(there, id) {
+			s.Errorf("the acknowledged set %s is lost", id)
+		}
+	}
+	for _, id := range there { // made for a client that was killed, or that was not told
+		if !slices.Contains(mine, id) {
+			s.vss(nil, "delete", id, "--force")
+		}
+	}
+	var luns []lunDoc
+	s.vss(&luns, "lun", "list")
+	for _, l := range luns {
+		if l.Kind == "plain" && l.Origin != "" { // of a break whose client was killed
+			s.vss(nil, "lun", "delete", l.ID, "--force")
+		}
+	}
+	s.resident = max(s.resident, s.usage().resident)
+}
+
+// excuses are the results that a client may get: others are at work, and the service dies.
+var excuses = []string{"", "VSS_E_SNAPSHOT_SET_IN_PROGRESS", "VSS_E_UNEXPECTED", "E_UNEXPECTED", "VSS_E_HOLD_WRITES_TIMEOUT", "VSS_E_FLUSH_WRITES_TIMEOUT", "VSS_E_OBJECT_NOT_FOUND",
+	"VSS_E_BAD_STATE", "VSS_E_NO_SNAPSHOTS_IMPORTED", "VSS_E_VOLUME_IN_USE", "VDS_E_OBJECT_NOT_FOUND"}
+
+// do runs a command, which may be killed at any moment, and reads its document. It says whether it succeeded.
+func (c *client) do(v any, args ...string) bool {
+	c.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := c.command(ctx, append([]string{"--json"}, args...)...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Start(); err != nil {
+		c.Error(err)
+		return false
+	}
+	if c.random.IntN(12) == 0 {
+		timer := time.AfterFunc(time.Duration(c.random.Int64N(int64(600*time.Millisecond))), func() {
+			if cmd.Process.Signal(unix.SIGKILL) == nil {
+				c.mu.Lock()
+				c.killed["vss"]++
+				c.mu.Unlock()
+			}
+		})
+		defer timer.Stop()
+	}
+	err := cmd.Wait()
+	if ctx.Err() != nil {
+		c.Errorf("%s: vss %v doesn't end", c.name, args)
+	}
+	var doc struct{ Error failure }
+	if err != nil && out.Len() > 0 {
+		_ = json.Unmarshal(out.Bytes(), &doc)
+	}
+	c.mu.Lock()
+	c.commands++
+	c.results[args[0]+" "+doc.Error.Result]++
+	c.mu.Unlock()
+	if !slices.Contains(excuses, doc.Error.Result) {
+		c.Errorf("%s: vss %s: %s: %s (%s)", c.name, strings.Join(args, " "), doc.Error.Result, doc.Error.Message, doc.Error.Cause)
+	}
 	if err != nil {
-		w.Fatal(err)
+		return false
 	}
-	u := usage{descriptors: len(fds)}
-	text, err := os.ReadFile(filepath.Join(proc, "status"))
-	if err != nil {
-		w.Fatal(err)
-	}
-	for _, line := range strings.Split(string(text), "\n") {
-		f := strings.Fields(line)
-		switch {
-		case strings.HasPrefix(line, "Threads:"):
-			u.threads, _ = strconv.Atoi(f[1])
-		case strings.HasPrefix(line, "VmRSS:"):
-			u.resident, _ = strconv.Atoi(f[1])
+	if v != nil {
+		if err := json.Unmarshal(out.Bytes(), v); err != nil {
+			c.Errorf("%s: vss %s: %v: %s", c.name, strings.Join(args, " "), err, out.String())
 		}
 	}
-	mounts, err := os.ReadFile(filepath.Join(proc, "mounts"))
-	if err != nil {
-		w.Fatal(err)
-	}
-	u.mounts = strings.Count(string(mounts), " "+w.dir+"/")
-	backed, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
-	for _, b := range backed {
-		if file, err := os.ReadFile(b); err == nil && strings.HasPrefix(string(file), w.dir+"/") {
-			u.loops++
-		}
-	}
-	return u
+	return true
 }
 
-// settle waits until the service has given back what it took since before, and fails if it doesn't. Memory is the runtime's to keep:
-// it may grow by a half and 64 MiB.
-func (w *world) settle(before usage) usage {
-	w.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-		now := w.usage()
-		small := now.resident < before.resident*3/2+64<<10
-		if now.descriptors <= before.descriptors+2 && now.mounts <= before.mounts && now.loops <= before.loops && small {
-			return now
+// some gives one or more of the volumes, in their order.
+func (c *client) some() []string {
+	first := c.random.IntN(len(c.volumes))
+	return c.volumes[first : first+1+c.random.IntN(len(c.volumes)-first)]
+}
+
+// take takes one of the client's sets out of those that must be there.
+func (c *client) take() (setDoc, bool) {
+	if len(c.sets) == 0 {
+		return setDoc{}, false
+	}
+	i := c.random.IntN(len(c.sets))
+	set := c.sets[i]
+	c.sets = slices.Delete(c.sets, i, i+1)
+	return set, true
+}
+
+// act does one thing.
+func (c *client) act() {
+	c.Helper()
+	c.n++
+	create := []string{"create", "--no-writers", "--hold-limit", holdLimit.String(), "--wait", "20s"}
+	switch c.random.IntN(10) {
+	case 0, 1, 2: // a set to keep
+		if len(c.sets) < 3 {
+			var s setDoc
+			if c.do(&s, append(create, c.some()...)...) {
+				c.sets = append(c.sets, s)
+			}
 		}
-		if time.Now().After(end) {
-			w.Errorf("the service has grown from %v to %v", before, now)
-			return now
+	case 3: // made here, imported here
+		bc := filepath.Join(c.dir, c.name+".xml")
+		_ = os.Remove(bc)
+		var s setDoc
+		if len(c.sets) < 3 && c.do(nil, append(append(create, "--transportable", "--bc", bc), c.some()...)...) && c.do(&s, "import", "--bc", bc) {
+			c.sets = append(c.sets, s)
 		}
+	case 4, 5: // a look into a set
+		if set, ok := c.take(); ok {
+			c.lookInto(set)
+			c.sets = append(c.sets, set)
+		}
+	case 6: // a break
+		if set, ok := c.take(); ok {
+			var b breakDoc
+			if c.do(&b, "break", set.SetID, []string{"--read-write", "--mask"}[c.random.IntN(2)]) {
+				for _, l := range b.LUNs {
+					c.do(nil, "lun", "delete", l.LUN, "--force")
+				}
+			}
+		}
+	case 7, 8:
+		if set, ok := c.take(); ok {
+			c.do(nil, "delete", set.SetID, "--force")
+		}
+	default:
+		volume := c.some()[0]
+		c.do(nil, "exec", "--no-writers", "--hold-limit", holdLimit.String(), volume, "--", "test", "-s", filepath.Join(volume, counterName))
 	}
 }
 
-// stacks ends the service with a dump of its goroutines in its log, and counts them.
-func (w *world) stacks() int {
-	w.Helper()
-	file := filepath.Join(w.run, "vssd.log")
-	before, _ := os.ReadFile(file)
-	w.stop(unix.SIGQUIT)
-	after, err := os.ReadFile(file)
-	if err != nil || len(after) < len(before) {
-		w.Fatalf("no log: %v", err)
-	}
-	n := strings.Count(string(after[len(before):]), "\ngoroutine ")
-	if n == 0 {
-		w.Fatalf("no stacks in the log:\n%s", w.log())
-	}
-	return n
-}
-
-// flowing: nothing is frozen one second after the hold limit.
-func (w *world) flowing(load *counters, when string) {
-	w.Helper()
-	before := load.last.Load()
-	limit := holdLimit + time.Second
-	for end := time.Now().Add(limit); load.last.Load() < before+2; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			w.Fatalf("%s: writes stand still after %v\n%s", when, limit, w.log())
+// lookInto exposes the copies of a set and reads their counters.
+func (c *client) lookInto(set setDoc) {
+	c.Helper()
+	var roots []string
+	for i, copied := range set.ShadowCopies {
+		at := filepath.Join(c.run, "exposed", fmt.Sprintf("%s-%d-%d", c.name, c.n, i))
+		if !c.do(nil, "expose", copied.ID, at) {
+			break
 		}
+		roots = append(roots, at)
+	}
+	if len(roots) == len(set.ShadowCopies) {
+		oneInstant(c, roots)
+		c.mu.Lock()
+		c.checked++
+		c.mu.Unlock()
+	}
+	for _, copied := range set.ShadowCopies[:len(roots)] {
+		c.do(nil, "unexpose", copied.ID)
 	}
 }
