@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"net"
 
-	"google.golang.org/grpc"
-
 	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
 	"github.com/stillpoint-vss/stillpoint/internal/wire"
 	"github.com/stillpoint-vss/stillpoint/vss"
@@ -28,17 +26,7 @@ func Serve(ctx context.Context, l net.Listener, p Provider, logger *slog.Logger)
 	default:
 		return vss.E("Serve", vss.ErrInvalidArg, fmt.Errorf("%T is neither a hardware nor a software provider", p))
 	}
-	return serve(ctx, s, l)
-}
-
-func serve(ctx context.Context, s *grpc.Server, l net.Listener) error {
-	stop := context.AfterFunc(ctx, s.Stop)
-	defer stop()
-	err := s.Serve(l)
-	if ctx.Err() != nil || errors.Is(err, grpc.ErrServerStopped) {
-		return nil
-	}
-	return vss.E("Serve", vss.ErrUnexpected, err).On(l.Addr().String())
+	return wire.Serve(ctx, s, l)
 }
 
 // server is the part that all kinds of providers share.

@@ -2,7 +2,6 @@ package writer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -14,7 +13,6 @@ import (
 
 	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
 	"github.com/stillpoint-vss/stillpoint/internal/wire"
-	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
 // Listen opens the socket at which the service finds a writer: name.sock in RUN/writers/ for a process of root's, in
@@ -38,14 +36,9 @@ func Serve(ctx context.Context, l net.Listener, w Writer, logger *slog.Logger) e
 		return nil
 	})))
 	vssv1.RegisterWriterServer(s, &server{w: watched})
-	stop := context.AfterFunc(ctx, s.Stop)
-	defer stop()
-	err := s.Serve(l)
+	err := wire.Serve(ctx, s, l)
 	_ = watched.Close() // it reports to the log
-	if ctx.Err() != nil || errors.Is(err, grpc.ErrServerStopped) {
-		return nil
-	}
-	return vss.E("Serve", vss.ErrUnexpected, err).On(l.Addr().String()).Advise("start the writer again")
+	return err
 }
 
 // connections ends the sessions of a connection with it: the service at its other end is gone.

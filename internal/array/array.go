@@ -67,6 +67,7 @@ type LUN struct {
 	MappedTo []string          `json:"mapped_to"`
 	Flags    vss.DiskFlags     `json:"flags"` // the four flags of a disk that has no partition table
 	Imported bool              `json:"imported"`
+	Importer string            `json:"importer,omitempty"` // the host that surfaced the copy
 	Set      vss.SnapshotSetID `json:"set"`
 	Host     string            `json:"host,omitempty"` // who had the copy made
 	Final    bool              `json:"final"`          // its set was created: an abort doesn't touch it
@@ -157,25 +158,26 @@ type Array interface {
 	Unmap(ctx context.Context, id vss.LUNID, host string) (LUN, error)
 	// SetFlags stores the four flags of a disk that has no partition table.
 	SetFlags(ctx context.Context, id vss.LUNID, f vss.DiskFlags) (LUN, error)
-	// MarkImported records that copies were surfaced, which happens once. Errors: VSS_E_BAD_STATE, and none is marked.
-	MarkImported(ctx context.Context, ids []vss.LUNID) error
+	// MarkImported records that a host surfaced copies, which happens once. Errors: VSS_E_BAD_STATE, and none is marked.
+	MarkImported(ctx context.Context, host string, ids []vss.LUNID) error
 	// MakePlain makes ordinary LUNs of copies, after a break.
 	MakePlain(ctx context.Context, ids []vss.LUNID) error
 	// Mappings are the LUNs that a host may see.
 	Mappings(ctx context.Context, host string) ([]Mapping, error)
 	// CanCopy says whether these copies could be made now.
 	CanCopy(ctx context.Context, r []CopyRequest) (bool, error)
-	// PrepareCopies does all that is slow for the copies of a set, and makes it durable. Errors: VSS_E_INSUFFICIENT_STORAGE.
+	// PrepareCopies does all that is slow for the copies of a host's set, and makes it durable. To all other hosts the set
+	// doesn't exist: the calls below find it by the host, too. Errors: VSS_E_INSUFFICIENT_STORAGE.
 	PrepareCopies(ctx context.Context, set vss.SnapshotSetID, host string, r []CopyRequest) ([]LUN, error)
 	// CommitCopies cuts all copies of a set, or leaves none. It issues ioctls on open descriptors only. The skew is the time
 	// from the first cut to the last.
-	CommitCopies(ctx context.Context, set vss.SnapshotSetID) (skew time.Duration, err error)
+	CommitCopies(ctx context.Context, set vss.SnapshotSetID, host string) (skew time.Duration, err error)
 	// FinishCopies makes the cut copies durable and begins to hydrate plexes.
-	FinishCopies(ctx context.Context, set vss.SnapshotSetID) ([]LUN, error)
+	FinishCopies(ctx context.Context, set vss.SnapshotSetID, host string) ([]LUN, error)
 	// KeepCopies says that the set was created.
-	KeepCopies(ctx context.Context, set vss.SnapshotSetID) error
-	// AbortCopies deletes every copy of the set that isn't kept. Errors: VSS_E_OBJECT_NOT_FOUND.
-	AbortCopies(ctx context.Context, set vss.SnapshotSetID) error
+	KeepCopies(ctx context.Context, set vss.SnapshotSetID, host string) error
+	// AbortCopies deletes every copy of the set that isn't kept. Errors: VSS_E_OBJECT_NOT_FOUND, also for another host's set.
+	AbortCopies(ctx context.Context, set vss.SnapshotSetID, host string) error
 	// Resync replaces the target's content by the source's, inside the array. Errors: VDS_E_DEVICE_IN_USE while the target is
 	// mapped.
 	Resync(ctx context.Context, source, target vss.LUNID, progress func(percent float64)) error

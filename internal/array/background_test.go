@@ -40,7 +40,7 @@ func TestPlex(t *testing.T) {
 			}
 			w.restart() // in the middle, the pause with it
 			resume()
-			must(t, w.KeepCopies(ctx, set))
+			must(t, w.KeepCopies(ctx, set, "here"))
 			events2, err := w.Events(ctx)
 			must(t, err)
 			pooltest.Write(t, device, 5*mib, 'w', mib)
@@ -81,7 +81,7 @@ func TestPlexDeleted(t *testing.T) {
 	a := w.lun("a", 128*mib)
 	pooltest.Write(t, w.data(a.ID), 0, 'a', 128*mib)
 	set, copies := w.finish(array.MethodPlex, a.ID)
-	must(t, w.AbortCopies(ctx, set))
+	must(t, w.AbortCopies(ctx, set, "here"))
 	w.noData(copies[0].ID)
 	if left, _ := os.ReadDir(w.dir + "/work"); len(left) != 0 {
 		t.Errorf("left %v", left)
@@ -124,11 +124,11 @@ func TestFullPool(t *testing.T) {
 					t.Logf("refused with %d copies: %v", len(w.names())-1, err)
 				} else {
 					must(t, err)
-					_, err = w.CommitCopies(ctx, set)
+					_, err = w.CommitCopies(ctx, set, "here")
 					must(t, err)
-					_, err = w.FinishCopies(ctx, set)
+					_, err = w.FinishCopies(ctx, set, "here")
 					must(t, err)
-					if err := w.KeepCopies(ctx, set); err != nil {
+					if err := w.KeepCopies(ctx, set, "here"); err != nil {
 						wantCode(t, err, vss.ErrInsufficientStorage) // dropped in between
 					}
 					made = append(made, copies[0].ID)

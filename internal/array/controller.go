@@ -39,7 +39,7 @@ type Controller struct {
 	work sync.Mutex // one change of LUNs at a time; a commit needs none
 	mu   sync.Mutex // the fields below
 	luns map[vss.LUNID]*entry
-	cuts map[vss.SnapshotSetID]*cutting
+	cuts map[hostSet]*cutting
 
 	background sync.WaitGroup
 	stop       context.CancelFunc
@@ -52,6 +52,12 @@ type Controller struct {
 type entry struct {
 	LUN
 	pool NamedPool
+}
+
+// hostSet names a set of one host. A host that learns another one's set id can do nothing with it.
+type hostSet struct {
+	id   vss.SnapshotSetID
+	host string
 }
 
 // cutting is a set whose copies are prepared or cut.
@@ -68,7 +74,7 @@ type cutting struct {
 // Open reads the records of all pools and ends what a former life left half done.
 func Open(ctx context.Context, cfg Config) (*Controller, error) {
 	life, stop := context.WithCancel(context.Background())
-	c := &Controller{cfg: cfg, luns: map[vss.LUNID]*entry{}, cuts: map[vss.SnapshotSetID]*cutting{}, hydrating: map[vss.LUNID]*hydration{}, life: life, stop: stop}
+	c := &Controller{cfg: cfg, luns: map[vss.LUNID]*entry{}, cuts: map[hostSet]*cutting{}, hydrating: map[vss.LUNID]*hydration{}, life: life, stop: stop}
 	for _, p := range cfg.Pools {
 		if err := c.load(ctx, p); err != nil {
 			stop()
@@ -268,7 +274,7 @@ func (c *Controller) freeName(op, name string, self vss.LUNID) error {
 			return vss.E(op, vss.VDSErrInvalidOperation, errors.New("a LUN of this name exists")).On(name).Advise("choose another name")
 		}
 	}
-	if !nameOK(name) {
+	if !NameOK(name) {
 		return vss.E(op, vss.ErrInvalidArg, errors.New("a LUN's name has 1 to 128 printable characters, no slash, and is not an id")).On(strconv.QuoteToASCII(name)).Advise("choose another name")
 	}
 	return nil

@@ -32,10 +32,10 @@ func TestStory(t *testing.T) {
 			if d := cmp.Diff([]string{"a", "b"}, w.names()); d != "" {
 				t.Errorf("prepared copies are nobody's business yet: %s", d)
 			}
-			skew, err := w.CommitCopies(ctx, set)
+			skew, err := w.CommitCopies(ctx, set, "here")
 			must(t, err)
 			pooltest.Write(t, da, 0, 'x', mib)
-			done, err := w.FinishCopies(ctx, set)
+			done, err := w.FinishCopies(ctx, set, "here")
 			must(t, err)
 			for i, c := range done {
 				o := []array.LUN{a, b}[i]
@@ -44,14 +44,14 @@ func TestStory(t *testing.T) {
 					t.Errorf("copy %+v", c)
 				}
 			}
-			must(t, w.KeepCopies(ctx, set))
-			must(t, w.KeepCopies(ctx, set))
+			must(t, w.KeepCopies(ctx, set, "here"))
+			must(t, w.KeepCopies(ctx, set, "here"))
 			if c := w.get(done[0].ID); !c.Final || c.State != array.StateReady {
 				t.Errorf("kept copy %+v", c)
 			}
 			pooltest.Want(t, w.attach(done[0].ID), 0, 'a', mib)
 			pooltest.Want(t, w.attach(done[1].ID), 0, 'b', mib)
-			must(t, w.AbortCopies(ctx, set)) // touches nothing that is kept
+			must(t, w.AbortCopies(ctx, set, "here")) // touches nothing that is kept
 			w.get(done[0].ID)
 
 			wantCode(t, w.Delete(ctx, a.ID, true), vss.VDSErrDeviceInUse)
@@ -77,7 +77,7 @@ func TestStory(t *testing.T) {
 			if c := w.get(done[1].ID); c.Kind != array.KindPlain || !c.Set.IsZero() || c.Origin != b.ID {
 				t.Errorf("broken copy %+v", c)
 			}
-			wantCode(t, w.AbortCopies(ctx, set), vss.ErrObjectNotFound)
+			wantCode(t, w.AbortCopies(ctx, set, "here"), vss.ErrObjectNotFound)
 			must(t, w.Initiator.Detach(ctx, db))
 			_, err = w.Unmap(ctx, b.ID, "here")
 			must(t, err)
@@ -92,7 +92,7 @@ func TestRefusals(t *testing.T) {
 	b := w.lun("b", 16*mib)
 	nobody := vss.LUNID{GUID: vss.NewGUID()}
 	_, copies := w.keep("", a.ID)
-	must(t, w.MarkImported(ctx, []vss.LUNID{copies[0].ID}))
+	must(t, w.MarkImported(ctx, "here", []vss.LUNID{copies[0].ID}))
 	_, fresh := w.keep("", b.ID)
 	lun := func(_ array.LUN, err error) error { return err }
 	for _, c := range []struct {
@@ -119,12 +119,12 @@ func TestRefusals(t *testing.T) {
 		{"extend past everything", lun(w.Extend(ctx, a.ID, 1<<63-1)), vss.ErrInvalidArg},
 		{"map to no host", lun(w.Map(ctx, a.ID, "")), vss.ErrInvalidArg},
 		{"map nobody", lun(w.Map(ctx, nobody, "h")), vss.VDSErrObjectNotFound},
-		{"import twice", w.MarkImported(ctx, []vss.LUNID{fresh[0].ID, copies[0].ID}), vss.ErrBadState},
-		{"commit an unknown set", func() error { _, err := w.CommitCopies(ctx, newSet()); return err }(), vss.ErrObjectNotFound},
-		{"finish an unknown set", func() error { _, err := w.FinishCopies(ctx, newSet()); return err }(), vss.ErrObjectNotFound},
-		{"keep an unknown set", w.KeepCopies(ctx, newSet()), vss.ErrObjectNotFound},
-		{"abort an unknown set", w.AbortCopies(ctx, newSet()), vss.ErrObjectNotFound},
-		{"abort no set", w.AbortCopies(ctx, vss.SnapshotSetID{}), vss.ErrObjectNotFound},
+		{"import twice", w.MarkImported(ctx, "here", []vss.LUNID{fresh[0].ID, copies[0].ID}), vss.ErrBadState},
+		{"commit an unknown set", func() error { _, err := w.CommitCopies(ctx, newSet(), "here"); return err }(), vss.ErrObjectNotFound},
+		{"finish an unknown set", func() error { _, err := w.FinishCopies(ctx, newSet(), "here"); return err }(), vss.ErrObjectNotFound},
+		{"keep an unknown set", w.KeepCopies(ctx, newSet(), "here"), vss.ErrObjectNotFound},
+		{"abort an unknown set", w.AbortCopies(ctx, newSet(), "here"), vss.ErrObjectNotFound},
+		{"abort no set", w.AbortCopies(ctx, vss.SnapshotSetID{}, "here"), vss.ErrObjectNotFound},
 		{"copy nobody", func() error {
 			_, err := w.PrepareCopies(ctx, newSet(), "h", []array.CopyRequest{{Origin: a.ID}, {Origin: nobody}})
 			return err
@@ -213,11 +213,11 @@ func TestFlagsAreCut(t *testing.T) {
 	set, _ := w.prepare("", a.ID)
 	_, err := w.SetFlags(ctx, a.ID, vss.FlagsShadowCopy)
 	must(t, err)
-	_, err = w.CommitCopies(ctx, set)
+	_, err = w.CommitCopies(ctx, set, "here")
 	must(t, err)
 	_, err = w.SetFlags(ctx, a.ID, 0)
 	must(t, err)
-	copies, err := w.FinishCopies(ctx, set)
+	copies, err := w.FinishCopies(ctx, set, "here")
 	must(t, err)
 	if copies[0].Flags != vss.FlagsShadowCopy || w.get(a.ID).Flags != 0 {
 		t.Errorf("flags of the copy %v, of the origin %v", copies[0].Flags, w.get(a.ID).Flags)
@@ -230,20 +230,20 @@ func TestOrder(t *testing.T) {
 	set, _ := w.prepare("", a.ID)
 	_, err := w.PrepareCopies(ctx, set, "here", []array.CopyRequest{{Origin: a.ID}})
 	wantCode(t, err, vss.ErrBadState)
-	_, err = w.FinishCopies(ctx, set)
+	_, err = w.FinishCopies(ctx, set, "here")
 	wantCode(t, err, vss.ErrBadState)
-	wantCode(t, w.KeepCopies(ctx, set), vss.ErrBadState)
+	wantCode(t, w.KeepCopies(ctx, set, "here"), vss.ErrBadState)
 	wantCode(t, w.Delete(ctx, a.ID, true), vss.VDSErrDeviceInUse)
-	_, err = w.CommitCopies(ctx, set)
+	_, err = w.CommitCopies(ctx, set, "here")
 	must(t, err)
-	_, err = w.CommitCopies(ctx, set)
+	_, err = w.CommitCopies(ctx, set, "here")
 	wantCode(t, err, vss.ErrBadState)
-	wantCode(t, w.KeepCopies(ctx, set), vss.ErrBadState)
+	wantCode(t, w.KeepCopies(ctx, set, "here"), vss.ErrBadState)
 	for range 2 {
-		_, err = w.FinishCopies(ctx, set)
+		_, err = w.FinishCopies(ctx, set, "here")
 		must(t, err)
 	}
-	must(t, w.KeepCopies(ctx, set))
+	must(t, w.KeepCopies(ctx, set, "here"))
 }
 
 // A commit that fails for one copy leaves none.
@@ -260,17 +260,17 @@ func TestAllOrNone(t *testing.T) {
 			} else {
 				must(t, run("chattr", "+i", spoil+"/image"))
 			}
-			_, err := w.CommitCopies(ctx, set)
+			_, err := w.CommitCopies(ctx, set, "here")
 			wantCode(t, err, vss.ErrProviderVeto)
-			_, err = w.FinishCopies(ctx, set)
+			_, err = w.FinishCopies(ctx, set, "here")
 			wantCode(t, err, vss.ErrProviderVeto)
-			wantCode(t, w.KeepCopies(ctx, set), vss.ErrBadState)
+			wantCode(t, w.KeepCopies(ctx, set, "here"), vss.ErrBadState)
 			if kind == "btrfs" {
 				must(t, os.Remove(spoil))
 			} else {
 				must(t, run("chattr", "-i", spoil+"/image"))
 			}
-			must(t, w.AbortCopies(ctx, set))
+			must(t, w.AbortCopies(ctx, set, "here"))
 			w.noData(copies[0].ID, copies[1].ID)
 			if d := cmp.Diff([]string{"a", "b"}, w.names()); d != "" {
 				t.Error(d)
@@ -284,35 +284,36 @@ func TestTwoHosts(t *testing.T) {
 	a, b := w.lun("a", 16*mib), w.lun("b", 16*mib)
 	one, _ := w.prepare("", a.ID, b.ID)
 	two, _ := w.prepare("", b.ID, a.ID)
-	must(t, w.AbortCopies(ctx, one))
-	_, err := w.CommitCopies(ctx, two)
+	must(t, w.AbortCopies(ctx, one, "here"))
+	_, err := w.CommitCopies(ctx, two, "here")
 	must(t, err)
-	_, err = w.FinishCopies(ctx, two)
+	_, err = w.FinishCopies(ctx, two, "here")
 	must(t, err)
-	must(t, w.KeepCopies(ctx, two))
-	wantCode(t, w.KeepCopies(ctx, one), vss.ErrObjectNotFound)
+	must(t, w.KeepCopies(ctx, two, "here"))
+	wantCode(t, w.KeepCopies(ctx, one, "here"), vss.ErrObjectNotFound)
 
 	// Several at once, each in its own order, some aborted on the way.
 	var all sync.WaitGroup
 	for h := range 4 {
 		all.Go(func() {
+			host := fmt.Sprint("h", h)
 			for i := range 5 {
 				set := newSet()
-				if _, err := w.PrepareCopies(ctx, set, fmt.Sprint("h", h), []array.CopyRequest{{Origin: a.ID}, {Origin: b.ID}}); err != nil {
+				if _, err := w.PrepareCopies(ctx, set, host, []array.CopyRequest{{Origin: a.ID}, {Origin: b.ID}}); err != nil {
 					t.Error(err)
 					return
 				}
 				if i%2 == 0 {
-					if _, err := w.CommitCopies(ctx, set); err != nil {
+					if _, err := w.CommitCopies(ctx, set, host); err != nil {
 						t.Error(err)
 					}
 					if rand.IntN(2) == 0 {
-						if _, err := w.FinishCopies(ctx, set); err != nil {
+						if _, err := w.FinishCopies(ctx, set, host); err != nil {
 							t.Error(err)
 						}
 					}
 				}
-				if err := w.AbortCopies(ctx, set); err != nil {
+				if err := w.AbortCopies(ctx, set, host); err != nil {
 					t.Error(err)
 				}
 			}

@@ -61,7 +61,7 @@ func (c *Controller) PrepareCopies(ctx context.Context, set vss.SnapshotSetID, h
 	c.work.Lock()
 	defer c.work.Unlock()
 	c.mu.Lock()
-	known := c.cuts[set] != nil
+	known := c.cuts[hostSet{set, host}] != nil
 	c.mu.Unlock()
 	if known {
 		return nil, vss.E(op, vss.ErrBadState, errors.New("the set's copies are prepared already")).On(set.String())
@@ -128,7 +128,7 @@ func (c *Controller) PrepareCopies(ctx context.Context, set vss.SnapshotSetID, h
 		return nil, errors.Join(vss.E(op, prepareCode(err), err).On(set.String()).Advise(vss.Hint(err)), c.drop(s))
 	}
 	c.mu.Lock()
-	c.cuts[set] = s
+	c.cuts[hostSet{set, host}] = s
 	c.mu.Unlock()
 	return out, nil
 }
@@ -180,10 +180,10 @@ func (c *Controller) drop(s *cutting) error {
 }
 
 // CommitCopies cuts. It takes no lock that anybody holds over I/O, and issues ioctls on open descriptors only.
-func (c *Controller) CommitCopies(_ context.Context, set vss.SnapshotSetID) (time.Duration, error) {
+func (c *Controller) CommitCopies(_ context.Context, set vss.SnapshotSetID, host string) (time.Duration, error) {
 	const op = "CommitCopies"
 	c.mu.Lock()
-	s := c.cuts[set]
+	s := c.cuts[hostSet{set, host}]
 	switch {
 	case s == nil:
 		c.mu.Unlock()
@@ -228,10 +228,10 @@ func (c *Controller) CommitCopies(_ context.Context, set vss.SnapshotSetID) (tim
 }
 
 // FinishCopies makes the cut copies durable and begins to hydrate plexes. It may be repeated.
-func (c *Controller) FinishCopies(_ context.Context, set vss.SnapshotSetID) ([]LUN, error) {
+func (c *Controller) FinishCopies(_ context.Context, set vss.SnapshotSetID, host string) ([]LUN, error) {
 	const op = "FinishCopies"
 	c.mu.Lock()
-	s := c.cuts[set]
+	s := c.cuts[hostSet{set, host}]
 	cut := s != nil && s.cut
 	c.mu.Unlock()
 	switch {
@@ -278,13 +278,13 @@ func (c *Controller) FinishCopies(_ context.Context, set vss.SnapshotSetID) ([]L
 	return out, nil
 }
 
-// ofSet are the copies of a set, whatever their state.
-func (c *Controller) ofSet(set vss.SnapshotSetID) []*entry {
+// ofSet are the copies that a host had made for a set, whatever their state.
+func (c *Controller) ofSet(set vss.SnapshotSetID, host string) []*entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var out []*entry
 	for _, e := range c.luns {
-		if e.Set == set && !set.IsZero() {
+		if e.Set == set && e.Host == host && !set.IsZero() {
 			out = append(out, e)
 		}
 	}
@@ -292,15 +292,15 @@ func (c *Controller) ofSet(set vss.SnapshotSetID) []*entry {
 }
 
 // KeepCopies says that the set was created.
-func (c *Controller) KeepCopies(_ context.Context, set vss.SnapshotSetID) error {
+func (c *Controller) KeepCopies(_ context.Context, set vss.SnapshotSetID, host string) error {
 	c.work.Lock()
 	defer c.work.Unlock()
-	all := c.ofSet(set)
+	all := c.ofSet(set, host)
 	if len(all) == 0 {
 		return vss.E("KeepCopies", vss.ErrObjectNotFound, nil).On(set.String())
 	}
 	c.mu.Lock()
-	s := c.cuts[set]
+	s := c.cuts[hostSet{set, host}]
 	c.mu.Unlock()
 	if s != nil && len(all) != len(s.copies) {
 		return vss.E("KeepCopies", vss.ErrInsufficientStorage, errors.New("a copy of the set was dropped, its pool ran full")).On(set.String()).Advise("give the pool more room, or keep fewer copies")
@@ -316,15 +316,15 @@ func (c *Controller) KeepCopies(_ context.Context, set vss.SnapshotSetID) error 
 		}
 	}
 	c.mu.Lock()
-	delete(c.cuts, set)
+	delete(c.cuts, hostSet{set, host})
 	c.mu.Unlock()
 	return nil
 }
 
 // AbortCopies deletes what isn't kept of a set; a commit under way is waited for.
-func (c *Controller) AbortCopies(_ context.Context, set vss.SnapshotSetID) error {
+func (c *Controller) AbortCopies(_ context.Context, set vss.SnapshotSetID, host string) error {
 	c.mu.Lock()
-	s := c.cuts[set]
+	s := c.cuts[hostSet{set, host}]
 	cut := s != nil && s.cut
 	c.mu.Unlock()
 	if cut {
@@ -333,14 +333,14 @@ func (c *Controller) AbortCopies(_ context.Context, set vss.SnapshotSetID) error
 	c.work.Lock()
 	defer c.work.Unlock()
 	c.mu.Lock()
-	s = c.cuts[set]
+	s = c.cuts[hostSet{set, host}]
 	if s != nil && s.cut != cut { // it was cut while this waited
 		c.mu.Unlock()
 		return vss.E("AbortCopies", vss.ErrBadState, errors.New("the set is being cut")).On(set.String()).Advise("abort it again")
 	}
-	delete(c.cuts, set)
+	delete(c.cuts, hostSet{set, host})
 	c.mu.Unlock()
-	all := c.ofSet(set)
+	all := c.ofSet(set, host)
 	if s == nil && len(all) == 0 {
 		return vss.E("AbortCopies", vss.ErrObjectNotFound, nil).On(set.String())
 	}

@@ -39,7 +39,7 @@ func TestCrashInACreation(t *testing.T) {
 					if d := cmp.Diff([]string{"a", "b"}, w.names()); d != "" {
 						t.Error(d)
 					}
-					wantCode(t, w.AbortCopies(ctx, set), vss.ErrObjectNotFound)
+					wantCode(t, w.AbortCopies(ctx, set, "here"), vss.ErrObjectNotFound)
 					return
 				}
 				for _, l := range copies {
@@ -48,7 +48,7 @@ func TestCrashInACreation(t *testing.T) {
 					}
 				}
 				pooltest.Want(t, w.data(copies[0].ID), 0, 'a', mib)
-				must(t, w.AbortCopies(ctx, set))
+				must(t, w.AbortCopies(ctx, set, "here"))
 				if c.state == array.StateReady {
 					w.get(copies[0].ID)
 					return

@@ -53,7 +53,7 @@ func TestHold(t *testing.T) {
 				must(t, unix.IoctlSetInt(int(r.Fd()), fifreeze, 0))
 			}
 			start := time.Now()
-			skew, err := w.CommitCopies(ctx, set)
+			skew, err := w.CommitCopies(ctx, set, "here")
 			held := time.Since(start)
 			thaw()
 			must(t, err)
@@ -61,9 +61,9 @@ func TestHold(t *testing.T) {
 			if skew > held {
 				t.Errorf("a skew of %v in a cut of %v", skew, held)
 			}
-			copies, err := w.FinishCopies(ctx, set)
+			copies, err := w.FinishCopies(ctx, set, "here")
 			must(t, err)
-			must(t, w.KeepCopies(ctx, set))
+			must(t, w.KeepCopies(ctx, set, "here"))
 			for i, c := range copies {
 				device := w.attach(c.ID)
 				if err := run("e2fsck", "-fn", device); err != nil {

@@ -16,7 +16,7 @@ func (c *Controller) Map(ctx context.Context, id vss.LUNID, host string) (LUN, e
 	if err != nil {
 		return LUN{}, err
 	}
-	if !nameOK(host) {
+	if !NameOK(host) {
 		return LUN{}, vss.E("UnmaskLun", vss.ErrInvalidArg, errors.New("no host name")).On(e.Name)
 	}
 	l := c.snapshot(e)
@@ -55,12 +55,15 @@ func (c *Controller) SetFlags(_ context.Context, id vss.LUNID, f vss.DiskFlags) 
 }
 
 // MarkImported records that copies were surfaced.
-func (c *Controller) MarkImported(_ context.Context, ids []vss.LUNID) error {
+func (c *Controller) MarkImported(_ context.Context, host string, ids []vss.LUNID) error {
+	if !NameOK(host) {
+		return vss.E("LocateLuns", vss.ErrInvalidArg, errors.New("no host name")).Advise("name the host that the copies were mapped to")
+	}
 	return c.changeAll("LocateLuns", ids, func(l *LUN) error {
 		if l.Imported {
 			return vss.E("LocateLuns", vss.ErrBadState, errors.New("the copy was imported before; a set is imported once")).On(l.Name).Advise("delete it where it was imported, or break it")
 		}
-		l.Imported = true
+		l.Imported, l.Importer = true, host
 		return nil
 	})
 }

@@ -27,8 +27,9 @@ func newIdentity() (serial, naa string) {
 	return serial, "6001405" + serial[:25]
 }
 
-// check refuses a record that isn't one of ours, or of a newer format.
-func (l *LUN) check() error {
+// Check refuses a record that isn't one of ours, or of a newer format: records come from a pool's files and from other
+// hosts. Errors: VDS_E_PROVIDER_CACHE_CORRUPT, VSS_E_NOT_SUPPORTED.
+func (l *LUN) Check() error {
 	corrupt := func(what string) error {
 		return vss.E("ReadRecord", vss.VDSErrProviderCacheCorrupt, errors.New("not a LUN record: "+what)).On(strconv.QuoteToASCII(l.Name))
 	}
@@ -39,7 +40,7 @@ func (l *LUN) check() error {
 		return corrupt("no format")
 	case l.ID.IsZero():
 		return corrupt("no id")
-	case !nameOK(l.Name):
+	case !NameOK(l.Name):
 		return corrupt("bad name")
 	case l.Size < minSize, l.Size > maxSize:
 		return corrupt("bad size")
@@ -49,7 +50,7 @@ func (l *LUN) check() error {
 		return corrupt("bad kind")
 	case l.Percent < 0 || l.Percent > 100, l.Flags&^vss.FlagsShadowCopy != 0:
 		return corrupt("bad progress or flags")
-	case slices.ContainsFunc(l.MappedTo, func(h string) bool { return !nameOK(h) }):
+	case l.Importer != "" && !NameOK(l.Importer), slices.ContainsFunc(l.MappedTo, func(h string) bool { return !NameOK(h) }):
 		return corrupt("bad host")
 	case !slices.Contains([]State{StateCreating, StatePreparing, StateCommitted, StateReady, StateResyncing, StateDeleting}, l.State):
 		return corrupt("bad state")
@@ -59,8 +60,8 @@ func (l *LUN) check() error {
 
 func isHex(s string) bool { _, err := hex.DecodeString(s); return err == nil }
 
-// nameOK says whether a LUN or a host can be called so. Names are shown to people and stand in paths.
-func nameOK(s string) bool {
+// NameOK says whether a LUN or a host can be called so: 1 to 128 printable characters, no slash, not an id. Names are shown to people and stand in paths.
+func NameOK(s string) bool {
 	_, err := vss.ParseGUID(s)
 	return s != "" && len(s) <= 128 && utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r == '/' || !unicode.IsPrint(r) }) && err != nil
 }
@@ -70,7 +71,7 @@ func parseRecord(b []byte) (LUN, error) {
 	if err := json.Unmarshal(b, &l); err != nil {
 		return l, vss.E("ReadRecord", vss.VDSErrProviderCacheCorrupt, err)
 	}
-	return l, l.check()
+	return l, l.Check()
 }
 
 // readRecords reads all records of a folder. What was being written when the power went is a .new file, and goes once all

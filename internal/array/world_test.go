@@ -162,7 +162,7 @@ func (w *world) prepare(m array.Method, origins ...vss.LUNID) (vss.SnapshotSetID
 func (w *world) commit(m array.Method, origins ...vss.LUNID) (vss.SnapshotSetID, []array.LUN) {
 	w.t.Helper()
 	set, copies := w.prepare(m, origins...)
-	_, err := w.CommitCopies(ctx, set)
+	_, err := w.CommitCopies(ctx, set, "here")
 	must(w.t, err)
 	return set, copies
 }
@@ -170,7 +170,7 @@ func (w *world) commit(m array.Method, origins ...vss.LUNID) (vss.SnapshotSetID,
 func (w *world) finish(m array.Method, origins ...vss.LUNID) (vss.SnapshotSetID, []array.LUN) {
 	w.t.Helper()
 	set, _ := w.commit(m, origins...)
-	copies, err := w.FinishCopies(ctx, set)
+	copies, err := w.FinishCopies(ctx, set, "here")
 	must(w.t, err)
 	return set, copies
 }
@@ -178,7 +178,7 @@ func (w *world) finish(m array.Method, origins ...vss.LUNID) (vss.SnapshotSetID,
 func (w *world) keep(m array.Method, origins ...vss.LUNID) (vss.SnapshotSetID, []array.LUN) {
 	w.t.Helper()
 	set, copies := w.finish(m, origins...)
-	must(w.t, w.KeepCopies(ctx, set))
+	must(w.t, w.KeepCopies(ctx, set, "here"))
 	return set, copies
 }
 

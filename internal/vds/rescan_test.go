@@ -141,7 +141,7 @@ func TestUnfinished(t *testing.T) {
 		t.Errorf("partitions before it has an identity: %v", n)
 	}
 	must(t, w.Uninstall(ctx, arrived[0], false))
-	must(t, w.array.AbortCopies(ctx, set))
+	must(t, w.array.AbortCopies(ctx, set, "here"))
 }
 
 // A pool that was copied shows LUNs with the identities of those that are here already.

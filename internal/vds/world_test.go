@@ -164,12 +164,12 @@ func (w *world) copy(d vds.Disk, keep bool) (array.LUN, vss.SnapshotSetID) {
 	set := vss.SnapshotSetID{GUID: vss.NewGUID()}
 	_, err := w.array.PrepareCopies(ctx, set, "here", []array.CopyRequest{{Origin: d.LUN.ID}})
 	must(w.t, err)
-	_, err = w.array.CommitCopies(ctx, set)
+	_, err = w.array.CommitCopies(ctx, set, "here")
 	must(w.t, err)
-	copies, err := w.array.FinishCopies(ctx, set)
+	copies, err := w.array.FinishCopies(ctx, set, "here")
 	must(w.t, err)
 	if keep {
-		must(w.t, w.array.KeepCopies(ctx, set))
+		must(w.t, w.array.KeepCopies(ctx, set, "here"))
 	}
 	must(w.t, w.SetLUNFlags(ctx, d, 0, vss.FlagsShadowCopy))
 	l, err := w.array.LUN(ctx, copies[0].ID)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"runtime/debug"
 	"time"
 
@@ -40,6 +41,17 @@ func ServerOptions(logger *slog.Logger) []grpc.ServerOption {
 		grpc.ChainUnaryInterceptor(i.unary),
 		grpc.ChainStreamInterceptor(i.stream),
 	}
+}
+
+// Serve answers on a listener until ctx ends, and calls under way with it, which is no error. Errors: VSS_E_UNEXPECTED.
+func Serve(ctx context.Context, s *grpc.Server, l net.Listener) error {
+	stop := context.AfterFunc(ctx, s.Stop)
+	defer stop()
+	err := s.Serve(l)
+	if ctx.Err() != nil || errors.Is(err, grpc.ErrServerStopped) {
+		return nil
+	}
+	return vss.E("Serve", vss.ErrUnexpected, err).On(l.Addr().String())
 }
 
 type interceptor struct{ logger *slog.Logger }

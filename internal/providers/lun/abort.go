@@ -54,7 +54,7 @@ func (p *Provider) drop(ctx context.Context, set vss.SnapshotSetID) error {
 
 // abort drops what one array has of a set and isn't kept, and says whether it had any of it.
 func (p *Provider) abort(ctx context.Context, a array.Array, set vss.SnapshotSetID) (known bool, err error) {
-	err = a.AbortCopies(ctx, set)
+	err = a.AbortCopies(ctx, set, p.cfg.Host)
 	if errors.Is(err, vss.ErrObjectNotFound) {
 		return false, nil
 	}

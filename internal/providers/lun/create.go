@@ -69,7 +69,7 @@ func (p *Provider) CommitSnapshots(ctx context.Context, set vss.SnapshotSetID) e
 	const e = provider.EventCommit
 	err := p.machine.Step(ctx, e, set, func(ctx context.Context) error {
 		return p.onArrays(e, set, func(x part) error {
-			_, err := x.array.CommitCopies(ctx, set)
+			_, err := x.array.CommitCopies(ctx, set, p.cfg.Host)
 			return err
 		})
 	})
@@ -87,7 +87,7 @@ func (p *Provider) PostCommitSnapshots(ctx context.Context, set vss.SnapshotSetI
 	p.say()
 	return p.step(ctx, e, set, func(ctx context.Context) error {
 		return p.onArrays(e, set, func(x part) error {
-			_, err := x.array.FinishCopies(ctx, set)
+			_, err := x.array.FinishCopies(ctx, set, p.cfg.Host)
 			return err
 		})
 	})
@@ -102,7 +102,7 @@ func (p *Provider) PreFinalCommitSnapshots(ctx context.Context, set vss.Snapshot
 func (p *Provider) PostFinalCommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
 	const e = provider.EventPostFinalCommit
 	return p.step(ctx, e, set, func(ctx context.Context) error {
-		return p.onArrays(e, set, func(x part) error { return x.array.KeepCopies(ctx, set) })
+		return p.onArrays(e, set, func(x part) error { return x.array.KeepCopies(ctx, set, p.cfg.Host) })
 	})
 }
 

@@ -36,7 +36,7 @@ func (p *Provider) LocateLUNs(ctx context.Context, luns []vss.LUNInformation) er
 				return err
 			}
 		}
-		return mark(ctx, op, all)
+		return p.mark(ctx, op, all)
 	}()
 	if err == nil {
 		return nil
@@ -49,7 +49,7 @@ func (p *Provider) LocateLUNs(ctx context.Context, luns []vss.LUNInformation) er
 }
 
 // mark records at each array that the copies were surfaced.
-func mark(ctx context.Context, op string, all []found) error {
+func (p *Provider) mark(ctx context.Context, op string, all []found) error {
 	for from := 0; from < len(all); {
 		a := all[from].array
 		var ids []vss.LUNID
@@ -57,7 +57,7 @@ func mark(ctx context.Context, op string, all []found) error {
 		for ; to < len(all) && all[to].array == a; to++ {
 			ids = append(ids, all[to].lun.ID)
 		}
-		if err := a.MarkImported(ctx, ids); err != nil {
+		if err := a.MarkImported(ctx, p.cfg.Host, ids); err != nil {
 			if from > 0 {
 				return vss.E(op, vss.ErrProviderVeto, err).On(all[from].lun.Array).Advise("the copies on the other arrays count as imported now: delete the set and create it anew")
 			}

@@ -55,24 +55,24 @@ func (l *link) PrepareCopies(ctx context.Context, set vss.SnapshotSetID, host st
 	return out, l.do(ctx, "PrepareCopies", func() error { out, err = l.Array.PrepareCopies(ctx, set, host, r); return err })
 }
 
-func (l *link) CommitCopies(ctx context.Context, set vss.SnapshotSetID) (skew time.Duration, err error) {
-	return skew, l.do(ctx, "CommitCopies", func() error { skew, err = l.Array.CommitCopies(ctx, set); return err })
+func (l *link) CommitCopies(ctx context.Context, set vss.SnapshotSetID, host string) (skew time.Duration, err error) {
+	return skew, l.do(ctx, "CommitCopies", func() error { skew, err = l.Array.CommitCopies(ctx, set, host); return err })
 }
 
-func (l *link) KeepCopies(ctx context.Context, set vss.SnapshotSetID) error {
-	return l.do(ctx, "KeepCopies", func() error { return l.Array.KeepCopies(ctx, set) })
+func (l *link) KeepCopies(ctx context.Context, set vss.SnapshotSetID, host string) error {
+	return l.do(ctx, "KeepCopies", func() error { return l.Array.KeepCopies(ctx, set, host) })
 }
 
-func (l *link) AbortCopies(ctx context.Context, set vss.SnapshotSetID) error {
-	return l.do(ctx, "AbortCopies", func() error { return l.Array.AbortCopies(ctx, set) })
+func (l *link) AbortCopies(ctx context.Context, set vss.SnapshotSetID, host string) error {
+	return l.do(ctx, "AbortCopies", func() error { return l.Array.AbortCopies(ctx, set, host) })
 }
 
 func (l *link) Map(ctx context.Context, id vss.LUNID, host string) (out array.LUN, err error) {
 	return out, l.do(ctx, "Map", func() error { out, err = l.Array.Map(ctx, id, host); return err })
 }
 
-func (l *link) MarkImported(ctx context.Context, ids []vss.LUNID) error {
-	return l.do(ctx, "MarkImported", func() error { return l.Array.MarkImported(ctx, ids) })
+func (l *link) MarkImported(ctx context.Context, host string, ids []vss.LUNID) error {
+	return l.do(ctx, "MarkImported", func() error { return l.Array.MarkImported(ctx, host, ids) })
 }
 
 // broken is a hook by which one method fails without having done anything.
