@@ -133,7 +133,7 @@ func (c *Cluster) drop(all []moved) error {
 		return errors.Join(errs...)
 	})
 	for _, m := range all {
-		err = errors.Join(err, os.Remove(m.To)) // the folder around it may be root's
+		err = errors.Join(err, unix.Rmdir(m.To)) // the folder around it may be root's
 	}
 	return err
 }

@@ -3,11 +3,14 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/stillpoint-vss/stillpoint/document"
 	"github.com/stillpoint-vss/stillpoint/vss"
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
@@ -16,9 +19,77 @@ import (
 // reference, time limits.
 const checkpointLimit = 10 * time.Minute
 
-// PrepareBackup notes which clusters the backup has.
-func (w *Writer) PrepareBackup(_ context.Context, e *writer.Event) error {
-	w.begin(e.Session).choose(e)
+// PrepareBackup notes which clusters the backup has. For those whose backup goes on from an earlier one it makes sure that all
+// WAL since that one is still there; one of which it isn't is a veto (VSS_E_WRITERERROR_NONRETRYABLE).
+func (w *Writer) PrepareBackup(ctx context.Context, e *writer.Event) error {
+	const op = "PrepareBackup"
+	s := w.begin(e.Session)
+	s.choose(e, w.schema())
+	if !s.builds() {
+		return nil
+	}
+	all, err := w.clusters(ctx)
+	if err != nil {
+		return err
+	}
+	_ = each(e.Components.Components, func(c *document.Component) error {
+		from, err := parseStamp(c.PreviousBackupStamp)
+		if err != nil {
+			err = vss.E(op, vss.ErrWriterErrorNonRetryable, err).On(c.Name).Advise("make a full backup, or give the stamp that the last one left (SetPreviousBackupStamp)")
+		} else if i := slices.IndexFunc(all, func(k *Cluster) bool { return k.Name == c.Name }); i >= 0 {
+			err = w.honour(ctx, all[i], from)
+		}
+		if err != nil {
+			s.fail(c.Name, err)
+		}
+		s.goesOn(c.Name, from)
+		return nil
+	})
+	s.mu.Lock()
+	s.refused = maps.Clone(s.failed)
+	s.mu.Unlock()
+	w.blame(e, s, func(c *document.Component) *string { return &c.PrepareForBackupFailure })
+	w.goOn(e, op, s, len(s.names()))
+	return nil
+}
+
+// honour makes sure that a backup of a cluster can go on from a stamp.
+func (w *Writer) honour(ctx context.Context, c *Cluster, from stamp) error {
+	const op = "PrepareBackup"
+	system, err := systemIdentifier(c.Data)
+	if err == nil && system != from.system {
+		return vss.E(op, vss.ErrWriterErrorNonRetryable, fmt.Errorf("the last backup is of a cluster with system identifier %s, not %s", from.system, system)).
+			On(c.Name).Advise("make a full backup")
+	}
+	if err == nil {
+		err = w.with(ctx, c, func(conn *pgx.Conn) error {
+			l, err := c.layout()
+			if err != nil {
+				return err
+			}
+			files, err := askWAL(ctx, conn, c, l)
+			if err != nil {
+				return err
+			}
+			if files.whole() == "" {
+				var text string
+				if err := conn.QueryRow(ctx, "SELECT pg_current_wal_flush_lsn()::text").Scan(&text); err != nil {
+					return err
+				}
+				at, err := parsePosition(text)
+				if err != nil {
+					return err
+				}
+				_, err = files.since(op, from, at)
+				return err
+			}
+			_, err = files.since(op, from, from.at)
+			return err
+		})
+	}
+	if err != nil {
+		return c.failure(op, err)
+	}
 	return nil
 }
 
@@ -26,60 +97,63 @@ func (w *Writer) PrepareBackup(_ context.Context, e *writer.Event) error {
 // checkpoints. It vetoes with VSS_E_WRITERERROR_INCONSISTENTSNAPSHOT for a missing volume, VSS_E_WRITERERROR_NONRETRYABLE for
 // a cluster that doesn't let the writer in or runs with fsync off, VSS_E_WRITERERROR_RETRYABLE for others that fail.
 func (w *Writer) PrepareSnapshot(ctx context.Context, e *writer.Event) error {
-	const op = "PrepareSnapshot"
 	s := w.begin(e.Session)
+	s.next()
 	touched, err := w.touched(ctx, s, e.Volumes)
-	if err == nil {
-		err = each(s.hold(touched), func(h *held) error { return h.checkpoint(ctx, w) })
-	}
 	if err != nil {
-		s.release()
-		w.veto(e, op, err)
+		return err
 	}
+	s.hold(touched)
+	s.each(func(h *held) error { return h.prepare(ctx, w, s) })
+	w.goOn(e, "PrepareSnapshot", s, len(s.clusters()))
 	return nil
 }
 
-// touched are the clusters of the backup that the set has.
+// touched are the clusters of the backup that the set has, without those that fail.
 func (w *Writer) touched(ctx context.Context, s *session, volumes []string) ([]*Cluster, error) {
 	all, err := w.clusters(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var out []*Cluster
-	var failures []error
 	for _, c := range all {
 		if !s.takes(c.Name) {
 			continue
 		}
-		on, err := c.complete(ctx, volumes)
+		on, err := c.complete(ctx, volumes, s.builds())
 		if err != nil {
-			failures = append(failures, c.failure("PrepareSnapshot", err))
+			s.fail(c.Name, c.failure("PrepareSnapshot", err))
 		} else if on {
 			out = append(out, c)
 		}
 	}
 	for _, name := range s.names() {
 		if !slices.ContainsFunc(all, func(c *Cluster) bool { return c.Name == name }) {
-			failures = append(failures, vss.E("PrepareSnapshot", vss.ErrWriterErrorRetryable, errors.New("the server has ended since the backup began")).
+			s.fail(name, vss.E("PrepareSnapshot", vss.ErrWriterErrorRetryable, errors.New("the server has ended since the backup began")).
 				On(name).Advise("start it, or leave its component out of the backup"))
 		}
 	}
-	return out, errors.Join(failures...)
+	return out, nil
 }
 
-// checkpoint connects to the cluster, looks at its settings, and has it write what recovery would have to replay.
-func (h *held) checkpoint(ctx context.Context, w *Writer) error {
+// prepare connects to the cluster, looks at its settings, and has it write what recovery would have to replay. Where only WAL
+// is saved recovery replays all of it, whatever checkpoints there are; and a checkpoint may remove WAL.
+func (h *held) prepare(ctx context.Context, w *Writer, s *session) error {
 	const op = "PrepareSnapshot"
 	l, err := h.layout()
 	if err != nil {
 		return h.failure(op, err)
 	}
 	h.record = record{Format: recordFormat, Cluster: *h.Cluster, Layout: *l}
+	from, builds := s.base(h.Name)
+	if builds {
+		h.record.After = from.String()
+	}
 	if err := h.open(ctx, w.connect); err != nil {
 		return h.failure(op, err)
 	}
 	var fsync bool
-	err = h.ask(ctx, checkpointLimit, func(ctx context.Context, conn *pgx.Conn) error {
+	err = h.ask(ctx, checkpointLimit, func(ctx context.Context, conn *pgx.Conn) (err error) {
 		const settings = `SELECT current_setting('fsync')::bool, current_setting('full_page_writes')::bool, current_setting('server_version'),
 			(SELECT system_identifier::text FROM pg_control_system()), pg_is_in_recovery()`
 		if err := conn.QueryRow(ctx, settings).Scan(&fsync, &h.record.FullPageWrites, &h.record.Server, &h.record.System, &h.record.Standby); err != nil {
@@ -89,11 +163,22 @@ func (h *held) checkpoint(ctx context.Context, w *Writer) error {
 			return vss.E(op, vss.ErrWriterErrorNonRetryable, errors.New("the server runs with fsync off: after a crash, and on a copy, its data may be damaged")).
 				On(h.Name).Advise("set fsync = on and reload the server")
 		}
-		start := time.Now()
-		if _, err := conn.Exec(ctx, "CHECKPOINT"); err != nil {
+		if h.files, err = askWAL(ctx, conn, h.Cluster, l); err != nil {
 			return err
 		}
-		w.log.Info("checkpoint", "cluster", h.Name, "took", time.Since(start))
+		h.record.Segment = h.files.segment
+		if s.stamps() && h.files.whole() == "" && w.holdWAL {
+			if err := reserve(ctx, conn); err != nil { // this backup is good without it
+				w.log.Warn("WAL isn't held: the next backup may have to be a full one", "cluster", h.Name, "error", err)
+			}
+		}
+		if !builds {
+			start := time.Now()
+			if _, err := conn.Exec(ctx, "CHECKPOINT"); err != nil {
+				return err
+			}
+			w.log.Info("checkpoint", "cluster", h.Name, "took", time.Since(start))
+		}
 		return conn.QueryRow(ctx, "SELECT timeline_id::text FROM pg_control_checkpoint()").Scan(&h.record.Line)
 	})
 	if err != nil {
@@ -106,36 +191,77 @@ func (h *held) checkpoint(ctx context.Context, w *Writer) error {
 // A server that can't tell is a veto.
 func (w *Writer) Freeze(ctx context.Context, e *writer.Event) error {
 	s := w.begin(e.Session)
-	err := each(s.clusters(), func(h *held) (err error) {
+	s.each(func(h *held) (err error) {
 		h.record.Frozen = time.Now().UTC()
-		h.record.LSN, err = h.position(ctx)
-		return err
+		if h.record.LSN, err = h.position(ctx); err != nil {
+			return err
+		}
+		return h.there("Freeze", s)
 	})
-	if err != nil {
-		s.release()
-		w.veto(e, "Freeze", err)
-		return nil
+	if w.goOn(e, "Freeze", s, len(s.clusters())) {
+		s.step(true, false)
 	}
-	s.step(true, false)
 	return nil
 }
 
-// Thaw makes sure that the servers lived through the copy, and lets them go. One that didn't is a veto.
+// Thaw makes sure that the servers lived through the copy, and that no WAL which the backup needs went meanwhile, and lets
+// them go. One that didn't is a veto.
 func (w *Writer) Thaw(ctx context.Context, e *writer.Event) error {
 	s := w.begin(e.Session)
 	if frozen, _ := s.at(); !frozen {
 		return nil
 	}
-	err := each(s.clusters(), func(h *held) (err error) {
-		h.record.Thaw, err = h.position(ctx)
-		return err
+	s.each(func(h *held) (err error) {
+		if h.record.Thaw, err = h.position(ctx); err != nil {
+			return err
+		}
+		if err := h.there("Thaw", s); err != nil {
+			return err
+		}
+		h.leave(w, s)
+		return nil
 	})
-	s.step(false, err == nil)
+	s.step(false, len(s.clusters()) > 0)
 	s.release()
-	if err != nil {
-		w.veto(e, "Thaw", err)
-	}
+	w.goOn(e, "Thaw", s, len(s.clusters()))
 	return nil
+}
+
+// there makes sure that the WAL which a backup goes on with is there up to the position of Freeze, and notes since when.
+func (h *held) there(op string, s *session) error {
+	from, builds := s.base(h.Name)
+	if !builds {
+		return nil
+	}
+	to, err := parsePosition(h.record.LSN)
+	if err != nil {
+		return h.failure(op, err)
+	}
+	oldest, err := h.files.since(op, from, to)
+	if h.oldest.IsZero() || oldest.Before(h.oldest) {
+		h.oldest = oldest
+	}
+	return err
+}
+
+// leave makes the stamp from which later backups go on. Where there can't be one the next backup has to be a full one.
+func (h *held) leave(w *Writer, s *session) {
+	if !s.stamps() {
+		return
+	}
+	why := h.files.whole()
+	if why == "" {
+		at, err := parsePosition(h.record.LSN)
+		if err == nil {
+			var next stamp
+			if next, err = h.files.stamp(h.record.System, at); err == nil {
+				h.record.Stamp = next.String()
+				return
+			}
+		}
+		why = err.Error()
+	}
+	w.log.Info("no incremental backup can go on from this one", "cluster", h.Name, "reason", why)
 }
 
 // position is the WAL position up to which the cluster is on disk; of a standby, up to which it has replayed.
@@ -148,8 +274,10 @@ func (h *held) position(ctx context.Context) (lsn string, err error) {
 	return lsn, nil
 }
 
-// PostSnapshot notes with each component what the copy holds. Kinds of backups on which no other builds leave no stamp.
+// PostSnapshot notes with each component what the copy holds, where the next backup goes on, and for one that goes on itself
+// since when files count. Components that failed have their failure; the writer's is VSS_E_WRITERERROR_PARTIAL_FAILURE then.
 func (w *Writer) PostSnapshot(_ context.Context, e *writer.Event) error {
+	const op = "PostSnapshot"
 	s := w.begin(e.Session)
 	if _, done := s.at(); !done || e.Components == nil {
 		return nil
@@ -164,17 +292,20 @@ func (w *Writer) PostSnapshot(_ context.Context, e *writer.Event) error {
 			err = c.SetBackupMetadata(text)
 		}
 		if err != nil {
-			return vss.E("PostSnapshot", vss.ErrWriterErrorNonRetryable, err).On(h.Name).Advise("the session is out of order; begin a new one")
+			return vss.E(op, vss.ErrWriterErrorNonRetryable, err).On(h.Name).Advise("the session is out of order; begin a new one")
 		}
-		if e.BackupType != vss.BackupCopy && e.BackupType != vss.BackupDifferential {
-			c.BackupStamp = h.record.stamp()
+		c.BackupStamp = h.record.Stamp
+		if h.record.After != "" {
+			f := h.record.Layout.walSet()
+			c.DifferencedFiles = []document.DifferencedFiles{{Path: f.Path, FileSpec: f.FileSpec, Recursive: f.Recursive, Since: document.FileTime(h.oldest)}}
 		}
+	}
+	if w.blame(e, s, func(c *document.Component) *string { return &c.PostSnapshotFailure }) {
+		_, message := told(s.failures())
+		e.SetFailure(vss.ErrWriterErrorPartialFailure, message)
 	}
 	return nil
 }
-
-// BackupComplete has nothing to do: the server removes its WAL by itself.
-func (w *Writer) BackupComplete(context.Context, *writer.Event) error { return nil }
 
 // BackupShutdown ends the session.
 func (w *Writer) BackupShutdown(_ context.Context, e *writer.Event) error {

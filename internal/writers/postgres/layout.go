@@ -95,13 +95,37 @@ func (l *layout) needed() []string {
 	return out
 }
 
-// fileSets are the component's files.
-func (l *layout) fileSets() []document.FileSet {
-	var out []document.FileSet
-	for _, r := range append(l.roots(), l.links...) {
-		out = append(out, document.FileSet{Path: r, FileSpec: "*", Recursive: true})
+// walFolder is where the WAL is.
+func (l *layout) walFolder() string {
+	if l.WAL != "" {
+		return l.WAL
 	}
-	return out
+	return filepath.Join(l.Data, "pg_wal")
+}
+
+// walSet is the file set of the WAL: all that incremental and differential backups save, and the only one they save of.
+func (l *layout) walSet() document.FileSet {
+	return document.FileSet{Path: l.walFolder(), FileSpec: "*", Recursive: true}
+}
+
+// fileSets are the component's files. Those of the data directory are many sets, since the WAL may be one of its folders and
+// sets of a writer have no file in common.
+func (l *layout) fileSets() ([]document.FileSet, error) {
+	const whole = vss.FullBackupRequired | vss.FullSnapshotRequired
+	out := []document.FileSet{l.walSet(), {Path: l.Data, FileSpec: "*", Mask: whole}}
+	entries, err := os.ReadDir(l.Data)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if path := filepath.Join(l.Data, e.Name()); e.IsDir() && path != l.walFolder() && !slices.Contains(volatile, e.Name()) && !strings.HasPrefix(e.Name(), asideMark) {
+			out = append(out, document.FileSet{Path: path, FileSpec: "*", Recursive: true, Mask: whole})
+		}
+	}
+	for _, dir := range slices.Concat(l.Tablespaces, l.links) {
+		out = append(out, document.FileSet{Path: dir, FileSpec: "*", Recursive: true, Mask: whole})
+	}
+	return out, nil
 }
 
 // configuration is a file set for what Debian keeps apart from the data directory. It hardly changes, and its volume is

@@ -6,6 +6,13 @@
 // for WAL that is written after the copy) and Freeze stops nothing: it notes the position up to which the copy is sure to
 // recover. The checkpoint that makes recovery short comes before, in PrepareSnapshot, where it may take minutes.
 //
+// An incremental backup is the WAL since the last full or incremental one, a differential backup that since the last full one
+// (wal.go tells how it is made sure that nothing is missing). Put into pg_wal over the files of the full backup it makes
+// the server's own recovery at start go on to the end of it. So nothing like recovery.signal is needed: for a copy that was
+// made of volumes, PostgreSQL would replay what is in pg_wal first even then, and then ask the cluster's restore_command for
+// WAL beyond the backup. What is restored goes on on the timeline of the original: WAL archives and standbys are to be made
+// anew, as after every restore of a copy.
+//
 // There is one writer for all clusters, with a component for each: clusters come and go while the writer stays, and an
 // administrator picks them by name, 15/main, as pg_lsclusters lists them.
 //
@@ -73,7 +80,7 @@ func (w *Writer) Identify(ctx context.Context) (*document.WriterMetadata, error)
 	m := &document.WriterMetadata{
 		WriterID: ID, Name: Name, Usage: vss.UsageUserData, Source: vss.SourceTransactedDB,
 		Version:       document.Version{Major: 1},
-		BackupSchema:  vss.SchemaCopy,
+		BackupSchema:  w.schema(),
 		RestoreMethod: &document.RestoreMethod{Method: vss.RestoreIfCanReplace, WriterRestore: vss.WriterRestoreAlways},
 	}
 	all, err := w.clusters(ctx)
@@ -82,13 +89,17 @@ func (w *Writer) Identify(ctx context.Context) (*document.WriterMetadata, error)
 	}
 	for _, c := range all {
 		l, err := c.layout()
+		var files []document.FileSet
+		if err == nil {
+			files, err = l.fileSets()
+		}
 		if err != nil { // it is being removed or made
 			w.log.Warn("a cluster can't be described", "cluster", c.Name, "error", err)
 			continue
 		}
 		m.Components = append(m.Components, document.WMComponent{
 			Type: vss.ComponentFileGroup, Name: c.Name, Caption: "PostgreSQL " + c.Name, Selectable: true, SelectableForRestore: true,
-			Files: append(l.fileSets(), c.configuration()...),
+			Files: append(files, c.configuration()...),
 		})
 		m.ExcludeFiles = append(m.ExcludeFiles, l.excludes()...)
 	}

@@ -34,15 +34,17 @@ func TestIdentify(t *testing.T) {
 	}
 	version, err := filepath.Glob(v[2] + "/space/PG_*")
 	must(t, err)
-	var got []string
-	for _, f := range c.Files {
-		if f.FileSpec != "*" || !f.Recursive {
-			t.Errorf("%+v isn't all of a folder", f)
+	const full = vss.FullBackupRequired | vss.FullSnapshotRequired
+	for _, want := range []document.FileSet{
+		{Path: v[1] + "/wal", FileSpec: "*", Recursive: true},
+		{Path: s.Data, FileSpec: "*", Mask: full},
+		{Path: s.Data + "/base", FileSpec: "*", Recursive: true, Mask: full},
+		{Path: s.Data + "/pg_tblspc", FileSpec: "*", Recursive: true, Mask: full},
+		{Path: version[0], FileSpec: "*", Recursive: true, Mask: full},
+	} {
+		if !slices.ContainsFunc(c.Files, func(f document.FileSet) bool { return f.String() == want.String() && f.Mask == want.Mask }) {
+			t.Errorf("%s isn't among %v", want, c.Files)
 		}
-		got = append(got, f.Path)
-	}
-	if want := []string{v[0] + "/data", v[1] + "/wal", version[0]}; !slices.Equal(got, want) {
-		t.Errorf("file sets %v, want %v", got, want)
 	}
 	if c.Type != vss.ComponentFileGroup || !c.Selectable || m.RestoreMethod.WriterRestore != vss.WriterRestoreAlways {
 		t.Errorf("component %+v, restore method %+v", c, m.RestoreMethod)

@@ -26,11 +26,11 @@ type record struct {
 	Frozen         time.Time `json:"frozen"`
 	Standby        bool      `json:"standby,omitempty"`
 	FullPageWrites bool      `json:"full_page_writes"`
-}
-
-// stamp is the backup stamp: where the next backup of the same cluster goes on.
-func (r *record) stamp() string {
-	return fmt.Sprintf("system=%s timeline=%s lsn=%s", r.System, r.Line, r.LSN)
+	// After is the stamp that the backup goes on from, "" for one that stands for itself; Stamp its own, from which others go
+	// on, "" where none can.
+	After   string `json:"after,omitempty"`
+	Stamp   string `json:"stamp,omitempty"`
+	Segment uint64 `json:"wal_segment_size"` // bytes of a WAL file
 }
 
 func (r *record) text() (string, error) {

@@ -1,15 +1,18 @@
 package postgres_test
 
 import (
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/document"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
 	"github.com/stillpoint-vss/stillpoint/vss"
 	"github.com/stillpoint-vss/stillpoint/writer"
@@ -41,48 +44,74 @@ func held(t testing.TB, volumes []string, f func()) {
 	f()
 }
 
-// saved is a backup and its files: source folder = folder of the copy.
+// saved is a backup and its files.
 type saved struct {
 	*backup
-	files map[string]string
-	acked []int64
+	archive string
+	files   []string // from the root, without the /
+	acked   []int64  // what clients were told before the copy
 }
 
-// save backs up a cluster under load: what its component lists, at one instant, without what is excluded.
+// save backs up a cluster under load.
 func save(t testing.TB, s *pgtest.Server, volumes []string, name string) *saved {
 	t.Helper()
 	j, err := s.Journal(ctx, 4, "")
 	must(t, err)
-	w := newWriter(t)
-	m, c := identify(t, w, name)
-	k := &saved{newBackup(t, w, volumes, name), map[string]string{}, nil}
+	k := newSaved(t, newWriter(t), volumes, name)
+	k.run(j)
+	must(t, j.Stop())
+	return k
+}
+
+func newSaved(t testing.TB, w *postgres.Writer, volumes []string, name string) *saved {
+	return &saved{backup: newBackup(t, w, volumes, name), archive: elsewhere(t) + "/files.tar"}
+}
+
+// run makes the backup: of what is on the volumes at one instant, it saves what the writer's documents list.
+func (k *saved) run(j *pgtest.Journal) {
+	t, frozen := k.t, elsewhere(k.t)
+	t.Helper()
+	m, err := k.w.Identify(ctx)
+	must(t, err)
+	must(t, m.Validate())
 	k.well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
-	k.acked = j.Acknowledged()
+	if j != nil {
+		k.acked = j.Acknowledged()
+	}
 	k.well(writer.OnFreeze)
-	to := elsewhere(t)
-	held(t, volumes, func() {
-		for _, f := range c.Files {
-			k.files[f.Path] = filepath.Join(to, filepath.Base(f.Path))
-			sh(t, "cp", "-a", f.Path, k.files[f.Path])
+	held(t, k.e.Volumes, func() {
+		for _, v := range k.e.Volumes {
+			must(t, os.MkdirAll(frozen+v, 0o755))
+			sh(t, "cp", "-a", v+"/.", frozen+v)
 		}
 	})
 	k.well(writer.OnThaw, writer.OnPostSnapshot)
-	must(t, j.Stop())
-	for from, copied := range k.files {
-		for _, x := range m.ExcludeFiles {
-			if rest, below := strings.CutPrefix(x.Path, from); below {
-				all, err := filepath.Glob(filepath.Join(copied, rest, x.FileSpec))
-				must(t, err)
-				for _, p := range all {
-					must(t, os.RemoveAll(p))
-				}
+	list := m.BackupFiles(k.e.Components, k.e.BackupType)
+	if len(list.Faults) > 0 {
+		t.Fatalf("the documents contradict each other: %v", list.Faults)
+	}
+	for _, f := range list.Sets {
+		if !f.FromCopy {
+			must(t, os.MkdirAll(frozen+f.Path, 0o755))
+			sh(t, "cp", "-a", f.Path+"/.", frozen+f.Path)
+		}
+	}
+	must(t, list.Walk(frozen, func(f document.File, err error) error {
+		if err == nil && f.Dir { // programs that save a list of files make no empty folders
+			var below []os.DirEntry
+			if below, err = os.ReadDir(f.At); len(below) == 0 {
+				return err
 			}
 		}
-		sh(t, "find", copied, "-mindepth", "1", "-type", "d", "-empty", "-delete") // programs that save a list of files make no empty folders
-	}
-	c0 := k.e.Components.Components[0]
-	c0.BackupSucceeded, c0.SelectedForRestore = true, true
-	return k
+		k.files = append(k.files, strings.TrimPrefix(f.Path, "/"))
+		return err
+	}))
+	names := frozen + "/names"
+	must(t, os.WriteFile(names, []byte(strings.Join(k.files, "\n")), 0o600))
+	sh(t, "tar", "-C", frozen, "-cf", k.archive, "--no-recursion", "-T", names)
+	c := k.component()
+	c.BackupSucceeded, c.SelectedForRestore = true, true
+	k.well(writer.OnBackupComplete)
 }
 
 // elsewhere is a folder that isn't on the volumes.
@@ -96,21 +125,19 @@ func elsewhere(t testing.TB) string {
 // putFiles restores the files of the backup and notes the outcome.
 func (k *saved) putFiles() {
 	k.t.Helper()
-	for to, copied := range k.files {
-		sh(k.t, "cp", "-a", copied+"/.", to)
-	}
+	sh(k.t, "tar", "-C", "/", "-xpf", k.archive)
 	k.component().FileRestoreStatus = vss.RestoredAll
 }
 
 func (k *saved) component() *document.Component { return k.e.Components.Components[0] }
 
 // nothingAside checks that what a restore replaced is gone.
-func (k *saved) nothingAside() {
-	k.t.Helper()
-	for dir := range k.files {
-		for _, pattern := range []string{dir + ".before-restore-*", dir + "/.before-restore-*"} {
+func nothingAside(t testing.TB, s *pgtest.Server) {
+	t.Helper()
+	for _, dir := range append(slices.Collect(maps.Values(s.Tablespaces)), s.Data, s.WAL) {
+		for _, pattern := range []string{dir + ".before-restore-*", dir + "/.before-restore-*", dir + "/PG_*.before-restore-*"} {
 			if left, _ := filepath.Glob(pattern); len(left) > 0 {
-				k.t.Errorf("%v is left", left)
+				t.Errorf("%v is left", left)
 			}
 		}
 	}
@@ -151,7 +178,7 @@ func TestRestore(t *testing.T) {
 			if n, err := s.SQL(ctx, "SELECT n FROM apart"); err != nil || n != "7" {
 				t.Errorf("the table in the tablespace: %q, %v", n, err)
 			}
-			k.nothingAside()
+			nothingAside(t, s)
 		})
 	}
 }
@@ -171,7 +198,7 @@ func TestRestoreThatFails(t *testing.T) {
 		k.well(writer.OnPostRestore)
 		_, err := s.SQL(ctx, "SELECT * FROM later")
 		must(t, err)
-		k.nothingAside()
+		nothingAside(t, s)
 	})
 	t.Run("without PreRestore", func(t *testing.T) {
 		reset()
@@ -247,7 +274,7 @@ func TestRestoreDebian(t *testing.T) {
 	k.putFiles()
 	k.well(writer.OnPostRestore)
 	must(t, s.Holds(ctx, k.acked))
-	k.nothingAside()
+	nothingAside(t, s)
 
 	m, c := identify(t, k.w, "15/"+name)
 	if last := c.Files[len(c.Files)-1]; last.Path != config || last.Mask != vss.AllBackupRequired {
@@ -260,5 +287,5 @@ func TestRestoreDebian(t *testing.T) {
 	must(t, s.Own()) // Debian's tools deleted the folder of the sockets
 	k.well(writer.OnPostRestore)
 	must(t, s.Holds(ctx, k.acked))
-	k.nothingAside()
+	nothingAside(t, s)
 }

@@ -3,12 +3,14 @@ package postgres
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/stillpoint-vss/stillpoint/document"
 	"github.com/stillpoint-vss/stillpoint/vss"
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
@@ -18,12 +20,16 @@ const answerLimit = 10 * time.Second
 
 // session is what the writer knows of one backup.
 type session struct {
-	mu     sync.Mutex // the fields below
-	all    bool       // not in component mode: all clusters take part
-	chosen []string   // else these
-	held   []*held
-	frozen bool
-	done   bool // Thaw was well: the records are whole
+	mu      sync.Mutex       // the fields below
+	all     bool             // not in component mode: all clusters take part
+	chosen  []string         // else these
+	kind    vss.BackupType   // full, copy, incremental or differential
+	after   map[string]stamp // where chosen clusters' incremental and differential backups go on
+	refused map[string]error // chosen clusters that failed in PrepareBackup
+	failed  map[string]error // those and all that failed later
+	held    []*held          // those that didn't
+	frozen  bool
+	done    bool // Thaw was well: the records are whole
 }
 
 // held is a cluster from PrepareSnapshot to Thaw. Its connection is the same all the time: that it still answers in Thaw
@@ -31,6 +37,8 @@ type session struct {
 type held struct {
 	*Cluster
 	record record
+	files  *wal            // nil until the server was asked
+	oldest time.Time       // of the changes that an incremental or differential backup saves
 	life   context.Context // ends when the session lets it go
 	end    context.CancelFunc
 	mu     sync.Mutex // the connection takes one question at a time
@@ -80,7 +88,7 @@ func (w *Writer) begin(id vss.SessionID) *session {
 	defer w.mu.Unlock()
 	s := w.sessions[id]
 	if s == nil {
-		s = &session{all: true}
+		s = &session{all: true, kind: vss.BackupFull}
 		w.sessions[id] = s
 	}
 	return s
@@ -97,18 +105,64 @@ func (w *Writer) forget(id vss.SessionID) {
 	}
 }
 
-// hold takes clusters into the session, and lets those of an earlier set go.
-func (s *session) hold(clusters []*Cluster) []*held {
+// next begins with another set: what an earlier one held is let go.
+func (s *session) next() {
 	s.release()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.held, s.frozen, s.done = nil, false, false
+	s.failed = maps.Clone(s.refused)
+}
+
+// hold takes clusters into the session.
+func (s *session) hold(clusters []*Cluster) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, c := range clusters {
 		h := &held{Cluster: c}
 		h.life, h.end = context.WithCancel(context.Background())
 		s.held = append(s.held, h)
 	}
-	return slices.Clone(s.held)
+}
+
+// each does something for all clusters at once. Those that fail are let go and noted.
+func (s *session) each(f func(*held) error) {
+	_ = each(s.clusters(), func(h *held) error {
+		if err := f(h); err != nil {
+			h.letGo()
+			s.fail(h.Name, err)
+		}
+		return nil
+	})
+}
+
+// fail notes the failure of a cluster, which takes part no longer.
+func (s *session) fail(name string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed == nil {
+		s.failed = map[string]error{}
+	}
+	s.failed[name] = err
+	s.held = slices.DeleteFunc(s.held, func(h *held) bool { return h.Name == name })
+}
+
+// failures are those of all clusters, by their names' order.
+func (s *session) failures() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(s.failed)) {
+		errs = append(errs, s.failed[name])
+	}
+	return errors.Join(errs...)
+}
+
+// failure is that of one cluster; nil.
+func (s *session) failure(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed[name]
 }
 
 // step moves the session on: frozen from Freeze to Thaw, done after it.
@@ -133,23 +187,59 @@ func (s *session) release() {
 	_ = each(all, func(h *held) error { h.letGo(); return nil })
 }
 
-// choose notes which components the backup has.
-func (s *session) choose(e *writer.Event) {
+// choose notes which components the backup has, and what kind of backup it is to a writer of this schema.
+func (s *session) choose(e *writer.Event, schema vss.BackupSchema) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.all, s.chosen = e.Components == nil, nil
-	if e.Components != nil {
-		for _, c := range e.Components.Components {
-			s.chosen = append(s.chosen, c.Name)
-		}
+	m := document.WriterMetadata{BackupSchema: schema}
+	s.all, s.chosen, s.kind = e.Components == nil, nil, m.EffectiveType(e.BackupType)
+	s.after, s.refused, s.failed = nil, nil, nil
+	if s.all { // without components there are no stamps, and no files of which some could be left out
+		s.kind = m.EffectiveType(vss.BackupFull)
+		return
 	}
+	for _, c := range e.Components.Components {
+		s.chosen = append(s.chosen, c.Name)
+	}
+}
+
+// builds says whether the backup goes on from an earlier one.
+func (s *session) builds() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kind == vss.BackupIncremental || s.kind == vss.BackupDifferential
+}
+
+// stamps says whether later backups go on from this one.
+func (s *session) stamps() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kind == vss.BackupFull || s.kind == vss.BackupIncremental
+}
+
+// goesOn notes where a cluster's backup goes on.
+func (s *session) goesOn(name string, from stamp) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.after == nil {
+		s.after = map[string]stamp{}
+	}
+	s.after[name] = from
+}
+
+// base is where a cluster's backup goes on.
+func (s *session) base(name string) (from stamp, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	from, ok = s.after[name]
+	return from, ok
 }
 
 // takes says whether the backup has a cluster.
 func (s *session) takes(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.all || slices.Contains(s.chosen, name)
+	return s.failed[name] == nil && (s.all || slices.Contains(s.chosen, name))
 }
 
 func (s *session) clusters() []*held {
@@ -169,23 +259,9 @@ func each[T any](all []T, f func(T) error) error {
 	return errors.Join(errs...)
 }
 
-// veto makes a failure the writer's status: the requester decides whether the copy is worth having without this writer.
-func (w *Writer) veto(e *writer.Event, op string, err error) {
-	code := vss.CodeOf(err)
-	if !vss.IsWriterError(code) {
-		code = vss.ErrWriterErrorNonRetryable
-	}
-	message := err.Error()
-	if hint := vss.Hint(err); hint != "" {
-		message += " (" + hint + ")"
-	}
-	w.log.Error(op+" failed", "session", e.Session, "error", err)
-	e.SetFailure(code, message)
-}
-
-// names are the components that were chosen by name.
+// names are the components that were chosen by name and haven't failed.
 func (s *session) names() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.chosen)
+	return slices.DeleteFunc(slices.Clone(s.chosen), func(name string) bool { return s.failed[name] != nil })
 }

@@ -39,13 +39,17 @@ func affected(volumes, paths []string) (in, out []string) {
 }
 
 // complete says whether a set touches a cluster, and fails when it has some of its volumes and not all: a copy of parts is
-// worse than none. Errors: VSS_E_WRITERERROR_INCONSISTENTSNAPSHOT, which names the first path that is missing.
-func (c *Cluster) complete(ctx context.Context, volumes []string) (touched bool, err error) {
+// worse than none. Where only WAL is saved the WAL's volume is all. Errors: VSS_E_WRITERERROR_INCONSISTENTSNAPSHOT, which names the first path that is missing.
+func (c *Cluster) complete(ctx context.Context, volumes []string, walOnly bool) (touched bool, err error) {
 	l, err := c.layout()
 	if err != nil {
 		return false, err
 	}
-	in, out := affected(volumes, l.needed())
+	needed := l.needed()
+	if walOnly {
+		needed = []string{l.walFolder()}
+	}
+	in, out := affected(volumes, needed)
 	if len(in) == 0 || len(out) == 0 {
 		return len(in) > 0, nil
 	}

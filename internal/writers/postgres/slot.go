@@ -1,0 +1,77 @@
+package postgres
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/stillpoint-vss/stillpoint/vss"
+	"github.com/stillpoint-vss/stillpoint/writer"
+)
+
+// slotName is the replication slot that holds WAL for incremental backups. While there is one, the server also refuses to run
+// with wal_level = minimal, by which changes would miss from the WAL.
+const slotName = "vss"
+
+// reserve has the server keep its WAL from here on, unless it does already. A slot that has lost WAL is begun anew.
+func reserve(ctx context.Context, conn *pgx.Conn) error {
+	const drop = `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1 AND wal_status = 'lost'`
+	if _, err := conn.Exec(ctx, drop, slotName); err != nil {
+		return err
+	}
+	const create = `SELECT pg_create_physical_replication_slot($1, true) WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)`
+	_, err := conn.Exec(ctx, create, slotName)
+	return err
+}
+
+// advance says that WAL before a position isn't needed any more; the server removes it at its next checkpoint.
+func advance(ctx context.Context, conn *pgx.Conn, before position) error {
+	const query = `SELECT pg_replication_slot_advance(slot_name, $2::pg_lsn) FROM pg_replication_slots
+		WHERE slot_name = $1 AND slot_type = 'physical' AND restart_lsn < $2::pg_lsn`
+	_, err := conn.Exec(ctx, query, slotName, before.String())
+	return err
+}
+
+// BackupComplete lets the WAL go that was held for this backup, cluster by cluster, once all of its files are saved and later
+// backups build on it. Where that fails the WAL stays for longer, which harms no backup: the log tells.
+func (w *Writer) BackupComplete(ctx context.Context, e *writer.Event) error {
+	s := w.begin(e.Session)
+	if !w.holdWAL || e.Components == nil {
+		return nil
+	}
+	_ = each(s.clusters(), func(h *held) error {
+		c := e.Components.Component("", h.Name)
+		if c == nil || !c.BackupSucceeded || c.Failure != nil || h.record.Stamp == "" {
+			return nil
+		}
+		from, err := parseStamp(h.record.Stamp)
+		if err == nil {
+			err = w.with(ctx, h.Cluster, func(conn *pgx.Conn) error { return advance(ctx, conn, from.at-1) })
+		}
+		if err != nil {
+			w.log.Warn("WAL that was saved is still held", "cluster", h.Name, "session", e.Session, "error", err)
+		}
+		return nil
+	})
+	return nil
+}
+
+// with opens a session with a cluster for one purpose.
+func (w *Writer) with(ctx context.Context, c *Cluster, use func(*pgx.Conn) error) error {
+	conn, err := w.connect(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer hangUp(conn)
+	return use(conn)
+}
+
+// schema is what backups this writer knows. Mixed with incremental ones, a differential backup would need WAL that an
+// incremental one lets go, where it is the writer who holds it.
+func (w *Writer) schema() vss.BackupSchema {
+	s := vss.SchemaIncremental | vss.SchemaDifferential | vss.SchemaCopy | vss.SchemaTimestamped | vss.SchemaLastModify
+	if w.holdWAL {
+		s |= vss.SchemaExclusiveIncrementalDifferential
+	}
+	return s
+}

@@ -1,0 +1,49 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+)
+
+// position is a place in the WAL (LSN). Its text is as PostgreSQL writes it: 16/B374D848.
+type position uint64
+
+func (p position) String() string { return fmt.Sprintf("%X/%X", uint32(p>>32), uint32(p)) }
+
+func parsePosition(text string) (position, error) {
+	var high, low uint32
+	if n, err := fmt.Sscanf(text, "%X/%X", &high, &low); n != 2 || err != nil {
+		return 0, fmt.Errorf("%q is no position in a WAL", text)
+	}
+	return position(high)<<32 | position(low), nil
+}
+
+// stamp is the backup stamp: where the next backup of the same cluster goes on.
+type stamp struct {
+	system string   // identifier of the cluster
+	line   uint32   // timeline
+	at     position // the backup has the WAL up to here
+	// wal is a digest of the WAL before at, in its file. A cluster that was restored to an earlier state, or a copy of it that
+	// went its own way, has other WAL at the same place of the same timeline: no backup of one goes on from one of the other.
+	wal string
+}
+
+const stampForm = "system=%s timeline=%d lsn=%s wal=%s"
+
+func (s stamp) String() string { return fmt.Sprintf(stampForm, s.system, s.line, s.at, s.wal) }
+
+var errNoStamp = errors.New("the stamp of the backup that this one builds on is missing")
+
+func parseStamp(text string) (s stamp, err error) {
+	if text == "" {
+		return s, errNoStamp
+	}
+	var at string
+	if _, err := fmt.Sscanf(text, stampForm, &s.system, &s.line, &at, &s.wal); err == nil {
+		s.at, err = parsePosition(at)
+	}
+	if s.at == 0 || s.String() != text {
+		return s, fmt.Errorf("%.200q is no stamp of this writer", text)
+	}
+	return s, nil
+}
