@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -98,10 +99,14 @@ func (s *Session) RootAndLogicalPrefix(ctx context.Context, path string) (root, 
 	if err != nil {
 		return "", "", err
 	}
-	if real, rerr := filepath.EvalSymlinks(path); rerr == nil {
-		path = real
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return v.Name, "", nil // a tag or a configured name
 	}
-	if rel, rerr := filepath.Rel(v.Name, path); rerr == nil && rel != "." && rel != ".." && !strings.HasPrefix(rel, "../") {
+	if info, err := os.Stat(real); err != nil || info.Mode()&os.ModeDevice != 0 {
+		return v.Name, "", nil
+	}
+	if rel, err := filepath.Rel(v.Name, real); err == nil && rel != "." && rel != ".." && !strings.HasPrefix(rel, "../") {
 		prefix = rel
 	}
 	return v.Name, prefix, nil

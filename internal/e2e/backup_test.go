@@ -81,7 +81,8 @@ func backUpPostgres(t *testing.T, drop bool) {
 	}
 	lines := strings.Split(string(text), "\n")
 	for path, want := range map[string]bool{
-		s.Data + "/PG_VERSION": true, s.Data: true, s.Data + "/postmaster.pid": false, s.Data + "/pg_wal": true, s.Data + "/pg_notify": true, s.WAL + "/archive_status": true,
+		s.Data + "/PG_VERSION": true, s.Data + "/base": true, s.Data + "/postmaster.pid": false, s.Data + "/pg_wal": true,
+		s.Data + "/pg_notify": false, s.WAL + "/archive_status": true,
 	} {
 		if slices.Contains(lines, path) != want {
 			t.Errorf("%s is listed: %v, want %v", path, !want, want)
@@ -287,6 +288,29 @@ func TestBackupEvents(t *testing.T) {
 		if text, err := os.ReadFile(bc); err != nil {
 			t.Error(err)
 		} else if d, err := document.Parse(text); err != nil || len(d.Writers) != 1 || !d.Writers[0].Components[0].BackupSucceeded || !d.SelectComponents {
+			t.Errorf("%+v, %v", d, err)
+		}
+	})
+
+	t.Run("builds on another", func(t *testing.T) {
+		r.script("post-snapshot", `echo '{"components": [{"type": "filegroup", "logical_path": "", "name": "files", "backup_stamp": "one"}]}'`)
+		r.vss(nil, backup("--component", "recorder/files", r.point, "--", "true")...)
+		r.script("post-snapshot", "true")
+		r.saw(append(taken, "backup-complete", "backup-shutdown")...)
+		seen := filepath.Join(r.dir, "seen")
+		r.script("prepare-snapshot", "env | grep VSS_BACKUP_TYPE >"+seen)
+		var b backupDoc
+		r.vss(&b, backup("--type", "differential", "--previous", bc, "--component", "6F0A2F1C-3F0E-4A37-9D53-2D5B7D1F0001", r.point, "--", "true")...)
+		r.script("prepare-snapshot", "true")
+		r.saw(append(taken, "backup-complete", "backup-shutdown")...)
+		if text, _ := os.ReadFile(seen); strings.TrimSpace(string(text)) != "VSS_BACKUP_TYPE=differential" || b.BackupType != "differential" {
+			t.Errorf("the writer was told %s", text)
+		}
+		text, err := os.ReadFile(bc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, err := document.Parse(text); err != nil || d.Writers[0].Components[0].PreviousBackupStamp != "one" {
 			t.Errorf("%+v, %v", d, err)
 		}
 	})
