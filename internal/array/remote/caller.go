@@ -72,7 +72,7 @@ func holder(l *array.LUN) string {
 	return l.Host
 }
 
-func (c Caller) denied(l *array.LUN, why, hint string) error {
+func denied(l *array.LUN, why, hint string) error {
 	return vss.E("", vss.ErrAccessDenied, errors.New(why)).On(l.Name).Advise(hint)
 }
 
@@ -81,9 +81,9 @@ func (c Caller) owns(l *array.LUN) error {
 	switch {
 	case c.Administrator:
 	case l.Kind == array.KindShadowCopy && holder(l) != c.Host:
-		return c.denied(l, "it is a shadow copy of host "+holder(l), "work on it there, or as an administrator of the array")
+		return denied(l, "it is a shadow copy of host "+holder(l), "work on it there, or as an administrator of the array")
 	case l.Kind != array.KindShadowCopy && len(l.MappedTo) > 0 && !slices.Contains(l.MappedTo, c.Host):
-		return c.denied(l, fmt.Sprintf("it is in use by %v", l.MappedTo), "mask it there first, or work as an administrator of the array")
+		return denied(l, fmt.Sprintf("it is in use by %v", l.MappedTo), "mask it there first, or work as an administrator of the array")
 	}
 	return nil
 }
@@ -108,10 +108,10 @@ func (c Caller) maps(l *array.LUN) error {
 
 // imports refuses to mark a copy that the caller can't have surfaced. Errors: E_ACCESSDENIED.
 func (c Caller) imports(l *array.LUN) error {
-	if c.Administrator || l.Imported || slices.Contains(l.MappedTo, c.Host) { // what was imported before is the array's to refuse
+	if c.Administrator || l.Imported || slices.Contains(l.MappedTo, c.Host) { // a second import is the array's to refuse
 		return nil
 	}
-	return c.denied(l, "it is not mapped to "+c.Host, "map it first")
+	return denied(l, "it is not mapped to "+c.Host, "map it first")
 }
 
 // acts refuses to act for another host. Errors: E_ACCESSDENIED, E_INVALIDARG.

@@ -114,14 +114,19 @@ func (w *world) read(id vss.LUNID) byte {
 	return b[0]
 }
 
-// serve answers for an array at a socket until stop is called.
 func serve(t *testing.T, socket string, a array.Array) (stop func()) {
+	t.Helper()
+	return serveAs(t, socket, a, remote.UnixCaller)
+}
+
+// serveAs answers for an array at a socket until stop is called.
+func serveAs(t *testing.T, socket string, a array.Array, identify remote.Identify) (stop func()) {
 	t.Helper()
 	l, err := wire.Listen(socket, 0o600, "")
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	over := make(chan error, 1)
-	go func() { over <- remote.Serve(ctx, l, a, remote.UnixCaller, logger(t)) }()
+	go func() { over <- remote.Serve(ctx, l, a, identify, logger(t)) }()
 	return func() {
 		cancel()
 		if err := <-over; err != nil {

@@ -37,7 +37,7 @@ func clip(s string) string { return s[:min(len(s), 64)] }
 
 func (q *request) guid(s string) vss.GUID {
 	var g vss.GUID
-	if err := g.UnmarshalText([]byte(clip(s))); err != nil {
+	if err := g.UnmarshalText([]byte(clip(s))); err != nil || s == "" {
 		q.fail(vss.E("", vss.ErrInvalidArg, errors.New("no identifier")).On(strconv.QuoteToASCII(clip(s))).Advise("identifiers are of the form {lower-case-guid}"))
 	}
 	return g
