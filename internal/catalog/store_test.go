@@ -72,7 +72,7 @@ func sampleSet(n int) Set {
 		Consistency: vss.ConsistencyFileSystem, ConsistencyReason: "writer \"x\" failed", Timeline: []Step{{"freeze", 5, 17}},
 		Writers: []Writer{{
 			ID: vss.WriterID{GUID: id(7)}, InstanceID: vss.WriterInstanceID{GUID: id(8)}, Name: "PostgreSQL", State: vss.WriterFailedAtFreeze,
-			Failure: vss.ErrWriterErrorOutOfResources, Message: "too slow", Level: vss.LevelSystem, Frozen: time.Second, Components: 2,
+			Failure: vss.ErrWriterErrorOutOfResources, Message: "too slow", Application: 7, Level: vss.LevelSystem, Frozen: time.Second, Components: 2,
 		}},
 	}
 }

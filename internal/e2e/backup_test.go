@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/document"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
@@ -342,6 +345,28 @@ func TestBackupEvents(t *testing.T) {
 		r.into(x, &d)
 		if x.code != 5 || d.Components[0].Status != "failed" {
 			t.Errorf("exit %d, %+v", x.code, d)
+		}
+		r.saw("pre-restore", "post-restore=failed")
+	})
+	t.Run("interrupted", func(t *testing.T) {
+		started := filepath.Join(r.dir, "started")
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		cmd := r.command(ctx, restore("--", "sh", "-c", "touch "+started+"; exec sleep 60")...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			if _, err := os.Stat(started); err == nil {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatal("the command doesn't start")
+			}
+		}
+		_ = cmd.Process.Signal(unix.SIGTERM)
+		if _ = cmd.Wait(); cmd.ProcessState.ExitCode() != 128+int(unix.SIGTERM) {
+			t.Errorf("exit %d", cmd.ProcessState.ExitCode())
 		}
 		r.saw("pre-restore", "post-restore=failed")
 	})
