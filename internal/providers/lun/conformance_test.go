@@ -19,16 +19,18 @@ func TestConformance(t *testing.T) {
 	for _, x := range []struct {
 		name  string
 		pools []string
+		far   bool
 		reach func(*testing.T, *lun.Provider) provider.Hardware
 	}{
-		{"in process", []string{"xfs"}, direct},
-		{"over a socket", []string{"btrfs"}, socket},
-		{"two arrays", []string{"xfs", "btrfs"}, direct},
+		{"in process", []string{"xfs"}, false, direct},
+		{"over a socket", []string{"btrfs"}, false, socket},
+		{"two arrays", []string{"xfs", "btrfs"}, false, direct},
+		{"a far array", []string{"xfs"}, true, direct},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			dirs := folders(t, x.pools...)
 			providertest.Run(t, providertest.Fixture{Hardware: func(t *testing.T) *providertest.HardwareWorld {
-				w := newWorld(t, 2, dirs...)
+				w := newWorldAt(t, x.far, 2, dirs...)
 				return &providertest.HardwareWorld{
 					Provider: x.reach(t, w.Provider), Originals: w.sources(),
 					Restart: func(t *testing.T) provider.Hardware { return x.reach(t, w.provider(host)) },

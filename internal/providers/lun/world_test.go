@@ -15,9 +15,11 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/array"
 	"github.com/stillpoint-vss/stillpoint/internal/array/pool"
 	"github.com/stillpoint-vss/stillpoint/internal/array/pool/pooltest"
+	"github.com/stillpoint-vss/stillpoint/internal/array/remote"
 	"github.com/stillpoint-vss/stillpoint/internal/array/target/loop"
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 	"github.com/stillpoint-vss/stillpoint/internal/providers/lun"
+	"github.com/stillpoint-vss/stillpoint/internal/wire"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -36,6 +38,7 @@ type link struct {
 	pool array.Pool
 	low  int64
 	name string
+	far  bool // the array is reached over a socket, as host
 	// hook stands before every call that is named below; nil lets it pass.
 	hook func(ctx context.Context, method string, call func() error) error
 }
@@ -94,6 +97,33 @@ func (l *link) start() {
 	must(l.t, err)
 	l.Array, err = array.Open(ctx, array.Config{Name: l.name, Pools: []array.NamedPool{{Name: "p", Pool: l.pool}}, Target: loop.Target{}, LowWater: l.low, Logger: logger(l.t)})
 	must(l.t, err)
+	if l.far {
+		l.Array = l.serve(l.Array)
+	}
+}
+
+// served is an array at the other end of a socket; closing it ends the service there, too.
+type served struct {
+	array.Array
+	end func() error
+}
+
+func (s *served) Close() error { return errors.Join(s.Array.Close(), s.end()) }
+
+func (l *link) serve(a array.Array) array.Array {
+	l.t.Helper()
+	socket := filepath.Join(os.TempDir(), filepath.Base(l.dir)+".sock") // a pool's path is too long for one
+	at, err := wire.Listen(socket, 0o600, "")
+	must(l.t, err)
+	serving, stop := context.WithCancel(ctx)
+	over := make(chan error, 1)
+	go func() { over <- remote.Serve(serving, at, a, remote.UnixCaller, logger(l.t)) }()
+	c, err := remote.Connect(ctx, socket, remote.AsHost(host))
+	must(l.t, err)
+	return &served{c, func() error {
+		stop()
+		return errors.Join(<-over, a.Close())
+	}}
 }
 
 // restart is a controller that died and came back: Close writes no record.
@@ -127,11 +157,17 @@ type world struct {
 
 func newWorld(t *testing.T, originals int, folders ...string) *world {
 	t.Helper()
+	return newWorldAt(t, false, originals, folders...)
+}
+
+// newWorldAt is newWorld with arrays that may be far, over sockets.
+func newWorldAt(t *testing.T, far bool, originals int, folders ...string) *world {
+	t.Helper()
 	w := &world{t: t, log: &bytes.Buffer{}}
 	for i, f := range folders {
 		dir, err := os.MkdirTemp(f, "pool")
 		must(t, err)
-		l := &link{t: t, dir: dir, low: 8 * mib, name: fmt.Sprintf("array%d", i)}
+		l := &link{t: t, dir: dir, low: 8 * mib, name: fmt.Sprintf("array%d", i), far: far}
 		l.start()
 		t.Cleanup(func() { must(t, l.Array.Close()) })
 		w.arrays = append(w.arrays, l)
