@@ -226,7 +226,8 @@ func within[T any](ctx context.Context, limit time.Duration, f func(context.Cont
 			a.err = fmt.Errorf("no answer in %v: %w", limit, ctx.Err())
 		}
 	}
-	if errors.Is(a.err, context.DeadlineExceeded) || errors.Is(a.err, context.Canceled) || errors.Is(a.err, wire.ErrServiceGone) {
+	silent := errors.Is(a.err, context.DeadlineExceeded) || errors.Is(a.err, context.Canceled) || errors.Is(a.err, wire.ErrServiceGone)
+	if silent && vss.CodeOf(a.err) != vss.ErrWriterNotResponding {
 		a.err = vss.E("WriterEvent", vss.ErrWriterNotResponding, a.err)
 	}
 	return a.value, a.err

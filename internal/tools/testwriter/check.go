@@ -13,7 +13,8 @@ import (
 
 // watched is what the writer saw of one session.
 type watched struct {
-	seen map[writer.Handler]bool
+	seen   map[writer.Handler]bool
+	failed bool // by itself: what comes after that is not told to it
 }
 
 // needs are the events that must have come before.
@@ -58,7 +59,7 @@ func (w *Writer) watch(h writer.Handler, e *writer.Event) (wrong []string) {
 		}
 		wrong = append(wrong, unsaved(e)...)
 	case writer.OnBackupShutdown:
-		if s.seen[writer.OnPrepareBackup] && !s.seen[writer.OnBackupComplete] && !s.seen[writer.OnAbort] {
+		if s.seen[writer.OnPrepareBackup] && !s.seen[writer.OnBackupComplete] && !s.seen[writer.OnAbort] && !s.failed {
 			say("the requester ended without BackupComplete or AbortBackup")
 		}
 		delete(w.sessions, e.Session)
@@ -69,6 +70,15 @@ func (w *Writer) watch(h writer.Handler, e *writer.Event) (wrong []string) {
 	}
 	s.seen[h] = true
 	return wrong
+}
+
+// failed notes that the writer failed in a session.
+func (w *Writer) failed(id vss.SessionID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s := w.sessions[id]; s != nil {
+		s.failed = true
+	}
 }
 
 // backupState checks the kind of the backup against the writer's schema. Source: backup types, stamps.

@@ -269,6 +269,20 @@ func TestComplaints(t *testing.T) {
 	}
 }
 
+// A writer that failed by itself isn't told how the backup ends, and doesn't complain of that.
+func TestNoComplaintAfterOwnFailure(t *testing.T) {
+	for _, do := range []string{"fail", "veto", "panic"} {
+		w := newWriter(parsed(t, sample+"[[fault]]\nevent = \"prepare-snapshot\"\ndo = \""+do+"\"\n"), newRecord("T", &bytes.Buffer{}))
+		c := writertest.Socket(t, w)
+		for _, h := range []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnBackupShutdown} {
+			_ = h.Call(t.Context(), c, &writer.Event{Session: vss.SessionID{GUID: w.ID}, BackupType: vss.BackupFull})
+		}
+		if n := w.out.complaints.Load(); n != 0 {
+			t.Errorf("%s: %d complaints", do, n)
+		}
+	}
+}
+
 // The program joins, records, and ends with 1 when it had to complain.
 func TestProgram(t *testing.T) {
 	dir := t.TempDir()

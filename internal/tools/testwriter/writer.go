@@ -179,9 +179,18 @@ func (w *Writer) handle(ctx context.Context, h writer.Handler, e *writer.Event) 
 	}
 	var err error
 	if f != nil {
+		defer func() { // a panic goes on its way
+			if p := recover(); p != nil {
+				w.failed(e.Session)
+				panic(p)
+			}
+		}()
 		err = w.commit(ctx, f, e)
 	} else {
 		err = work(h, e)
+	}
+	if err != nil || e.Failure != nil {
+		w.failed(e.Session)
 	}
 	end := line{At: "end", Event: l.Event, Session: l.Session, SetID: l.SetID}
 	if err != nil {
