@@ -177,7 +177,7 @@ func (s *soak) look() {
 
 // excuses are the results that a client may get: others are at work, and the service dies.
 var excuses = []string{"", "VSS_E_SNAPSHOT_SET_IN_PROGRESS", "VSS_E_UNEXPECTED", "E_UNEXPECTED", "VSS_E_HOLD_WRITES_TIMEOUT", "VSS_E_FLUSH_WRITES_TIMEOUT", "VSS_E_OBJECT_NOT_FOUND",
-	"VSS_E_BAD_STATE", "VSS_E_NO_SNAPSHOTS_IMPORTED", "VSS_E_VOLUME_IN_USE", "VDS_E_OBJECT_NOT_FOUND"}
+	"VSS_E_OBJECT_ALREADY_EXISTS", "VSS_E_BAD_STATE", "VSS_E_NO_SNAPSHOTS_IMPORTED", "VSS_E_VOLUME_IN_USE", "VDS_E_OBJECT_NOT_FOUND"}
 
 // do runs a command, which may be killed at any moment, and reads its document. It says whether it succeeded.
 func (c *client) do(v any, args ...string) bool {
@@ -284,7 +284,7 @@ func (c *client) act() {
 		}
 	default:
 		volume := c.some()[0]
-		c.do(nil, "exec", "--no-writers", "--hold-limit", holdLimit.String(), volume, "--", "test", "-s", filepath.Join(volume, counterName))
+		c.do(nil, "exec", "--no-writers", "--wait", "20s", "--hold-limit", holdLimit.String(), volume, "--", "test", "-s", filepath.Join(volume, counterName))
 	}
 }
 
