@@ -262,7 +262,7 @@ func (k *Coordinator) listCreating(disks []*original) error {
 		text = append(text, o.device+"\n"...)
 	}
 	if err := os.WriteFile(path, text, 0o644); err != nil {
-		return vss.E("ListCreating", vss.ErrUnexpected, err).On(path)
+		return vss.E("ListCreating", vss.ErrUnexpected, err).On(path).Advise("make room in the run folder")
 	}
 	return nil
 }

@@ -133,7 +133,7 @@ func (g *Guard) hold(ctx context.Context) error {
 	const op = "Hold"
 	if err := g.prepare(ctx); err != nil {
 		g.giveUp(cancelled)
-		return vss.E(op, vss.ErrUnexpected, err)
+		return vss.E(op, vss.ErrUnexpected, err).On(g.path).Advise("is there room in the run folder, and did nobody kill the guards? Then try again")
 	}
 	g.b.deadline.Store(clock() + g.b.limit.Load()) // the freezer sets it anew when it begins
 	g.armed <- struct{}{}
