@@ -1660,7 +1660,7 @@ func (x *SetRestoreStateRequest) GetRestoreType() int32 {
 
 type WriterComponentsList struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Writers       [][]byte               `protobuf:"bytes,1,rep,name=writers,proto3" json:"writers,omitempty"` // the WRITER_COMPONENTS element of each writer with components, XML
+	Writers       [][]byte               `protobuf:"bytes,1,rep,name=writers,proto3" json:"writers,omitempty"` // for each writer with components a document of its components alone, XML
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -33,7 +33,7 @@ func listVariables(folder string) []string {
 type listTask struct {
 	Folder string
 	Type   vss.BackupType
-	// Writers are those with components: Writer Metadata Document and the WRITER_COMPONENTS element.
+	// Writers are those with components: their metadata, and a document of their components alone.
 	Writers []struct{ Metadata, Components []byte }
 }
 
