@@ -166,6 +166,23 @@ func (k *Coordinator) said(p provider.Properties, method string, set vss.Snapsho
 	return err
 }
 
+// busyLook is how often a set that is busy is looked at again.
+const busyLook = 20 * time.Millisecond
+
+// waitSet is lockSet for who has nobody to refuse to: it waits until the set is free or ctx ends.
+func (k *Coordinator) waitSet(ctx context.Context, op string, id vss.SnapshotSetID) (unlock func(), err error) {
+	for {
+		if unlock, err = k.lockSet(op, id); err == nil {
+			return unlock, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(busyLook):
+		}
+	}
+}
+
 // lockSet makes sure that only one of import, break, delete and expose works on a set. Errors: VSS_E_BAD_STATE.
 func (k *Coordinator) lockSet(op string, id vss.SnapshotSetID) (unlock func(), err error) {
 	k.mu.Lock()

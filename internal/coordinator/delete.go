@@ -190,8 +190,14 @@ func (k *Coordinator) otherCopiesLUNs(r *catalog.Snapshot) (ids []vss.LUNID, err
 // autoRelease deletes the copies of a set whose requester is gone. A transportable set that was not imported here is not
 // deleted, only forgotten: whoever imports it releases it.
 func (k *Coordinator) autoRelease(ctx context.Context, id vss.SnapshotSetID) {
+	unlock, err := k.waitSet(ctx, "DeleteSnapshots", id)
+	if err != nil {
+		k.failed("auto-release-failed", id, "", err)
+		return
+	}
+	defer unlock()
 	var copies []catalog.Snapshot
-	err := k.Catalog.View(func(tx *catalog.Tx) (err error) {
+	err = k.Catalog.View(func(tx *catalog.Tx) (err error) {
 		copies, err = tx.SnapshotsOf(id)
 		return err
 	})

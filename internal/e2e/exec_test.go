@@ -171,7 +171,9 @@ func TestExecKilled(t *testing.T) {
 				}
 			}
 			for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-				if len(w.shadows()) == 0 && mounts() == before { // at once with a service that lives; its next start otherwise
+				var luns []lunDoc
+				w.vss(&luns, "lun", "list")
+				if len(w.shadows()) == 0 && len(luns) == 1 && mounts() == before { // at once with a service that lives; its next start otherwise
 					break
 				}
 				if time.Now().After(end) {
