@@ -58,6 +58,9 @@ func (c *Controller) copyNeed(p NamedPool, l LUN, m Method) (int64, error) {
 // PrepareCopies does all that is slow.
 func (c *Controller) PrepareCopies(ctx context.Context, set vss.SnapshotSetID, host string, r []CopyRequest) ([]LUN, error) {
 	const op = "PrepareCopies"
+	if !NameOK(host) {
+		return nil, vss.E(op, vss.ErrInvalidArg, errors.New("no host name")).On(set.String()).Advise("name the host that makes the set")
+	}
 	c.work.Lock()
 	defer c.work.Unlock()
 	c.mu.Lock()

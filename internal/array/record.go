@@ -50,7 +50,7 @@ func (l *LUN) Check() error {
 		return corrupt("bad kind")
 	case l.Percent < 0 || l.Percent > 100, l.Flags&^vss.FlagsShadowCopy != 0:
 		return corrupt("bad progress or flags")
-	case l.Importer != "" && !NameOK(l.Importer), slices.ContainsFunc(l.MappedTo, func(h string) bool { return !NameOK(h) }):
+	case l.Host != "" && !NameOK(l.Host), l.Importer != "" && !NameOK(l.Importer), slices.ContainsFunc(l.MappedTo, func(h string) bool { return !NameOK(h) }):
 		return corrupt("bad host")
 	case !slices.Contains([]State{StateCreating, StatePreparing, StateCommitted, StateReady, StateResyncing, StateDeleting}, l.State):
 		return corrupt("bad state")

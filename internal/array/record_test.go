@@ -17,7 +17,7 @@ func sample() LUN {
 	serial, naa := newIdentity()
 	return LUN{Format: Format, ID: vss.LUNID{GUID: vss.NewGUID()}, Name: "data", Size: 64 << 20, Serial: serial, NAA: naa, Kind: KindShadowCopy,
 		State: StateReady, Origin: vss.LUNID{GUID: vss.NewGUID()}, Method: MethodPlex, Percent: 12.5, MappedTo: []string{"a", "b"}, Flags: vss.FlagHidden,
-		Imported: true, Set: vss.SnapshotSetID{GUID: vss.NewGUID()}, Host: "a", Final: true, Created: time.Unix(1700000000, 5).UTC(), Skew: time.Millisecond}
+		Imported: true, Importer: "b", Set: vss.SnapshotSetID{GUID: vss.NewGUID()}, Host: "a", Final: true, Created: time.Unix(1700000000, 5).UTC(), Skew: time.Millisecond}
 }
 
 func TestRecordRoundTrip(t *testing.T) {
@@ -69,6 +69,8 @@ func TestRecordRefused(t *testing.T) {
 		{"unknown method", func(l *LUN) { l.Method = "magic" }, vss.VDSErrProviderCacheCorrupt},
 		{"more than done", func(l *LUN) { l.Percent = 101 }, vss.VDSErrProviderCacheCorrupt},
 		{"unknown flags", func(l *LUN) { l.Flags = 0x80 }, vss.VDSErrProviderCacheCorrupt},
+		{"maker that is no host", func(l *LUN) { l.Host = "a\n" }, vss.VDSErrProviderCacheCorrupt},
+		{"importer that is no host", func(l *LUN) { l.Importer = "a/b" }, vss.VDSErrProviderCacheCorrupt},
 		{"host without a name", func(l *LUN) { l.MappedTo = []string{""} }, vss.VDSErrProviderCacheCorrupt},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -150,6 +150,7 @@ func refusals(w *world) {
 		{"import nobody", a.MarkImported(ctx, A, []vss.LUNID{nobody.ID}), vss.VDSErrObjectNotFound},
 		{"import by no host", a.MarkImported(ctx, "", []vss.LUNID{l.ID}), vss.ErrInvalidArg},
 		{"break nobody", a.MakePlain(ctx, []vss.LUNID{l.ID, nobody.ID}), vss.VDSErrObjectNotFound},
+		{"copy for no host", func() error { _, err := a.PrepareCopies(ctx, newSet(), "", of("", []string{""}, l)); return err }(), vss.ErrInvalidArg},
 		{"copy nobody", prepare("", "", l, nobody), vss.ErrObjectNotFound},
 		{"copy by magic", prepare("magic", "", l, l), vss.ErrInvalidArg},
 		{"copy to a name in use", prepare("", "m", l, l), vss.VDSErrInvalidOperation},
