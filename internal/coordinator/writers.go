@@ -131,14 +131,11 @@ func (k *Coordinator) identify(ctx context.Context, invited func(*writer.Instanc
 	for n, i := range asked {
 		wg.Go(func() {
 			meta, err := within(ctx, k.WriterLimits.identify(), func(ctx context.Context) (*document.WriterMetadata, error) { return i.Writer.Identify(ctx) })
-			if err == nil {
-				meta.WriterID, meta.InstanceID, meta.Name = i.Info.ID, i.ID, i.Info.Name
-				err = meta.Validate()
-			}
 			if err != nil {
 				k.events.add(catalog.Event{Severity: "warning", What: "writer-failed", Object: i.Info.Name, Code: vss.CodeOf(err), Message: "Identify: " + err.Error(), Hint: "the writer takes no part; see its own log"})
 				return
 			}
+			meta.WriterID, meta.InstanceID, meta.Name = i.Info.ID, i.ID, i.Info.Name // they were checked on their way here
 			answers[n] = &participant{Instance: i, meta: meta, state: vss.WriterStable}
 		})
 	}

@@ -1,0 +1,34 @@
+package testwriter
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// The sample in the documentation is one that the program takes, and says all that a fault may do.
+func TestDocumentation(t *testing.T) {
+	b, err := os.ReadFile("../../../docs/writers.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(b), "vss-testwriter [--run DIR] [--check] FILE\n")
+	sample, table, found := strings.Cut(text, "\n| `do` |")
+	if !found {
+		t.Fatal("there is no sample")
+	}
+	s, err := parse(strings.ReplaceAll(sample, "\n    ", "\n"))
+	if err != nil || len(s.metadata.Components) != 1 || len(s.Faults) != 1 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	for _, act := range acts {
+		if !strings.Contains(table, "| `"+act+"` |") {
+			t.Errorf("the documentation doesn't explain %s", act)
+		}
+	}
+	for lie := range lies {
+		if !strings.Contains(table, `"`+lie+`"`) {
+			t.Errorf("the documentation doesn't explain the lie about %s", lie)
+		}
+	}
+}
