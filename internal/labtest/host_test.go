@@ -20,6 +20,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/fault"
 	"github.com/stillpoint-vss/stillpoint/internal/hold"
 	"github.com/stillpoint-vss/stillpoint/internal/service"
+	"github.com/stillpoint-vss/stillpoint/internal/tools/udev"
 	"github.com/stillpoint-vss/stillpoint/internal/tools/vss"
 	"github.com/stillpoint-vss/stillpoint/lab"
 	"github.com/stillpoint-vss/stillpoint/requester"
@@ -39,6 +40,8 @@ func TestMain(m *testing.M) {
 			os.Exit(2)
 		}
 		os.Exit(service.Main(os.Args[1:]))
+	case name == "vss-udev":
+		os.Exit(udev.Main(os.Args[1:]))
 	case name == "vss", name == "vss-exec-helper":
 		os.Exit(vss.Main(os.Args))
 	}
@@ -274,6 +277,14 @@ func (h *host) log() string {
 	b, _ := os.ReadFile(filepath.Join(h.run, "vssd.log"))
 	lines := strings.Split(string(b), "\n")
 	return strings.Join(lines[max(0, len(lines)-15):], "\n")
+}
+
+// enter is lab.Enter beside another test: a guest has one processor.
+func enter(t *testing.T, g lab.Guest) bool {
+	if !lab.Inside() {
+		t.Parallel()
+	}
+	return lab.Enter(t, g)
 }
 
 // sh runs a script (set -e) and gives its output.

@@ -12,38 +12,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/stillpoint-vss/stillpoint/internal/lane"
 	"github.com/stillpoint-vss/stillpoint/lab"
 )
 
-// built names the folder with the programs that this one can't be, for the inner side of a test.
-const built = "VSS_TEST_PROGRAMS"
-
-// buildPrograms builds them, on the host.
-func buildPrograms(t *testing.T) {
-	t.Helper()
-	if lab.Inside() {
-		return
-	}
-	dir := lane.Scratch(t)
-	sh(t, "cd ../.. && CGO_ENABLED=0 go build -o "+dir+"/ ./cmd/vss-udev")
-	t.Setenv(built, dir)
-}
-
-// install puts everything where an installation has it; vss and vssd are this program.
+// install puts everything where an installation has it; the programs are this one.
 func install(t *testing.T) {
 	t.Helper()
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)
 	}
-	sh(t, "mkdir -p /usr/local/bin; install -m 755 "+os.Getenv(built)+"/vss-udev /usr/local/bin/")
-	for _, n := range []string{"vss", "vssd"} {
-		_ = os.Remove("/usr/local/bin/" + n)
-		if err := os.Symlink(exe, "/usr/local/bin/"+n); err != nil {
-			t.Fatal(err)
-		}
-	}
+	sh(t, "for p in vss vssd vss-udev; do ln -sf "+exe+" /usr/local/bin/$p; done")
 	sh(t, "cd ../../packaging && ./install '' /usr/local && systemd-sysusers && systemd-tmpfiles --create /usr/local/lib/tmpfiles.d/vss.conf && udevadm control --reload")
 	sh(t, "mkfs.xfs -q /dev/ubda; mkdir -p /srv/pool; mount /dev/ubda /srv/pool")
 }
@@ -92,10 +71,13 @@ func (l live) same(t *testing.T, when string, free ...string) {
 	}
 }
 
-// events watches what udev does, until the function that it returns is called: that gives the devices that had events.
-func events(t *testing.T) func() map[string][]string {
+// event is what udev made of one, with the properties that the device has then.
+type event struct{ device, action, properties string }
+
+// events watches what udev does, until the function that it returns is called.
+func events(t *testing.T) func() []event {
 	t.Helper()
-	cmd := exec.Command("udevadm", "monitor", "--udev", "--kernel", "--subsystem-match=block")
+	cmd := exec.Command("udevadm", "monitor", "--udev", "--property", "--subsystem-match=block")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -104,21 +86,25 @@ func events(t *testing.T) func() map[string][]string {
 		t.Fatal(err)
 	}
 	s, ready := bufio.NewScanner(out), make(chan bool)
-	all, ended := map[string][]string{}, make(chan bool)
+	var all []event
+	ended := make(chan bool)
 	go func() {
 		defer close(ended)
 		for n := 0; s.Scan(); n++ {
 			if n == 0 {
 				close(ready)
 			}
-			if f := strings.Fields(s.Text()); len(f) > 3 && strings.HasPrefix(f[3], "/devices/") { // KERNEL [TIME] ACTION PATH (block)
-				d := "/dev/" + filepath.Base(f[3])
-				all[d] = append(all[d], f[0]+" "+f[2])
+			f := strings.Fields(s.Text())
+			switch { // UDEV [TIME] ACTION PATH (block), then NAME=VALUE a line
+			case len(f) == 5 && f[0] == "UDEV":
+				all = append(all, event{device: "/dev/" + filepath.Base(f[len(f)-2]), action: f[len(f)-3]})
+			case len(all) > 0 && strings.Contains(s.Text(), "="):
+				all[len(all)-1].properties += s.Text() + "\n"
 			}
 		}
 	}()
 	<-ready
-	return func() map[string][]string {
+	return func() []event {
 		sh(t, "udevadm settle")
 		_ = cmd.Process.Signal(unix.SIGTERM)
 		<-ended
@@ -127,22 +113,34 @@ func events(t *testing.T) func() map[string][]string {
 	}
 }
 
-// undisturbed: no event was for a partition of an original.
-func undisturbed(t *testing.T, all map[string][]string, originals []lunDoc) {
+// undisturbed: what events there were for originals (a disk that was written and closed has one) left them to the system as
+// they are: not hidden, not taken back, with their identity.
+func undisturbed(t *testing.T, all []event, originals []lunDoc) {
 	t.Helper()
-	if len(all) == 0 {
+	mounted := map[string]string{} // device -> identity of its file system, "" for the disk itself
+	for _, l := range originals {
+		mounted[l.Device] = ""
+		for _, p := range l.Disk.Partitions {
+			mounted[p.Device] = p.UUID
+		}
+	}
+	seen := map[string]int{}
+	for _, e := range all {
+		uuid, ours := mounted[e.device]
+		if !ours {
+			seen["copies"]++
+			continue
+		}
+		seen[e.device]++
+		has := func(p string) bool { return strings.Contains("\n"+e.properties, "\n"+p+"\n") }
+		if e.action != "change" || has("SYSTEMD_READY=0") || has("VSS_HIDDEN=1") || uuid != "" && !has("ID_FS_UUID="+uuid) {
+			t.Errorf("an event of %s, which is mounted: %s\n%s", e.device, e.action, e.properties)
+		}
+	}
+	if seen["copies"] == 0 {
 		t.Error("no event at all was seen, not even those of the copies")
 	}
-	for _, l := range originals {
-		for _, p := range l.Disk.Partitions {
-			if e := all[p.Device]; len(e) > 0 {
-				t.Errorf("events of %s, which is mounted: %v", p.Device, e)
-			}
-		}
-		if e := all[l.Device]; len(e) > 0 {
-			t.Logf("events of the original disk %s: %v", l.Device, e)
-		}
-	}
+	t.Logf("events: %v", seen)
 }
 
 // originals are the LUNs that are no copy of another.
@@ -179,8 +177,7 @@ func (h *host) passes(t *testing.T, volumes ...string) {
 
 // TestUdev creates and breaks sets of mounted volumes under udevd with our rules.
 func TestUdev(t *testing.T) {
-	buildPrograms(t)
-	if !lab.Enter(t, lab.Guest{Udev: true, Memory: 1024, Disks: []lab.Disk{{Size: 4 << 30}}, Modules: []string{"dm-mod"}, Timeout: limit}) {
+	if !enter(t, lab.Guest{Udev: true, Memory: 1024, Disks: []lab.Disk{{Size: 4 << 30}}, Modules: []string{"dm-mod"}, Timeout: limit}) {
 		return
 	}
 	install(t)

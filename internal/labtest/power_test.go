@@ -22,6 +22,9 @@ import (
 // the power at the flushes: on the disk as it was then, recovery keeps what was acknowledged and leaves nothing over. What was
 // acknowledged when stands in the record itself, as marks.
 func TestPower(t *testing.T) {
+	if !lab.Inside() {
+		t.Parallel()
+	}
 	scratch := lane.Scratch(t)
 	record := file(t, scratch, "record", 8<<30)
 	t.Run("rounds", func(t *testing.T) {

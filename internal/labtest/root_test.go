@@ -18,9 +18,12 @@ import (
 // TestRoot makes a LUN's volume the guest's root: the service's program, state and configuration are on what it holds. Sets of
 // it and of another volume are made, and the service dies in the middle.
 func TestRoot(t *testing.T) {
+	if !lab.Inside() {
+		t.Parallel()
+	}
 	for _, kind := range []string{"ext4", "xfs"} {
 		t.Run(kind, func(t *testing.T) {
-			if !lab.Enter(t, lab.Guest{Memory: 1024, Disks: []lab.Disk{{Size: 4 << 30}}, Timeout: 5 * time.Minute}) {
+			if !enter(t, lab.Guest{Memory: 1024, Disks: []lab.Disk{{Size: 4 << 30}}, Timeout: 5 * time.Minute}) {
 				return
 			}
 			sh(t, "mkfs.xfs -q /dev/ubda; mkdir /run/pool; mount /dev/ubda /run/pool")

@@ -19,8 +19,7 @@ const limit = 5 * time.Minute
 // TestSystemd is a host under systemd with our units and a line of fstab for a volume on a LUN: the boot, a creation and a
 // break, the service stopped in the middle of a creation and started again.
 func TestSystemd(t *testing.T) {
-	buildPrograms(t)
-	if !lab.Enter(t, lab.Guest{Systemd: true, Memory: 1024, Disks: []lab.Disk{{Size: 4 << 30}}, Timeout: limit}) {
+	if !enter(t, lab.Guest{Systemd: true, Memory: 1024, Disks: []lab.Disk{{Size: 4 << 30}}, Timeout: limit}) {
 		return
 	}
 	install(t)
@@ -77,9 +76,9 @@ func fstabOptions(t *testing.T) string {
 func (h *host) stoppedInTheMiddle(t *testing.T) {
 	t.Helper()
 	const unit = "/run/systemd/system/vssd.service.d/fault.conf"
-	for _, p := range []string{"create/set-flags/after", "create/hold/after", "create/import/before"} {
+	for _, p := range []string{"create/set-flags/after", "create/hold/after"} {
 		before := lookAround(t)
-		write(t, unit, "[Service]\nEnvironment=\""+fault.Variable+"="+p+" delay 3s;"+p+" pause /run/pause\"\n")
+		write(t, unit, "[Service]\nEnvironment=\""+fault.Variable+"="+p+" pause /run/pause;"+p+" delay 3s\"\n")
 		sh(t, "rm -rf /run/pause; mkdir /run/pause; touch /run/pause/go; systemctl daemon-reload; systemctl restart vssd.service")
 		var out strings.Builder
 		cmd := h.command(t.Context(), "create", "--no-writers", "/srv/data")
@@ -87,10 +86,7 @@ func (h *host) stoppedInTheMiddle(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Second)
-		if err := os.Remove(unit); err != nil {
-			t.Fatal(err)
-		}
+		sh(t, "until [ -e /run/pause/hit ]; do sleep 0.1; done; rm "+unit)
 		sh(t, "systemctl stop vssd.socket vssd.service")
 		took := time.Now()
 		write(t, "/srv/data/probe", p)
