@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"os"
@@ -14,6 +15,11 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/internal/array/pool/pooltest"
+	"github.com/stillpoint-vss/stillpoint/internal/catalog"
+	"github.com/stillpoint-vss/stillpoint/requester"
+	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
 // benchRounds is how often everything is measured: all figures are of so many rounds.
@@ -242,6 +248,196 @@ func ioctlOf(f *os.File, request uintptr, arg unsafe.Pointer) error {
 		return e
 	}
 	return nil
+}
+
+// BenchmarkFragmented is the hold of a LUN in 100,000 pieces beside that of one with the same data in one piece; both are
+// made anew in the same pool, have the same dirty data, and take turns.
+func BenchmarkFragmented(b *testing.B) {
+	const pieces, block = 100_000, 4096
+	w := newWorld(b)
+	var all []*benchVolume
+	for i, step := range []int64{1, 2} {
+		v := w.benchVolume(fmt.Sprintf("v%d", i), "1536M", "xfs") // ext4 would write zeros between
+		w.lay(filepath.Join(v.point, "file"), pieces, step*block, block)
+		all = append(all, v)
+	}
+	var hold [2]figures
+	var extents [2]int
+	load := loadAverage(b)
+	for b.Loop() {
+		for range benchRounds {
+			for i, v := range all {
+				w.soil(all)
+				s := w.create("--no-writers", v.point)
+				hold[i].ms = append(hold[i].ms, s.HoldMS)
+				w.vss(nil, "delete", s.SetID)
+				w.settlePool()
+			}
+		}
+	}
+	for i, v := range all {
+		extents[i], _ = pooltest.Extents(b, filepath.Join(v.data, "image"))
+	}
+	if extents[1] < pieces {
+		b.Fatalf("the LUN is in %d pieces, not in %d", extents[1], pieces)
+	}
+	hold[0].report(b, "whole")
+	hold[1].report(b, "fragmented")
+	b.ReportMetric(hold[1].at(50)/hold[0].at(50), "ratio")
+	b.ReportMetric(0, "ns/op")
+	b.Logf("load average %s before, %s after; %d and %d extents", load, loadAverage(b), extents[0], extents[1])
+}
+
+// lay writes so many blocks of a file, each step bytes after the one before. Its space is one piece of the volume, so that
+// the volume's LUN has what was written in as many pieces as the file.
+func (w *world) lay(path string, blocks, step, block int64) {
+	w.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer f.Close()
+	if err := unix.Fallocate(int(f.Fd()), 0, 0, blocks*step); err != nil {
+		w.Fatal(err)
+	}
+	data := make([]byte, block)
+	for i := range blocks {
+		if _, err := f.WriteAt(data, i*step); err != nil {
+			w.Fatal(err)
+		}
+	}
+	if err := f.Sync(); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// BenchmarkManyCopies is what 512 copies of a volume cost: the creation of the last one beside the first, in a session as a
+// program has it; then with 10,000 records in the catalogue the list of all of them, and the service's memory.
+func BenchmarkManyCopies(b *testing.B) {
+	const copies, records, near = 512, 10_000, 8
+	w := newWorld(b)
+	v := w.benchVolume("v", "64M", "ext4")
+	client := w.connect()
+	var first, last, between figures
+	load := loadAverage(b)
+	for n := range copies {
+		w.soil([]*benchVolume{v})
+		began := time.Now()
+		made, err := client.Create(b.Context(), requester.Options{Program: "bench", Context: vss.ContextNASRollback, Volumes: []string{v.point}}, nil)
+		if err != nil {
+			b.Fatalf("copy %d: %v\n%s", n+1, err, w.log())
+		}
+		took := time.Since(began)
+		made.Session.Close()
+		switch {
+		case n < near:
+			first.add(took)
+		case n >= copies-near:
+			last.add(took)
+		default:
+			between.add(took)
+		}
+	}
+	client.Close()
+	w.stop(unix.SIGTERM)
+	w.fill(records - copies)
+	b.ReportMetric(first.at(50), "create-first-ms")
+	b.ReportMetric(between.at(50), "create-between-ms")
+	b.ReportMetric(last.at(50), "create-last-ms")
+	b.ReportMetric(last.at(50)/first.at(50), "ratio")
+	began := time.Now()
+	list := w.listTimes(records)
+	b.ReportMetric(list.at(50), "list-p50-ms")
+	b.ReportMetric(list.at(100), "list-max-ms")
+	b.ReportMetric(w.resident(), "resident-MB")
+	b.ReportMetric(0, "ns/op")
+	b.Logf("load average %s before, %s after; start and lists %v", load, loadAverage(b), time.Since(began))
+}
+
+// listTimes starts the service and asks for all copies as often as everything is measured, each time from the call to the
+// last copy received.
+func (w *world) listTimes(want int) *figures {
+	w.Helper()
+	client := w.connect()
+	ctx := context.Background()
+	s, err := client.Open(ctx, "bench")
+	if err == nil {
+		err = s.InitializeForBackup(ctx, nil)
+	}
+	if err == nil {
+		err = s.SetContext(ctx, vss.ContextAll)
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
+	var f figures
+	for range benchRounds {
+		began := time.Now()
+		all, err := s.QuerySnapshots(ctx)
+		f.add(time.Since(began))
+		if err != nil || len(all) != want {
+			w.Fatalf("%d copies, %v; want %d", len(all), err, want)
+		}
+	}
+	return &f
+}
+
+// fill adds so many records of copies to the catalogue of a service that isn't running: sets of one volume that another host
+// shall import, as like to a real one as its own. At the end of the test the catalogue is what it was.
+func (w *world) fill(n int) {
+	w.Helper()
+	path := filepath.Join(w.state, "catalog.db")
+	before, err := os.ReadFile(path)
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() {
+		w.stop(unix.SIGTERM)
+		if err := os.WriteFile(path, before, 0o600); err != nil {
+			w.Error(err)
+		}
+	})
+	store, err := catalog.Open(path)
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer store.Close()
+	if err := store.Update(func(tx *catalog.Tx) error {
+		all, err := tx.Snapshots()
+		if err != nil {
+			return err
+		}
+		for range n {
+			r := all[0]
+			r.ID, r.SetID = vss.SnapshotID{GUID: vss.NewGUID()}, vss.SnapshotSetID{GUID: vss.NewGUID()}
+			r.Attributes |= vss.AttrTransportable
+			r.Imported, r.DeviceNumber = false, 0
+			if err := tx.PutSnapshot(r); err != nil {
+				return err
+			}
+			if err := tx.PutSet(catalog.Set{ID: r.SetID, Context: r.Attributes, Created: r.Created, Count: 1}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// resident is the service's resident memory, in MB.
+func (w *world) resident() float64 {
+	w.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.service()))
+	if err != nil {
+		w.Fatal(err)
+	}
+	var kib float64
+	_, rest, _ := strings.Cut(string(text), "VmRSS:")
+	if _, err := fmt.Sscan(rest, &kib); err != nil {
+		w.Fatal(err)
+	}
+	return kib * 1024 / 1e6
 }
 
 // figures are the times of many rounds, in milliseconds.
