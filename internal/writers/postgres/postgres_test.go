@@ -26,8 +26,22 @@ func identify(t testing.TB, w *postgres.Writer, name string) (*document.WriterMe
 	return m, m.Component("", name)
 }
 
-func TestIdentify(t *testing.T) {
+// TestCluster are the tests of one cluster that none of them changes for the others.
+func TestCluster(t *testing.T) {
 	s, v := three(t)
+	for _, c := range []struct {
+		name string
+		test func(*testing.T, *pgtest.Server, []string)
+	}{
+		{"copies under load", backupUnderLoad}, {"a copy backup leaves no stamp", copyBackupLeavesNoStamp}, {"a missing volume", missingVolume},
+		{"Abort", abort}, {"Abort ends a checkpoint", abortEndsCheckpoint}, {"a question ends with its context", queryEndsWithContext},
+		{"the server dies", clusterDies}, {"Identify", described}, // which stops it
+	} {
+		t.Run(c.name, func(t *testing.T) { c.test(t, s, v) })
+	}
+}
+
+func described(t *testing.T, s *pgtest.Server, v []string) {
 	m, c := identify(t, newWriter(t), s.Data)
 	if c == nil {
 		t.Fatalf("the cluster isn't among %v", m.Components)
@@ -66,8 +80,7 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
-func TestBackupUnderLoad(t *testing.T) {
-	s, v := three(t)
+func backupUnderLoad(t *testing.T, s *pgtest.Server, v []string) {
 	stop, err := s.Bench(ctx, 2, 1)
 	must(t, err)
 	j, err := s.Journal(ctx, 4, "space")
@@ -112,8 +125,7 @@ func TestBackupUnderLoad(t *testing.T) {
 	}
 }
 
-func TestCopyBackupLeavesNoStamp(t *testing.T) {
-	s, v := three(t)
+func copyBackupLeavesNoStamp(t *testing.T, s *pgtest.Server, v []string) {
 	b := newBackup(t, newWriter(t), v, s.Data)
 	b.e.BackupType = vss.BackupCopy
 	b.well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
@@ -141,18 +153,14 @@ func ordered(t testing.TB, s *pgtest.Server, lsns ...string) bool {
 // left says whether sessions of the writer are left in the server. One that was closed takes a moment to end there.
 func left(t testing.TB, s *pgtest.Server, which string) bool {
 	t.Helper()
-	for range 40 {
-		n, err := s.SQL(ctx, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vss' AND "+which)
-		must(t, err)
-		if n == "0" {
-			return false
-		}
-	}
-	return true
+	query := "FROM pg_stat_activity WHERE application_name = 'vss' AND " + which
+	n, err := s.SQL(ctx, `DO $$ BEGIN FOR i IN 1..30 LOOP PERFORM pg_stat_clear_snapshot(); EXIT WHEN NOT EXISTS (SELECT `+query+`);
+		PERFORM pg_sleep(0.01); END LOOP; END $$; SELECT pg_stat_clear_snapshot(); SELECT count(*) `+query)
+	must(t, err)
+	return n != "0"
 }
 
-func TestMissingVolume(t *testing.T) {
-	s, v := three(t)
+func missingVolume(t *testing.T, s *pgtest.Server, v []string) {
 	w := newWriter(t)
 	for i, volume := range v {
 		set := slices.Delete(slices.Clone(v), i, i+1)
@@ -170,8 +178,7 @@ func TestMissingVolume(t *testing.T) {
 	}
 }
 
-func TestAbort(t *testing.T) {
-	s, v := three(t)
+func abort(t *testing.T, s *pgtest.Server, v []string) {
 	w := newWriter(t)
 	for _, upTo := range [][]writer.Handler{
 		nil, {writer.OnPrepareBackup}, {writer.OnPrepareBackup, writer.OnPrepareSnapshot},
@@ -187,8 +194,7 @@ func TestAbort(t *testing.T) {
 	}
 }
 
-func TestAbortEndsCheckpoint(t *testing.T) {
-	s, v := three(t)
+func abortEndsCheckpoint(t *testing.T, s *pgtest.Server, v []string) {
 	w := newWriter(t)
 	b := newBackup(t, w, v, s.Data)
 	b.well(writer.OnPrepareBackup)
@@ -218,8 +224,7 @@ func TestAbortEndsCheckpoint(t *testing.T) {
 	}
 }
 
-func TestQueryEndsWithContext(t *testing.T) {
-	s, v := three(t)
+func queryEndsWithContext(t *testing.T, s *pgtest.Server, v []string) {
 	w := newWriter(t)
 	b := newBackup(t, w, v, s.Data)
 	b.well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
@@ -239,8 +244,7 @@ func TestQueryEndsWithContext(t *testing.T) {
 	}
 }
 
-func TestClusterDies(t *testing.T) {
-	s, v := three(t)
+func clusterDies(t *testing.T, s *pgtest.Server, v []string) {
 	w := newWriter(t)
 	for _, c := range []struct {
 		name   string
@@ -320,21 +324,25 @@ func TestSeveralClusters(t *testing.T) {
 	}{
 		{"both", v, []string{a.Data, b.Data}, vss.OK, []string{a.Data, b.Data}},
 		{"one of them", v, []string{b.Data}, vss.OK, []string{b.Data}},
-		{"one whole, the other not", v[:1], []string{a.Data, b.Data}, vss.ErrWriterErrorInconsistentSnapshot, nil},
+		{"one whole, the other not", v[:1], []string{a.Data, b.Data}, vss.ErrWriterErrorPartialFailure, []string{a.Data}},
 		{"one whole, the other not chosen", v[:1], []string{a.Data}, vss.OK, []string{a.Data}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := newBackup(t, w, c.volumes, c.components...)
 			k.well(writer.OnPrepareBackup)
-			if c.code != vss.OK {
-				k.vetoed(writer.OnPrepareSnapshot, c.code)
-				return
+			k.well(writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw)
+			if c.code == vss.OK {
+				k.well(writer.OnPostSnapshot)
+			} else {
+				k.vetoed(writer.OnPostSnapshot, c.code)
 			}
-			k.well(writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
 			var saved []string
 			for _, m := range k.e.Components.Components {
 				if m.BackupMetadata != "" {
 					saved = append(saved, m.Name)
+				}
+				if failed := m.Failure != nil && m.PostSnapshotFailure != ""; failed == (m.BackupMetadata != "") {
+					t.Errorf("%s: failure %+v, metadata %q", m.Name, m.Failure, m.BackupMetadata)
 				}
 			}
 			if !slices.Equal(saved, c.saved) {
@@ -342,6 +350,60 @@ func TestSeveralClusters(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOneClusterFails: what fails in one cluster, whenever it does, leaves the others in the backup.
+func TestOneClusterFails(t *testing.T) {
+	v, run := volumes(t, "ext4")
+	good := start(t, &pgtest.Server{Data: v[0] + "/good", Run: run + "g"})
+	bad := start(t, &pgtest.Server{Data: v[0] + "/bad", Run: run + "b"})
+	w := newWriter(t)
+	var stamp string
+	for _, c := range []struct {
+		name   string
+		kind   vss.BackupType
+		before []writer.Handler
+		code   vss.Code
+	}{
+		{"at PrepareBackup", vss.BackupIncremental, nil, vss.ErrWriterErrorNonRetryable},
+		{"at PrepareSnapshot", vss.BackupFull, []writer.Handler{writer.OnPrepareBackup}, vss.ErrWriterErrorRetryable},
+		{"at Freeze", vss.BackupFull, []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot}, vss.ErrWriterErrorRetryable},
+		{"at Thaw", vss.BackupFull, []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze}, vss.ErrWriterErrorRetryable},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBackup(t, w, v, good.Data, bad.Data)
+			b.e.BackupType = c.kind
+			one, other := b.e.Components.Components[0], b.e.Components.Components[1]
+			if c.kind == vss.BackupIncremental { // the other has no stamp
+				full := newBackup(t, w, v, good.Data)
+				full.well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+				stamp = full.e.Components.Components[0].BackupStamp
+				one.PreviousBackupStamp = stamp
+			} else {
+				b.well(c.before...)
+				must(t, bad.Crash(ctx))
+				defer func() { must(t, bad.Start(ctx)) }()
+			}
+			b.well([]writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw}[len(c.before):]...)
+			b.vetoed(writer.OnPostSnapshot, vss.ErrWriterErrorPartialFailure)
+			if one.BackupMetadata == "" || one.BackupStamp == "" || one.Failure != nil {
+				t.Errorf("the cluster that is well: %+v", one)
+			}
+			if other.BackupMetadata != "" || other.Failure == nil || other.Failure.Code != c.code {
+				t.Errorf("the cluster that failed: %+v, want %s", other, c.code.Name())
+			}
+			b.well(writer.OnBackupComplete)
+		})
+	}
+	t.Run("without components", func(t *testing.T) {
+		b := newBackup(t, postgres.New(postgres.Config{Only: []string{good.Data, bad.Data}}), v)
+		b.e.Components = nil
+		b.well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
+		must(t, bad.Crash(ctx))
+		b.vetoed(writer.OnFreeze, vss.ErrWriterErrorRetryable)
+		must(t, bad.Start(ctx))
+		b.well(writer.OnAbort)
+	})
 }
 
 func TestFsyncOff(t *testing.T) {

@@ -61,10 +61,11 @@ func volumes(t testing.TB, kinds ...string) (points []string, run string) {
 
 func exists(path string) bool { _, err := os.Stat(path); return err == nil }
 
-// start makes a cluster and runs its server for the time of the test.
+// start makes a cluster and runs its server for the time of the test. Its WAL's files are small: they are copied often.
 func start(t testing.TB, s *pgtest.Server) *pgtest.Server {
 	t.Helper()
 	t.Cleanup(func() { must(t, s.Stop(context.WithoutCancel(ctx))) })
+	s.WALSegment = 1
 	must(t, s.Make(ctx))
 	return s
 }

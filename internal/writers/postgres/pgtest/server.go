@@ -35,6 +35,7 @@ type Server struct {
 	Run         string
 	Settings    map[string]string // of postgresql.conf, beyond the defaults
 	HBA         string            // pg_hba.conf in place of ours
+	WALSegment  int               // size of its WAL's files in MiB; 0: 16, PostgreSQL's default
 }
 
 // Make makes the cluster and starts the server on it.
@@ -45,6 +46,9 @@ func (s *Server) Make(ctx context.Context) error {
 	args := []string{"-D", s.Data, "--auth=peer", "--no-instructions", "--no-sync", "-E", "UTF8", "--locale=C"}
 	if s.WAL != "" {
 		args = append(args, "--waldir="+s.WAL)
+	}
+	if s.WALSegment > 0 {
+		args = append(args, fmt.Sprintf("--wal-segsize=%d", s.WALSegment))
 	}
 	if _, err := s.program(ctx, "initdb", args...); err != nil {
 		return err
@@ -114,11 +118,14 @@ func (s *Server) Start(ctx context.Context) error {
 
 // Stop ends the server in order. One that isn't running is no error.
 func (s *Server) Stop(ctx context.Context) error {
-	if _, running := s.postmaster(); !running {
+	pid, running := s.postmaster()
+	if !running {
 		return nil
 	}
-	_, err := s.program(ctx, "pg_ctl", "-D", s.Data, "-w", "-t", "60", "-s", "-m", "fast", "stop")
-	return err
+	if _, err := s.program(ctx, "pg_ctl", "-D", s.Data, "-w", "-t", "60", "-s", "-m", "fast", "stop"); err != nil {
+		return err
+	}
+	return s.gone(ctx, pid) // pg_ctl waits for the lock file to go; the volume is busy until the process has gone
 }
 
 // Crash kills the server's first process; the others follow it by themselves. It returns when they are gone.
@@ -130,6 +137,11 @@ func (s *Server) Crash(ctx context.Context) error {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		return err
 	}
+	return s.gone(ctx, pid)
+}
+
+// gone waits for the server's processes to end.
+func (s *Server) gone(ctx context.Context, pid int) error {
 	for syscall.Kill(pid, 0) == nil || len(s.processes()) > 0 { // the lock file counts as long as init hasn't reaped the first one
 		select {
 		case <-ctx.Done():
