@@ -336,7 +336,7 @@ func (s *Session) SaveAsXML() ([]byte, error) {
 }
 
 // Close releases the requester object, by will or because its client is gone: an unfinished creation is aborted, copies of
-// an auto-release context are deleted, writers hear BackupShutdown.
+// an auto-release context are deleted, writers hear BackupShutdown; those that were told PreRestore hear PostRestore.
 func (s *Session) Close() {
 	s.end() // cancels what runs
 	s.mu.Lock()
@@ -356,6 +356,9 @@ func (s *Session) Close() {
 	s.closed = true
 	if s.phase == phaseOpen || s.phase == phasePrepared || s.phase == phaseFailed {
 		s.abort(ctx)
+	}
+	if s.phase == phasePreRestored { // who stopped for a restore starts again, with what is there
+		_ = s.deliverAll(ctx, eventPostRestore, s.event(nil))
 	}
 	s.k.unmountPrivate(s.mounts)
 	if s.autoRelease() {
