@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -265,13 +266,10 @@ func (c *creation) freeze(ctx context.Context) error {
 	c.frozenAt = time.Now()
 	for _, l := range levels {
 		if err := c.s.deliver(ctx, eventFreeze, c.s.event(c), func(p *participant) bool { return levelOf(p) == l }); err != nil {
-			return err
+			return cmp.Or(c.s.requiredWell(), err)
 		}
 	}
-	if err := c.s.windowsOpen(); err != nil {
-		return err
-	}
-	return c.s.requiredWell()
+	return cmp.Or(c.s.requiredWell(), c.s.windowsOpen())
 }
 
 // windowsOpen fails once a frozen writer's time is over: it has thawed by itself.
@@ -297,10 +295,7 @@ func (c *creation) thaw(ctx context.Context) error {
 	err := c.letGo(ctx, eventThaw)
 	_ = c.s.deliver(ctx, eventAbort, c.s.event(c), func(p *participant) bool { return p.freezes })
 	c.thawedAt = time.Now()
-	if err != nil {
-		return err
-	}
-	return c.s.requiredWell()
+	return cmp.Or(c.s.requiredWell(), err)
 }
 
 // abortWriters tells all writers that the set is given up, those that are frozen in the order of Thaw.

@@ -305,9 +305,7 @@ func (s *Session) abort(ctx context.Context) {
 		s.phase = phaseAborted
 	case phaseCreated, phaseFailed:
 		_ = s.deliverAll(ctx, eventAbort, s.event(s.set))
-		if s.phase == phaseCreated {
-			s.phase = phaseAborted
-		}
+		s.phase = phaseAborted
 	}
 }
 

@@ -105,6 +105,7 @@ func TestWriterPolicy(t *testing.T) {
 		{"prepare-backup", at("prepare-backup", "veto", `code = "VSS_E_WRITERERROR_RETRYABLE"`), "VSS_E_WRITERERROR_RETRYABLE"},
 		{"prepare-snapshot", at("prepare-snapshot", "fail", `code = "VSS_E_WRITERERROR_INCONSISTENTSNAPSHOT"`), "VSS_E_WRITERERROR_INCONSISTENTSNAPSHOT"},
 		{"freeze", at("freeze", "veto", `code = "VSS_E_WRITERERROR_RETRYABLE"`), "VSS_E_WRITERERROR_RETRYABLE"},
+		{"freeze, for good", at("freeze", "fail", `code = "VSS_E_WRITERERROR_OUTOFRESOURCES"`), "VSS_E_WRITERERROR_OUTOFRESOURCES"},
 		{"thaw", at("thaw", "veto", `code = "VSS_E_WRITERERROR_OUTOFRESOURCES"`), "VSS_E_WRITERERROR_OUTOFRESOURCES"},
 		{"thaw, dead", at("thaw", "die"), "VSS_E_WRITER_NOT_RESPONDING"},
 		{"post-snapshot", at("post-snapshot", "veto"), "VSS_E_WRITERERROR_NONRETRYABLE"},

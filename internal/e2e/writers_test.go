@@ -400,6 +400,14 @@ func TestWriterSelection(t *testing.T) {
 	if e := a.events(); !slices.Contains(e, "freeze") || a.frozen() {
 		t.Errorf("A was told %v", e)
 	}
+	// Who takes the class and instance name of another is turned away, and does no harm.
+	d := s.play(part{name: "D", instance: "only"})
+	s.script("InitializeForBackup => S_OK", "EnableWriterClasses "+d.class.String(), "GatherWriterMetadata => VSS_S_ASYNC_FINISHED")
+	s.play(part{name: "Double", instance: "only", class: d.class})
+	twice := s.script("InitializeForBackup => S_OK", "EnableWriterClasses "+d.class.String(), "GatherWriterMetadata => VSS_S_ASYNC_FINISHED", "GetWriterMetadata => S_OK")
+	if text := string(twice[len(twice)-1].Value); !strings.Contains(text, `"D"`) || strings.Contains(text, "Double") {
+		t.Errorf("a double takes part: %s", text)
+	}
 	// A stranger's component, and calls out of order, are the script's to try.
 	s.script("InitializeForBackup => S_OK", "InitializeForBackup => VSS_E_BAD_STATE", "PrepareForBackup => VSS_E_BAD_STATE", "DoSnapshotSet => VSS_E_BAD_STATE",
 		"SetBackupState component full => S_OK", "GatherWriterMetadata => VSS_S_ASYNC_FINISHED", "GatherWriterMetadata => VSS_E_BAD_STATE",
