@@ -170,13 +170,7 @@ func (f *faultWorld) breakAt(q *sequence, point, kind string) {
 // flowing: nothing is frozen one second after the hold limit.
 func (f *faultWorld) flowing(when string) {
 	f.Helper()
-	before := f.load.last.Load()
-	limit := holdLimit + time.Second
-	for end := time.Now().Add(limit); f.load.last.Load() < before+2; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			f.Fatalf("%s: writes stand still after %v\n%s", when, limit, f.log())
-		}
-	}
+	f.flows(f.load, holdLimit+time.Second, when)
 }
 
 // whole: nothing is left over, nothing acknowledged is lost, a second start changes nothing; then what the sequence made or

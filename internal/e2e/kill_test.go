@@ -117,13 +117,7 @@ func (w *world) processes(name string) []int {
 // flows sees to it that the load goes on: nothing is frozen one second after the hold limit.
 func (k *killer) flows(when string) {
 	k.Helper()
-	before := k.load.last.Load()
-	limit := holdLimit + time.Second
-	for end := time.Now().Add(limit); k.load.last.Load() < before+2; time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			k.Fatalf("seed %d: %s: writes stand still %v later\n%s", k.seed, when, limit, k.log())
-		}
-	}
+	k.world.flows(k.load, holdLimit+time.Second, fmt.Sprintf("seed %d: %s", k.seed, when))
 }
 
 // check restarts the service if it is gone, and looks for what is left over or lost.
