@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stillpoint-vss/stillpoint/document"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -49,21 +50,45 @@ func (s *Session) vouched(c *creation) (vouched []bool, spoiled []string) {
 		if !s.takesPart(p) {
 			continue
 		}
-		well := !p.state.Failed() && p.thawed && !p.failure.Code.Failed()
 		for _, m := range s.included(p) {
+			why := s.spoils(p, m)
 			for _, f := range m.FileSets() {
 				i := on.find(f.Path)
 				switch {
 				case i < 0:
-				case well:
+				case why == "":
 					vouched[i] = true
 				case spoiled[i] == "":
-					spoiled[i] = fmt.Sprintf("writer %s is %s: %s", p.Info.Name, p.state, p.failure.Code.Name())
+					spoiled[i] = why
 				}
 			}
 		}
 	}
 	return vouched, spoiled
+}
+
+// spoils says why a writer doesn't vouch for a component, "" where it does. One with VSS_E_WRITERERROR_PARTIAL_FAILURE has
+// failed for the components that say so, and vouches for the others. Source: IVssComponentEx2::SetFailure. The caller holds
+// the writers' lock.
+func (s *Session) spoils(p *participant, m *document.WMComponent) string {
+	var of *document.Component // which was included, and brought m
+	blamed := false            // a component of the writer has a failure
+	if w := s.backup.Writer(p.Info.ID, p.ID); w != nil && s.backup.SelectComponents {
+		for _, c := range w.Components {
+			blamed = blamed || c.Failure != nil && c.Failure.Code.Failed()
+			if a := p.meta.Component(c.LogicalPath, c.Name); a != nil && (a == m || a.Selectable && m.Below(a)) {
+				of = c
+			}
+		}
+	}
+	partial := p.failure.Code == vss.ErrWriterErrorPartialFailure && of != nil && blamed
+	switch {
+	case !p.thawed, (p.state.Failed() || p.failure.Code.Failed()) && !partial:
+		return fmt.Sprintf("writer %s is %s: %s", p.Info.Name, p.state, p.failure.Code.Name())
+	case of != nil && of.Failure != nil && of.Failure.Code.Failed():
+		return fmt.Sprintf("writer %s failed for %s: %s", p.Info.Name, of.FullName(), of.Failure.Code.Name())
+	}
+	return ""
 }
 
 // locator finds the copy whose original a path lies on, by device numbers: 64 writers may have thousands of paths.
