@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 
 	"github.com/stillpoint-vss/stillpoint/vss"
@@ -173,7 +174,7 @@ func failure(op, name string, err error) error {
 		return err
 	}
 	code, advice := vss.ErrWriterErrorRetryable, "see the server's log; wait ten minutes and try again, at most three times"
-	if errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
 		code, advice = vss.ErrWriterErrorTimeout, "the server doesn't answer in time: look at its load and its log, then try again"
 	}
 	return vss.E(op, code, err).On(name).Advise(advice)

@@ -29,7 +29,7 @@ type Engine interface {
 type Instance interface {
 	// Name is the component's, lasting and without backslash.
 	Name() string
-	// Describe tells what files it has, as far as is known also with an error. It changes nothing.
+	// Describe tells what files it has, as far as is known also with an error; nil where it keeps nothing. It changes nothing.
 	Describe(ctx context.Context) (*Description, error)
 	// Prepare does what takes long before a copy. It cleans up after itself where it fails, and ends with ctx.
 	Prepare(ctx context.Context) (Held, error)
@@ -113,8 +113,8 @@ func (w *Writer) Identify(ctx context.Context) (*document.WriterMetadata, error)
 		wg.Go(func() {
 			d, err := one.Describe(ctx)
 			described[i] = d
-			if d == nil {
-				w.log.Warn("an instance can't be described", "instance", one.Name(), "error", err)
+			if err != nil {
+				w.log.Warn("an instance can't be asked", "instance", one.Name(), "error", err)
 			}
 		})
 	}

@@ -26,10 +26,11 @@ type Process struct {
 	Unit    string   `json:"unit,omitempty"` // systemd's service that it is of
 	PID     int      `json:"-"`
 	Started uint64   `json:"-"` // in ticks since the machine's start: no other process has this and PID
+	parent  int
 }
 
 // Find lists the servers on this host whose name, as ps shows it, is one of names; in the order of their process ids. Servers in
-// containers, whose files have other names there, are left out. Errors: those of the context, VSS_E_UNEXPECTED without /proc.
+// containers, whose files have other names there, are left out, and so are processes that a server has forked. Errors: those of the context, VSS_E_UNEXPECTED without /proc.
 func Find(ctx context.Context, names ...string) ([]*Process, error) {
 	procs, err := os.ReadDir("/proc")
 	if err != nil {
@@ -59,6 +60,11 @@ func Find(ctx context.Context, names ...string) ([]*Process, error) {
 			out = append(out, one)
 		}
 	}
+	pids := map[int]bool{}
+	for _, p := range out {
+		pids[p.PID] = true
+	}
+	out = slices.DeleteFunc(out, func(p *Process) bool { return pids[p.parent] })
 	slices.SortFunc(out, func(a, b *Process) int { return cmp.Compare(a.PID, b.PID) })
 	return out, nil
 }
@@ -80,6 +86,8 @@ func look(pid int) (*Process, error) {
 	}
 	for line := range strings.Lines(string(status)) {
 		switch f := strings.Fields(line); {
+		case len(f) == 2 && f[0] == "PPid:":
+			p.parent, err = strconv.Atoi(f[1])
 		case len(f) < 3:
 		case f[0] == "Uid:":
 			p.UID, err = strconv.Atoi(f[2]) // the effective one

@@ -89,11 +89,9 @@ func (p *Process) run(ended chan<- error) error {
 		return err
 	}
 	go func() {
-		if err := cmd.Wait(); err != nil {
+		if err := cmd.Wait(); err != nil { // else it may have put itself into the background
 			ended <- err
-			return
 		}
-		ended <- errors.New("it exited with status 0")
 	}()
 	return nil
 }

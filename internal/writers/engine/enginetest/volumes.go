@@ -50,25 +50,26 @@ func Volumes(t testing.TB, kinds ...string) (points []string, run string) {
 		device, err := loopdev.Attach(f, 0)
 		Must(t, f.Close())
 		Must(t, err)
-		t.Cleanup(func() { detach(t, device) })
+		t.Cleanup(func() { free(t, func() error { return loopdev.Detach(device) }) })
 		Run(t, "mkfs."+kind, "-q", device)
 		point := filepath.Join(dir, "volume"+strconv.Itoa(i))
 		Must(t, os.Mkdir(point, 0o755))
 		Must(t, unix.Mount(device, point, kind, 0, ""))
-		t.Cleanup(func() { Must(t, unix.Unmount(point, 0)) })
+		t.Cleanup(func() { free(t, func() error { return unix.Unmount(point, 0) }) })
 		points = append(points, point)
 	}
 	return points, filepath.Join(dir, "run")
 }
 
-// patience is how long a volume may stay in use once it is unmounted here.
+// patience is how long a volume may be in use by others.
 const patience = 20 * time.Second
 
-// detach lets a device go. A mount namespace that somebody made while the volume was mounted has it, too, for as long as it lives.
-func detach(t testing.TB, device string) {
+// free lets a volume or its device go. Others look at all volumes of the machine, and a mount namespace that is made meanwhile has
+// them, too, for as long as it lives.
+func free(t testing.TB, f func() error) {
 	t.Helper()
 	for end := time.Now().Add(patience); ; <-time.After(50 * time.Millisecond) {
-		err := loopdev.Detach(device)
+		err := f()
 		if !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
 			Must(t, err)
 			return

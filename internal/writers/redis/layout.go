@@ -1,0 +1,89 @@
+package redis
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+
+	"github.com/stillpoint-vss/stillpoint/document"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
+)
+
+// layout is where a server's files are.
+type layout struct {
+	Dir     string `json:"dir"`               // links resolved
+	RDB     string `json:"rdb"`               // name of the dump
+	Saves   bool   `json:"saves"`             // the server makes dumps by itself
+	AOF     string `json:"aof"`               // name of the append-only files' folder; of the file before version 7
+	Single  bool   `json:"single,omitempty"`  // AOF is a file
+	Appends bool   `json:"appends"`           // the AOF is on: a server that starts reads it, and not the dump
+	Cluster string `json:"cluster,omitempty"` // name of the file with the cluster's nodes; "" where it is no node
+}
+
+// layout asks for what makes up the files' names.
+func (c *client) layout(ctx context.Context) (*layout, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	v := map[string]string{}
+	for _, name := range []string{"dir", "dbfilename", "save", "appendonly", "appenddirname", "appendfilename", "cluster-enabled", "cluster-config-file"} {
+		var err error
+		if v[name], err = c.setting(ctx, name); err != nil {
+			return nil, err
+		}
+	}
+	dir, err := filepath.EvalSymlinks(v["dir"])
+	if err != nil {
+		return nil, err
+	}
+	l := &layout{Dir: dir, RDB: v["dbfilename"], Saves: v["save"] != "", AOF: v["appenddirname"], Appends: v["appendonly"] == "yes"}
+	if l.AOF == "" {
+		l.AOF, l.Single = v["appendfilename"], true
+	}
+	if v["cluster-enabled"] == "yes" {
+		l.Cluster = v["cluster-config-file"]
+	}
+	return l, nil
+}
+
+// keeps says whether the server keeps anything over its end.
+func (l *layout) keeps() bool { return l.Saves || l.Appends }
+
+func (l *layout) rdb() document.FileSet { return document.FileSet{Path: l.Dir, FileSpec: l.RDB} }
+
+func (l *layout) aof() document.FileSet {
+	if l.Single {
+		return document.FileSet{Path: l.Dir, FileSpec: l.AOF}
+	}
+	path := filepath.Join(l.Dir, l.AOF)
+	if real, err := filepath.EvalSymlinks(path); err == nil { // it may be a link to another volume
+		path = real
+	}
+	return document.FileSet{Path: path, FileSpec: "*", Recursive: true}
+}
+
+func (l *layout) description() *engine.Description {
+	d := &engine.Description{Caption: "Redis " + l.Dir, Excludes: []document.FileSet{{Path: l.Dir, FileSpec: "temp-*.rdb"}, {Path: l.Dir, FileSpec: "temp-*.aof"}}}
+	if l.Appends {
+		d.Files = append(d.Files, l.aof())
+		if !l.Single {
+			d.Excludes = append(d.Excludes, document.FileSet{Path: l.aof().Path, FileSpec: "temp-*"})
+		}
+	}
+	// A dump is made in PrepareSnapshot where it is what the server reads; else it is there or not, and what is named must be.
+	if _, err := os.Stat(filepath.Join(l.Dir, l.RDB)); err == nil || !l.Appends {
+		d.Files = append(d.Files, l.rdb())
+	}
+	if l.Cluster != "" {
+		d.Files = append(d.Files, document.FileSet{Path: l.Dir, FileSpec: l.Cluster})
+	}
+	return d
+}
+
+// replaced are all files that a starting server would read, also those that a restore doesn't bring.
+func (l *layout) replaced() []document.FileSet {
+	out := []document.FileSet{l.rdb(), l.aof()}
+	if l.Cluster != "" {
+		out = append(out, document.FileSet{Path: l.Dir, FileSpec: l.Cluster})
+	}
+	return out
+}
