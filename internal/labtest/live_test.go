@@ -23,7 +23,8 @@ func install(t *testing.T) {
 		t.Fatal(err)
 	}
 	sh(t, "for p in vss vssd vss-udev; do ln -sf "+exe+" /usr/local/bin/$p; done")
-	sh(t, "cd ../../packaging && ./install '' /usr/local && systemd-sysusers && systemd-tmpfiles --create /usr/local/lib/tmpfiles.d/vss.conf && udevadm control --reload")
+	sh(t, "cd ../../packaging && ./install '' /usr/local")
+	sh(t, "systemd-sysusers; systemd-tmpfiles --create /usr/local/lib/tmpfiles.d/vss.conf; udevadm control --reload")
 	sh(t, "mkfs.xfs -q /dev/ubda; mkdir -p /srv/pool; mount /dev/ubda /srv/pool")
 }
 

@@ -41,15 +41,26 @@ func TestPower(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	t.Run("cuts", func(t *testing.T) {
-		if lab.Inside() {
-			cuts(t)
-			return
-		}
-		lab.Boot(t, lab.Guest{
-			Memory: 1024, Disks: []lab.Disk{{Path: record}, {Size: diskSize}, {Size: diskSize}}, Modules: []string{"dm-snapshot"}, Timeout: 12 * time.Hour,
-		}).Test(t)
-	})
+	guests := 1
+	if os.Getenv("VSS_SOAK") != "" {
+		guests = 2
+	}
+	for part := range guests {
+		t.Run(fmt.Sprintf("cuts %d of %d", part, guests), func(t *testing.T) {
+			if lab.Inside() {
+				cuts(t, part, guests)
+				return
+			}
+			t.Parallel()
+			m := lab.Boot(t, lab.Guest{
+				Memory: 1024, Disks: []lab.Disk{{Size: diskSize}, {Size: diskSize}}, Modules: []string{"dm-snapshot"}, Timeout: 12 * time.Hour,
+			})
+			if err := os.Link(record, filepath.Join(m.Dir(), "record")); err != nil {
+				t.Fatal(err)
+			}
+			m.Test(t)
+		})
+	}
 }
 
 const diskSize = 2 << 30
@@ -148,14 +159,14 @@ type promise struct {
 	luns  []string // of a broken set
 }
 
-// cuts rebuilds the disk as it was at the flushes, and looks what recovery makes of it.
-func cuts(t *testing.T) {
-	l, err := lab.ReadLog("/dev/ubda")
+// cuts rebuilds the disk as it was at the flushes, and looks what recovery makes of it. Guests share the work.
+func cuts(t *testing.T, part, guests int) {
+	l, err := lab.ReadLog("/lab/record")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	base, err := os.OpenFile("/dev/ubdb", os.O_RDWR, 0)
+	base, err := os.OpenFile("/dev/ubda", os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,6 +178,9 @@ func cuts(t *testing.T) {
 	t.Logf("seed %d, %d entries, %d flushes, %d of them cut", seed, len(l.Entries), len(all), len(points))
 	at := 0
 	for n, p := range points {
+		if n%guests != part {
+			continue
+		}
 		if err := l.Replay(base, at, p+1, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -178,9 +192,9 @@ func cuts(t *testing.T) {
 		if i := slices.Index(all, p); i+1 < len(all) {
 			next = all[i+1]
 		}
-		for _, torn := range variants(n) {
+		for _, torn := range variants(n / guests) {
 			t.Logf("seed %d, cut after entry %d, torn: %v", seed, p, torn)
-			sh(t, fmt.Sprintf("dmsetup create cut --table '0 %d snapshot /dev/ubdb /dev/ubdc N 8'", diskSize/512))
+			sh(t, fmt.Sprintf("dmsetup create cut --table '0 %d snapshot /dev/ubda /dev/ubdb N 8'", diskSize/512))
 			sets := promises(l.Entries[:at])
 			if torn {
 				tear(t, l, at, next, random)
@@ -207,7 +221,7 @@ func variants(n int) []bool {
 	if os.Getenv("VSS_SOAK") == "" {
 		return []bool{n%2 == 1}
 	}
-	return []bool{false, true}[:1+n%2]
+	return []bool{false, true}[:1+n%2] // all as they are, every other one torn as well
 }
 
 // tear does a part of the writes among entries from to to.

@@ -34,8 +34,9 @@ func TestRoot(t *testing.T) {
 			enterRoot(t, "/mnt/root", first)
 			h := newHost(t, "/state", "/run/pool/p")
 			h.config = "/etc/vss.toml"
-			if got := strings.TrimSpace(sh(t, "findmnt -no FSTYPE /; df --output=target /state /etc/vss.toml /stillpoint.test | tail -n +2 | sort -u")); got != kind+"\n/" {
-				t.Fatalf("the root and what is on it: %q", got)
+			where := sh(t, "findmnt -no FSTYPE /; df --output=target /state /etc/vss.toml /stillpoint.test | tail -n +2 | sort -u")
+			if where != kind+"\n/\n" {
+				t.Fatalf("the root and what is on it: %q", where)
 			}
 			h.rootSets()
 			for _, p := range []string{"create/hold/after", "create/commit/after", "create/release/before"} {
