@@ -79,6 +79,7 @@ type Snapshot struct {
 	ID                 vss.SnapshotID    `json:"id"`
 	SetID              vss.SnapshotSetID `json:"set_id"`
 	Order              int               `json:"order"` // place in the set, from 0, as the volumes were added
+	Count              int               `json:"count"` // copies in the set when it was created
 	State              vss.SnapshotState `json:"state"`
 	OriginalVolume     string            `json:"original_volume"`
 	FileSystem         string            `json:"file_system"`

@@ -34,7 +34,10 @@ var (
 )
 
 // Store is the open catalogue. It is safe for concurrent use.
-type Store struct{ db *bolt.DB }
+type Store struct {
+	db    *bolt.DB
+	known memory
+}
 
 // Open opens the catalogue, making it where there is none. Errors: VSS_E_NOT_SUPPORTED for a file of a newer format, which
 // is left untouched; VSS_E_BAD_STATE when another service has it open; VSS_E_UNEXPECTED, also for a damaged file, which is
@@ -51,7 +54,7 @@ func Open(path string) (*Store, error) {
 	if err != nil {
 		return nil, openError(op, path, err)
 	}
-	s := &Store{db}
+	s := &Store{db: db}
 	if err := db.Update(func(tx *bolt.Tx) error {
 		for _, b := range [][]byte{bucketMeta, bucketSets, bucketSnapshots, bucketCreations, bucketBreaks, bucketEvents} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
@@ -89,13 +92,13 @@ func (s *Store) Close() error { return s.db.Close() }
 
 // View runs f on one consistent state. Update runs f and makes all it did durable at once, or none of it if f fails.
 func (s *Store) View(f func(*Tx) error) error {
-	return s.db.View(func(tx *bolt.Tx) error { return f(&Tx{tx}) })
+	return s.db.View(func(tx *bolt.Tx) error { return f(&Tx{tx, &s.known}) })
 }
 
 // Update runs f in a transaction that is durable when Update returns nil.
 func (s *Store) Update(f func(*Tx) error) error {
 	err := fault.Around("catalog", "update", func() error {
-		return s.db.Update(func(tx *bolt.Tx) error { return f(&Tx{tx}) })
+		return s.db.Update(func(tx *bolt.Tx) error { return f(&Tx{tx, &s.known}) })
 	})
 	if err != nil && vss.CodeOf(err) == vss.ErrUnexpected {
 		return vss.E("UpdateCatalog", vss.ErrUnexpected, err).On(s.db.Path()).Advise(fullHint)
@@ -104,7 +107,10 @@ func (s *Store) Update(f func(*Tx) error) error {
 }
 
 // Tx is one transaction; what it returns may be kept.
-type Tx struct{ tx *bolt.Tx }
+type Tx struct {
+	tx    *bolt.Tx
+	known *memory
+}
 
 // record is what a bucket holds under its own id.
 type record interface{ key() vss.GUID }
@@ -139,7 +145,7 @@ func get[T record](t *Tx, bucket []byte, id vss.GUID) (v T, ok bool, err error) 
 }
 
 // list reads a whole bucket, on all processors: thousands of copies are listed while somebody waits.
-func list[T record](t *Tx, bucket []byte) ([]T, error) {
+func list[T record](t *Tx, bucket []byte, read func(bucket, key, b []byte) (T, error)) ([]T, error) {
 	var keys, values [][]byte
 	if err := t.tx.Bucket(bucket).ForEach(func(k, b []byte) error {
 		keys, values = append(keys, k), append(values, b)
@@ -154,7 +160,7 @@ func list[T record](t *Tx, bucket []byte) ([]T, error) {
 	for from := 0; from < len(keys); from += part {
 		readers.Go(func() {
 			for i := from; i < min(from+part, len(keys)) && errs[from/part] == nil; i++ {
-				out[i], errs[from/part] = decode[T](bucket, keys[i], values[i])
+				out[i], errs[from/part] = read(bucket, keys[i], values[i])
 			}
 		})
 	}
@@ -183,7 +189,7 @@ func remove(t *Tx, bucket []byte, id vss.GUID) error {
 func (t *Tx) Set(id vss.SnapshotSetID) (Set, bool, error) { return get[Set](t, bucketSets, id.GUID) }
 
 // Sets lists all sets.
-func (t *Tx) Sets() ([]Set, error) { return list[Set](t, bucketSets) }
+func (t *Tx) Sets() ([]Set, error) { return list(t, bucketSets, decode[Set]) }
 
 // PutSet stores a set.
 func (t *Tx) PutSet(v Set) error { return put(t, bucketSets, v) }
@@ -208,7 +214,11 @@ func (t *Tx) Snapshot(id vss.SnapshotID) (Snapshot, bool, error) {
 }
 
 // Snapshots lists all copies, finished or not.
-func (t *Tx) Snapshots() ([]Snapshot, error) { return list[Snapshot](t, bucketSnapshots) }
+func (t *Tx) Snapshots() ([]Snapshot, error) {
+	out, err := list(t, bucketSnapshots, t.known.decode)
+	t.known.trim(len(out))
+	return out, err
+}
 
 // SnapshotsOf lists the copies of one set, in their order. Records that don't name the set anywhere aren't read: a catalogue may have
 // thousands.
@@ -257,7 +267,7 @@ func (t *Tx) Creation(id vss.SnapshotSetID) (Creation, bool, error) {
 }
 
 // Creations lists the sets that are being made.
-func (t *Tx) Creations() ([]Creation, error) { return list[Creation](t, bucketCreations) }
+func (t *Tx) Creations() ([]Creation, error) { return list(t, bucketCreations, decode[Creation]) }
 
 // PutCreation stores the record of a set that is being made.
 func (t *Tx) PutCreation(v Creation) error { return put(t, bucketCreations, v) }
@@ -266,7 +276,7 @@ func (t *Tx) PutCreation(v Creation) error { return put(t, bucketCreations, v) }
 func (t *Tx) RemoveCreation(id vss.SnapshotSetID) error { return remove(t, bucketCreations, id.GUID) }
 
 // Breaks lists the breaks under way.
-func (t *Tx) Breaks() ([]Break, error) { return list[Break](t, bucketBreaks) }
+func (t *Tx) Breaks() ([]Break, error) { return list(t, bucketBreaks, decode[Break]) }
 
 // PutBreak stores a break under way.
 func (t *Tx) PutBreak(v Break) error { return put(t, bucketBreaks, v) }

@@ -92,7 +92,7 @@ func sampleIdentity(n int) disk.Identity {
 
 func sampleSnapshot(n, set int) Snapshot {
 	return Snapshot{
-		ID: snapshotID(n), SetID: setID(set), Order: 100 - n, State: vss.StateCreated, OriginalVolume: "/srv/data base", FileSystem: "btrfs", FileSystemUUID: "u",
+		ID: snapshotID(n), SetID: setID(set), Order: 100 - n, Count: 2, State: vss.StateCreated, OriginalVolume: "/srv/data base", FileSystem: "btrfs", FileSystemUUID: "u",
 		CopyUUID: "v", Subvolume: "/@", DeviceNumber: n, ProviderID: vss.ProviderID{GUID: id(9)}, ProviderName: "lun", Attributes: vss.AttrPersistent,
 		Created: when, ExposedAt: "/mnt/x", OriginatingMachine: "a", ServiceMachine: "b", Consistency: vss.ConsistencyApplication,
 		LUNs:    []LUN{{sampleLUN(1, "s1"), sampleIdentity(20), sampleLUN(2, "s2"), vss.LUNID{GUID: id(30)}}},

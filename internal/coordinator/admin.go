@@ -12,36 +12,13 @@ import (
 // Properties is all that a requester sees of a copy: what is recorded and what follows from it.
 type Properties struct {
 	catalog.Snapshot
-	Count        int    // copies in the set when it was created
 	DeviceObject string // "" while the copy isn't on this host
 	Path         string // where it can be read now, "" for nowhere
 }
 
-func (k *Coordinator) properties(r catalog.Snapshot, count int) Properties {
-	return Properties{r, count, k.deviceObject(&r), k.path(&r)}
-}
-
-// Properties completes records with what follows from them.
-func (k *Coordinator) Properties(records ...catalog.Snapshot) ([]Properties, error) {
-	counts := map[vss.SnapshotSetID]int{}
-	err := k.Catalog.View(func(tx *catalog.Tx) error {
-		for _, r := range records {
-			if _, known := counts[r.SetID]; known {
-				continue
-			}
-			set, _, err := tx.Set(r.SetID)
-			if err != nil {
-				return err
-			}
-			counts[r.SetID] = set.Count
-		}
-		return nil
-	})
-	out := make([]Properties, len(records))
-	for i, r := range records {
-		out[i] = k.properties(r, counts[r.SetID])
-	}
-	return out, err
+// Properties completes a record with what follows from it.
+func (k *Coordinator) Properties(r catalog.Snapshot) Properties {
+	return Properties{r, k.deviceObject(&r), k.path(&r)}
 }
 
 // SnapshotSet describes a set and how its creation went. Errors: VSS_E_OBJECT_NOT_FOUND.
@@ -57,7 +34,7 @@ func (k *Coordinator) SnapshotSet(id vss.SnapshotSetID) (set catalog.Set, copies
 		}
 		for _, r := range all {
 			if r.State == vss.StateCreated {
-				copies = append(copies, k.properties(r, set.Count))
+				copies = append(copies, k.Properties(r))
 			}
 		}
 		if !ok || len(copies) == 0 {

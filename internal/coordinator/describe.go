@@ -11,7 +11,7 @@ import (
 func (s *Session) describeSet(c *creation) {
 	set := &document.SnapshotSet{ID: c.id, Context: c.context}
 	for _, v := range c.copies {
-		d := documentSnapshot(&v.record, len(c.copies))
+		d := documentSnapshot(&v.record)
 		d.Label = v.vol.Label
 		for i, o := range v.record.LUNs {
 			if o.OriginalIdentity.Style == disk.StyleNone {
@@ -23,9 +23,9 @@ func (s *Session) describeSet(c *creation) {
 	s.backup.SnapshotSet = set
 }
 
-func documentSnapshot(r *catalog.Snapshot, count int) *document.Snapshot {
+func documentSnapshot(r *catalog.Snapshot) *document.Snapshot {
 	d := &document.Snapshot{
-		ID: r.ID, SetID: r.SetID, Count: count, ProviderID: r.ProviderID, ProviderName: r.ProviderName, OriginalVolume: r.OriginalVolume,
+		ID: r.ID, SetID: r.SetID, Count: r.Count, ProviderID: r.ProviderID, ProviderName: r.ProviderName, OriginalVolume: r.OriginalVolume,
 		FileSystem: r.FileSystem, FileSystemUUID: r.FileSystemUUID, Subvolume: r.Subvolume, OriginatingMachine: r.OriginatingMachine,
 		ServiceMachine: r.ServiceMachine, Attributes: r.Attributes, Created: r.Created, Consistency: r.Consistency, Extents: r.Extents,
 	}

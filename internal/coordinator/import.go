@@ -60,7 +60,7 @@ func (s *Session) importDocument(ctx context.Context, a *Async) (vss.Code, error
 		if !s.autoRelease() { // whoever imports decides how long it lives
 			r.Attributes |= vss.AttrPersistent | vss.AttrNoAutoRelease
 		}
-		r.Order = i
+		r.Order, r.Count = i, len(records)
 		records[i] = &r
 	}
 	a.progress("import", 10)

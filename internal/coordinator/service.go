@@ -301,16 +301,8 @@ func onCopy(v *Service, ctx context.Context, r *vssv1.SnapshotRequest, f func(*S
 		if err != nil {
 			return nil, err
 		}
-		return v.snapshot(record)
+		return snapshotOut(v.k.Properties(record)), nil
 	})
-}
-
-func (v *Service) snapshot(r catalog.Snapshot) (*vssv1.Snapshot, error) {
-	p, err := v.k.Properties(r)
-	if err != nil {
-		return nil, err
-	}
-	return snapshotOut(p[0]), nil
 }
 
 func (v *Service) Query(ctx context.Context, r *vssv1.QueryRequest) (*vssv1.QueryReply, error) {
@@ -326,8 +318,7 @@ func (v *Service) Query(ctx context.Context, r *vssv1.QueryRequest) (*vssv1.Quer
 			if err != nil {
 				return nil, err
 			}
-			full, err := v.k.Properties(all...)
-			return &vssv1.QueryReply{Snapshots: each(full, snapshotOut)}, err
+			return &vssv1.QueryReply{Snapshots: each(all, func(r catalog.Snapshot) *vssv1.Snapshot { return snapshotOut(v.k.Properties(r)) })}, nil
 		}
 		return nil, vss.E("Query", vss.ErrInvalidArg, nil).Advise("shadow copies (3) or providers (4) can be asked for")
 	})
