@@ -133,7 +133,7 @@ func TestWriterFaults(t *testing.T) {
 
 // TestWriterCleanUpFaults: what goes wrong in Identify keeps the writer out; in Abort and BackupShutdown it disturbs nobody.
 func TestWriterCleanUpFaults(t *testing.T) {
-	s := newStage(t, "identify = \"2s\"\n")
+	s := newStage(t, "identify = \"1500ms\"\n")
 	t.Run("identify", func(t *testing.T) {
 		s := s.in(t)
 		good := s.play(part{name: "Good"})
@@ -313,7 +313,7 @@ func TestWriterWindows(t *testing.T) {
 	})
 	t.Run("a thaw that hangs keeps nobody frozen", func(t *testing.T) {
 		s := s.in(t)
-		bad, front := s.play(part{name: "Bad", level: "system", freezeLimit: "4s", faults: at("thaw", "stall")}), s.play(part{name: "Front"})
+		bad, front := s.play(part{name: "Bad", level: "system", freezeLimit: "3s", faults: at("thaw", "stall")}), s.play(part{name: "Front"})
 		s.script(append(append(s.backupOf(bad, front), "DoSnapshotSet => VSS_S_ASYNC_FINISHED"), askStatus...)...)
 		s.flowing("thaw", bad, front)
 		if thawed, gaveUp := front.when("end", "thaw"), bad.when("end", "thaw"); !thawed.Before(gaveUp) {

@@ -21,7 +21,7 @@ import (
 )
 
 // writerLimit is how long writers may take in these tests, but from Freeze to Thaw.
-const writerLimit = 2 * time.Second
+const writerLimit = 1500 * time.Millisecond
 
 // stage is a host with two volumes, on which test writers of processes of their own play.
 type stage struct {
