@@ -68,6 +68,7 @@ func drop(t testing.TB, s *pgtest.Server) {
 }
 
 func TestIncremental(t *testing.T) {
+	t.Parallel() // servers take most of their time to wait
 	s, v := threeWith(t, map[string]string{"wal_keep_size": "64MB", "checkpoint_timeout": "30s"})
 	w := newWriter(t)
 	write(t, s, 0)
@@ -195,12 +196,19 @@ func walNumber(t testing.TB, stamp string) string {
 	return fmt.Sprintf("00000001%08X%08X", high, low>>20)
 }
 
-// TestWALIsGone: the server keeps no WAL for the writer, so that each checkpoint removes it.
-func TestWALIsGone(t *testing.T) {
-	s, v := threeWith(t, nil)
+// TestWAL: who keeps the WAL that the next backup needs.
+func TestWAL(t *testing.T) {
+	t.Parallel() // servers take most of their time to wait
+	s, v := three(t)
+	t.Run("held", func(t *testing.T) { heldWAL(t, s, v) })
+	t.Run("gone", func(t *testing.T) { goneWAL(t, s, v) })
+}
+
+// The server keeps no WAL for the writer: each checkpoint removes it.
+func goneWAL(t *testing.T, s *pgtest.Server, v []string) {
 	w := newWriter(t)
 	full := next(t, w, s, v, vss.BackupFull, "")
-	write(t, s, 1)
+	write(t, s, 100)
 	_, err := s.SQL(ctx, "SELECT pg_switch_wal(); CHECKPOINT")
 	must(t, err)
 	b := newBackup(t, w, v, s.Data)
@@ -230,9 +238,8 @@ func TestWALIsGone(t *testing.T) {
 	}
 }
 
-// TestHoldWAL: a slot of the writer keeps WAL up to the backup that saved it.
-func TestHoldWAL(t *testing.T) {
-	s, v := threeWith(t, nil)
+// A slot of the writer keeps WAL up to the backup that saved it.
+func heldWAL(t *testing.T, s *pgtest.Server, v []string) {
 	w := postgres.New(postgres.Config{Only: []string{s.Data}, HoldWAL: true})
 	full := next(t, w, s, v, vss.BackupFull, "")
 	held := func() string {
@@ -271,4 +278,6 @@ func TestHoldWAL(t *testing.T) {
 			t.Errorf("%s: WAL was held from %s on, now from %s", c.name, before, after)
 		}
 	}
+	_, err := s.SQL(ctx, "SELECT pg_drop_replication_slot('vss')") // by which the server refuses wal_level = minimal
+	must(t, err)
 }

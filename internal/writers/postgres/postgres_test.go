@@ -28,6 +28,7 @@ func identify(t testing.TB, w *postgres.Writer, name string) (*document.WriterMe
 
 // TestCluster are the tests of one cluster that none of them changes for the others.
 func TestCluster(t *testing.T) {
+	t.Parallel() // servers take most of their time to wait
 	s, v := three(t)
 	for _, c := range []struct {
 		name string
@@ -35,7 +36,7 @@ func TestCluster(t *testing.T) {
 	}{
 		{"copies under load", backupUnderLoad}, {"a copy backup leaves no stamp", copyBackupLeavesNoStamp}, {"a missing volume", missingVolume},
 		{"Abort", abort}, {"Abort ends a checkpoint", abortEndsCheckpoint}, {"a question ends with its context", queryEndsWithContext},
-		{"the server dies", clusterDies}, {"Identify", described}, // which stops it
+		{"it lets nobody in", clusterRefuses}, {"fsync is off", fsyncOff}, {"the server dies", clusterDies}, {"Identify", described}, // which stops it
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, s, v) })
 	}
@@ -269,9 +270,17 @@ func clusterDies(t *testing.T, s *pgtest.Server, v []string) {
 	}
 }
 
-func TestClusterRefuses(t *testing.T) {
-	v, run := volumes(t, "ext4")
-	s := start(t, &pgtest.Server{Data: v[0] + "/data", Run: run, HBA: "local all all reject\n"})
+func clusterRefuses(t *testing.T, s *pgtest.Server, v []string) {
+	hba := filepath.Join(s.Data, "pg_hba.conf")
+	before, err := os.ReadFile(hba)
+	must(t, err)
+	must(t, os.WriteFile(hba, []byte("local all all reject\n"), 0o644))
+	must(t, s.Reload())
+	defer func() { must(t, os.WriteFile(hba, before, 0o644), s.Reload()) }()
+	for refused := false; !refused; { // it reads it in its own time
+		_, err := s.SQL(ctx, "SELECT 1")
+		refused = err != nil
+	}
 	w := newWriter(t)
 	if _, c := identify(t, w, s.Data); c == nil {
 		t.Fatal("a cluster that lets nobody in isn't named")
@@ -283,9 +292,7 @@ func TestClusterRefuses(t *testing.T) {
 	}
 }
 
-func TestConnectionString(t *testing.T) {
-	v, run := volumes(t, "ext4")
-	s := start(t, &pgtest.Server{Data: v[0] + "/data", Run: run})
+func connectionString(t *testing.T, s, other *pgtest.Server, v []string) {
 	_, err := s.SQL(ctx, "CREATE ROLE vss LOGIN PASSWORD 'secret' IN ROLE pg_checkpoint, pg_read_all_settings")
 	must(t, err)
 	must(t, os.WriteFile(filepath.Join(s.Data, "pg_hba.conf"), []byte("local all postgres peer\nlocal all vss scram-sha-256\n"), 0o600))
@@ -301,7 +308,6 @@ func TestConnectionString(t *testing.T) {
 	}
 	b.well(writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
 
-	other := start(t, &pgtest.Server{Data: v[0] + "/other", Run: run + "2"})
 	wrong := postgres.New(postgres.Config{Connections: map[string]string{s.Data: "host=" + other.Run + " user=" + pgtest.Client + " dbname=postgres"}})
 	b = newBackup(t, wrong, v, s.Data)
 	b.well(writer.OnPrepareBackup)
@@ -310,10 +316,18 @@ func TestConnectionString(t *testing.T) {
 	}
 }
 
-func TestSeveralClusters(t *testing.T) {
+// TestClusters are the tests of two clusters.
+func TestClusters(t *testing.T) {
+	t.Parallel() // servers take most of their time to wait
 	v, run := volumes(t, "ext4", "xfs")
 	a := start(t, &pgtest.Server{Data: v[0] + "/a", Run: run + "a"})
 	b := start(t, &pgtest.Server{Data: v[0] + "/b", WAL: v[1] + "/b", Run: run + "b"})
+	t.Run("in one set", func(t *testing.T) { severalClusters(t, a, b, v) })
+	t.Run("one fails", func(t *testing.T) { oneClusterFails(t, a, b, v) })
+	t.Run("a connection string", func(t *testing.T) { connectionString(t, a, b, v) })
+}
+
+func severalClusters(t *testing.T, a, b *pgtest.Server, v []string) {
 	w := newWriter(t)
 	for _, c := range []struct {
 		name       string
@@ -352,13 +366,9 @@ func TestSeveralClusters(t *testing.T) {
 	}
 }
 
-// TestOneClusterFails: what fails in one cluster, whenever it does, leaves the others in the backup.
-func TestOneClusterFails(t *testing.T) {
-	v, run := volumes(t, "ext4")
-	good := start(t, &pgtest.Server{Data: v[0] + "/good", Run: run + "g"})
-	bad := start(t, &pgtest.Server{Data: v[0] + "/bad", Run: run + "b"})
+// What fails in one cluster, whenever it does, leaves the others in the backup.
+func oneClusterFails(t *testing.T, good, bad *pgtest.Server, v []string) {
 	w := newWriter(t)
-	var stamp string
 	for _, c := range []struct {
 		name   string
 		kind   vss.BackupType
@@ -377,8 +387,7 @@ func TestOneClusterFails(t *testing.T) {
 			if c.kind == vss.BackupIncremental { // the other has no stamp
 				full := newBackup(t, w, v, good.Data)
 				full.well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
-				stamp = full.e.Components.Components[0].BackupStamp
-				one.PreviousBackupStamp = stamp
+				one.PreviousBackupStamp = full.e.Components.Components[0].BackupStamp
 			} else {
 				b.well(c.before...)
 				must(t, bad.Crash(ctx))
@@ -406,9 +415,18 @@ func TestOneClusterFails(t *testing.T) {
 	})
 }
 
-func TestFsyncOff(t *testing.T) {
-	v, run := volumes(t, "ext4")
-	s := start(t, &pgtest.Server{Data: v[0] + "/data", Run: run, Settings: map[string]string{"fsync": "off"}})
+func fsyncOff(t *testing.T, s *pgtest.Server, v []string) {
+	set := func(statement, want string) {
+		t.Helper()
+		_, err := s.SQL(ctx, statement)
+		must(t, err, s.Reload())
+		for is := ""; is != want; {
+			is, err = s.SQL(ctx, "SHOW fsync")
+			must(t, err)
+		}
+	}
+	set("ALTER SYSTEM SET fsync = off", "off")
+	defer set("ALTER SYSTEM RESET fsync", "on")
 	b := newBackup(t, newWriter(t), v, s.Data)
 	b.well(writer.OnPrepareBackup)
 	if m := b.vetoed(writer.OnPrepareSnapshot, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, "fsync") {

@@ -144,6 +144,7 @@ func nothingAside(t testing.TB, s *pgtest.Server) {
 }
 
 func TestRestore(t *testing.T) {
+	t.Parallel() // servers take most of their time to wait
 	s, v := three(t)
 	for _, c := range []struct {
 		name   string
@@ -186,11 +187,10 @@ func TestRestore(t *testing.T) {
 			must(t, err)
 		})
 	}
+	t.Run("that fails", func(t *testing.T) { restoreThatFails(t, s, v) })
 }
 
-func TestRestoreThatFails(t *testing.T) {
-	v, run := volumes(t, "ext4")
-	s := start(t, &pgtest.Server{Data: v[0] + "/data", Run: run})
+func restoreThatFails(t *testing.T, s *pgtest.Server, v []string) {
 	k := save(t, s, v, s.Data)
 	_, err := s.SQL(ctx, "CREATE TABLE later AS SELECT 1")
 	must(t, err)
@@ -263,6 +263,7 @@ func TestRestoreThatFails(t *testing.T) {
 
 // TestRestoreDebian drops a cluster that Debian's tools made, configuration and all.
 func TestRestoreDebian(t *testing.T) {
+	t.Parallel() // servers take most of their time to wait
 	v, run := volumes(t, "ext4")
 	name := "vsstest" + vss.NewGUID().Plain()[:8]
 	s := &pgtest.Server{Data: v[0] + "/data", Run: run}

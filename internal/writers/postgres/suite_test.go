@@ -10,6 +10,7 @@ import (
 )
 
 func TestSuite(t *testing.T) {
+	t.Parallel() // servers take most of their time to wait
 	v, run := volumes(t, "ext4")
 	s := start(t, &pgtest.Server{Data: v[0] + "/data", Run: run})
 	writertest.Run(t, func(t *testing.T) *writertest.World {

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -22,20 +23,27 @@ import (
 
 var ctx = context.Background()
 
-func must(t testing.TB, err error) {
+func must(t testing.TB, errs ...error) {
 	t.Helper()
-	if err != nil {
+	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestMain puts what the tests write into memory: nothing of it hangs on what a disk does at a flush.
+func TestMain(m *testing.M) {
+	if memory := "/dev/shm"; os.Getenv("TMPDIR") == "" && exists(memory) {
+		if err := os.Setenv("TMPDIR", memory); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
 }
 
 // volumes makes mounted file systems for the time of the test, and a folder for sockets.
 func volumes(t testing.TB, kinds ...string) (points []string, run string) {
 	t.Helper()
 	lane.Host(t)
-	if memory := "/dev/shm"; exists(memory) { // what is tested doesn't hang on what a disk does at a flush
-		t.Setenv("TMPDIR", memory)
-	}
 	dir := lane.Scratch(t)
 	must(t, os.Chmod(dir, 0o755)) // the server's account comes through
 	for i, kind := range kinds {

@@ -128,6 +128,15 @@ func (s *Server) Stop(ctx context.Context) error {
 	return s.gone(ctx, pid) // pg_ctl waits for the lock file to go; the volume is busy until the process has gone
 }
 
+// Reload has the server read its configuration again, which takes it a moment.
+func (s *Server) Reload() error {
+	pid, running := s.postmaster()
+	if !running {
+		return errors.New("the server isn't running")
+	}
+	return syscall.Kill(pid, syscall.SIGHUP)
+}
+
 // Crash kills the server's first process; the others follow it by themselves. It returns when they are gone.
 func (s *Server) Crash(ctx context.Context) error {
 	pid, running := s.postmaster()
