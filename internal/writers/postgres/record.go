@@ -9,7 +9,13 @@ import (
 )
 
 // recordFormat is raised when older programs can't restore by the record any more.
-const recordFormat = 1
+const recordFormat = 2 // 2: backups that are restored on top of another
+
+// Sizes of WAL files. Source: PostgreSQL, xlog_internal.h.
+const (
+	minSegment = 1 << 20
+	maxSegment = 1 << 30
+)
 
 // record is the backup metadata of a component: what a restore needs to know of the cluster, and what the copy holds.
 type record struct {
@@ -48,6 +54,8 @@ func readRecord(text string) (*record, error) {
 		err = fmt.Errorf("they have format %d, this writer knows %d", r.Format, recordFormat)
 	case r.Format < 1 || r.Data == "" || r.Layout.Data != r.Data || r.Program == "":
 		err = fmt.Errorf("they don't describe a cluster")
+	case r.After != "" && (r.Segment < minSegment || r.Segment > maxSegment):
+		err = fmt.Errorf("they have WAL in files of %d bytes", r.Segment)
 	}
 	if err != nil {
 		return nil, vss.E("ReadBackupMetadata", vss.ErrWriterErrorNonRetryable, err).Advise("restore by the Backup Components Document that the backup wrote, with this or a newer version")

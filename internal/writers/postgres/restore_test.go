@@ -215,7 +215,7 @@ func restoreThatFails(t *testing.T, s *pgtest.Server, v []string) {
 		reset()
 		text := k.component().BackupMetadata
 		defer func() { k.component().BackupMetadata = text }()
-		for _, bad := range []string{"", "{}", `{"format":99}`, "<xml/>"} {
+		for _, bad := range []string{"", "{}", `{"format":99}`, "<xml/>", `{"format":2,"data":"/d","layout":{"data":"/d"},"program":"/p","after":"x"}`} {
 			k.component().BackupMetadata = bad
 			k.vetoed(writer.OnPreRestore, vss.ErrWriterErrorNonRetryable)
 			if k.component().PreRestoreFailure == "" {

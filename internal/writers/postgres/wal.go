@@ -38,7 +38,10 @@ func askWAL(ctx context.Context, conn *pgx.Conn, c *Cluster, l *layout) (*wal, e
 		return nil, err
 	}
 	w.segment = uint64(segment)
-	if file == "" || segment <= 0 {
+	if w.segment < minSegment || w.segment > maxSegment {
+		return nil, fmt.Errorf("the server has WAL in files of %d bytes", segment)
+	}
+	if file == "" {
 		return w, nil
 	}
 	line, err := strconv.ParseUint(file[:min(8, len(file))], 16, 32)
