@@ -81,13 +81,13 @@ func specsMeet(a, b string) bool {
 		}
 	}
 	// meet[j] says whether what was seen of x fits the first j characters of y.
-	x, y := []rune(a), []rune(b)
+	y := []rune(b)
 	meet := make([]bool, len(y)+1)
 	meet[0] = true
 	for j := 1; j <= len(y) && y[j-1] == '*'; j++ {
 		meet[j] = true
 	}
-	for _, r := range x {
+	for _, r := range a {
 		next := make([]bool, len(y)+1)
 		next[0] = meet[0] && r == '*'
 		for j := 1; j <= len(y); j++ {

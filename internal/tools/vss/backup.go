@@ -140,7 +140,7 @@ func (b *backup) run(ctx context.Context, c *requester.Client, o requester.Optio
 	if err != nil {
 		return vss.E("ListFiles", vss.ErrUnexpected, err).Advise("set TMPDIR to a folder that you may write to")
 	}
-	defer os.RemoveAll(folder)
+	defer func() { _ = os.RemoveAll(folder) }()
 
 	show, end := a.progress()
 	made, err := c.Create(ctx, o, show)

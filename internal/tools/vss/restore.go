@@ -183,7 +183,7 @@ func (r *restore) files(ctx context.Context, s *requester.BackupComponents, comm
 	if err != nil {
 		return failed, vss.E("ListFiles", vss.ErrUnexpected, err).Advise("set TMPDIR to a folder that you may write to")
 	}
-	defer os.RemoveAll(folder)
+	defer func() { _ = os.RemoveAll(folder) }()
 	l, err := newLists(folder)
 	if err != nil {
 		return failed, vss.E("ListFiles", vss.ErrUnexpected, err).On(folder)
