@@ -39,6 +39,11 @@ func (k *Coordinator) Recover(ctx context.Context) error {
 	for _, c := range state.creations {
 		k.mend("creation", c.Set, fault.Around("recover", "creation", func() error { return k.recoverCreation(ctx, c) }))
 	}
+	if len(state.creations) > 0 { // of an original and its half-made twin only one had partitions, whichever came first
+		if _, err := k.Disks.Rescan(ctx, vds.RescanOptions{}); err != nil {
+			k.Logger.Warn("rescan after creations were undone", "error", err)
+		}
+	}
 	for _, b := range state.breaks {
 		k.mend("break", b.Set, fault.Around("recover", "break", func() error { return k.recoverBreak(ctx, b) }))
 	}

@@ -338,6 +338,10 @@ func (c *cut) copies(now view) {
 func fsck(t testing.TB, l lunDoc) {
 	t.Helper()
 	p := l.Disk.Partitions[0]
+	if p.Device == "" {
+		t.Errorf("original %s on %q has no device for its partition", l.Name, l.Device)
+		return
+	}
 	check := "e2fsck -fn "
 	if p.FileSystem == "xfs" {
 		check = "xfs_repair -n "
