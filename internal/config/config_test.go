@@ -27,7 +27,7 @@ func TestSample(t *testing.T) {
 		},
 		Letters: Letters{Root: "/run/vss/letters"},
 		Writers: Writers{
-			Hooks: []string{"/etc/vss/writers.d"}, Policy: map[string]Policy{"PostgreSQL": PolicyRequire, "{6f1f6b52-5c0e-4a3c-9a86-2f0f8a0a7d11}": PolicyReport},
+			Hooks: []string{"/etc/vss/writers.d"}, Policy: map[string]Policy{"PostgreSQL Writer": PolicyRequire, "{6f1f6b52-5c0e-4a3c-9a86-2f0f8a0a7d11}": PolicyReport},
 			Limits: Limits{Identify: Duration{time.Minute}, PrepareSnapshot: Duration{10 * time.Minute}, Work: Duration{15 * time.Minute}},
 			Postgres: Postgres{
 				Clusters:    []string{"15/main", "/srv/db"},

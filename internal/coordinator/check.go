@@ -181,6 +181,13 @@ func (i *inspection) flaggedOriginals() []Finding {
 			out = append(out, Finding{"warning", fmt.Sprintf("the partition table of LUN %s can't be read: %v", d.LUN.Name, err), vss.Hint(err), nil})
 			continue
 		}
+		if len(t.Partitions) > 0 && len(disk.Nodes(d.Device)) == 1 {
+			out = append(out, Finding{"error", "LUN " + d.LUN.Name + " is on this host without its partitions", "mask the disk that has the same identity, if there is one; then `vss lun rescan`",
+				func(ctx context.Context) error {
+					_, err := i.k.Disks.Rescan(ctx, vds.RescanOptions{})
+					return err
+				}})
+		}
 		flags := t.Flags | d.LUN.Flags
 		for _, p := range t.Partitions {
 			flags |= p.Flags

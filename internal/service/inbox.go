@@ -6,14 +6,24 @@ import (
 
 	"github.com/stillpoint-vss/stillpoint/internal/config"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/hook"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/mariadb"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/redis"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/sqlite"
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
 
 // inBoxWriters are those that run in the service, and why others could not be loaded.
 func inBoxWriters(cfg *config.Config, run string, logger *slog.Logger) ([]writer.Writer, []error) {
-	pg := cfg.Writers.Postgres
-	all := []writer.Writer{postgres.New(postgres.Config{Only: pg.Clusters, Connections: pg.Connections, HoldWAL: pg.HoldWAL, Logger: logger})}
-	hooks, errs := hook.Load(cfg.Writers.Hooks, filepath.Join(run, "hooks"), logger)
+	w := &cfg.Writers
+	all := []writer.Writer{
+		postgres.New(postgres.Config{Only: w.Postgres.Clusters, Connections: w.Postgres.Connections, HoldWAL: w.Postgres.HoldWAL, Logger: logger}),
+		mariadb.New(mariadb.Config{Servers: w.MariaDB.Servers, Defaults: w.MariaDB.Defaults, LockWait: w.MariaDB.LockWait.Duration, Logger: logger}),
+		redis.New(redis.Config{Servers: w.Redis.Servers, Credentials: w.Redis.Credentials, Marks: filepath.Join(run, "redis"), Logger: logger}),
+	}
+	if len(w.SQLite.Databases) > 0 {
+		all = append(all, sqlite.New(sqlite.Config{Databases: w.SQLite.Databases, LockWait: w.SQLite.LockWait.Duration, Logger: logger}))
+	}
+	hooks, errs := hook.Load(w.Hooks, filepath.Join(run, "hooks"), logger)
 	return append(all, hooks...), errs
 }

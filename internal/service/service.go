@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -38,9 +39,16 @@ type Options struct {
 // stopLimit is how long a service that ends waits for calls under way.
 const stopLimit = 20 * time.Second
 
+// memoryLimit is what the Go heap is kept to, in bytes, as far as collecting garbage does it: a list of thousands of copies
+// would let it grow to twice as much. GOMEMLIMIT sets another one.
+const memoryLimit = 48 << 20
+
 // Run is the service's whole life, until ctx ends or, on demand, until nobody needs it. Errors: those of its parts at the
 // start.
 func Run(ctx context.Context, o Options) error {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
 	cfg, err := config.Load(o.Config)
 	if err != nil {
 		return err

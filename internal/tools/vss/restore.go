@@ -30,6 +30,8 @@ All components of the backup are restored, or those named with --component. VSS_
 belongs to them, one path a line: a folder stands for all in it, and a name may be a pattern with * and ?.
 VSS_FILES_FROM0 is the same with a NUL behind each path.
 
+Incremental backups are restored in their order, the full one first, each with --more but for the last.
+
 A writer that fails, or doesn't run, ends the restore before CMD, unless --ignore-writers is given. CMD's exit status
 tells the writers whether all files are there (0), or only a part; they are told in every case.
 
@@ -58,6 +60,7 @@ Exit status: that of CMD; 1 if CMD exited with 0 but a writer failed, or if we r
 	l.StringVar(&bc, "bc", "", "the Backup Components Document of the backup")
 	l.StringVar(&r.wm, "wm", "", "the folder of its Writer Metadata Documents (default: that of FILE)")
 	l.StringArrayVar(&named, "component", nil, "only this component: WRITER, WRITER/NAME or WRITER/PATH/NAME; may be repeated")
+	l.BoolVar(&r.more, "more", false, "further restores follow (incremental backups): writers don't recover their data yet")
 	l.BoolVar(&r.ignore, "ignore-writers", false, "go on although a writer failed or doesn't run")
 	return cmd
 }
@@ -67,6 +70,7 @@ type restore struct {
 	app      *app
 	wm       string
 	wanted   []*wish
+	more     bool
 	ignore   bool
 	document []byte
 	backup   *document.Components
@@ -155,6 +159,11 @@ func (r *restore) selectAll(ctx context.Context, s *requester.BackupComponents) 
 		}
 		if err != nil {
 			return err
+		}
+		if r.more {
+			if err := s.SetAdditionalRestores(ctx, k, true); err != nil {
+				return err
+			}
 		}
 		for _, p := range i.parts {
 			if err := s.AddRestoreSubcomponent(ctx, k, p.LogicalPath, p.Name); err != nil {
