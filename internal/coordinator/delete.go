@@ -36,14 +36,12 @@ func (s *Session) Query() ([]catalog.Snapshot, error) {
 		return nil, err
 	}
 	var out []catalog.Snapshot
-	err = s.k.Catalog.View(func(tx *catalog.Tx) error {
-		all, err := tx.Snapshots()
-		for _, r := range all {
-			if r.State == vss.StateCreated && (c == vss.ContextAll || r.Attributes.BaseContext() == c.BaseContext()) {
-				out = append(out, r)
-			}
-		}
+	err = s.k.Catalog.View(func(tx *catalog.Tx) (err error) {
+		out, err = tx.Snapshots()
 		return err
+	})
+	out = slices.DeleteFunc(out, func(r catalog.Snapshot) bool {
+		return r.State != vss.StateCreated || c != vss.ContextAll && r.Attributes.BaseContext() != c.BaseContext()
 	})
 	slices.SortFunc(out, func(a, b catalog.Snapshot) int { return a.Created.Compare(b.Created) })
 	return out, err

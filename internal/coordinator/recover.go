@@ -78,7 +78,7 @@ func (k *Coordinator) mend(what string, set vss.SnapshotSetID, err error) {
 type recorded struct {
 	creations []catalog.Creation
 	breaks    []catalog.Break
-	sets      []catalog.Set
+	sets      []catalog.Set // with a copy that is committed and not created
 	copies    []catalog.Snapshot
 }
 
@@ -108,11 +108,23 @@ func (k *Coordinator) recorded() (r recorded, err error) {
 		if r.breaks, err = tx.Breaks(); err != nil {
 			return err
 		}
-		if r.sets, err = tx.Sets(); err != nil {
+		if r.copies, err = tx.Snapshots(); err != nil {
 			return err
 		}
-		r.copies, err = tx.Snapshots()
-		return err
+		for i := range r.copies {
+			c := &r.copies[i]
+			if c.State != vss.StatePostCommitted || slices.ContainsFunc(r.sets, func(s catalog.Set) bool { return s.ID == c.SetID }) {
+				continue
+			}
+			set, ok, err := tx.Set(c.SetID)
+			if err != nil {
+				return err
+			}
+			if ok {
+				r.sets = append(r.sets, set)
+			}
+		}
+		return nil
 	})
 	return r, err
 }
