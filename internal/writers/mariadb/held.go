@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -97,7 +98,7 @@ func (s *servers) Freeze(ctx context.Context, all []engine.Taken) error {
 
 // freeze takes the lock and notes the position.
 func (h *held) freeze(ctx context.Context) error {
-	err := h.ask(ctx, 2*h.LockWait+answerLimit, func(ctx context.Context, c *client) error {
+	err := h.ask(ctx, h.LockWait+answerLimit, func(ctx context.Context, c *client) error {
 		if err := c.wait(ctx, h.LockWait); err != nil {
 			return err
 		}
@@ -105,8 +106,11 @@ func (h *held) freeze(ctx context.Context) error {
 		if h.stages {
 			lock = []string{"BACKUP STAGE FLUSH", "BACKUP STAGE BLOCK_DDL", "BACKUP STAGE BLOCK_COMMIT"}
 		}
-		for _, s := range append(lock, h.flush...) {
+		for _, s := range slices.Concat(lock, h.flush) {
 			if err := c.do(ctx, s); err != nil {
+				if slices.Contains(h.flush, s) {
+					h.relax()
+				}
 				return fmt.Errorf("%s: %w", s, err)
 			}
 		}
@@ -114,6 +118,20 @@ func (h *held) freeze(ctx context.Context) error {
 		return h.record.note(ctx, c.conn)
 	})
 	return h.failure("Freeze", err)
+}
+
+// relax puts back what flush has changed, when that was left half done.
+func (h *held) relax() {
+	ctx, cancel := context.WithTimeout(context.Background(), killLimit)
+	defer cancel()
+	c, err := h.connect(ctx)
+	if err == nil {
+		err = c.do(ctx, flush[len(flush)-1])
+		c.close()
+	}
+	if err != nil {
+		h.Logger.Error("innodb_flush_log_at_trx_commit is 1 now, and was 0", "instance", h.Dir, "error", err)
+	}
 }
 
 // Thaw implements engine.Held: it makes sure that the session is the one which took the lock, and gives the lock back.

@@ -7,6 +7,9 @@
 // a log, as MyISAM's, are whole on disk, no change of a table's definition is half done, and no commit lies between the engines
 // and the binary log, so that the position noted is just that of the data.
 //
+// Transactions that wait for their commit are in the copy, prepared: a server that starts on it takes from the last file of its
+// binary log which of them to roll back, so that file is part of the copy, and the server is to be started with its setting log_bin.
+//
 // START, which waits for long changes of tables, is in PrepareSnapshot; all that follow are in Freeze: from FLUSH on writes to
 // MyISAM tables wait (tried with 10.11), from BLOCK_COMMIT on all commits. One session holds the lock from begin to end, and a
 // server takes the lock off by itself when that session ends, whatever it ends by.

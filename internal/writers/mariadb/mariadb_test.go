@@ -111,6 +111,9 @@ func TestRelaxed(t *testing.T) {
 		c := k.open(t, s)
 		Must(t, c.Holds(ctx, k.acked))
 		Must(t, c.Stop(ctx))
+		if now, err := s.SQL(ctx, "SELECT @@GLOBAL.innodb_flush_log_at_trx_commit"); err != nil || now != "0" {
+			t.Errorf("the setting is %q afterwards, %v", now, err)
+		}
 		if k.Component().BackupStamp != "" {
 			t.Errorf("a stamp without a binary log: %q", k.Component().BackupStamp)
 		}

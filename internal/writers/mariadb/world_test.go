@@ -90,6 +90,10 @@ func (k *saved) open(t testing.TB, s *mariadbtest.Server) *mariadbtest.Server {
 	if s.Redo != "" {
 		c.Redo = k.files.At(s.Redo)
 	}
+	if s.Binlog != "" {
+		c.Binlog = k.files.At(s.Binlog)
+		Must(t, c.Moved(s.Binlog))
+	}
 	Must(t, c.Start(ctx))
 	t.Cleanup(func() { Must(t, c.Stop(context.WithoutCancel(ctx))) })
 	return c

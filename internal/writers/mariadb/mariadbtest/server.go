@@ -132,6 +132,20 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 }
 
+// Moved tells the files of a copy that they aren't where they were: the list of binary log files has paths. A server that starts
+// decides by its last binary log over transactions that were about to commit: it must not read the original's.
+func (s *Server) Moved(from string) error {
+	if s.Binlog == "" {
+		return nil
+	}
+	index := filepath.Join(s.Binlog, "binlog.index")
+	text, err := os.ReadFile(index)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(index, []byte(strings.ReplaceAll(string(text), from+"/", s.Binlog+"/")), 0o660)
+}
+
 // Process is the server's, nil when it doesn't run.
 func (s *Server) Process(ctx context.Context) (*server.Process, error) {
 	all, err := server.Find(ctx, "mariadbd")

@@ -1,0 +1,134 @@
+package server
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// own is this process.
+func own(t *testing.T) *Process {
+	t.Helper()
+	p, err := look(os.Getpid())
+	must(t, err)
+	return p
+}
+
+func TestFind(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "vss-a-server") // a name that nobody else has
+	sleep, err := exec.LookPath("sleep")
+	must(t, err)
+	b, err := os.ReadFile(sleep)
+	must(t, err)
+	must(t, os.WriteFile(program, b, 0o755))
+	cmd := exec.Command(program, "60")
+	cmd.Dir = "/"
+	must(t, cmd.Start())
+	defer func() { _ = cmd.Wait() }()
+	all, err := Find(context.Background(), "vss-a-server")
+	if err != nil || len(all) != 1 {
+		t.Fatalf("found %v, %v", all, err)
+	}
+	p := all[0]
+	if p.PID != cmd.Process.Pid || p.Program != program || !slices.Equal(p.Args, []string{"60"}) || p.Dir != "/" || p.UID != os.Geteuid() || !p.Runs() {
+		t.Errorf("found %+v", p)
+	}
+	must(t, p.Stop(context.Background()))
+	if p.Runs() {
+		t.Error("it runs after Stop")
+	}
+	if all, err := Find(context.Background(), "vss-a-server"); err != nil || len(all) != 0 {
+		t.Errorf("afterwards %v, %v", all, err)
+	}
+	if err := p.Start(context.Background(), func(context.Context) error { return nil }); err != nil {
+		t.Error(err)
+	}
+	all, err = Find(context.Background(), "vss-a-server")
+	if err != nil || len(all) != 1 {
+		t.Fatalf("after Start %v, %v", all, err)
+	}
+	must(t, all[0].Stop(context.Background()))
+	broken := *p
+	broken.Args = []string{"no-number"}
+	if err := broken.Start(context.Background(), func(context.Context) error { return os.ErrNotExist }); err == nil || !strings.Contains(err.Error(), "ended at once") {
+		t.Errorf("a program that fails: %v", err)
+	}
+}
+
+func TestUnit(t *testing.T) {
+	for group, want := range map[string]string{
+		"0::/system.slice/mariadb.service\n":                             "mariadb.service",
+		"0::/system.slice/system-redis.slice/redis@a.service/sub\n":      "redis@a.service",
+		"12:cpu:/\n1:name=systemd:/system.slice/redis-server.service\n":  "redis-server.service",
+		"0::/user.slice/user-0.slice/session-1.scope\n":                  "",
+		"0::/user.slice/user-0.slice/user@0.service/app.slice/a.scope\n": "",
+		"0::/\n": "",
+		"":       "",
+	} {
+		if got := unit(group); got != want {
+			t.Errorf("%q: %q, want %q", group, got, want)
+		}
+	}
+}
+
+func TestAddress(t *testing.T) {
+	for text, want := range map[string]string{
+		"0100007F:18EB": "127.0.0.1:6379", "00000000:18EB": "127.0.0.1:6379", "00000000000000000000000000000000:0050": "[::1]:80",
+		"0000000000000000FFFF00000100007F:0050": "127.0.0.1:80", "B80D01200000000000000000010000000:1": "", "0100007F": "", "": "", ":1": "", "01:0001": "",
+	} {
+		got, err := address(text)
+		if want == "" {
+			if err == nil {
+				t.Errorf("%q is %v", text, got)
+			}
+			continue
+		}
+		if err != nil || got != netip.MustParseAddrPort(want) {
+			t.Errorf("%q: %v, %v, want %s", text, got, err, want)
+		}
+	}
+}
+
+func TestListening(t *testing.T) {
+	dir, err := os.MkdirTemp("", "vss a folder ")
+	must(t, err)
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "s")
+	l, err := net.Listen("unix", path)
+	must(t, err)
+	defer l.Close()
+	c, err := net.Dial("unix", path) // a socket that is connected isn't one that listens
+	must(t, err)
+	defer c.Close()
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer tcp.Close()
+	p := own(t)
+	if got, err := p.Sockets(); err != nil || !slices.Equal(got, []string{path}) {
+		t.Errorf("sockets %q, %v", got, err)
+	}
+	if got, err := p.Ports(); err != nil || !slices.Equal(got, []netip.AddrPort{netip.MustParseAddrPort(tcp.Addr().String())}) {
+		t.Errorf("ports %v, %v", got, err)
+	}
+	conn, err := p.Dial(context.Background(), path)
+	must(t, err)
+	must(t, conn.Close())
+	stranger := *p
+	stranger.PID++
+	if _, err := stranger.Dial(context.Background(), path); err == nil || !strings.Contains(err.Error(), "not the server") {
+		t.Errorf("another process behind the socket: %v", err)
+	}
+}
