@@ -39,10 +39,11 @@ func parseStamp(text string) (s stamp, err error) {
 		return s, errNoStamp
 	}
 	var at string
-	if _, err := fmt.Sscanf(text, stampForm, &s.system, &s.line, &at, &s.wal); err == nil {
+	_, err = fmt.Sscanf(text, stampForm, &s.system, &s.line, &at, &s.wal)
+	if err == nil {
 		s.at, err = parsePosition(at)
 	}
-	if s.at == 0 || s.String() != text {
+	if err != nil || s.at == 0 || s.String() != text {
 		return s, fmt.Errorf("%.200q is no stamp of this writer", text)
 	}
 	return s, nil

@@ -55,8 +55,7 @@ func (i *instance) tune(ctx context.Context, c *client) error {
 	}
 	t.users++
 	if err := c.ConfigSet(ctx, setRewrite, never).Err(); err != nil {
-		i.done(t)
-		return err
+		return errors.Join(err, i.done(t))
 	}
 	return nil
 }

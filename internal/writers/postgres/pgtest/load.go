@@ -41,7 +41,7 @@ func (s *Server) Bench(ctx context.Context, clients, scale int) (stop func() err
 		if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
 			return err
 		}
-		<-ended // killed: its status says just that
+		_ = <-ended // killed: its status says just that
 		return nil
 	}), nil
 }
