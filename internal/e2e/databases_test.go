@@ -255,8 +255,9 @@ func TestMariaDB(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			// Without binary log: a server that finds a commit half done can't ask it, and doesn't start.
-			there := &mariadbtest.Server{Data: filepath.Join(roots[0], "data"), Redo: filepath.Join(roots[1], "redo"), Run: filepath.Join(w.dir, "server-copy")}
+			there := &mariadbtest.Server{
+				Data: filepath.Join(roots[0], "data"), Redo: filepath.Join(roots[1], "redo"), Binlog: filepath.Join(roots[1], "binlog"), Run: filepath.Join(w.dir, "server-copy"),
+			}
 			if err := there.Start(ctx); err != nil {
 				return err
 			}

@@ -92,6 +92,9 @@ func (k *saved) open(t testing.TB, s *mariadbtest.Server) *mariadbtest.Server {
 	}
 	if s.Binlog != "" {
 		c.Binlog = k.files.At(s.Binlog)
+	}
+	if s.Binlog != "" {
+		c.Binlog = k.files.At(s.Binlog)
 		Must(t, c.Moved(s.Binlog))
 	}
 	Must(t, c.Start(ctx))

@@ -96,6 +96,9 @@ func (s *Server) Start(ctx context.Context) error {
 	args = append(args, "--socket="+s.Socket(), "--skip-networking", "--pid-file="+filepath.Join(s.Run, "pid"), "--innodb-log-file-size=8M",
 		"--innodb-buffer-pool-size=32M", "--server-id=1", "--skip-name-resolve")
 	if s.Binlog != "" {
+		if err := s.index(); err != nil {
+			return err
+		}
 		args = append(args, "--log-bin="+filepath.Join(s.Binlog, "binlog"), "--binlog-format=ROW")
 	}
 	for name, value := range s.Settings {
@@ -144,6 +147,24 @@ func (s *Server) Moved(from string) error {
 		return err
 	}
 	return os.WriteFile(index, []byte(strings.ReplaceAll(string(text), from+"/", s.Binlog+"/")), 0o660)
+}
+
+// index has the index of the binary log name the files beside it: that of a copy names those of the original. A server needs its own:
+// what it finds prepared is committed if the binary log has it, and else rolled back.
+func (s *Server) index() error {
+	path := filepath.Join(s.Binlog, "binlog.index")
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var b strings.Builder
+	for line := range strings.Lines(string(text)) {
+		fmt.Fprintln(&b, filepath.Join(s.Binlog, filepath.Base(strings.TrimSpace(line))))
+	}
+	return os.WriteFile(path, []byte(b.String()), 0o660)
 }
 
 // Process is the server's, nil when it doesn't run.
