@@ -18,6 +18,9 @@ type Client interface {
 	Close() error
 }
 
+// Resting is a client that lets others in between its writes, where the database has no queue.
+type Resting interface{ Rest() }
+
 // Journal are clients at work and what was acknowledged to them.
 type Journal struct {
 	stop    context.CancelFunc
@@ -54,6 +57,9 @@ func (j *Journal) run(ctx context.Context, client int, open func(ctx context.Con
 		start := time.Now()
 		if err = c.Write(context.WithoutCancel(ctx), n); err == nil { // what was begun is waited for: else nobody knows
 			j.note(client, n, time.Since(start))
+			if r, ok := c.(Resting); ok {
+				r.Rest()
+			}
 		}
 	}
 	return errors.Join(err, c.Close())
