@@ -138,10 +138,10 @@ func resolve(root, p string) (string, error) {
 	if !strings.HasPrefix(p, "/") {
 		return p, fmt.Errorf("%s: not an absolute path of this system", p)
 	}
-	todo, at, links := strings.Split(p, "/"), "/", 0
-	for len(todo) > 0 {
-		next := path.Join(at, todo[0]) // Join takes care of "", "." and ".." and never leaves "/"
-		todo = todo[1:]
+	left, at, links := strings.Split(p, "/"), "/", 0
+	for len(left) > 0 {
+		next := path.Join(at, left[0]) // Join takes care of "", "." and ".." and never leaves "/"
+		left = left[1:]
 		target, err := os.Readlink(filepath.Join(root, next))
 		switch {
 		case err == nil:
@@ -151,7 +151,7 @@ func resolve(root, p string) (string, error) {
 			if strings.HasPrefix(target, "/") {
 				at = "/"
 			}
-			todo = append(strings.Split(target, "/"), todo...)
+			left = append(strings.Split(target, "/"), left...)
 		case errors.Is(err, fs.ErrNotExist):
 			return filepath.Join(root, p), err
 		default: // no link

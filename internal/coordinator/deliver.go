@@ -392,23 +392,15 @@ func (s *Session) wantsRecovery(c *creation) bool {
 
 // included are the writer's components that the backup has, with all that come with them.
 func (s *Session) included(p *participant) []*document.WMComponent {
+	if s.backup.SelectComponents {
+		if w := s.backup.Writer(p.Info.ID, p.ID); w != nil {
+			return p.meta.Included(w)
+		}
+		return nil
+	}
 	var out []*document.WMComponent
-	chosen := s.backup.Writer(p.Info.ID, p.ID)
 	for i := range p.meta.Components {
-		m := &p.meta.Components[i]
-		if !s.backup.SelectComponents {
-			out = append(out, m)
-			continue
-		}
-		if chosen == nil {
-			continue
-		}
-		for _, c := range chosen.Components {
-			if a := p.meta.Component(c.LogicalPath, c.Name); a != nil && (a == m || a.Selectable && m.Below(a)) {
-				out = append(out, m)
-				break
-			}
-		}
+		out = append(out, &p.meta.Components[i])
 	}
 	return out
 }
