@@ -130,7 +130,7 @@ func (c *connection) Write(_ context.Context, n int64) error {
 }
 
 // Rest implements load.Resting.
-func (c *connection) Rest() { time.Sleep(rest) }
+func (c *connection) Rest() { <-time.After(rest) }
 
 var _ load.Resting = (*connection)(nil)
 
