@@ -52,7 +52,9 @@ func (w *world) copies(full int, s subject) {
 			if err != nil {
 				w.Fatal(err)
 			}
-			l := follow(j)
+			defer func() { _ = j.Stop() }() // else a failure leaves clients on the volume
+			l := follow(ctx, j)
+			defer l.stop()
 			if err := j.Under(ctx, 1); err != nil {
 				w.Error(err)
 			}
@@ -73,13 +75,15 @@ func (w *world) copies(full int, s subject) {
 			middles, slows, pauses = append(middles, p50), append(slows, p99), append(pauses, most)
 			saved := w.saved(made.Document, s.component)
 			acknowledged := l.before(saved.Frozen)
-			roots := w.land(made.Set)
+			var luns []string
+			for _, k := range made.Set.Snapshots {
+				luns = append(luns, k.LUNs[0].String())
+			}
+			roots := w.land(made.Set.ID.String(), luns)
 			if err := s.prove(ctx, roots, saved, acknowledged); err != nil {
 				w.Errorf("copy %d, with %v acknowledged: %v", n, acknowledged, err)
 			}
-			for _, k := range made.Set.Snapshots {
-				w.vss(nil, "lun", "delete", k.LUNs[0].String(), "--force")
-			}
+			w.drop(luns)
 			if s.after != nil {
 				if err := s.after(); err != nil {
 					w.Error(err)
@@ -96,32 +100,28 @@ func (w *world) copies(full int, s subject) {
 
 // ledger is what was acknowledged to clients, and when.
 type ledger struct {
-	end, ended chan struct{}
-	at         []time.Time
-	acked      [][]int64
+	stop  func() // nothing is noted any more when it returns
+	at    []time.Time
+	acked [][]int64
 }
 
 // follow notes what is acknowledged from now on, about each millisecond.
-func follow(j *load.Journal) *ledger {
-	l := &ledger{end: make(chan struct{}), ended: make(chan struct{})}
+func follow(ctx context.Context, j *load.Journal) *ledger {
+	ctx, cancel := context.WithCancel(ctx)
+	l, ended := &ledger{}, make(chan struct{})
+	l.stop = func() {
+		cancel()
+		<-ended
+	}
 	go func() {
-		defer close(l.ended)
-		for {
+		defer close(ended)
+		for ctx.Err() == nil {
 			acked := j.Acknowledged()
 			l.acked, l.at = append(l.acked, acked), append(l.at, time.Now()) // the time is that of a moment after
-			select {
-			case <-l.end:
-				return
-			case <-time.After(time.Millisecond):
-			}
+			time.Sleep(time.Millisecond)
 		}
 	}()
 	return l
-}
-
-func (l *ledger) stop() {
-	close(l.end)
-	<-l.ended
 }
 
 // before is what had been acknowledged at a moment.
@@ -186,20 +186,27 @@ func (w *world) saved(text []byte, component string) metadata {
 	return metadata{}
 }
 
-// land breaks a set and mounts what were its copies, in the order of its volumes.
-func (w *world) land(s requester.SnapshotSet) []string {
+// land breaks a set and mounts what were its copies, each on one LUN, in the order given.
+func (w *world) land(set string, luns []string) (roots []string) {
 	w.Helper()
-	w.vss(nil, "break", s.ID.String(), "--read-write", "--keep-identity")
-	var roots []string
-	for i, k := range s.Snapshots {
+	w.vss(nil, "break", set, "--read-write", "--keep-identity")
+	for i, lun := range luns {
 		at := filepath.Join(w.dir, fmt.Sprintf("mnt-copy%d", i))
 		if err := os.MkdirAll(at, 0o755); err != nil {
 			w.Fatal(err)
 		}
-		w.vss(nil, "lun", "mount", k.LUNs[0].String(), at)
+		w.vss(nil, "lun", "mount", lun, at)
 		roots = append(roots, at)
 	}
 	return roots
+}
+
+// drop deletes LUNs, mounted or not.
+func (w *world) drop(luns []string) {
+	w.Helper()
+	for _, lun := range luns {
+		w.vss(nil, "lun", "delete", lun, "--force")
+	}
 }
 
 // open lets the accounts of servers reach the volumes.
@@ -241,7 +248,7 @@ func TestMariaDB(t *testing.T) {
 		prove: func(ctx context.Context, roots []string, saved metadata, acknowledged []int64) error {
 			binlogs, err := filepath.Glob(filepath.Join(roots[1], "binlog", "binlog.0*"))
 			if err != nil || len(binlogs) == 0 {
-				return fmt.Errorf("binary logs on the copy: %v, %w", binlogs, err)
+				return fmt.Errorf("binary logs on the copy: %v, %v", binlogs, err)
 			}
 			last := binlogs[len(binlogs)-1]
 			st, err := os.Stat(last)
@@ -258,14 +265,14 @@ func TestMariaDB(t *testing.T) {
 			there := &mariadbtest.Server{
 				Data: filepath.Join(roots[0], "data"), Redo: filepath.Join(roots[1], "redo"), Binlog: filepath.Join(roots[1], "binlog"), Run: filepath.Join(w.dir, "server-copy"),
 			}
-			if err := there.Start(ctx); err != nil {
-				return err
-			}
 			defer func() {
 				if err := there.Stop(ctx); err != nil {
 					t.Error(err)
 				}
 			}()
+			if err := there.Start(ctx); err != nil {
+				return err
+			}
 			if err := errors.Join(there.Check(ctx), there.Holds(ctx, acknowledged)); err != nil {
 				return err
 			}
@@ -319,14 +326,15 @@ func TestRedis(t *testing.T) {
 			if err := there.Check(ctx); err != nil {
 				return err
 			}
-			if err := there.Start(ctx); err != nil {
-				return err
+			err := there.Start(ctx)
+			if err == nil {
+				err = there.Holds(ctx, acknowledged)
 			}
-			return errors.Join(there.Holds(ctx, acknowledged), there.Stop(ctx))
+			return errors.Join(err, there.Stop(ctx))
 		},
 		after: func() error {
 			if now, err := s.Setting(ctx, "appendfsync"); err != nil || now != "everysec" {
-				return fmt.Errorf("appendfsync is %q after a copy, %w", now, err)
+				return fmt.Errorf("appendfsync is %q after a copy, %v", now, err)
 			}
 			return nil
 		},
@@ -356,7 +364,7 @@ func TestSQLite(t *testing.T) {
 		prove: func(ctx context.Context, roots []string, _ metadata, acknowledged []int64) error {
 			there := &sqlitetest.Database{Path: filepath.Join(roots[0], "app.db")}
 			if st, err := os.Stat(there.Path + "-wal"); err != nil || st.Size() == 0 {
-				return fmt.Errorf("the copy has no log to recover from: %w", err)
+				return fmt.Errorf("the copy has no log to recover from: %v", err)
 			}
 			return errors.Join(there.Check(ctx), there.Holds(ctx, acknowledged))
 		},

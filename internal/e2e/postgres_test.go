@@ -88,16 +88,11 @@ func (c *cluster) start(s setDoc, acknowledged []int64) {
 	c.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
-	c.vss(nil, "break", s.SetID, "--read-write", "--keep-identity")
-	var roots []string
-	for i, k := range s.ShadowCopies {
-		at := filepath.Join(c.dir, fmt.Sprintf("mnt-copy%d", i))
-		if err := os.MkdirAll(at, 0o755); err != nil {
-			c.Fatal(err)
-		}
-		c.vss(nil, "lun", "mount", k.LUNs[0], at)
-		roots = append(roots, at)
+	var luns []string
+	for _, k := range s.ShadowCopies {
+		luns = append(luns, k.LUNs[0])
 	}
+	roots := c.land(s.SetID, luns)
 	there := &pgtest.Server{Data: filepath.Join(roots[0], "pg"), Run: filepath.Join(c.dir, "pgrun-copy"), Settings: c.server.Settings}
 	c.point(filepath.Join(there.Data, "pg_wal"), filepath.Join(roots[1], "pg"))
 	links, err := filepath.Glob(filepath.Join(there.Data, "pg_tblspc", "*"))
@@ -119,9 +114,7 @@ func (c *cluster) start(s setDoc, acknowledged []int64) {
 	if err := there.Stop(ctx); err != nil {
 		c.Error(err)
 	}
-	for _, k := range s.ShadowCopies {
-		c.vss(nil, "lun", "delete", k.LUNs[0], "--force")
-	}
+	c.drop(luns)
 }
 
 // point has a symbolic link lead elsewhere.
