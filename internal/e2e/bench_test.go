@@ -269,7 +269,7 @@ func BenchmarkFragmented(b *testing.B) {
 	w := newWorld(b)
 	var all []*benchVolume
 	for i, step := range []int64{1, 2} {
-		v := w.benchVolume(fmt.Sprintf("v%d", i), "1536M", "xfs") // ext4 would write zeros between
+		v := w.benchVolume(fmt.Sprintf("v%d", i), "1536M", "xfs")                   // ext4 would write zeros between
 		w.lay(filepath.Join(v.point, "file"), pieces+pieces/100, step*block, block) // a few may end up side by side
 		all = append(all, v)
 	}
