@@ -41,7 +41,9 @@ func (s *Server) Bench(ctx context.Context, clients, scale int) (stop func() err
 		if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
 			return err
 		}
-		_ = <-ended // killed: its status says just that
+		if err := <-ended; err == nil { // the status of one that was killed says so
+			return errors.New("pgbench ended by itself")
+		}
 		return nil
 	}), nil
 }
