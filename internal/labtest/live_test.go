@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -188,8 +189,12 @@ func TestUdev(t *testing.T) {
 	h.volume("b", "320M", "xfs", "mbr", "/srv/b")
 	h.volume("c", "128M", "btrfs", "gpt", "/srv/c")
 	for _, l := range h.look().luns {
-		if p := l.Disk.Partitions[0]; sh(t, "udevadm settle; readlink -f /dev/disk/by-uuid/"+p.UUID) != p.Device+"\n" {
-			t.Errorf("%s has no link by UUID", p.Device)
+		p := l.Disk.Partitions[0]
+		// udevd hears of a new file system when mkfs has closed the device, which settle doesn't wait for.
+		for end := time.Now().Add(20 * time.Second); sh(t, "udevadm settle; readlink -f /dev/disk/by-uuid/"+p.UUID+" || true") != p.Device+"\n"; time.Sleep(50 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%s has no link by UUID", p.Device)
+			}
 		}
 	}
 	h.passes(t, "/srv/a", "/srv/b", "/srv/c")
