@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -83,8 +85,15 @@ func (m *Manager) Format(ctx context.Context, name string, style disk.Style, fil
 		if err != nil {
 			return vss.E(op, vss.VDSErrObjectStatusFailed, fmt.Errorf("%s: %w: %s", mk.command[0], err, bytes.TrimSpace(out))).On(node).Advise("the LUN holds no file system now; mend what " + mk.command[0] + " says and format it again")
 		}
+		tellUdev(node)
 		return nil
 	})
+}
+
+// tellUdev has udevd look at a device again: it misses the end of mkfs where that falls into its look at the new partition.
+// Without udevd nobody listens.
+func tellUdev(node string) {
+	_ = os.WriteFile(filepath.Join("/sys/class/block", filepath.Base(node), "uevent"), []byte("change"), 0)
 }
 
 // tableRoom is what a partition table and the alignment take of a disk, in bytes.
