@@ -49,7 +49,7 @@ func (c *creation) open(ctx context.Context, device string, lun vss.LUNInformati
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	e, err := disk.Open(ctx, device)
+	e, err := disk.OpenLive(ctx, device)
 	if err != nil {
 		return nil, err
 	}

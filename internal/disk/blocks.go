@@ -27,7 +27,13 @@ func openBlocks(device string, mode int) (*blocks, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newBlocks(f, mode)
+}
+
+// newBlocks takes an open disk.
+func newBlocks(f *os.File, mode int) (*blocks, error) {
 	b := &blocks{file: f}
+	var err error
 	if b.size, err = f.Seek(0, io.SeekEnd); err != nil {
 		f.Close()
 		return nil, err
@@ -36,7 +42,7 @@ func openBlocks(device string, mode int) (*blocks, error) {
 		n, err := unix.IoctlGetInt(int(f.Fd()), unix.BLKSSZGET)
 		if err != nil {
 			f.Close()
-			return nil, &os.PathError{Op: "BLKSSZGET", Path: device, Err: err}
+			return nil, &os.PathError{Op: "BLKSSZGET", Path: f.Name(), Err: err}
 		}
 		b.sector = int64(n)
 	}

@@ -17,41 +17,74 @@ import (
 // Table says is what is on the disk: a failed change leaves it as it was.
 type Editor struct {
 	blocks *blocks
+	lock   *os.File // the descriptor that has the lock
 	disk   *onDisk
 }
 
 // lockPoll is how often a lock that another program holds is tried again.
 const lockPoll = 5 * time.Millisecond
 
-// Open opens a disk for editing; it waits for the lock until ctx ends. Errors: VSS_E_VOLUME_IN_USE, VSS_E_OBJECT_NOT_FOUND,
-// VSS_E_VOLUME_NOT_SUPPORTED for a corrupt table.
+// Open opens a disk for editing; it waits for the lock until ctx ends. udev looks at the disk again when it is closed. Errors:
+// VSS_E_VOLUME_IN_USE, VSS_E_OBJECT_NOT_FOUND, VSS_E_VOLUME_NOT_SUPPORTED for a corrupt table.
 func Open(ctx context.Context, device string) (*Editor, error) {
 	b, err := openBlocks(device, os.O_RDWR)
 	if err != nil {
 		return nil, openError("OpenDisk", device, err)
 	}
+	return newEditor(ctx, device, b, b.file)
+}
+
+// OpenLive is Open for a disk whose file systems are in use and which is, when it is closed, what it was to everybody else:
+// udev isn't told that it was written to, and doesn't run its rules for it.
+func OpenLive(ctx context.Context, device string) (*Editor, error) {
+	node, err := os.Open(device)
+	if err != nil {
+		return nil, openError("OpenDisk", device, err)
+	}
+	b, err := openUnseen(node)
+	if err != nil { // where that isn't allowed the disk has an event more
+		b, err = openBlocks(device, os.O_RDWR)
+	}
+	if err != nil {
+		node.Close()
+		return nil, openError("OpenDisk", device, err)
+	}
+	return newEditor(ctx, device, b, node)
+}
+
+// newEditor takes the lock, and both descriptors, and reads what there is.
+func newEditor(ctx context.Context, device string, b *blocks, lock *os.File) (e *Editor, err error) {
+	e = &Editor{blocks: b, lock: lock}
+	defer func() {
+		if err != nil {
+			e.Close()
+		}
+	}()
 	for {
-		err := unix.Flock(int(b.file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			break
 		}
 		select {
 		case <-ctx.Done():
-			b.Close()
 			return nil, vss.E("OpenDisk", vss.ErrVolumeInUse, err).On(device).Advise("another program holds the disk's lock")
 		case <-time.After(lockPoll):
 		}
 	}
-	d, err := readDisk(b, device)
-	if err != nil {
-		b.Close()
+	if e.disk, err = readDisk(b, device); err != nil {
 		return nil, err
 	}
-	return &Editor{b, d}, nil
+	return e, nil
 }
 
-// Close lets the disk go.
-func (e *Editor) Close() error { return e.blocks.Close() }
+// Close lets the disk go, its lock last.
+func (e *Editor) Close() error {
+	err := e.blocks.Close()
+	if e.lock != e.blocks.file {
+		err = errors.Join(err, e.lock.Close())
+	}
+	return err
+}
 
 // Table is the table as it is now.
 func (e *Editor) Table() *Table { return e.disk.table() }

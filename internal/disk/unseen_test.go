@@ -1,0 +1,55 @@
+package disk
+
+import (
+	"errors"
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// What udev watches of a disk's node: a live disk's flags change without it, another's with. The lock is one that udev and
+// everybody else meets, either way, and what is written is on the disk.
+func TestUnseen(t *testing.T) {
+	d := device(t, 8*mib, 512)
+	_, err := Create(d, StyleGPT, "")
+	must(t, err)
+	watch, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	must(t, err)
+	t.Cleanup(func() { unix.Close(watch) })
+	_, err = unix.InotifyAddWatch(watch, d, unix.IN_CLOSE_WRITE)
+	must(t, err)
+	for _, c := range []struct {
+		name string
+		open func() (*Editor, error)
+		seen bool
+	}{
+		{"live", func() (*Editor, error) { return OpenLive(t.Context(), d) }, false},
+		{"other", func() (*Editor, error) { return Open(t.Context(), d) }, true},
+	} {
+		for _, flags := range []vss.DiskFlags{vss.FlagsShadowCopy, 0} {
+			e, err := c.open()
+			must(t, err)
+			other, err := os.Open(d)
+			must(t, err)
+			if err := unix.Flock(int(other.Fd()), unix.LOCK_SH|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
+				t.Errorf("%s: another lock while it is edited: %v", c.name, err)
+			}
+			must(t, e.SetFlags(flags, vss.FlagsShadowCopy&^flags))
+			must(t, e.Close())
+			if got := table(t, d).Partitions[0].Flags; got != flags {
+				t.Errorf("%s: the flags on the disk are %v, not %v", c.name, got, flags)
+			}
+			if err := unix.Flock(int(other.Fd()), unix.LOCK_SH|unix.LOCK_NB); err != nil {
+				t.Errorf("%s: a lock afterwards: %v", c.name, err)
+			}
+			other.Close()
+			b := make([]byte, 4096)
+			if n, err := unix.Read(watch, b); (n > 0) != c.seen || n <= 0 && !errors.Is(err, unix.EAGAIN) {
+				t.Errorf("%s: who watches the node is told %d bytes, %v; shall it be told: %v", c.name, n, err, c.seen)
+			}
+		}
+	}
+}
