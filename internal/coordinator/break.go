@@ -184,7 +184,7 @@ func (b *breaking) mask(ctx context.Context) error {
 	return b.k.said(b.props, "OnLunStateChange", b.set, b.hw.OnLUNStateChange(ctx, copies, originals, vss.DoMaskLUNs))
 }
 
-// change gives the disks the state and identity that was asked for.
+// change gives the disks the state and identity that was asked for. udev sees them when all is done.
 func (b *breaking) change(ctx context.Context) error {
 	readWrite := b.flags&vss.BreakMakeReadWrite != 0
 	if readWrite {
@@ -199,6 +199,14 @@ func (b *breaking) change(ctx context.Context) error {
 	clear := vss.FlagShadowCopy | vss.FlagHidden
 	if readWrite {
 		clear |= vss.FlagReadOnly
+	}
+	for _, l := range b.luns { // or udev, still busy with a copy that has just come, would make it read-only again
+		var release func()
+		var err error
+		if ctx, release, err = disk.Lock(ctx, l.disk.Device); err != nil {
+			return err
+		}
+		defer release()
 	}
 	for _, l := range b.luns {
 		if err := disk.SetReadOnly(l.disk.Device, false); err != nil {

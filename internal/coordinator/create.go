@@ -37,7 +37,8 @@ type creation struct {
 	awake    []func()
 	roots    []*os.File
 	disks    []*original
-	marked   bool // flags were, or may have been, set
+	locks    []func() // give back the copies' disks, while writers recover their data in them
+	marked   bool     // flags were, or may have been, set
 	timeline []catalog.Step
 	held     hold.Result
 	frozenAt time.Time // first Freeze sent
@@ -347,11 +348,39 @@ func (c *creation) preRecovery(ctx context.Context) error {
 	}
 	for _, s := range c.copies {
 		s.record.Attributes |= vss.AttrAutoRecover
+		var err error
+		if ctx, err = c.lockCopy(ctx, s); err != nil {
+			return err
+		}
 		if err := c.k.blockReadOnly(ctx, &s.record, false); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// lockCopy takes the locks of a copy's disks until postRecovery: udev, still busy with a copy that has just come, would make
+// it read-only again.
+func (c *creation) lockCopy(ctx context.Context, s *shadow) (context.Context, error) {
+	for i := range s.record.LUNs {
+		d, err := c.k.lunDisk(ctx, &s.record.LUNs[i])
+		if err != nil {
+			return nil, err
+		}
+		var release func()
+		if ctx, release, err = disk.Lock(ctx, d.Device); err != nil {
+			return nil, err
+		}
+		c.locks = append(c.locks, release)
+	}
+	return ctx, nil
+}
+
+func (c *creation) unlockCopies(context.Context) {
+	for _, release := range c.locks {
+		release()
+	}
+	c.locks = nil
 }
 
 func (c *creation) preFinalCommit(ctx context.Context) error {
@@ -362,6 +391,7 @@ func (c *creation) postRecovery(ctx context.Context) error {
 	if !c.recovery {
 		return nil
 	}
+	defer c.unlockCopies(ctx)
 	for _, s := range c.copies {
 		if err := c.k.blockReadOnly(ctx, &s.record, true); err != nil {
 			return err

@@ -38,7 +38,7 @@ var steps = []step{
 	{"thaw", 0, 0, (*creation).thaw, nil},
 	{"target-luns", 0, 0, (*creation).targetLUNs, nil},
 	{"import", 0, 0, (*creation).importCopies, (*creation).unsurface},
-	{"pre-recovery", 0, 0, (*creation).preRecovery, nil},
+	{"pre-recovery", 0, 0, (*creation).preRecovery, (*creation).unlockCopies},
 	{"pre-final-commit", vss.StateProcessingPreFinalCommit, vss.StatePreFinalCommitted, (*creation).preFinalCommit, nil},
 	{"post-snapshot", 0, 0, (*creation).postSnapshot, nil},
 	{"post-recovery", 0, 0, (*creation).postRecovery, nil},

@@ -5,9 +5,6 @@ import (
 	"errors"
 	"os"
 	"slices"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -20,9 +17,6 @@ type Editor struct {
 	lock   *os.File // the descriptor that has the lock
 	disk   *onDisk
 }
-
-// lockPoll is how often a lock that another program holds is tried again.
-const lockPoll = 5 * time.Millisecond
 
 // Open opens a disk for editing; it waits for the lock until ctx ends. udev looks at the disk again when it is closed. Errors:
 // VSS_E_VOLUME_IN_USE, VSS_E_OBJECT_NOT_FOUND, VSS_E_VOLUME_NOT_SUPPORTED for a corrupt table.
@@ -53,25 +47,17 @@ func OpenLive(ctx context.Context, device string) (*Editor, error) {
 }
 
 // newEditor takes the lock, and both descriptors, and reads what there is.
-func newEditor(ctx context.Context, device string, b *blocks, lock *os.File) (e *Editor, err error) {
-	e = &Editor{blocks: b, lock: lock}
-	defer func() {
-		if err != nil {
-			e.Close()
-		}
-	}()
-	for {
-		err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return nil, vss.E("OpenDisk", vss.ErrVolumeInUse, err).On(device).Advise("another program holds the disk's lock")
-		case <-time.After(lockPoll):
-		}
+func newEditor(ctx context.Context, device string, b *blocks, lock *os.File) (*Editor, error) {
+	e := &Editor{blocks: b, lock: lock}
+	var err error
+	if !locked(ctx, device) {
+		err = flock(ctx, lock, device)
 	}
-	if e.disk, err = readDisk(b, device); err != nil {
+	if err == nil {
+		e.disk, err = readDisk(b, device)
+	}
+	if err != nil {
+		e.Close()
 		return nil, err
 	}
 	return e, nil

@@ -1,9 +1,11 @@
 package disk
 
 import (
+	"context"
 	"errors"
 	"os"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -52,4 +54,31 @@ func TestUnseen(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Who has a disk's lock edits it, others wait; nobody else has it before the end.
+func TestLock(t *testing.T) {
+	d := device(t, 8*mib, 512)
+	_, err := Create(d, StyleGPT, "")
+	must(t, err)
+	ctx, release, err := Lock(t.Context(), d)
+	must(t, err)
+	_, inner, err := Lock(ctx, d)
+	must(t, err)
+	for _, open := range []func(context.Context, string) (*Editor, error){Open, OpenLive} {
+		e, err := open(ctx, d)
+		must(t, err)
+		must(t, e.Close())
+		soon, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		_, err = open(soon, d)
+		wantCode(t, err, vss.ErrVolumeInUse)
+		cancel()
+	}
+	inner()
+	soon, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, _, err = Lock(soon, d)
+	wantCode(t, err, vss.ErrVolumeInUse)
+	release()
+	edit(t, d, func(e *Editor) { must(t, e.SetFlags(vss.FlagsShadowCopy, 0)) })
 }

@@ -2,6 +2,7 @@ package labtest
 
 import (
 	"bufio"
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -149,23 +150,27 @@ func (h *host) passes(t *testing.T, volumes ...string) {
 	before := lookAround(t)
 	originals := h.look().originals()
 	end := events(t)
-	kept, gone := h.create(volumes...), h.create(volumes...)
-	before.same(t, "two sets created")
-	var b breakDoc
-	h.vss(&b, "break", gone.SetID, "--read-write", "--keep-identity")
-	var free []string
-	for _, l := range b.LUNs {
-		free = append(free, l.Device)
-	}
-	if len(free) != len(volumes) {
-		t.Fatalf("broken: %+v", b)
-	}
-	before.same(t, "one broken", free...)
-	for _, l := range b.LUNs {
-		h.vss(nil, "lun", "delete", l.LUN, "--force")
+	kept := h.create(volumes...)
+	before.same(t, "a set created")
+	// A broken copy that is left read-only has the UUID of its original still.
+	for _, how := range [][]string{{"--keep-identity"}, {"--keep-identity", "--read-write"}} {
+		var b breakDoc
+		h.vss(&b, append([]string{"break", h.create(volumes...).SetID}, how...)...)
+		var free []string
+		for _, l := range b.LUNs {
+			free = append(free, l.Device)
+		}
+		if len(free) != len(volumes) {
+			t.Fatalf("broken: %+v", b)
+		}
+		before.same(t, fmt.Sprintf("one broken, %v", how), free...)
+		for _, l := range b.LUNs {
+			h.vss(nil, "lun", "delete", l.LUN, "--force")
+		}
+		before.same(t, fmt.Sprintf("the broken one deleted, %v", how))
 	}
 	h.vss(nil, "delete", kept.SetID)
-	before.same(t, "both gone")
+	before.same(t, "all gone")
 	undisturbed(t, end(), originals)
 	h.clean(h.look(), none)
 }
