@@ -72,7 +72,8 @@ type LUN struct {
 	Host     string            `json:"host,omitempty"` // who had the copy made
 	Final    bool              `json:"final"`          // its set was created: an abort doesn't touch it
 	Created  time.Time         `json:"created"`
-	Skew     time.Duration     `json:"skew,omitempty"` // first to last cut of the call that made it
+	Order    uint64            `json:"order,omitempty"` // of creation in its array, whatever the clock says; not told to hosts
+	Skew     time.Duration     `json:"skew,omitempty"`  // first to last cut of the call that made it
 }
 
 // Inquiry data of every LUN.

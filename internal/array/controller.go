@@ -328,6 +328,11 @@ func (c *Controller) Create(_ context.Context, r CreateRequest) (LUN, error) {
 
 // introduce makes a record durable before its LUN exists.
 func (c *Controller) introduce(e *entry) error {
+	c.mu.Lock()
+	for _, o := range c.luns {
+		e.Order = max(e.Order, o.Order+1)
+	}
+	c.mu.Unlock()
 	if err := writeRecord(e.pool.RecordDir(), &e.LUN); err != nil {
 		return err
 	}

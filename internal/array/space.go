@@ -1,6 +1,7 @@
 package array
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -168,7 +169,7 @@ func (c *Controller) dropOldest(pool string) (LUN, error) {
 }
 
 // droppable are the copies that may go when a pool runs full, in the order in which they go: those that nobody was told of
-// first, then the oldest.
+// first, then the oldest: by the order in which they were made, for the clock may have been set back between two.
 func (c *Controller) droppable(pool string) []*entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -185,7 +186,7 @@ func (c *Controller) droppable(pool string) []*entry {
 			}
 			return 1
 		}
-		return a.Created.Compare(b.Created)
+		return cmp.Or(cmp.Compare(a.Order, b.Order), a.Created.Compare(b.Created))
 	})
 	return out
 }

@@ -320,7 +320,8 @@ func (t *Tx) AddEvents(events []Event) error {
 	return nil
 }
 
-// Events lists the events since a time, in the order in which they were added.
+// Events lists the events since a time, in the order in which they were added: from the first one of that time on, all that were
+// added after it. A clock that was set back hides none.
 func (t *Tx) Events(since time.Time) ([]Event, error) {
 	var out []Event
 	err := t.tx.Bucket(bucketEvents).ForEach(func(k, b []byte) error {
@@ -328,7 +329,7 @@ func (t *Tx) Events(since time.Time) ([]Event, error) {
 		if err := json.Unmarshal(b, &e); err != nil {
 			return damaged(bucketEvents, fmt.Sprintf("%x", k), err)
 		}
-		if !e.Time.Before(since) {
+		if len(out) > 0 || !e.Time.Before(since) {
 			out = append(out, e)
 		}
 		return nil

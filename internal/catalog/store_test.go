@@ -321,11 +321,15 @@ func TestEventsAreTrimmedInOrder(t *testing.T) {
 		t.Error(d)
 	}
 
-	// A clock that was set back changes nothing about the order.
+	// A clock that was set back changes nothing about the order, and hides nothing from who asks for what came since.
 	back := sampleEvent(0)
 	back.Message, back.Time = "set back", when.Add(-time.Hour)
 	must(t, s.Update(func(tx *Tx) error { return tx.AddEvents([]Event{back}) }))
 	all = read(t, s, func(tx *Tx) ([]Event, error) { return tx.Events(time.Time{}) })
+	late = read(t, s, func(tx *Tx) ([]Event, error) { return tx.Events(since) })
+	if d := cmp.Diff(all[MaxEvents-4:], late); d != "" {
+		t.Error(d)
+	}
 	if len(all) != MaxEvents || !cmp.Equal(all[MaxEvents-1], back) || slices.ContainsFunc(all, func(e Event) bool { return e.Message == fmt.Sprint(extra) }) {
 		t.Error("the newest event isn't last, or the oldest wasn't dropped")
 	}

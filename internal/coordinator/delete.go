@@ -43,8 +43,25 @@ func (s *Session) Query() ([]catalog.Snapshot, error) {
 	out = slices.DeleteFunc(out, func(r catalog.Snapshot) bool {
 		return r.State != vss.StateCreated || c != vss.ContextAll && r.Attributes.BaseContext() != c.BaseContext()
 	})
-	slices.SortFunc(out, func(a, b catalog.Snapshot) int { return a.Created.Compare(b.Created) })
+	oldestFirst(out)
 	return out, err
+}
+
+// oldestFirst orders copies by age. Those that were made and have stayed here are in the order of their device numbers, for the
+// clock may have been set back between two; those that were imported have their places among them by their times.
+func oldestFirst(all []catalog.Snapshot) {
+	slices.SortStableFunc(all, func(a, b catalog.Snapshot) int { return a.Created.Compare(b.Created) })
+	var at []int
+	var own []catalog.Snapshot
+	for i, r := range all {
+		if r.DeviceNumber != 0 && r.OriginatingMachine == r.ServiceMachine && !r.Attributes.Has(vss.AttrTransportable) {
+			at, own = append(at, i), append(own, r)
+		}
+	}
+	slices.SortStableFunc(own, func(a, b catalog.Snapshot) int { return a.DeviceNumber - b.DeviceNumber })
+	for i, n := range at {
+		all[n] = own[i]
+	}
 }
 
 // Delete deletes a copy, or a set copy by copy until one stays: which went, and which stayed. Type 0 takes whichever has

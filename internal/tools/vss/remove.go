@@ -160,13 +160,7 @@ func victims(ctx context.Context, c *requester.Client, b *requester.BackupCompon
 		}
 	}
 	if oldest != "" {
-		first := list[0]
-		for _, s := range list {
-			if s.Created.Before(first.Created) {
-				first = s
-			}
-		}
-		list = []requester.Snapshot{first}
+		list = list[:1] // they come oldest first
 	}
 	return each(list, func(s requester.Snapshot) vss.GUID { return s.ID.GUID }), nil
 }
