@@ -4,10 +4,12 @@ package aside
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -15,8 +17,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/writers/server"
 )
 
-// mark is in the names of folders with what a restore replaces.
-const mark = ".before-restore-"
+// Mark is in the names of folders with what a restore replaces.
+const Mark = ".before-restore-"
 
 // Owner is the account whose the files are. All is done in its name: what links it makes must not lead root to files that aren't
 // the account's.
@@ -43,7 +45,7 @@ func (o Owner) Set(set document.FileSet, tag string) (out []Moved, err error) {
 	}
 	beside := ""
 	if all(set) {
-		beside = set.Path + mark + tag
+		beside = set.Path + Mark + tag
 		if err := o.folder(set.Path, beside); err != nil {
 			beside = ""
 		}
@@ -78,7 +80,7 @@ func move(set document.FileSet, to, tag string) ([]Moved, error) {
 		return nil, err
 	}
 	if to == "" {
-		to = filepath.Join(set.Path, mark+tag)
+		to = filepath.Join(set.Path, Mark+tag)
 		if err := os.Mkdir(to, 0o700); err != nil && !errors.Is(err, fs.ErrExist) { // several sets may be of one folder
 			return nil, err
 		}
@@ -91,7 +93,7 @@ func move(set document.FileSet, to, tag string) ([]Moved, error) {
 			return out, err
 		}
 		switch {
-		case !match, e.IsDir() && !set.Recursive, strings.HasPrefix(e.Name(), mark), e.Name() == "lost+found":
+		case !match, e.IsDir() && !set.Recursive, strings.HasPrefix(e.Name(), Mark), e.Name() == "lost+found":
 		case e.IsDir() && device(path) != device(set.Path):
 			below, err := move(document.FileSet{Path: path, FileSpec: "*", Recursive: true}, "", tag)
 			out = append(out, below...)
@@ -144,8 +146,9 @@ func (o Owner) each(moved []Moved, f func(m Moved, name string) error) error {
 		return errors.Join(errs...)
 	})
 	for _, m := range moved {
-		if e := os.Remove(m.To); !errors.Is(e, fs.ErrNotExist) { // as ourselves: the folder around it may be root's
-			err = errors.Join(err, e)
+		// As ourselves: the folder around it may be root's. Never anything but a folder: the owner may have put a file there.
+		if e := unix.Rmdir(m.To); e != nil && !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, &fs.PathError{Op: "rmdir", Path: m.To, Err: e})
 		}
 	}
 	return err
@@ -160,12 +163,26 @@ func Empty(sets []document.FileSet) bool {
 		}
 		for _, e := range entries {
 			match, err := filepath.Match(set.FileSpec, e.Name())
-			if err != nil || match && (set.Recursive || !e.IsDir()) && !strings.HasPrefix(e.Name(), mark) && e.Name() != "lost+found" {
+			if err != nil || match && (set.Recursive || !e.IsDir()) && !strings.HasPrefix(e.Name(), Mark) && e.Name() != "lost+found" {
 				return false
 			}
 		}
 	}
 	return true
+}
+
+// Owns makes sure that folders which were restored whole are the owner's, as the application would say it, later and in its log.
+func (o Owner) Owns(sets []document.FileSet) error {
+	for _, set := range sets {
+		st, err := os.Stat(set.Path)
+		if err != nil {
+			return err
+		}
+		if uid := int(st.Sys().(*syscall.Stat_t).Uid); set.Recursive && uid != o.UID {
+			return fmt.Errorf("%s belongs to account %d, not to %d: files are to be restored with owner and mode", set.Path, uid, o.UID)
+		}
+	}
+	return nil
 }
 
 // Places are the folders with what was set aside, for people.

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"syscall"
 
 	"github.com/stillpoint-vss/stillpoint/document"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/aside"
@@ -100,7 +98,7 @@ func (w *Writer) bringUp(ctx context.Context, e *writer.Event, c *document.Compo
 		}
 		return nil
 	}
-	if err := belongs(files, owner); err != nil {
+	if err := owner.Owns(files); err != nil {
 		return vss.E(op, vss.ErrWriterErrorNonRetryable, err).Advise("restore again, as root; " + before)
 	}
 	if c.AdditionalRestores {
@@ -112,20 +110,6 @@ func (w *Writer) bringUp(ctx context.Context, e *writer.Event, c *document.Compo
 	}
 	if err := owner.Drop(state.Aside); err != nil {
 		w.log.Warn("what was set aside can't be deleted", "instance", c.Name, "error", err)
-	}
-	return nil
-}
-
-// belongs makes sure that files were restored with their owner, as the server would say it, later and in its log.
-func belongs(files []document.FileSet, o aside.Owner) error {
-	for _, set := range files {
-		st, err := os.Stat(set.Path)
-		if err != nil {
-			return err
-		}
-		if uid := int(st.Sys().(*syscall.Stat_t).Uid); set.Recursive && uid != o.UID {
-			return fmt.Errorf("%s belongs to account %d, not to %d: files are to be restored with owner and mode", set.Path, uid, o.UID)
-		}
 	}
 	return nil
 }

@@ -14,6 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stillpoint-vss/stillpoint/internal/writers/aside"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/server"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -26,15 +28,15 @@ const (
 
 // chain is what was restored so far.
 type chain struct {
-	Stamp   string  `json:"stamp"`           // of the last backup: the next one must go on from there
-	Control string  `json:"control"`         // digest of pg_control: a server that was started since has changed it
-	Running bool    `json:"running"`         // the server ran before all this
-	Aside   []moved `json:"aside,omitempty"` // what is to be deleted at the end
+	Stamp   string        `json:"stamp"`           // of the last backup: the next one must go on from there
+	Control string        `json:"control"`         // digest of pg_control: a server that was started since has changed it
+	Running bool          `json:"running"`         // the server ran before all this
+	Aside   []aside.Moved `json:"aside,omitempty"` // what is to be deleted at the end
 }
 
 // chain reads the file. Errors: fs.ErrNotExist where no restore is under way.
 func (c *Cluster) chain() (out *chain, err error) {
-	err = as(c.UID, c.GID, func() error {
+	err = server.As(c.UID, c.GID, func() error {
 		f, err := c.openOwn(chainFile)
 		if err != nil {
 			return err
@@ -53,7 +55,7 @@ func (c *Cluster) chain() (out *chain, err error) {
 		return nil, fmt.Errorf("%s is empty", chainFile)
 	}
 	for _, m := range out.Aside { // the owner could have written it: nothing but folders of ours is deleted by it
-		if m.To != filepath.Clean(m.To) || !filepath.IsAbs(m.To) || !strings.Contains(filepath.Base(m.To), asideMark) {
+		if m.To != filepath.Clean(m.To) || !filepath.IsAbs(m.To) || !strings.Contains(filepath.Base(m.To), aside.Mark) {
 			return nil, fmt.Errorf("%s names %q as a folder of this writer", chainFile, m.To)
 		}
 	}
@@ -62,7 +64,7 @@ func (c *Cluster) chain() (out *chain, err error) {
 
 // setChain writes the file.
 func (c *Cluster) setChain(n chain) error {
-	return as(c.UID, c.GID, func() (err error) {
+	return server.As(c.UID, c.GID, func() (err error) {
 		if n.Control, err = c.control(); err != nil {
 			return err
 		}
@@ -80,7 +82,7 @@ func (c *Cluster) setChain(n chain) error {
 
 // endChain removes the file.
 func (c *Cluster) endChain() error {
-	err := as(c.UID, c.GID, func() error { return os.Remove(filepath.Join(c.Data, chainFile)) })
+	err := server.As(c.UID, c.GID, func() error { return os.Remove(filepath.Join(c.Data, chainFile)) })
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -117,7 +119,7 @@ func (r *record) follows() (*chain, error) {
 		err = fmt.Errorf("it goes on from the backup with stamp %q, but the last one that was restored has %q", r.After, n.Stamp)
 	default:
 		var now string
-		err = as(r.UID, r.GID, func() (err error) { now, err = r.control(); return err })
+		err = server.As(r.UID, r.GID, func() (err error) { now, err = r.control(); return err })
 		if err == nil && now != n.Control {
 			err = errors.New("the server was started on what was restored, so its WAL went another way")
 		}
@@ -132,7 +134,7 @@ func (r *record) follows() (*chain, error) {
 // folders that must be there.
 func (r *record) newSpaces(n *chain, tag string) error {
 	for _, dir := range r.Layout.Tablespaces {
-		if slices.ContainsFunc(n.Aside, func(m moved) bool { return m.Dir == dir }) {
+		if slices.ContainsFunc(n.Aside, func(m aside.Moved) bool { return m.Dir == dir }) {
 			continue
 		}
 		if restored, err := os.ReadDir(dir); err == nil && len(restored) > 0 && r.linked(filepath.Dir(dir)) {
@@ -141,8 +143,8 @@ func (r *record) newSpaces(n *chain, tag string) error {
 		if _, err := os.Stat(filepath.Dir(dir)); errors.Is(err, fs.ErrNotExist) {
 			dir = filepath.Dir(dir)
 		}
-		aside, err := r.setAside(dir, tag)
-		n.Aside = append(n.Aside, aside...)
+		moved, err := r.owner().Set(folder(dir), tag)
+		n.Aside = append(n.Aside, moved...)
 		if err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/stillpoint-vss/stillpoint/document"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/aside"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -105,7 +106,7 @@ func (l *layout) walFolder() string {
 
 // walSet is the file set of the WAL: all that incremental and differential backups save, and the only one they save of.
 func (l *layout) walSet() document.FileSet {
-	return document.FileSet{Path: l.walFolder(), FileSpec: "*", Recursive: true}
+	return folder(l.walFolder())
 }
 
 // fileSets are the component's files. Those of the data directory are many sets, since the WAL may be one of its folders and
@@ -118,7 +119,7 @@ func (l *layout) fileSets() ([]document.FileSet, error) {
 		return nil, err
 	}
 	for _, e := range entries {
-		if path := filepath.Join(l.Data, e.Name()); e.IsDir() && path != l.walFolder() && !slices.Contains(volatile, e.Name()) && !strings.HasPrefix(e.Name(), asideMark) {
+		if path := filepath.Join(l.Data, e.Name()); e.IsDir() && path != l.walFolder() && !slices.Contains(volatile, e.Name()) && !strings.HasPrefix(e.Name(), aside.Mark) {
 			out = append(out, document.FileSet{Path: path, FileSpec: "*", Recursive: true, Mask: whole})
 		}
 	}

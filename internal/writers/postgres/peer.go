@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/internal/writers/server"
 )
 
 // dialAs connects to a unix socket as an account of this host, which needs root unless it is one's own: the kernel shows the
@@ -23,7 +24,7 @@ func dialAs(ctx context.Context, uid, gid int, path string) (net.Conn, error) {
 	f := os.NewFile(uintptr(fd), path)
 	defer f.Close() // FileConn has its own
 	for {
-		err := as(uid, gid, func() error { return unix.Connect(fd, &unix.SockaddrUnix{Name: path}) })
+		err := server.As(uid, gid, func() error { return unix.Connect(fd, &unix.SockaddrUnix{Name: path}) })
 		if err == nil {
 			break
 		}
@@ -44,38 +45,4 @@ func dialAs(ctx context.Context, uid, gid int, path string) (net.Conn, error) {
 		return nil, fmt.Errorf("the server at %s belongs to account %d, not to the cluster's owner %d", path, peer.Uid, uid)
 	}
 	return net.FileConn(f)
-}
-
-// as calls f with the effective ids of an account, on a thread that nobody else uses meanwhile. Should the ids not come back,
-// the thread ends with its goroutine.
-func as(uid, gid int, f func() error) error {
-	root, group := os.Geteuid(), os.Getegid()
-	if root == uid {
-		return f()
-	}
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		err := setID(unix.SYS_SETRESGID, gid)
-		if err == nil {
-			if err = setID(unix.SYS_SETRESUID, uid); err == nil {
-				err = f()
-			}
-		}
-		back := errors.Join(setID(unix.SYS_SETRESUID, root), setID(unix.SYS_SETRESGID, group))
-		if back == nil {
-			runtime.UnlockOSThread()
-		}
-		done <- errors.Join(err, back)
-	}()
-	return <-done
-}
-
-// setID sets one effective id of this thread; the functions of package syscall would set that of all threads.
-func setID(call uintptr, id int) error {
-	const keep = ^uintptr(0)
-	if _, _, e := unix.RawSyscall(call, keep, uintptr(id), keep); e != 0 {
-		return fmt.Errorf("become account %d: %w", id, e)
-	}
-	return nil
 }

@@ -8,20 +8,20 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/stillpoint-vss/stillpoint/document"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/aside"
 	"github.com/stillpoint-vss/stillpoint/vss"
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
 
 // restoring is the restore metadata of a component: what PreRestore tells PostRestore.
 type restoring struct {
-	Running bool    `json:"running"`           // the server ran, and was stopped
-	Aside   []moved `json:"aside"`             // in this restore
-	Earlier []moved `json:"earlier,omitempty"` // in restores that this one goes on from, or takes the place of
+	Running bool          `json:"running"`           // the server ran, and was stopped
+	Aside   []aside.Moved `json:"aside"`             // in this restore
+	Earlier []aside.Moved `json:"earlier,omitempty"` // in restores that this one goes on from, or takes the place of
 }
 
 // PreRestore stops the servers whose clusters are to be restored and sets their files aside. A cluster is known by its backup
@@ -59,15 +59,15 @@ func (w *Writer) makeRoom(ctx context.Context, e *writer.Event, c *document.Comp
 			return vss.E(op, vss.ErrWriterErrorRetryable, err).Advise("stop the server by hand and try again")
 		}
 	}
-	for _, dir := range r.Layout.roots() {
-		aside, err := r.setAside(dir, tag(e))
-		state.Aside = append(state.Aside, aside...)
+	for _, set := range r.Layout.replaced() {
+		moved, err := r.owner().Set(set, tag(e))
+		state.Aside = append(state.Aside, moved...)
 		if err != nil {
-			err = errors.Join(err, r.putBack(state.Aside))
+			err = errors.Join(err, r.owner().Back(state.Aside))
 			if running != nil {
 				err = errors.Join(err, w.start(ctx, running))
 			}
-			return vss.E(op, vss.ErrWriterErrorNonRetryable, err).Advise("make " + dir + " a folder of the account that owns the cluster")
+			return vss.E(op, vss.ErrWriterErrorNonRetryable, err).Advise("make " + set.Path + " a folder of the account that owns the cluster")
 		}
 	}
 	return state.note(c)
@@ -131,23 +131,23 @@ func (w *Writer) bringUp(ctx context.Context, e *writer.Event, c *document.Compo
 		return w.notRestored(ctx, r, &state)
 	}
 	if err := r.fill(); err != nil {
-		return vss.E(op, vss.ErrWriterErrorNonRetryable, err).Advise("restore again, as root; the files from before are in " + places(state.Aside))
+		return vss.E(op, vss.ErrWriterErrorNonRetryable, err).Advise("restore again, as root; the files from before are in " + aside.Places(state.Aside))
 	}
 	all := slices.Concat(state.Earlier, state.Aside)
 	if r.After != "" {
 		if err := r.complete(); err != nil {
-			return vss.E(op, vss.ErrWriterErrorNonRetryable, err).Advise("the server stays down: restore the WAL of this backup again, all of it; the files from before are in " + places(all))
+			return vss.E(op, vss.ErrWriterErrorNonRetryable, err).Advise("the server stays down: restore the WAL of this backup again, all of it; the files from before are in " + aside.Places(all))
 		}
 	}
 	if c.AdditionalRestores {
 		if err := r.setChain(chain{Stamp: r.Stamp, Running: state.Running, Aside: all}); err != nil {
-			return vss.E(op, vss.ErrWriterErrorNonRetryable, err).Advise("restore again, as root; the files from before are in " + places(all))
+			return vss.E(op, vss.ErrWriterErrorNonRetryable, err).Advise("restore again, as root; the files from before are in " + aside.Places(all))
 		}
 		return nil
 	}
 	if r.Config != "" {
 		if _, err := os.Stat(filepath.Join(r.Config, "postgresql.conf")); err != nil {
-			return vss.E(op, vss.ErrWriterErrorNonRetryable, err).Advise("restore " + r.Config + ", too, and start the cluster; the files from before are in " + places(all))
+			return vss.E(op, vss.ErrWriterErrorNonRetryable, err).Advise("restore " + r.Config + ", too, and start the cluster; the files from before are in " + aside.Places(all))
 		}
 	}
 	w.log.Info("starting the server", "cluster", c.Name, "session", e.Session)
@@ -159,9 +159,9 @@ func (w *Writer) bringUp(ctx context.Context, e *writer.Event, c *document.Compo
 		err = w.reached(ctx, r)
 	}
 	if err != nil {
-		return vss.E(op, vss.ErrWriterErrorNonRetryable, err).Advise("see the server's log; the files from before are in " + places(all))
+		return vss.E(op, vss.ErrWriterErrorNonRetryable, err).Advise("see the server's log; the files from before are in " + aside.Places(all))
 	}
-	if err := r.drop(all); err != nil {
+	if err := r.owner().Drop(all); err != nil {
 		w.log.Warn("what was set aside can't be deleted", "cluster", c.Name, "error", err)
 	}
 	return nil
@@ -172,18 +172,18 @@ func (w *Writer) notRestored(ctx context.Context, r *record, state *restoring) e
 	const op = "PostRestore"
 	if r.After != "" {
 		return vss.E(op, vss.ErrWriterErrorNonRetryable, errors.New("not all of its WAL was restored: the server stays down")).
-			Advise("restore this backup again; the files from before are in " + places(state.Earlier))
+			Advise("restore this backup again; the files from before are in " + aside.Places(state.Earlier))
 	}
-	if !empty(&r.Layout) {
+	if !aside.Empty(r.Layout.replaced()) {
 		return vss.E(op, vss.ErrWriterErrorNonRetryable, errors.New("only a part of its files was restored: the server stays down")).
-			Advise("restore again; the files from before are in " + places(state.Aside))
+			Advise("restore again; the files from before are in " + aside.Places(state.Aside))
 	}
-	err := r.putBack(state.Aside)
+	err := r.owner().Back(state.Aside)
 	if err == nil && state.Running && len(state.Earlier) == 0 {
 		err = w.start(ctx, &r.Cluster)
 	}
 	if err != nil {
-		return vss.E(op, vss.ErrWriterErrorNonRetryable, err).Advise("nothing was restored; move the files in " + places(state.Aside) + " back and start the server")
+		return vss.E(op, vss.ErrWriterErrorNonRetryable, err).Advise("nothing was restored; move the files in " + aside.Places(state.Aside) + " back and start the server")
 	}
 	return nil
 }
@@ -235,12 +235,4 @@ func (w *Writer) fail(e *writer.Event, op string, c *document.Component, text *s
 	}
 	w.veto(e, op, err)
 	*text = e.Failure.Message
-}
-
-func places(all []moved) string {
-	var out []string
-	for _, m := range all {
-		out = append(out, m.To)
-	}
-	return strings.Join(out, ", ")
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sys/unix"
 
+	"github.com/stillpoint-vss/stillpoint/internal/writers/server"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -87,7 +88,7 @@ func (w *wal) open(line uint32, at position) (*os.File, fs.FileInfo, error) {
 
 // digest is that of the WAL before a position, from the beginning of its file. What is before it doesn't change any more.
 func (w *wal) digest(line uint32, at position) (sum string, err error) {
-	err = as(w.UID, w.GID, func() error {
+	err = server.As(w.UID, w.GID, func() error {
 		f, _, err := w.open(line, at-1)
 		if err != nil {
 			return err
@@ -120,7 +121,7 @@ func (w *wal) since(op string, from stamp, to position) (oldest time.Time, err e
 		return refuse(fmt.Errorf("the server is at %s of timeline %d, the backup that this one builds on at %s of timeline %d: it was restored or promoted since",
 			to, w.line, from.at, from.line))
 	}
-	err = as(w.UID, w.GID, func() error {
+	err = server.As(w.UID, w.GID, func() error {
 		for n := (uint64(from.at) - 1) / w.segment; n <= (uint64(to)-1)/w.segment; n++ {
 			f, st, err := w.open(w.line, position(n*w.segment))
 			if err != nil {
