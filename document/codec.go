@@ -114,6 +114,14 @@ func (c *codec) guid(name string, p *vss.GUID) {
 	*p = g
 }
 
+// key is an identifier that the rest hangs on: one that can't be read is refused in any document.
+func (c *codec) key(name string, p *vss.GUID) {
+	lenient := c.lenient
+	c.lenient = false
+	c.guid(name, p)
+	c.lenient = lenient
+}
+
 // hex is bytes in hexadecimal.
 func (c *codec) hex(name string, p *[]byte) {
 	text := hex.EncodeToString(*p)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // node is one element, or, with an empty name, a run of text in an element that this program doesn't know.
@@ -64,6 +65,9 @@ func parse(data []byte) (*node, error) {
 			if err != nil {
 				return nil, err
 			}
+			if err := isName(t.Name.Local); err != nil {
+				return nil, err
+			}
 			n := &node{name: t.Name, attrs: attrs}
 			if root == nil {
 				root = n
@@ -100,10 +104,27 @@ func attributes(t xml.StartElement) ([]xml.Attr, error) {
 			return nil, fmt.Errorf("%s: attribute %s twice", t.Name.Local, a.Name.Local)
 		}
 		if a.Name.Space != "xmlns" && a.Name != (xml.Name{Local: "xmlns"}) {
+			if err := isName(a.Name.Local); err != nil {
+				return nil, err
+			}
 			out = append(out, a)
 		}
 	}
 	return out, nil
+}
+
+// isName refuses a name that is none without its prefix, as in p:4: encoding/xml looks at the two together.
+func isName(local string) error {
+	r, size := utf8.DecodeRuneInString(local)
+	ok := r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || r == '_' || r == ':'
+	if r >= utf8.RuneSelf {
+		_, err := xml.NewDecoder(strings.NewReader("<" + local[:size] + "/>")).Token()
+		ok = err == nil
+	}
+	if !ok {
+		return fmt.Errorf("%.40q is no name", local)
+	}
+	return nil
 }
 
 const xmlNamespace = "http://www.w3.org/XML/1998/namespace"

@@ -86,6 +86,10 @@ func TestRefused(t *testing.T) {
 		"more copies than volumes":     copies(strings.Repeat(`<SNAPSHOT_DESCRIPTION/>`, vss.MaxVolumes+1)),
 		"an extent of no LUN":          copies(`<SNAPSHOT_DESCRIPTION ` + id + `><EXTENT lun="0" start="0" length="1"/></SNAPSHOT_DESCRIPTION>`),
 		"an extent past all bounds":    copies(`<SNAPSHOT_DESCRIPTION ` + id + `><LUN_MAPPING/><EXTENT lun="0" start="9223372036854775807" length="1"/></SNAPSHOT_DESCRIPTION>`),
+		"an element that is a number":  wmHead + `<p:4 xmlns:p="urn:x"/>` + wmTail,
+		"an attribute that is a dot":   wmHead + `<A xmlns:p="urn:x" p:.="b"/>` + wmTail,
+		"a name that begins strangely": wmHead + "<p:\u0e46 xmlns:p=\"urn:x\"/>" + wmTail,
+		"a copy of no set's id":        bcHead + `<SNAPSHOT_SET_DESCRIPTION><SNAPSHOT_DESCRIPTION ` + id + ` snapshotSetId="l"/></SNAPSHOT_SET_DESCRIPTION>` + bcTail,
 		"a date that isn't one":        copies(`<SNAPSHOT_DESCRIPTION ` + id + ` creationTimestamp="yesterday"/>`),
 	} {
 		t.Run(name, func(t *testing.T) {

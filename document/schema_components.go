@@ -114,15 +114,15 @@ func (c *codec) metadata(p *string) {
 // xml is lenient with documents of other programs: of Microsoft's form of this part only some names are known.
 func (s *SnapshotSet) xml(c *codec) {
 	c.lenient = c.alien
-	c.guid("snapshotSetId", &s.ID.GUID)
+	c.key("snapshotSetId", &s.ID.GUID)
 	number(c, "context", &s.Context, true)
 	pointers(c, "SNAPSHOT_DESCRIPTION", &s.Snapshots, snapshot)
 	c.rest(&s.Other)
 }
 
 func snapshot(c *codec, s *Snapshot) {
-	c.guid("snapshotId", &s.ID.GUID)
-	c.guid("snapshotSetId", &s.SetID.GUID)
+	c.key("snapshotId", &s.ID.GUID)
+	c.key("snapshotSetId", &s.SetID.GUID)
 	number(c, "snapshotsCount", &s.Count, true)
 	c.guid("providerId", &s.ProviderID.GUID)
 	c.text("providerName", &s.ProviderName)
