@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/stillpoint-vss/stillpoint/vss"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/server"
 )
 
 // debianConfig is where Debian keeps clusters' configuration, as VERSION/NAME.
@@ -22,36 +22,26 @@ const debianConfig = "/etc/postgresql"
 // Cluster is one running server and its data directory. What is found of it is what a restore needs to start it again, and
 // goes into the backup's metadata as it is.
 type Cluster struct {
-	Name    string   `json:"name"`             // Debian's VERSION/NAME, else the data directory
-	Data    string   `json:"data"`             // the data directory, links resolved
-	Major   string   `json:"major"`            // of the version: "15"
-	UID     int      `json:"uid"`              // of the account that owns it
-	GID     int      `json:"gid"`              //
-	Sockets string   `json:"sockets"`          // folder of its socket; "" where it has none
-	Port    string   `json:"port"`             //
-	Program string   `json:"program"`          // the server's program
-	Args    []string `json:"args"`             // what it was started with, without the program's name
-	Log     string   `json:"log,omitempty"`    // the file that it writes what goes wrong to, if that is one
-	Config  string   `json:"config,omitempty"` // Debian's folder with its configuration: pg_ctlcluster starts and stops it
-	PID     int      `json:"-"`                // of the postmaster
+	Name           string `json:"name"`             // Debian's VERSION/NAME, else the data directory
+	Data           string `json:"data"`             // the data directory, links resolved: the server's working directory
+	Major          string `json:"major"`            // of the version: "15"
+	Sockets        string `json:"sockets"`          // folder of its socket; "" where it has none
+	Port           string `json:"port"`             //
+	Config         string `json:"config,omitempty"` // Debian's folder with its configuration: pg_ctlcluster starts and stops it
+	server.Process        // the postmaster, with the account that owns the cluster
 }
 
 // Find lists the clusters that run on this host, by name. Servers in containers, whose files have other names there, are
 // left out. Errors: those of the context, and VSS_E_UNEXPECTED without /proc.
 func Find(ctx context.Context) ([]*Cluster, error) {
-	procs, err := os.ReadDir("/proc")
+	all, err := server.Find(ctx, "postgres", "postmaster")
 	if err != nil {
-		return nil, vss.E("FindClusters", vss.ErrUnexpected, err).Advise("mount /proc")
+		return nil, err
 	}
 	var out []*Cluster
-	for _, p := range procs {
-		if err := ctx.Err(); err != nil {
-			return nil, vss.E("FindClusters", vss.ErrUnexpected, err)
-		}
-		if pid, err := strconv.Atoi(p.Name()); err == nil {
-			if c, err := postmaster(pid); err == nil {
-				out = append(out, c)
-			}
+	for _, p := range all {
+		if c, err := cluster(*p); err == nil {
+			out = append(out, c)
 		}
 	}
 	slices.SortFunc(out, func(a, b *Cluster) int { return cmp.Compare(a.Name, b.Name) })
@@ -60,59 +50,29 @@ func Find(ctx context.Context) ([]*Cluster, error) {
 
 var errNotServer = errors.New("not a PostgreSQL server of this host")
 
-// postmaster finds the cluster of a process that is a server's first: its working directory is the data directory, and the
+// cluster finds the cluster of a process that is a server's first: its working directory is the data directory, and the
 // lock file there names it. Processes that end meanwhile are errors like all others.
-func postmaster(pid int) (*Cluster, error) {
-	proc := fmt.Sprintf("/proc/%d/", pid)
-	program, err := os.Readlink(proc + "exe")
-	if err != nil {
-		return nil, err
-	}
-	program = strings.TrimSuffix(program, " (deleted)") // it was upgraded under the running server
-	if filepath.Base(program) != "postgres" {
+func cluster(p server.Process) (*Cluster, error) {
+	if filepath.Base(p.Program) != "postgres" {
 		return nil, errNotServer
 	}
-	data, err := os.Readlink(proc + "cwd")
-	if err != nil {
-		return nil, err
-	}
-	if theirs, err := os.Readlink(proc + "ns/mnt"); err != nil || theirs != mountNamespace() {
+	lock, err := readLock(p.Dir)
+	if err != nil || lock.pid != p.PID {
 		return nil, errNotServer
 	}
-	lock, err := readLock(data)
-	if err != nil || lock.pid != pid {
-		return nil, errNotServer
-	}
-	version, err := os.ReadFile(filepath.Join(data, "PG_VERSION"))
+	version, err := os.ReadFile(filepath.Join(p.Dir, "PG_VERSION"))
 	if err != nil {
 		return nil, err
 	}
 	var st unix.Stat_t
-	if err := unix.Stat(data, &st); err != nil {
+	if err := unix.Stat(p.Dir, &st); err != nil {
 		return nil, err
 	}
-	c := &Cluster{Data: data, Major: strings.TrimSpace(string(version)), UID: int(st.Uid), GID: int(st.Gid),
-		Sockets: lock.sockets, Port: lock.port, Program: program, PID: pid}
-	if line, err := os.ReadFile(proc + "cmdline"); err == nil {
-		if args := strings.Split(strings.TrimRight(string(line), "\x00"), "\x00"); len(args) > 1 {
-			c.Args = args[1:]
-		}
-	}
-	if log, err := os.Readlink(proc + "fd/2"); err == nil && regular(log) {
-		c.Log = log
-	}
+	c := &Cluster{Data: p.Dir, Major: strings.TrimSpace(string(version)), Sockets: lock.sockets, Port: lock.port, Process: p}
+	c.UID, c.GID = int(st.Uid), int(st.Gid)
+	c.Dir, c.Unit = "", "" // Data says it, and pg_ctlcluster sees to the unit
 	c.Name, c.Config = nameOf(c)
 	return c, nil
-}
-
-func regular(path string) bool {
-	st, err := os.Stat(path)
-	return err == nil && st.Mode().IsRegular()
-}
-
-func mountNamespace() string {
-	ns, _ := os.Readlink("/proc/self/ns/mnt")
-	return ns
 }
 
 // lockFile is what postmaster.pid tells. Source: PostgreSQL, miscadmin.h.
@@ -138,8 +98,9 @@ func readLock(data string) (lockFile, error) {
 	return l, nil
 }
 
-// nameOf is the cluster's component name, and where its configuration is if Debian's tools know it. A server that runs on a copy may have been started with the configuration of the
-// original: Debian's name belongs to the one data directory that the configuration names.
+// nameOf is the cluster's component name, and where its configuration is if Debian's tools know it. A server that runs on a copy
+// may have been started with the configuration of the original: Debian's name belongs to the one data directory that the
+// configuration names.
 func nameOf(c *Cluster) (name, config string) {
 	configs, _ := filepath.Glob(filepath.Join(debianConfig, c.Major, "*", "postgresql.conf"))
 	for _, path := range configs {

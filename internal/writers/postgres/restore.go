@@ -55,7 +55,7 @@ func (w *Writer) makeRoom(ctx context.Context, e *writer.Event, c *document.Comp
 	}
 	if running != nil {
 		w.log.Info("stopping the server", "cluster", c.Name, "session", e.Session)
-		if err := running.stop(ctx); err != nil {
+		if err := running.stopFast(ctx); err != nil {
 			return vss.E(op, vss.ErrWriterErrorRetryable, err).Advise("stop the server by hand and try again")
 		}
 	}

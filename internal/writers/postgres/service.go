@@ -3,6 +3,7 @@ package postgres
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,12 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
-)
 
-const (
-	lookAgain  = 250 * time.Millisecond // how often a server is asked whether it is up or down
-	startLimit = 10 * time.Minute       // for a server to recover and take clients
-	stopLimit  = 5 * time.Minute        // for a server to end in order
+	"github.com/stillpoint-vss/stillpoint/internal/writers/server"
 )
 
 // find gives the running server of a data directory, nil if there is none.
@@ -32,67 +29,45 @@ func find(ctx context.Context, data string) (*Cluster, error) {
 	return nil, nil
 }
 
-// stop ends the server in order (fast mode: sessions are ended) and returns when it is gone. Under systemd pg_ctlcluster
+// stopFast ends the server in order (fast mode: sessions are ended) and returns when it is gone. Under systemd pg_ctlcluster
 // sees to the unit, so that the service isn't started again behind our back.
-func (c *Cluster) stop(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, stopLimit)
-	defer cancel()
-	var err error
-	if c.Config != "" {
-		err = c.run(ctx, false, "pg_ctlcluster", c.Major, filepath.Base(c.Config), "stop", "-m", "fast")
-	} else {
-		err = c.run(ctx, true, c.ctl(), "-D", c.Data, "-m", "fast", "-w", "-t", seconds(stopLimit), "-s", "stop")
-	}
-	if err != nil {
-		return err
-	}
-	for syscall.Kill(c.PID, 0) == nil {
-		if err := pause(ctx); err != nil {
-			return fmt.Errorf("the server (process %d) doesn't end: %w", c.PID, err)
+func (c *Cluster) stopFast(ctx context.Context) error {
+	return c.StopBy(ctx, func(ctx context.Context) error {
+		if c.Config != "" {
+			return c.run(ctx, false, "pg_ctlcluster", c.Major, filepath.Base(c.Config), "stop", "-m", "fast")
 		}
-	}
-	return nil
+		return c.run(ctx, true, c.ctl(), "-D", c.Data, "-m", "fast", "-w", "-t", seconds(server.StopLimit), "-s", "stop")
+	})
 }
 
 // start starts the server as it ran when it was backed up, and returns when it has recovered and takes clients.
 func (w *Writer) start(ctx context.Context, c *Cluster) error {
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
-	defer cancel()
-	var err error
-	if c.Config != "" {
-		err = c.run(ctx, false, "pg_ctlcluster", c.Major, filepath.Base(c.Config), "start")
-	} else {
-		args := []string{"-D", c.Data, "-W", "-s", "-o", c.options()}
-		if c.Log != "" {
-			args = append(args, "-l", c.Log)
+	return server.StartBy(ctx, c.begin, func(ctx context.Context) error {
+		running, err := find(ctx, c.Data)
+		if err != nil {
+			return err
 		}
-		err = c.run(ctx, true, c.ctl(), append(args, "start")...)
-	}
-	if err != nil {
+		if running == nil {
+			return errors.New("it ended, or never began")
+		}
+		conn, err := w.connect(ctx, running)
+		if err == nil {
+			hangUp(conn)
+		}
 		return err
-	}
-	return w.up(ctx, c)
+	})
 }
 
-// up waits until the server takes clients.
-func (w *Writer) up(ctx context.Context, c *Cluster) error {
-	for {
-		running, err := find(ctx, c.Data)
-		if err == nil && running != nil {
-			conn, refused := w.connect(ctx, running)
-			if refused == nil {
-				hangUp(conn)
-				return nil
-			}
-			err = refused
-		}
-		if e := pause(ctx); e != nil {
-			if err == nil {
-				err = fmt.Errorf("it ended, or never began")
-			}
-			return fmt.Errorf("the server doesn't come up: %w: %w", err, e)
-		}
+// begin starts the server. Whether it ends is seen by its lock file alone.
+func (c *Cluster) begin(ctx context.Context) (<-chan error, error) {
+	if c.Config != "" {
+		return nil, c.run(ctx, false, "pg_ctlcluster", c.Major, filepath.Base(c.Config), "start")
 	}
+	args := []string{"-D", c.Data, "-W", "-s", "-o", c.options()}
+	if c.Log != "" {
+		args = append(args, "-l", c.Log)
+	}
+	return nil, c.run(ctx, true, c.ctl(), append(args, "start")...)
 }
 
 // ctl is the program that starts and stops the server where Debian's tools don't.
@@ -136,12 +111,3 @@ func (c *Cluster) run(ctx context.Context, owner bool, name string, args ...stri
 }
 
 func seconds(d time.Duration) string { return fmt.Sprint(int(d / time.Second)) }
-
-func pause(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(lookAgain):
-		return nil
-	}
-}

@@ -19,7 +19,7 @@ import (
 type Process struct {
 	Program string   `json:"program"`
 	Args    []string `json:"args"`           // without the program's name
-	Dir     string   `json:"dir"`            // its working directory
+	Dir     string   `json:"dir,omitempty"`  // its working directory
 	UID     int      `json:"uid"`            // of the account that it runs as
 	GID     int      `json:"gid"`            //
 	Log     string   `json:"log,omitempty"`  // the file that it writes what goes wrong to, if that is one
@@ -30,7 +30,8 @@ type Process struct {
 }
 
 // Find lists the servers on this host whose name, as ps shows it, is one of names; in the order of their process ids. Servers in
-// containers, whose files have other names there, are left out, and so are processes that a server has forked. Errors: those of the context, VSS_E_UNEXPECTED without /proc.
+// containers, whose files have other names there, are left out, and so are processes that a server has forked. Errors: those of
+// the context, VSS_E_UNEXPECTED without /proc.
 func Find(ctx context.Context, names ...string) ([]*Process, error) {
 	procs, err := os.ReadDir("/proc")
 	if err != nil {
@@ -60,11 +61,11 @@ func Find(ctx context.Context, names ...string) ([]*Process, error) {
 			out = append(out, one)
 		}
 	}
-	pids := map[int]bool{}
+	programs := map[int]string{}
 	for _, p := range out {
-		pids[p.PID] = true
+		programs[p.PID] = p.Program
 	}
-	out = slices.DeleteFunc(out, func(p *Process) bool { return pids[p.parent] })
+	out = slices.DeleteFunc(out, func(p *Process) bool { return programs[p.parent] == p.Program })
 	slices.SortFunc(out, func(a, b *Process) int { return cmp.Compare(a.PID, b.PID) })
 	return out, nil
 }
@@ -104,6 +105,9 @@ func look(pid int) (*Process, error) {
 	line, err := os.ReadFile(proc + "cmdline")
 	if err != nil {
 		return nil, err
+	}
+	if len(line) == 0 {
+		return nil, fmt.Errorf("process %d is starting or ending", pid)
 	}
 	if args := strings.Split(strings.TrimRight(string(line), "\x00"), "\x00"); len(args) > 1 {
 		p.Args = args[1:]

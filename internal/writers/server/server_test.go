@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func must(t *testing.T, err error) {
@@ -27,6 +28,24 @@ func own(t *testing.T) *Process {
 	return p
 }
 
+// await gives the one server of a program, which has just been started.
+func await(t *testing.T, program string) *Process {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
+		all, err := Find(context.Background(), filepath.Base(program))
+		must(t, err)
+		all = slices.DeleteFunc(all, func(p *Process) bool { return p.Program != program })
+		if len(all) > 1 {
+			t.Fatalf("found %v", all)
+		}
+		if len(all) == 1 {
+			return all[0]
+		}
+	}
+	t.Fatalf("%s isn't found", program)
+	return nil
+}
+
 func TestFind(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "vss-a-server") // a name that nobody else has
 	sleep, err := exec.LookPath("sleep")
@@ -38,11 +57,7 @@ func TestFind(t *testing.T) {
 	cmd.Dir = "/"
 	must(t, cmd.Start())
 	defer func() { _ = cmd.Wait() }()
-	all, err := Find(context.Background(), "vss-a-server")
-	if err != nil || len(all) != 1 {
-		t.Fatalf("found %v, %v", all, err)
-	}
-	p := all[0]
+	p := await(t, program)
 	if p.PID != cmd.Process.Pid || p.Program != program || !slices.Equal(p.Args, []string{"60"}) || p.Dir != "/" || p.UID != os.Geteuid() || !p.Runs() {
 		t.Errorf("found %+v", p)
 	}
@@ -56,16 +71,30 @@ func TestFind(t *testing.T) {
 	if err := p.Start(context.Background(), func(context.Context) error { return nil }); err != nil {
 		t.Error(err)
 	}
-	all, err = Find(context.Background(), "vss-a-server")
-	if err != nil || len(all) != 1 {
-		t.Fatalf("after Start %v, %v", all, err)
-	}
-	must(t, all[0].Stop(context.Background()))
+	must(t, await(t, program).Stop(context.Background()))
 	broken := *p
 	broken.Args = []string{"no-number"}
 	if err := broken.Start(context.Background(), func(context.Context) error { return os.ErrNotExist }); err == nil || !strings.Contains(err.Error(), "ended at once") {
 		t.Errorf("a program that fails: %v", err)
 	}
+}
+
+// A script of the same name that started the server is no reason to leave the server out.
+func TestFindBelowScript(t *testing.T) {
+	const name = "vss-b-server"
+	dir := t.TempDir()
+	program, script := filepath.Join(dir, "bin", name), filepath.Join(dir, name)
+	sleep, err := exec.LookPath("sleep")
+	must(t, err)
+	b, err := os.ReadFile(sleep)
+	must(t, err)
+	must(t, os.Mkdir(filepath.Dir(program), 0o755))
+	must(t, os.WriteFile(program, b, 0o755))
+	must(t, os.WriteFile(script, []byte("#!/bin/sh\n"+program+" 60\nexit 0\n"), 0o755))
+	cmd := exec.Command(script)
+	must(t, cmd.Start())
+	defer func() { _ = cmd.Wait() }()
+	must(t, await(t, program).Stop(context.Background()))
 }
 
 func TestUnit(t *testing.T) {

@@ -22,14 +22,13 @@ const (
 
 // Stop ends the server in order and returns when it is gone. systemd is asked to do it where it runs the service, so that it
 // isn't started again behind our back.
-func (p *Process) Stop(ctx context.Context) error {
+func (p *Process) Stop(ctx context.Context) error { return p.StopBy(ctx, p.end) }
+
+// StopBy is Stop for servers that have a program of their own to end them: order asks for it and needn't wait.
+func (p *Process) StopBy(ctx context.Context, order func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, StopLimit)
 	defer cancel()
-	if p.Unit != "" {
-		if err := systemctl(ctx, "stop", p.Unit); err != nil {
-			return err
-		}
-	} else if err := syscall.Kill(p.PID, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
+	if err := order(ctx); err != nil {
 		return err
 	}
 	for p.Runs() {
@@ -40,16 +39,28 @@ func (p *Process) Stop(ctx context.Context) error {
 	return nil
 }
 
+func (p *Process) end(ctx context.Context) error {
+	if p.Unit != "" {
+		return systemctl(ctx, "stop", p.Unit)
+	}
+	if err := syscall.Kill(p.PID, syscall.SIGTERM); !errors.Is(err, syscall.ESRCH) {
+		return err
+	}
+	return nil
+}
+
 // Start starts the server as it ran before and returns when up says that it takes clients. Up is asked again and again.
 func (p *Process) Start(ctx context.Context, up func(context.Context) error) error {
+	return StartBy(ctx, p.begin, up)
+}
+
+// StartBy is Start for servers that have a program of their own to start them. Start tells by the channel that the server has
+// ended; nil where nobody sees that.
+func StartBy(ctx context.Context, start func(context.Context) (ended <-chan error, err error), up func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, StartLimit)
 	defer cancel()
-	ended := make(chan error, 1)
-	if p.Unit != "" {
-		if err := systemctl(ctx, "start", p.Unit); err != nil {
-			return err
-		}
-	} else if err := p.run(ended); err != nil {
+	ended, err := start(ctx)
+	if err != nil {
 		return err
 	}
 	for {
@@ -68,15 +79,22 @@ func (p *Process) Start(ctx context.Context, up func(context.Context) error) err
 	}
 }
 
+func (p *Process) begin(ctx context.Context) (<-chan error, error) {
+	if p.Unit != "" {
+		return nil, systemctl(ctx, "start", p.Unit)
+	}
+	return p.run()
+}
+
 // run runs the program as the account that it ran as, in a session of its own, so that it outlives us.
-func (p *Process) run(ended chan<- error) error {
+func (p *Process) run() (<-chan error, error) {
 	name := p.Log
 	if name == "" {
 		name = os.DevNull
 	}
 	log, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|syscall.O_NOFOLLOW, 0)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer log.Close()
 	cmd := exec.Command(p.Program, p.Args...)
@@ -86,14 +104,15 @@ func (p *Process) run(ended chan<- error) error {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(p.UID), Gid: uint32(p.GID)}
 	}
 	if err := cmd.Start(); err != nil {
-		return err
+		return nil, err
 	}
+	ended := make(chan error, 1)
 	go func() {
 		if err := cmd.Wait(); err != nil { // else it may have put itself into the background
 			ended <- err
 		}
 	}()
-	return nil
+	return ended, nil
 }
 
 func systemctl(ctx context.Context, verb, unit string) error {
