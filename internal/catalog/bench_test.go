@@ -1,8 +1,11 @@
 package catalog
 
 import (
+	"errors"
 	"testing"
 	"time"
+
+	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
 // large stores n copies, two a set.
@@ -38,6 +41,21 @@ func BenchmarkFind10000(b *testing.B) {
 		})
 		if n := len(read(b, s, func(tx *Tx) ([]Snapshot, error) { return tx.SnapshotsOf(setID(3888)) })); n != 2 {
 			b.Fatalf("%d copies in the set", n)
+		}
+	}
+}
+
+// The removal of one set among 10,000 copies, undone each time.
+func BenchmarkRemoveSet10000(b *testing.B) {
+	s := large(b, 10_000)
+	undo := vss.E("RemoveSet", vss.ErrBadState, nil)
+	for b.Loop() {
+		err := s.Update(func(tx *Tx) error {
+			must(b, tx.RemoveSet(setID(3888)))
+			return undo
+		})
+		if !errors.Is(err, undo) {
+			b.Fatal(err)
 		}
 	}
 }

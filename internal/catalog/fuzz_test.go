@@ -38,7 +38,7 @@ func FuzzRecord(f *testing.F) {
 			return tx.Bucket(bucketEvents).Put(make([]byte, 8), value)
 		}))
 		must(t, s.Update(func(tx *Tx) error {
-			again(t, tx, (*Tx).Sets, (*Tx).PutSet)
+			again(t, tx, sets, (*Tx).PutSet)
 			again(t, tx, (*Tx).Snapshots, (*Tx).PutSnapshot)
 			again(t, tx, (*Tx).Creations, (*Tx).PutCreation)
 			again(t, tx, (*Tx).Breaks, (*Tx).PutBreak)

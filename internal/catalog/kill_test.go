@@ -110,6 +110,7 @@ func inspect(t *testing.T, path string, there, gone map[int]bool, last *int) {
 	s, err := Open(path)
 	must(t, err)
 	defer s.Close()
+	wantMembers(t, s)
 	must(t, s.View(func(tx *Tx) error {
 		for n := range there {
 			set, ok, err := tx.Set(setID(n))

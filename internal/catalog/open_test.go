@@ -171,12 +171,13 @@ func TestDamagedFile(t *testing.T) {
 			}
 			opened++
 			err = s.View(func(tx *Tx) error {
-				_, err1 := tx.Sets()
+				_, err1 := sets(tx)
 				_, err2 := tx.Snapshots()
 				_, err3 := tx.Creations()
 				_, err4 := tx.Breaks()
 				_, err5 := tx.Events(time.Time{})
-				return errors.Join(err1, err2, err3, err4, err5)
+				_, err6 := tx.SnapshotsOf(setID(1))
+				return errors.Join(err1, err2, err3, err4, err5, err6)
 			})
 			if err != nil && vss.Hint(err) == "" {
 				t.Errorf("byte %d: %v doesn't say what to do next", at, err)

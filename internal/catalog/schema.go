@@ -10,6 +10,8 @@
 //	  <set id>       Set; written when the set gets its first durable fact, removed with its last copy or by a break
 //	snapshots/
 //	  <copy id>      Snapshot
+//	members/
+//	  <set id>/<copy id>  empty: which copies a set has, as their records say
 //	creations/
 //	  <set id>       Creation: a set that is being made; removed in the transaction that makes its copies Created
 //	breaks/

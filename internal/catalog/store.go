@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -9,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -25,6 +23,7 @@ var (
 	bucketMeta      = []byte("meta")
 	bucketSets      = []byte("sets")
 	bucketSnapshots = []byte("snapshots")
+	bucketMembers   = []byte("members")
 	bucketCreations = []byte("creations")
 	bucketBreaks    = []byte("breaks")
 	bucketEvents    = []byte("events")
@@ -56,10 +55,13 @@ func Open(path string) (*Store, error) {
 	}
 	s := &Store{db: db}
 	if err := db.Update(func(tx *bolt.Tx) error {
-		for _, b := range [][]byte{bucketMeta, bucketSets, bucketSnapshots, bucketCreations, bucketBreaks, bucketEvents} {
+		for _, b := range [][]byte{bucketMeta, bucketSets, bucketSnapshots, bucketMembers, bucketCreations, bucketBreaks, bucketEvents} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 				return err
 			}
+		}
+		if err := reindex(tx); err != nil {
+			return err
 		}
 		return tx.Bucket(bucketMeta).Put(keyFormat, []byte(strconv.Itoa(Format)))
 	}); err != nil {
@@ -188,25 +190,8 @@ func remove(t *Tx, bucket []byte, id vss.GUID) error {
 // Set finds a set.
 func (t *Tx) Set(id vss.SnapshotSetID) (Set, bool, error) { return get[Set](t, bucketSets, id.GUID) }
 
-// Sets lists all sets.
-func (t *Tx) Sets() ([]Set, error) { return list(t, bucketSets, decode[Set]) }
-
 // PutSet stores a set.
 func (t *Tx) PutSet(v Set) error { return put(t, bucketSets, v) }
-
-// RemoveSet forgets a set and all of its copies.
-func (t *Tx) RemoveSet(id vss.SnapshotSetID) error {
-	copies, err := t.SnapshotsOf(id)
-	if err != nil {
-		return err
-	}
-	for _, c := range copies {
-		if err := remove(t, bucketSnapshots, c.ID.GUID); err != nil {
-			return err
-		}
-	}
-	return remove(t, bucketSets, id.GUID)
-}
 
 // Snapshot finds a copy.
 func (t *Tx) Snapshot(id vss.SnapshotID) (Snapshot, bool, error) {
@@ -218,47 +203,6 @@ func (t *Tx) Snapshots() ([]Snapshot, error) {
 	out, err := list(t, bucketSnapshots, t.known.decode)
 	t.known.trim(len(out))
 	return out, err
-}
-
-// SnapshotsOf lists the copies of one set, in their order. Records that don't name the set anywhere aren't read: a catalogue may have
-// thousands.
-func (t *Tx) SnapshotsOf(set vss.SnapshotSetID) ([]Snapshot, error) {
-	var out []Snapshot
-	name := []byte(set.String())
-	err := t.tx.Bucket(bucketSnapshots).ForEach(func(k, b []byte) error {
-		if !bytes.Contains(b, name) {
-			return nil
-		}
-		c, err := decode[Snapshot](bucketSnapshots, k, b)
-		if err == nil && c.SetID == set {
-			out = append(out, c)
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	slices.SortStableFunc(out, func(a, b Snapshot) int { return a.Order - b.Order })
-	return out, nil
-}
-
-// PutSnapshot stores a copy.
-func (t *Tx) PutSnapshot(v Snapshot) error { return put(t, bucketSnapshots, v) }
-
-// RemoveSnapshot forgets a copy, and its set with the last one.
-func (t *Tx) RemoveSnapshot(id vss.SnapshotID) error {
-	c, ok, err := t.Snapshot(id)
-	if err != nil || !ok {
-		return err
-	}
-	if err := remove(t, bucketSnapshots, id.GUID); err != nil {
-		return err
-	}
-	rest, err := t.SnapshotsOf(c.SetID)
-	if err != nil || len(rest) > 0 {
-		return err
-	}
-	return remove(t, bucketSets, c.SetID.GUID)
 }
 
 // Creation finds the record of a set that is being made.

@@ -56,6 +56,8 @@ func read[T any](t testing.TB, s *Store, f func(*Tx) (T, error)) (v T) {
 	return v
 }
 
+func sets(tx *Tx) ([]Set, error) { return list(tx, bucketSets, decode[Set]) }
+
 // id is a GUID that a test can name.
 func id(n int) vss.GUID { return vss.MustGUID(fmt.Sprintf("%08x-1111-4222-8333-444455556666", n)) }
 
@@ -129,7 +131,7 @@ func fill(t testing.TB, s *Store) {
 func wantFilled(t testing.TB, s *Store) {
 	t.Helper()
 	for _, d := range []string{
-		cmp.Diff([]Set{sampleSet(1)}, read(t, s, (*Tx).Sets)),
+		cmp.Diff([]Set{sampleSet(1)}, read(t, s, sets)),
 		cmp.Diff([]Snapshot{sampleSnapshot(11, 1), sampleSnapshot(12, 1)}, read(t, s, (*Tx).Snapshots)),
 		cmp.Diff([]Creation{sampleCreation(2)}, read(t, s, (*Tx).Creations)),
 		cmp.Diff([]Break{sampleBreak(1)}, read(t, s, (*Tx).Breaks)),
@@ -193,7 +195,7 @@ func TestSetGoesWithItsLastCopy(t *testing.T) {
 	}))
 	state := func() string {
 		var out []string
-		for _, v := range read(t, s, (*Tx).Sets) {
+		for _, v := range read(t, s, sets) {
 			out = append(out, fmt.Sprintf("set %x", v.ID.GUID[3]))
 		}
 		for _, v := range read(t, s, (*Tx).Snapshots) {
