@@ -129,6 +129,7 @@ type Break struct {
 	Set        vss.SnapshotSetID `json:"set"`
 	Before     []BreakLUN        `json:"before"`
 	Forgetting bool              `json:"forgetting"`
+	ReadWrite  bool              `json:"read_write"` // its file systems may have been written to
 	MaskLUNs   bool              `json:"mask_luns"`
 }
 

@@ -2,7 +2,6 @@ package coordinator
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -11,7 +10,6 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
 	"github.com/stillpoint-vss/stillpoint/internal/fault"
 	"github.com/stillpoint-vss/stillpoint/internal/vds"
-	"github.com/stillpoint-vss/stillpoint/internal/volume"
 	"github.com/stillpoint-vss/stillpoint/provider"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -88,7 +86,9 @@ func (k *Coordinator) breakSet(ctx context.Context, set vss.SnapshotSetID, flags
 		return nil, err
 	}
 	defer unlock()
-	b := &breaking{k: k, set: set, flags: flags, record: catalog.Break{Set: set, MaskLUNs: flags&vss.BreakMaskLUNs != 0}}
+	b := &breaking{k: k, set: set, flags: flags, record: catalog.Break{
+		Set: set, ReadWrite: flags&vss.BreakMakeReadWrite != 0, MaskLUNs: flags&vss.BreakMaskLUNs != 0,
+	}}
 	progress("check", 0)
 	if err := b.check(ctx); err != nil {
 		return nil, err
@@ -266,9 +266,8 @@ func (b *breaking) fileSystem(ctx context.Context, r *catalog.Snapshot, readWrit
 			return err
 		}
 		return disk.SetBtrfsFSID(nodes, fsid)
-	case readWrite && !b.reverted(r) && slices.Contains([]string{"ext2", "ext3", "ext4", "xfs"}, r.FileSystem):
-		_, err := disk.RenewFileSystem(ctx, nodes[0])
-		return err
+	case readWrite && !b.reverted(r) && disk.Renewable(r.FileSystem):
+		return disk.SetFileSystemUUID(ctx, nodes[0], vss.NewGUID().Plain())
 	}
 	return nil
 }
@@ -277,70 +276,18 @@ func (b *breaking) fileSystem(ctx context.Context, r *catalog.Snapshot, readWrit
 func (b *breaking) unmountAll() error {
 	for i := range b.copies {
 		r := &b.copies[i]
-		nodes, err := b.k.nodes(context.Background(), r)
+		_, paths, err := b.k.mounts(context.Background(), r)
 		if err != nil {
 			return err
 		}
-		for _, n := range nodes {
-			paths, err := volume.MountsOf(n)
-			if err != nil {
-				return err
+		for _, p := range paths {
+			if err := unmount(p, false); err != nil {
+				return vss.E("BreakSnapshotSetEx", vss.ErrVolumeInUse, err).On(p).Advise("end what uses the copy: `fuser -vm " + p + "`")
 			}
-			for _, p := range paths {
-				if err := unmount(p, false); err != nil {
-					return vss.E("BreakSnapshotSetEx", vss.ErrVolumeInUse, err).On(p).Advise("end what uses the copy: `fuser -vm " + p + "`")
-				}
-				b.mounted = append(b.mounted, mounted{r, p})
-			}
+			b.mounted = append(b.mounted, mounted{r, p})
 		}
 	}
 	return nil
-}
-
-// rollBack makes the set what it was.
-func (b *breaking) rollBack(ctx context.Context) {
-	ctx = context.WithoutCancel(ctx)
-	err := b.k.undoBreak(ctx, b.record, b.copies)
-	for _, m := range b.mounted {
-		err = errors.Join(err, b.k.mount(ctx, m.copy, m.path, true))
-	}
-	if err != nil {
-		b.k.events.add(catalog.Event{Severity: "error", What: "break-not-undone", SetID: b.set, Code: vss.CodeOf(err), Message: err.Error(), Hint: "the next start of the service tries again"})
-	}
-}
-
-// undoBreak puts identities, flags and access back; recovery uses it too.
-func (k *Coordinator) undoBreak(ctx context.Context, record catalog.Break, copies []catalog.Snapshot) error {
-	var errs []error
-	if _, err := k.Disks.Rescan(ctx, vds.RescanOptions{}); err != nil { // a masked one may have to come back
-		errs = append(errs, err)
-	}
-	for _, before := range record.Before {
-		d, err := k.Disks.Find(ctx, before.LUNID.String())
-		if err != nil || d.Device == "" {
-			errs = append(errs, vss.E("UndoBreak", vss.ErrMissingDisk, err).On(before.LUNID.String()))
-			continue
-		}
-		errs = append(errs, disk.SetReadOnly(d.Device, false), k.Disks.SetIdentity(ctx, d, before.Identity), k.Disks.SetLUNFlags(ctx, d, vss.FlagsShadowCopy, 0))
-	}
-	for i := range copies {
-		r := &copies[i]
-		if r.FileSystem == "btrfs" && r.CopyUUID != "" {
-			nodes, err := k.nodes(ctx, r)
-			if err == nil {
-				var fsid vss.GUID
-				if fsid, err = vss.ParseGUID(r.CopyUUID); err == nil {
-					err = disk.SetBtrfsFSID(nodes, fsid)
-				}
-			}
-			errs = append(errs, err)
-		}
-		errs = append(errs, k.blockReadOnly(ctx, r, true), k.link(ctx, r))
-	}
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	return k.Catalog.Update(func(tx *catalog.Tx) error { return tx.RemoveBreak(record.Set) })
 }
 
 // forget ends the break: from its first transaction on there is no way back, and recovery goes on from it.

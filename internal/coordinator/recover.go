@@ -243,7 +243,7 @@ func (k *Coordinator) recoverBreak(ctx context.Context, b catalog.Break) error {
 	if b.MaskLUNs {
 		return k.finishMask(ctx, b, copies)
 	}
-	return k.undoBreak(ctx, b, copies)
+	return k.undoBreak(ctx, b, copies, nil)
 }
 
 // finishMask goes on with a break that masks: masking is idempotent, and a LUN that left this host is not brought back.

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -108,30 +107,23 @@ func text(b []byte) string {
 	return strings.ToValidUTF8(string(b), "?")
 }
 
-// RenewFileSystem gives an ext or XFS file system a UUID of its own: its log is replayed first by a mount, and the new id is
-// read back, since xfs_admin exits 0 where it failed. Errors: VSS_E_CANNOT_REVERT_DISKID.
-func RenewFileSystem(ctx context.Context, device string) (uuid string, err error) {
-	bad := func(err error) (string, error) {
-		return "", vss.E("RenewFileSystem", vss.ErrCannotRevertDiskID, err).On(device).Advise("the file system keeps its former UUID; check it with fsck")
+// SetFileSystemUUID gives an ext or XFS file system a UUID. What its log has is replayed first, and the id is read back, since
+// xfs_admin exits 0 where it failed. One that has the UUID already is left with an empty log. It may be repeated after a power
+// cut at any moment of it. Errors: VSS_E_CANNOT_REVERT_DISKID.
+func SetFileSystemUUID(ctx context.Context, device, uuid string) error {
+	bad := func(err error) error {
+		return vss.E("SetFileSystemUUID", vss.ErrCannotRevertDiskID, err).On(device).Advise("the file system keeps its former UUID; check it with fsck")
 	}
 	fs, err := ProbeFileSystem(device)
 	if err != nil {
 		return bad(err)
 	}
-	options := ""
-	if !slices.Contains([]string{"ext2", "ext3", "ext4", "xfs"}, fs.Type) {
+	if !Renewable(fs.Type) {
 		return bad(fmt.Errorf("a file system of type %q is not re-identified this way", fs.Type))
-	}
-	if fs.Type == "xfs" {
-		options = "nouuid"
 	}
 	if err := ctx.Err(); err != nil {
 		return bad(err)
 	}
-	if err := replay(device, fs.Type, options); err != nil {
-		return bad(err)
-	}
-	uuid = vss.NewGUID().Plain()
 	run := func(ok int, name string, args ...string) error {
 		out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
 		var exit *exec.ExitError
@@ -144,8 +136,15 @@ func RenewFileSystem(ctx context.Context, device string) (uuid string, err error
 		return nil
 	}
 	if fs.Type == "xfs" {
+		err = replayXFS(device)
+	} else {
+		err = run(1, "e2fsck", "-f", "-y", device) // 1: something was mended
+	}
+	switch {
+	case err != nil || fs.UUID == uuid:
+	case fs.Type == "xfs":
 		err = run(0, "xfs_admin", "-U", uuid, device)
-	} else if err = run(1, "e2fsck", "-f", "-y", device); err == nil { // 1: something was mended
+	default:
 		err = run(0, "tune2fs", "-f", "-U", uuid, device)
 	}
 	if err != nil {
@@ -154,25 +153,30 @@ func RenewFileSystem(ctx context.Context, device string) (uuid string, err error
 	if fs, err = ProbeFileSystem(device); err != nil || fs.UUID != uuid {
 		return bad(fmt.Errorf("read back UUID %s, wrote %s", fs.UUID, uuid))
 	}
-	return uuid, nil
+	return nil
 }
 
-// replay mounts a file system read/write in a private place and unmounts it, so that nothing is left in its log.
-func replay(device, fsType, options string) error {
-	dir, err := os.MkdirTemp("", "vss-replay-")
+// Renewable says whether SetFileSystemUUID can do it.
+func Renewable(fileSystem string) bool {
+	return slices.Contains([]string{"ext2", "ext3", "ext4", "xfs"}, fileSystem)
+}
+
+// replayXFS has the kernel take a file system into use, which replays its log, and let it go. It is mounted nowhere, so that
+// nothing stays when this process is killed.
+func replayXFS(device string) error {
+	fd, err := unix.Fsopen("xfs", unix.FSOPEN_CLOEXEC)
 	if err != nil {
-		return err
+		return os.NewSyscallError("fsopen", err)
 	}
-	defer os.Remove(dir)
-	if err := unix.Mount(device, dir, fsType, unix.MS_NOATIME|unix.MS_NODEV|unix.MS_NOEXEC|unix.MS_NOSUID, options); err != nil {
-		return fmt.Errorf("mount to replay the log: %w", err)
+	err = unix.FsconfigSetString(fd, "source", device)
+	if err == nil {
+		err = unix.FsconfigSetFlag(fd, "nouuid")
 	}
-	for range 100 { // a scanner of mounts may look in for a moment
-		if err = unix.Unmount(dir, 0); !errors.Is(err, unix.EBUSY) {
-			return err
-		}
-		time.Sleep(20 * time.Millisecond)
+	if err == nil {
+		err = unix.FsconfigCreate(fd)
 	}
-	_ = unix.Unmount(dir, unix.MNT_DETACH)
-	return fmt.Errorf("unmount after replaying the log: %w", err)
+	if err = errors.Join(err, unix.Close(fd)); err != nil {
+		return fmt.Errorf("replay the log: %w", err)
+	}
+	return nil
 }

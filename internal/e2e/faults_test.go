@@ -40,6 +40,11 @@ var sequences = []sequence{
 	}, []string{"delete/", "array/"}, true},
 	{"break", func(f *faultWorld) ([]string, string) {
 		s := f.create(append([]string{"--no-writers"}, f.volumes...)...)
+		at := filepath.Join(f.dir, "exposed")
+		if err := os.MkdirAll(at, 0o700); err != nil {
+			f.Fatal(err)
+		}
+		f.vss(nil, "expose", s.ShadowCopies[0].ID, at)
 		return []string{"break", s.SetID, "--read-write", "--keep-identity"}, s.SetID
 	}, []string{"break/"}, true},
 	{"break and mask", func(f *faultWorld) ([]string, string) {
@@ -188,6 +193,7 @@ func (f *faultWorld) whole(when string, r result, set string) {
 	if base != len(f.base.ShadowCopies) {
 		f.Errorf("of the acknowledged set %d copies are left", base)
 	}
+	f.wellCopies(set)
 	if r.code == 0 && set == "" {
 		var s setDoc
 		if err := json.Unmarshal(r.stdout, &s); err != nil {
@@ -204,6 +210,30 @@ func (f *faultWorld) whole(when string, r result, set string) {
 		f.Fatalf("%s: %s\n%s", when, r.stdout, f.log())
 	}
 	f.forget(set)
+}
+
+// wellCopies: whatever was begun with a copy that is still there, it is as it was.
+func (f *faultWorld) wellCopies(set string) {
+	f.Helper()
+	exposed := filepath.Join(f.dir, "exposed")
+	_, err := os.Stat(filepath.Join(exposed, counterName))
+	shown := err == nil
+	for _, c := range f.shadows() {
+		l := f.lun(c.LUNs[0])
+		if len(l.Disk.Partitions) == 0 { // not imported
+			continue
+		}
+		copied, original := l.Disk.Partitions[0], f.lun(l.Origin).Disk.Partitions[0]
+		if copied.UUID != original.UUID {
+			f.Errorf("copy %s of %s has the UUID %s, its original %s", c.ID, c.OriginalVolume, copied.UUID, original.UUID)
+		}
+		if original.FileSystem == "ext4" {
+			f.tool("e2fsck", "-fn", copied.Device)
+		}
+		if c.SetID == set && c.ExposedAt != "" && !shown {
+			f.Errorf("copy %s is not to be seen at %s any more", c.ID, c.ExposedAt)
+		}
+	}
 }
 
 // picture is what a user sees of sets and LUNs.

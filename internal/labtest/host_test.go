@@ -55,16 +55,17 @@ type host struct {
 	fault              string // where the service that the next command starts shall break: see package fault
 }
 
-// newHost configures a service with a pool in a folder. State and pool are what the test keeps on disks; run is on the
-// guest's tmpfs and lasts as long as the guest.
+// newHost configures a service with a pool in a folder. State and pool are what the test keeps on disks; run is on a tmpfs
+// and lasts as long as the test. The host has one name, wherever its disks are looked at.
 func newHost(t testing.TB, state, pool string) *host {
 	t.Helper()
 	run, err := os.MkdirTemp("/run", "vss-")
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { os.RemoveAll(run) })
 	h := &host{TB: t, state: state, run: run, config: run + "/vss.toml"}
-	text := "[service]\nidle_exit = \"1h\"\n"
+	text := "[host]\nname = \"host\"\n[service]\nidle_exit = \"1h\"\n"
 	if pool != "" {
 		if err := os.MkdirAll(pool, 0o700); err != nil {
 			t.Fatal(err)

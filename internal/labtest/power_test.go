@@ -1,6 +1,7 @@
 package labtest
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -14,56 +15,57 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/internal/array/loopdev"
+	"github.com/stillpoint-vss/stillpoint/internal/disk"
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 	"github.com/stillpoint-vss/stillpoint/lab"
 )
 
 // TestPower records what rounds of create, break and delete write to the disk that has the pool and the catalogue, and cuts
 // the power at the flushes: on the disk as it was then, recovery keeps what was acknowledged and leaves nothing over. What was
-// acknowledged when stands in the record itself, as marks.
+// acknowledged when stands in the record itself, as marks. A guest records; this machine, which is many times faster, looks
+// at the disks.
 func TestPower(t *testing.T) {
-	if !lab.Inside() {
-		t.Parallel()
-	}
-	scratch := lane.Scratch(t)
-	record := file(t, scratch, "record", 8<<30)
-	t.Run("rounds", func(t *testing.T) {
-		if lab.Inside() {
-			rounds(t)
-			return
-		}
-		m := lab.Boot(t, lab.Guest{
-			Memory: 1024, Disks: []lab.Disk{{Size: diskSize}, {Path: record}}, Modules: []string{"dm-log-writes"}, Timeout: time.Hour,
-		})
-		m.Test(t)
-		m.Halt()
-	})
-	if t.Failed() {
-		return
-	}
-	guests := 1
-	if os.Getenv("VSS_SOAK") != "" {
-		guests = 2
-	}
-	for part := range guests {
-		t.Run(fmt.Sprintf("cuts %d of %d", part, guests), func(t *testing.T) {
+	for _, p := range []powered{
+		{name: "folder", pool: "pool", volume: "320M", disk: 2 << 30},
+		{name: "self-made", disk: 4 << 30, volume: "320M"},
+	} {
+		t.Run(p.name, func(t *testing.T) {
 			if lab.Inside() {
-				cuts(t, part, guests)
+				p.rounds(t)
 				return
 			}
 			t.Parallel()
+			lane.Host(t)
+			dir := lane.Scratch(t)
+			record := file(t, dir, "record", 16<<30)
 			m := lab.Boot(t, lab.Guest{
-				Memory: 1024, Disks: []lab.Disk{{Size: diskSize}, {Size: diskSize}}, Modules: []string{"dm-snapshot"}, Timeout: 12 * time.Hour,
+				Memory: 1024, Disks: []lab.Disk{{Size: p.disk}, {Path: record}}, Modules: []string{"dm-log-writes"}, Timeout: time.Hour,
 			})
-			if err := os.Link(record, filepath.Join(m.Dir(), "record")); err != nil {
-				t.Fatal(err)
-			}
 			m.Test(t)
+			m.Halt()
+			if !t.Failed() {
+				p.cuts(t, dir, record)
+			}
 		})
 	}
 }
 
-const diskSize = 2 << 30
+// powered is a disk whose power is cut.
+type powered struct {
+	name   string
+	pool   string // folder on the disk that is the pool, "" for the one that the service makes itself
+	volume string // size of the XFS volume
+	disk   int64
+}
+
+// host is the service with all that it keeps on the disk, which is mounted at root.
+func (p powered) host(t testing.TB, root string) *host {
+	pool := p.pool
+	if pool != "" {
+		pool = filepath.Join(root, pool)
+	}
+	return newHost(t, filepath.Join(root, "state"), pool)
+}
 
 func file(t *testing.T, dir, name string, size int64) string {
 	t.Helper()
@@ -90,21 +92,24 @@ const (
 )
 
 // rounds makes two sets a round, breaks one and deletes its LUNs, and deletes the other a round later.
-func rounds(t *testing.T) {
+func (p powered) rounds(t *testing.T) {
 	dev := lab.LogWrites(t, "watched", "/dev/ubda", "/dev/ubdb")
 	sh(t, "mkfs.xfs -q "+dev+"; mkdir /mnt/disk /mnt/a /mnt/b; mount "+dev+" /mnt/disk")
 	t.Cleanup(func() { sh(t, "umount /mnt/disk") })
-	h := newHost(t, "/mnt/disk/state", "/mnt/disk/pool")
-	t.Cleanup(func() { h.shutDown("/mnt/disk") })
+	h := p.host(t, "/mnt/disk")
+	t.Cleanup(func() {
+		h.stop(unix.SIGTERM)
+		takeDown(t, "/mnt/disk")
+	})
 	h.volume("a", "64M", "ext4", "gpt", "/mnt/a")
-	h.volume("b", "320M", "xfs", "mbr", "/mnt/b")
+	h.volume("b", p.volume, "xfs", "mbr", "/mnt/b")
 	sh(t, "sync")
 	mark := func(what string, round int, set string, luns ...string) {
 		lab.Mark(t, "watched", strings.Join(append([]string{what, fmt.Sprint(round), set}, luns...), ":"))
 	}
 	mark(ready, 0, "")
 	last := setDoc{}
-	for r := range lane.Soak(20) {
+	for r := range lane.Soak(10) {
 		stamp(t, r)
 		kept, gone := h.create("/mnt/a", "/mnt/b"), setDoc{}
 		mark(created, r, kept.SetID)
@@ -159,61 +164,164 @@ type promise struct {
 	luns  []string // of a broken set
 }
 
-// cuts rebuilds the disk as it was at the flushes, and looks what recovery makes of it. Guests share the work.
-func cuts(t *testing.T, part, guests int) {
-	l, err := lab.ReadLog("/lab/record")
+// cuts rebuilds the disk as it was at the flushes, and looks what recovery makes of it.
+func (p powered) cuts(t *testing.T, dir, record string) {
+	l, err := lab.ReadLog(record)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	base, err := os.OpenFile("/dev/ubda", os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer base.Close()
+	s := newStage(t, dir, p.disk)
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
 	all := l.Flushes()
 	points := sample(l, all, random)
 	t.Logf("seed %d, %d entries, %d flushes, %d of them cut", seed, len(l.Entries), len(all), len(points))
 	at := 0
-	for n, p := range points {
-		if n%guests != part {
-			continue
-		}
-		if err := l.Replay(base, at, p+1, nil); err != nil {
+	for n, cutAt := range points {
+		if err := l.Replay(s.base, at, cutAt+1, nil); err != nil {
 			t.Fatal(err)
 		}
-		if err := base.Sync(); err != nil {
-			t.Fatal(err)
-		}
-		at = p + 1
+		at = cutAt + 1
 		next := len(l.Entries)
-		if i := slices.Index(all, p); i+1 < len(all) {
+		if i := slices.Index(all, cutAt); i+1 < len(all) {
 			next = all[i+1]
 		}
-		for _, torn := range variants(n / guests) {
-			t.Logf("seed %d, cut after entry %d, torn: %v", seed, p, torn)
-			sh(t, fmt.Sprintf("dmsetup create cut --table '0 %d snapshot /dev/ubda /dev/ubdb N 8'", diskSize/512))
+		for _, torn := range variants(n) {
 			sets := promises(l.Entries[:at])
+			d := s.copy(t)
 			if torn {
-				tear(t, l, at, next, random)
+				if err := l.Replay(d, at, next, func(int) bool { return random.IntN(2) == 0 }); err != nil {
+					t.Fatal(err)
+				}
 				for id, s := range promises(l.Entries[:next]) { // what was begun before the next flush may have got anywhere
 					if s.what == deleting || s.what == breaking || s.what == releasing {
 						sets[id] = s
 					}
 				}
 			}
-			sh(t, "mount /dev/mapper/cut /mnt && mkdir -p /run/look")
-			c := &cut{newHost(t, "/mnt/state", "/mnt/pool"), sets}
+			d.Close()
+			mountFile(t, d.Name(), s.root)
+			c := &cut{p.host(t, s.root), sets}
 			c.check()
-			c.shutDown("/mnt")
-			sh(t, "umount /mnt; dmsetup remove --retry cut")
+			c.stop(unix.SIGTERM)
+			takeDown(t, s.root)
+			takeDown(t, s.dir)
 			if t.Failed() {
-				return
+				b, _ := os.ReadFile(filepath.Join(c.run, "vssd.log"))
+				t.Fatalf("%s\nseed %d, cut after entry %d, torn: %v", b, seed, cutAt, torn)
+			}
+			os.RemoveAll(c.run)
+		}
+	}
+}
+
+// stage is where a rebuilt disk is looked at: an XFS, which copies a disk in no time.
+type stage struct {
+	dir, root string   // root is where the copy of the disk is mounted
+	base      *os.File // the disk without what recovery does to it
+}
+
+func newStage(t *testing.T, dir string, size int64) *stage {
+	t.Helper()
+	s := &stage{dir: filepath.Join(dir, "stage"), root: filepath.Join(dir, "root")}
+	for _, d := range []string{s.dir, s.root} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	image := file(t, dir, "stage.img", 4*size)
+	sh(t, "mkfs.xfs -q "+image)
+	t.Cleanup(func() { takeDown(t, dir) })
+	mountFile(t, image, s.dir)
+	var err error
+	if s.base, err = os.OpenFile(file(t, s.dir, "base", size), os.O_RDWR, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.base.Close() })
+	return s
+}
+
+// copy makes a disk that is as the base is now.
+func (s *stage) copy(t *testing.T) *os.File {
+	t.Helper()
+	f, err := os.Create(filepath.Join(s.dir, "disk"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlFileClone(int(f.Fd()), int(s.base.Fd())); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// mountFile mounts the XFS in a file.
+func mountFile(t *testing.T, path, point string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	dev, err := loopdev.Attach(f, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(dev, point, "xfs", 0, ""); err != nil {
+		_ = loopdev.Detach(dev)
+		t.Fatalf("mount %s: %v", path, err)
+	}
+}
+
+// takeDown unmounts and detaches all that is on files below dir, what is on top first, as a shutdown does.
+func takeDown(t testing.TB, dir string) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		left := takeDownOnce(dir)
+		if left == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Errorf("can't be taken down: %v", left)
+			return
+		}
+	}
+}
+
+// takeDownOnce gives what stays, for now.
+func takeDownOnce(dir string) error {
+	var left []error
+	ours := map[string]bool{}
+	loops, _ := filepath.Glob("/sys/block/loop*")
+	for _, p := range loops {
+		if dev := "/dev/" + filepath.Base(p); strings.HasPrefix(loopdev.Backing(dev), dir+"/") {
+			ours[dev] = true
+		}
+	}
+	mounts, _ := os.ReadFile("/proc/self/mounts")
+	lines := strings.Split(string(mounts), "\n")
+	slices.Reverse(lines)
+	for _, l := range lines {
+		f := strings.Fields(l)
+		if len(f) < 2 {
+			continue
+		}
+		if whole, _, _ := strings.Cut(strings.TrimPrefix(f[0], "/dev/loop"), "p"); ours["/dev/loop"+whole] {
+			if err := unix.Unmount(f[1], 0); err != nil {
+				left = append(left, fmt.Errorf("unmount %s: %w", f[1], err))
 			}
 		}
 	}
+	for dev := range ours {
+		err := disk.DeletePartitions(dev) // this kernel may know none by itself, and then keeps those that were added
+		if err == nil {
+			err = loopdev.Detach(dev)
+		}
+		if err != nil {
+			left = append(left, fmt.Errorf("detach %s: %w", dev, err))
+		}
+	}
+	return errors.Join(left...)
 }
 
 // variants says whether a cut tears: the disk's cache then loses some of what no flush had made certain yet.
@@ -221,23 +329,7 @@ func variants(n int) []bool {
 	if os.Getenv("VSS_SOAK") == "" {
 		return []bool{n%2 == 1}
 	}
-	return []bool{false, true}[:1+n%2] // all as they are, every other one torn as well
-}
-
-// tear does a part of the writes among entries from to to.
-func tear(t *testing.T, l *lab.Log, from, to int, random *rand.Rand) {
-	t.Helper()
-	d, err := os.OpenFile("/dev/mapper/cut", os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	if err := l.Replay(d, from, to, func(int) bool { return random.IntN(2) == 0 }); err != nil {
-		t.Fatal(err)
-	}
-	if err := d.Sync(); err != nil {
-		t.Fatal(err)
-	}
+	return []bool{false, true}[:1+n%2] // all as they are, and every other one torn
 }
 
 // sample is every flush after the first volumes were there; outside of a soak some of them, other ones each time.
@@ -247,7 +339,7 @@ func sample(l *lab.Log, all []int, random *rand.Rand) []int {
 	if os.Getenv("VSS_SOAK") != "" {
 		return all
 	}
-	const most = 12
+	const most = 40
 	var out []int
 	for i := range most {
 		out = append(out, all[(i*len(all)+random.IntN(len(all)))/most])
@@ -290,8 +382,8 @@ func (c *cut) check() {
 	breaks := slices.ContainsFunc(slices.Collect(maps.Values(c.sets)), func(s promise) bool { return s.what == breaking })
 	c.clean(now, func(lun string) bool { return plain[lun] || breaks })
 	for _, l := range now.luns {
-		if l.Origin == "" {
-			fsck(c, l)
+		if l.Origin == "" && !c.Failed() {
+			c.fsck(l)
 		}
 	}
 	c.stop(unix.SIGKILL)
@@ -335,41 +427,21 @@ func (c *cut) copies(now view) {
 }
 
 // fsck mounts an original, as after a power cut its log is replayed, and checks it.
-func fsck(t testing.TB, l lunDoc) {
-	t.Helper()
+func (c *cut) fsck(l lunDoc) {
+	c.Helper()
+	if len(l.Disk.Partitions) == 0 {
+		c.Errorf("original %s on %q has no partition", l.Name, l.Device)
+		return
+	}
 	p := l.Disk.Partitions[0]
 	if p.Device == "" {
-		t.Errorf("original %s on %q has no device for its partition", l.Name, l.Device)
+		c.Errorf("original %s on %q has no device for its partition", l.Name, l.Device)
 		return
 	}
 	check := "e2fsck -fn "
 	if p.FileSystem == "xfs" {
 		check = "xfs_repair -n "
 	}
-	sh(t, "mount "+p.Device+" /run/look; umount /run/look; "+check+p.Device)
-}
-
-// shutDown ends the service and takes its copies and LUNs off this guest, as a shutdown does: the disk keeps them.
-func (h *host) shutDown(disk string) {
-	h.Helper()
-	h.stop(unix.SIGTERM)
-	mounts, _ := os.ReadFile("/proc/self/mounts")
-	lines := strings.Split(string(mounts), "\n")
-	slices.Reverse(lines)
-	for _, l := range lines {
-		if f := strings.Fields(l); len(f) > 1 && strings.HasPrefix(f[0], "/dev/loop") {
-			if err := unix.Unmount(f[1], 0); err != nil {
-				h.Errorf("unmount %s: %v", f[1], err)
-			}
-		}
-	}
-	loops, _ := filepath.Glob("/sys/block/loop*")
-	for _, p := range loops {
-		dev := "/dev/" + filepath.Base(p)
-		if strings.HasPrefix(loopdev.Backing(dev), disk+"/") {
-			if err := loopdev.Detach(dev); err != nil {
-				h.Errorf("detach %s: %v", dev, err)
-			}
-		}
-	}
+	at := filepath.Join(c.run, "look")
+	sh(c, "mkdir -p "+at+"; mount "+p.Device+" "+at+"; umount "+at+"; "+check+p.Device)
 }
