@@ -66,7 +66,8 @@ func (r *Registry) connect(ctx context.Context, s socket, f folder) (writer.Remo
 		}
 		return r.trust(uid)
 	})
-	if errors.Is(err, unix.ECONNREFUSED) && time.Since(time.Unix(st.Mtim.Unix())) >= retryAfter {
+	age := time.Since(time.Unix(st.Mtim.Unix()))
+	if errors.Is(err, unix.ECONNREFUSED) && (age >= retryAfter || age < 0) { // below 0: the clock was set back since
 		return nil, errors.Join(err, remove(s))
 	}
 	return c, err
