@@ -3,16 +3,37 @@ package engine
 import (
 	"context"
 	"errors"
-	"os"
 	"slices"
 
+	"github.com/stillpoint-vss/stillpoint/document"
 	"github.com/stillpoint-vss/stillpoint/vss"
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
 
-// PrepareBackup notes which instances the backup has.
-func (w *Writer) PrepareBackup(_ context.Context, e *writer.Event) error {
-	w.begin(e.Session).choose(e)
+// PrepareBackup notes which instances the backup has, and makes sure that those whose backup goes on from an earlier one can. One
+// that can't is a veto.
+func (w *Writer) PrepareBackup(ctx context.Context, e *writer.Event) error {
+	const op = "PrepareBackup"
+	s := w.begin(e.Session)
+	s.choose(e, w.schema())
+	if !s.builds() {
+		return nil
+	}
+	all, err := w.engine.Find(ctx)
+	if err != nil {
+		return err
+	}
+	name := func(c *document.Component) string { return c.Name }
+	refused := of(op, e.Components.Components, name, func(c *document.Component) error {
+		var one Instance
+		if i := slices.IndexFunc(all, func(i Instance) bool { return i.Name() == c.Name }); i >= 0 {
+			one = all[i]
+		}
+		return w.builder.Follow(ctx, c.Name, one, c.PreviousBackupStamp)
+	})
+	s.refuse(refused)
+	blame(e, refused, func(c *document.Component) *string { return &c.PrepareForBackupFailure })
+	w.goOn(e, op, s, refused, len(s.names()))
 	return nil
 }
 
@@ -24,29 +45,32 @@ func (w *Writer) PrepareSnapshot(ctx context.Context, e *writer.Event) error {
 	r := s.next()
 	ctx, cancel := r.within(ctx)
 	defer cancel()
-	touched, err := w.touched(ctx, s, e.Volumes)
-	if err == nil {
-		err = each(touched, func(i Instance) error {
-			h, err := i.Prepare(ctx)
-			if err != nil {
-				return failure(op, i.Name(), err)
-			}
-			return r.add(i.Name(), h)
-		})
-	}
+	touched, err := w.touched(ctx, s, r, e.Volumes)
 	if err != nil {
 		r.release()
-		w.veto(e, op, err)
+		w.veto(e, op, failure(op, w.info.Name, err))
+		return nil
 	}
+	if len(r.failures()) == 0 || w.spares(s, len(touched)) {
+		r.fail(of(op, touched, Instance.Name, func(i Instance) error {
+			h, err := i.Prepare(ctx, s.backup(i.Name()))
+			if err != nil {
+				return err
+			}
+			return r.add(i.Name(), h)
+		}))
+	}
+	all, _, _ := r.at()
+	w.goOn(e, op, s, r.failures(), len(all))
 	return nil
 }
 
-// touched are the instances of the backup that the set has.
-func (w *Writer) touched(ctx context.Context, s *session, volumes []string) ([]Instance, error) {
+// touched are the instances of the backup that the set has, without those that fail.
+func (w *Writer) touched(ctx context.Context, s *session, r *round, volumes []string) ([]Instance, error) {
 	const op = "PrepareSnapshot"
 	all, err := w.engine.Find(ctx)
 	if err != nil {
-		return nil, failure(op, w.info.Name, err)
+		return nil, err
 	}
 	all = slices.DeleteFunc(all, func(i Instance) bool { return !s.takes(i.Name()) })
 	on := make([]bool, len(all))
@@ -54,52 +78,56 @@ func (w *Writer) touched(ctx context.Context, s *session, volumes []string) ([]I
 	for i := range numbers {
 		numbers[i] = i
 	}
-	failures := []error{each(numbers, func(i int) error {
+	failed := of(op, numbers, func(i int) string { return all[i].Name() }, func(i int) error {
 		d, err := all[i].Describe(ctx)
-		if d != nil { // also with an error: what is known without the instance's help
-			touched, incomplete := complete(ctx, d, volumes)
-			if !touched {
-				return nil
-			}
-			on[i], err = true, errors.Join(err, incomplete)
+		if d == nil {
+			return err
 		}
-		return failure(op, all[i].Name(), err)
-	})}
+		// Also with an error: what is known without the instance's help.
+		touched, incomplete := complete(ctx, d, s.backup(all[i].Name()).Kind, volumes)
+		if !touched {
+			return nil
+		}
+		on[i] = true
+		return errors.Join(err, incomplete)
+	})
 	for _, name := range s.names() {
 		if !slices.ContainsFunc(all, func(i Instance) bool { return i.Name() == name }) {
-			failures = append(failures, vss.E(op, vss.ErrWriterErrorRetryable, errors.New("it has ended since the backup began")).
-				On(name).Advise("start it, or leave its component out of the backup"))
+			failed[name] = vss.E(op, vss.ErrWriterErrorRetryable, errors.New("it has ended since the backup began")).
+				On(name).Advise("start it, or leave its component out of the backup")
 		}
 	}
+	r.fail(failed)
 	var out []Instance
 	for i, one := range all {
-		if on[i] {
+		if on[i] && failed[one.Name()] == nil {
 			out = append(out, one)
 		}
 	}
-	return out, errors.Join(failures...)
+	return out, nil
 }
 
 // Freeze freezes the instances, all at once. One that can't be frozen is a veto.
 func (w *Writer) Freeze(ctx context.Context, e *writer.Event) error {
 	const op = "Freeze"
-	r := w.begin(e.Session).now()
+	s := w.begin(e.Session)
+	r := s.now()
 	ctx, cancel := r.within(ctx)
 	defer cancel()
 	all, _, _ := r.at()
-	if err := w.engine.Freeze(ctx, all); err != nil {
-		r.release()
-		w.veto(e, op, err)
-		return nil
+	r.fail(w.engine.Freeze(ctx, all))
+	all, _, _ = r.at()
+	if w.goOn(e, op, s, r.failures(), len(all)) {
+		r.step(true, false)
 	}
-	r.step(true, false)
 	return nil
 }
 
 // Thaw thaws the instances and lets them go. One that wasn't frozen all the time is a veto.
 func (w *Writer) Thaw(ctx context.Context, e *writer.Event) error {
 	const op = "Thaw"
-	r := w.begin(e.Session).now()
+	s := w.begin(e.Session)
+	r := s.now()
 	all, frozen, _ := r.at()
 	if !frozen {
 		return nil
@@ -107,18 +135,17 @@ func (w *Writer) Thaw(ctx context.Context, e *writer.Event) error {
 	defer r.release()
 	ctx, cancel := r.within(ctx)
 	defer cancel()
-	if err := Each(op, all, func(h Held) error { return h.Thaw(ctx) }); err != nil {
-		r.step(false, false)
-		w.veto(e, op, err)
-		return nil
-	}
-	r.step(false, true)
+	r.fail(Each(op, all, func(h Held) error { return h.Thaw(ctx) }))
+	all, _, _ = r.at()
+	r.step(false, w.goOn(e, op, s, r.failures(), len(all)))
 	return nil
 }
 
-// PostSnapshot notes with each component what the copy holds. Kinds of backups on which no other builds leave no stamp.
+// PostSnapshot notes with each component what the copy holds. Kinds of backups on which no other builds leave no stamp. Components
+// that failed have their failure; the writer's is VSS_E_WRITERERROR_PARTIAL_FAILURE then.
 func (w *Writer) PostSnapshot(_ context.Context, e *writer.Event) error {
-	all, _, done := w.begin(e.Session).now().at()
+	r := w.begin(e.Session).now()
+	all, _, done := r.at()
 	if !done || e.Components == nil {
 		return nil
 	}
@@ -127,22 +154,47 @@ func (w *Writer) PostSnapshot(_ context.Context, e *writer.Event) error {
 		if c == nil || c.BackupMetadata != "" {
 			continue
 		}
-		text, stamp, err := t.Metadata()
+		m, err := t.Metadata()
 		if err == nil {
-			err = c.SetBackupMetadata(text)
+			err = c.SetBackupMetadata(m.Text)
 		}
 		if err != nil {
 			return vss.E("PostSnapshot", vss.ErrWriterErrorNonRetryable, err).On(t.Name).Advise("the session is out of order; begin a new one")
 		}
 		if e.BackupType != vss.BackupCopy && e.BackupType != vss.BackupDifferential {
-			c.BackupStamp = stamp
+			c.BackupStamp = m.Stamp
 		}
+		if len(m.Differenced) > 0 {
+			c.DifferencedFiles = m.Differenced
+		}
+	}
+	failed := r.failures()
+	if blame(e, failed, func(c *document.Component) *string { return &c.PostSnapshotFailure }) {
+		_, message := told(failed.Err())
+		e.SetFailure(vss.ErrWriterErrorPartialFailure, message)
 	}
 	return nil
 }
 
-// BackupComplete has nothing to do: these servers see to their logs themselves.
-func (w *Writer) BackupComplete(context.Context, *writer.Event) error { return nil }
+// BackupComplete lets go what was kept for the backup, instance by instance, once all of its files are saved. Where that fails it
+// stays for longer, which harms no backup: the log tells.
+func (w *Writer) BackupComplete(ctx context.Context, e *writer.Event) error {
+	all, _, done := w.begin(e.Session).now().at()
+	if !done || w.builder == nil || e.Components == nil {
+		return nil
+	}
+	_ = parallel(all, func(t Taken) error {
+		c := e.Components.Component("", t.Name)
+		if c == nil || !c.BackupSucceeded || c.Failure != nil {
+			return nil
+		}
+		if err := w.builder.Complete(ctx, t); err != nil {
+			w.log.Warn("what was kept for the backup is still kept", "instance", t.Name, "session", e.Session, "error", err)
+		}
+		return nil
+	})
+	return nil
+}
 
 // BackupShutdown ends the session.
 func (w *Writer) BackupShutdown(_ context.Context, e *writer.Event) error {
@@ -154,42 +206,4 @@ func (w *Writer) BackupShutdown(_ context.Context, e *writer.Event) error {
 func (w *Writer) Abort(_ context.Context, e *writer.Event) error {
 	w.forget(e.Session)
 	return nil
-}
-
-// Each does something with all instances at once. Errors become those of a writer, each about its instance.
-func Each(op string, all []Taken, f func(Held) error) error {
-	return each(all, func(t Taken) error { return failure(op, t.Name, f(t.Held)) })
-}
-
-// failure makes an error one of a writer, about an instance.
-func failure(op, name string, err error) error {
-	if err == nil {
-		return nil
-	}
-	var known *vss.Error
-	if errors.As(err, &known) && vss.IsWriterError(known.Code) {
-		if known.Object == "" {
-			known.Object = name
-		}
-		return err
-	}
-	code, advice := vss.ErrWriterErrorRetryable, "see the server's log; wait ten minutes and try again, at most three times"
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
-		code, advice = vss.ErrWriterErrorTimeout, "the server doesn't answer in time: look at its load and its log, then try again"
-	}
-	return vss.E(op, code, err).On(name).Advise(advice)
-}
-
-// veto makes a failure the writer's status: the requester decides whether the copy is worth having without this writer.
-func (w *Writer) veto(e *writer.Event, op string, err error) {
-	code := vss.CodeOf(err)
-	if !vss.IsWriterError(code) {
-		code = vss.ErrWriterErrorNonRetryable
-	}
-	message := err.Error()
-	if hint := vss.Hint(err); hint != "" {
-		message += " (" + hint + ")"
-	}
-	w.log.Error(op+" failed", "session", e.Session, "error", err)
-	e.SetFailure(code, message)
 }

@@ -1,6 +1,7 @@
 // Package engine is what the writers of databases have in common: which instances are in a backup, whether the set has all
-// volumes of each, one thread from PrepareSnapshot to Thaw with each instance, all at once, which always ends, and a restore that
-// sets aside what it replaces. What is particular to a kind of database is behind the interface Engine.
+// volumes of each, one thread from PrepareSnapshot to Thaw with each instance, all at once, which always ends, what becomes of the
+// others when one fails, and a restore that sets aside what it replaces. What is particular to a kind of database is behind the
+// interface Engine.
 package engine
 
 import (
@@ -18,11 +19,29 @@ import (
 type Engine interface {
 	// Find lists the instances that are here now, by name. It changes nothing and is quick.
 	Find(ctx context.Context) ([]Instance, error)
-	// Freeze brings what is on the volumes to what Thaw will vouch for, of all instances that a set has together. It ends with
-	// ctx. Where each can be frozen for itself, Each does it.
-	Freeze(ctx context.Context, all []Taken) error
+	// Freeze brings what is on the volumes to what Thaw will vouch for, of all instances that a set has together, and tells which
+	// failed. It ends with ctx. Where each can be frozen for itself, Each does it.
+	Freeze(ctx context.Context, all []Taken) Failures
 	// Recall reads an instance from backup metadata: it needn't be here any more.
 	Recall(metadata string) (Saved, error)
+}
+
+// Builder is an engine whose backups may go on from earlier ones. Of others each backup stands for itself.
+type Builder interface {
+	Engine
+	// Schema is what kinds of backups there are.
+	Schema() vss.BackupSchema
+	// Follow makes sure that a backup of the instance with a name can go on from the one that left a stamp. One that isn't here now
+	// is nil.
+	Follow(ctx context.Context, name string, i Instance, stamp string) error
+	// Complete lets go what an instance kept for the backup, once all of its files are saved.
+	Complete(ctx context.Context, t Taken) error
+}
+
+// Backup is what an instance is prepared for.
+type Backup struct {
+	Kind  vss.BackupType // as the writer makes it: full or copy; a Builder's incremental or differential, too
+	After string         // the stamp of the backup that it goes on from; "" for one that stands for itself
 }
 
 // Instance is one database or server, as it is now.
@@ -32,7 +51,7 @@ type Instance interface {
 	// Describe tells what files it has, as far as is known also with an error; nil where it keeps nothing. It changes nothing.
 	Describe(ctx context.Context) (*Description, error)
 	// Prepare does what takes long before a copy. It cleans up after itself where it fails, and ends with ctx.
-	Prepare(ctx context.Context) (Held, error)
+	Prepare(ctx context.Context, b Backup) (Held, error)
 }
 
 // Description is an instance's part of the Writer Metadata Document.
@@ -40,7 +59,8 @@ type Description struct {
 	Caption  string
 	Files    []document.FileSet
 	Excludes []document.FileSet
-	// Needs are the paths whose volumes a copy must have, all or none. The files' own are among them without being named.
+	// Needs are the paths whose volumes a copy must have, all or none, where the backup isn't one that goes on from another. Those
+	// of files that such a backup reads from the copy are among them without being named.
 	Needs []string
 }
 
@@ -57,8 +77,15 @@ type Held interface {
 	// Release undoes whatever is to be undone, within seconds. It may come at any time, beside other calls, whose contexts have
 	// ended then, and repeatedly.
 	Release()
-	// Metadata are what a restore needs to know, and the stamp on which later backups build, "" for none. After Thaw.
-	Metadata() (text, stamp string, err error)
+	// Metadata are what is noted of it with its component. After Thaw.
+	Metadata() (Metadata, error)
+}
+
+// Metadata are what a backup notes of an instance.
+type Metadata struct {
+	Text        string                      // what a restore needs to know
+	Stamp       string                      // on which later backups build, "" for none
+	Differenced []document.DifferencedFiles // of a backup that goes on from another: since when files count
 }
 
 // Saved is an instance as a backup has it.
@@ -73,9 +100,13 @@ type Saved interface {
 
 // Writer is the writer of all instances of one engine on this host.
 type Writer struct {
-	info   writer.Info
-	engine Engine
-	log    *slog.Logger
+	// Partial has an instance that fails left out: its component has the failure, and the others go on. Else it is a veto.
+	Partial bool
+
+	info    writer.Info
+	engine  Engine
+	builder Builder // nil: it is none
+	log     *slog.Logger
 
 	mu       sync.Mutex
 	sessions map[vss.SessionID]*session
@@ -88,7 +119,17 @@ func New(info writer.Info, e Engine, logger *slog.Logger) *Writer {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	return &Writer{info: info, engine: e, log: logger.With("writer", info.Name), sessions: map[vss.SessionID]*session{}}
+	w := &Writer{info: info, engine: e, log: logger.With("writer", info.Name), sessions: map[vss.SessionID]*session{}}
+	w.builder, _ = e.(Builder)
+	return w
+}
+
+// schema is what kinds of backups the writer knows.
+func (w *Writer) schema() vss.BackupSchema {
+	if w.builder == nil {
+		return vss.SchemaCopy
+	}
+	return w.builder.Schema()
 }
 
 // Info tells who the writer is.
@@ -100,7 +141,7 @@ func (w *Writer) Identify(ctx context.Context) (*document.WriterMetadata, error)
 	m := &document.WriterMetadata{
 		WriterID: w.info.ID, Name: w.info.Name, Usage: w.info.Usage, Source: w.info.Source,
 		Version:       document.Version{Major: 1},
-		BackupSchema:  vss.SchemaCopy,
+		BackupSchema:  w.schema(),
 		RestoreMethod: &document.RestoreMethod{Method: vss.RestoreIfCanReplace, WriterRestore: vss.WriterRestoreAlways},
 	}
 	all, err := w.engine.Find(ctx)

@@ -22,11 +22,8 @@ type restoring struct {
 // it needn't exist any more. One whose files can't be set aside goes on as it was, and is a veto (VSS_E_WRITERERROR_NONRETRYABLE,
 // or RETRYABLE where the server didn't stop).
 func (w *Writer) PreRestore(ctx context.Context, e *writer.Event) error {
-	for _, c := range selected(e) {
-		if err := w.makeRoom(ctx, e, c); err != nil {
-			w.fail(e, "PreRestore", c, &c.PreRestoreFailure, err)
-		}
-	}
+	text := func(c *document.Component) *string { return &c.PreRestoreFailure }
+	w.Restored(e, "PreRestore", text, func(c *document.Component) error { return w.makeRoom(ctx, e, c) })
 	return nil
 }
 
@@ -65,11 +62,8 @@ func (w *Writer) makeRoom(ctx context.Context, e *writer.Event, c *document.Comp
 // put back; where a part was, the server stays down and the former files stay aside. The server isn't started while more restores
 // follow.
 func (w *Writer) PostRestore(ctx context.Context, e *writer.Event) error {
-	for _, c := range selected(e) {
-		if err := w.bringUp(ctx, e, c); err != nil {
-			w.fail(e, "PostRestore", c, &c.PostRestoreFailure, err)
-		}
-	}
+	text := func(c *document.Component) *string { return &c.PostRestoreFailure }
+	w.Restored(e, "PostRestore", text, func(c *document.Component) error { return w.bringUp(ctx, e, c) })
 	return nil
 }
 
@@ -122,25 +116,24 @@ func advised(op string, code vss.Code, err error, advice string) error {
 	return vss.E(op, code, err).Advise(advice)
 }
 
-// selected are the components that are restored.
-func selected(e *writer.Event) []*document.Component {
-	var out []*document.Component
-	if e.Components != nil {
-		for _, c := range e.Components.Components {
-			if c.SelectedForRestore {
-				out = append(out, c)
-			}
+// Restored does something for each component that is restored. What fails is noted in its text, and is the writer's status.
+func (w *Writer) Restored(e *writer.Event, op string, text func(*document.Component) *string, f func(*document.Component) error) {
+	if e.Components == nil {
+		return
+	}
+	for _, c := range e.Components.Components {
+		if !c.SelectedForRestore {
+			continue
 		}
+		err := f(c)
+		if err == nil {
+			continue
+		}
+		var known *vss.Error
+		if errors.As(err, &known) && known.Object == "" {
+			known.Object = c.Name
+		}
+		w.veto(e, op, err)
+		*text(c) = e.Failure.Message
 	}
-	return out
-}
-
-// fail notes a component's failure, in its own text and as the writer's status.
-func (w *Writer) fail(e *writer.Event, op string, c *document.Component, text *string, err error) {
-	var known *vss.Error
-	if errors.As(err, &known) && known.Object == "" {
-		known.Object = c.Name
-	}
-	w.veto(e, op, err)
-	*text = e.Failure.Message
 }

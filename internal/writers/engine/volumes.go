@@ -38,14 +38,30 @@ func affected(volumes, paths []string) (in, out []string) {
 	return in, out
 }
 
+// needs are the paths whose volumes a backup must have: those of the files that it reads from the copy.
+func (d *Description) needs(kind vss.BackupType) []string {
+	var out []string
+	from := vss.FullSnapshotRequired // for a copy, too
+	switch kind {
+	case vss.BackupIncremental:
+		from = vss.IncrementalSnapshotRequired
+	case vss.BackupDifferential:
+		from = vss.DifferentialSnapshotRequired
+	default:
+		out = append(out, d.Needs...)
+	}
+	for _, f := range d.Files {
+		if f.BackupMask()&from != 0 {
+			out = append(out, f.Path)
+		}
+	}
+	return out
+}
+
 // complete says whether a set touches an instance, and fails when it has some of its volumes and not all: a copy of parts is
 // worse than none. Errors: VSS_E_WRITERERROR_INCONSISTENTSNAPSHOT, which names the first path that is missing.
-func complete(ctx context.Context, d *Description, volumes []string) (touched bool, err error) {
-	needs := d.Needs
-	for _, f := range d.Files {
-		needs = append(needs, f.Path)
-	}
-	in, out := affected(volumes, needs)
+func complete(ctx context.Context, d *Description, kind vss.BackupType, volumes []string) (touched bool, err error) {
+	in, out := affected(volumes, d.needs(kind))
 	if len(in) == 0 || len(out) == 0 {
 		return len(in) > 0, nil
 	}

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
@@ -24,12 +23,7 @@ type held struct {
 	record record
 	stages bool     // the lock is BACKUP STAGE
 	flush  []string // statements that write InnoDB's redo log, where the server doesn't at each commit
-	life   context.Context
-	end    context.CancelFunc
-
-	mu     sync.Mutex // the fields below; a session takes one statement at a time
-	client *client    // nil: let go
-	busy   bool       // the last statement wasn't answered
+	engine.Line[*client]
 }
 
 // flush writes InnoDB's redo log where what was committed in the last second may be in memory alone. A server with that setting
@@ -38,18 +32,16 @@ var flush = []string{
 	"SET GLOBAL innodb_flush_log_at_trx_commit = 1", "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS", "SET GLOBAL innodb_flush_log_at_trx_commit = 0",
 }
 
-var errLetGo = errors.New("the writer has ended the session with the server")
-
 // Prepare implements engine.Instance. Where the server knows BACKUP STAGE it waits here for changes of tables under way.
-func (i *instance) Prepare(ctx context.Context) (engine.Held, error) {
+func (i *instance) Prepare(ctx context.Context, _ engine.Backup) (engine.Held, error) {
 	const op = "PrepareSnapshot"
 	h := &held{instance: i}
-	h.life, h.end = context.WithCancel(context.Background())
-	var err error
-	if h.client, err = i.connect(ctx); err != nil {
+	c, err := i.connect(ctx)
+	if err != nil {
 		return nil, err
 	}
-	err = h.ask(ctx, startWait, func(ctx context.Context, c *client) error {
+	h.Open(c)
+	err = h.Ask(ctx, startWait, func(ctx context.Context, c *client) error {
 		v, err := c.variables(ctx)
 		if err != nil {
 			return err
@@ -92,13 +84,13 @@ func stages(version string) bool {
 }
 
 // Freeze implements engine.Engine: servers know nothing of each other.
-func (s *servers) Freeze(ctx context.Context, all []engine.Taken) error {
+func (s *servers) Freeze(ctx context.Context, all []engine.Taken) engine.Failures {
 	return engine.Each("Freeze", all, func(h engine.Held) error { return h.(*held).freeze(ctx) })
 }
 
 // freeze takes the lock and notes the position.
 func (h *held) freeze(ctx context.Context) error {
-	err := h.ask(ctx, h.LockWait+answerLimit, func(ctx context.Context, c *client) error {
+	err := h.Ask(ctx, h.LockWait+answerLimit, func(ctx context.Context, c *client) error {
 		if err := c.wait(ctx, h.LockWait); err != nil {
 			return err
 		}
@@ -136,7 +128,7 @@ func (h *held) relax() {
 
 // Thaw implements engine.Held: it makes sure that the session is the one which took the lock, and gives the lock back.
 func (h *held) Thaw(ctx context.Context) error {
-	err := h.ask(ctx, answerLimit, func(ctx context.Context, c *client) error {
+	err := h.Ask(ctx, answerLimit, func(ctx context.Context, c *client) error {
 		var id uint64
 		if err := c.conn.QueryRowContext(ctx, "SELECT CONNECTION_ID()").Scan(&id); err != nil {
 			return err
@@ -156,40 +148,20 @@ func (h *held) Thaw(ctx context.Context) error {
 	return err
 }
 
-// ask uses the session within a limit, and not beyond its end.
-func (h *held) ask(ctx context.Context, limit time.Duration, question func(context.Context, *client) error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	defer context.AfterFunc(h.life, cancel)()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.client == nil {
-		return errLetGo
-	}
-	err := question(ctx, h.client)
-	h.busy = ctx.Err() != nil
-	return err
-}
-
 // Release implements engine.Held: it ends the session, and with it the lock.
 func (h *held) Release() {
-	h.end()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.client == nil {
-		return
-	}
-	h.client.close()
-	if h.busy {
-		h.kill(h.client.id)
-	}
-	h.client = nil
+	h.HangUp(func(c *client, busy bool) {
+		c.close()
+		if busy {
+			h.kill(c.id)
+		}
+	})
 }
 
 // Metadata implements engine.Held.
-func (h *held) Metadata() (text, stamp string, err error) {
-	text, err = h.record.text()
-	return text, h.record.stamp(), err
+func (h *held) Metadata() (engine.Metadata, error) {
+	text, err := h.record.text()
+	return engine.Metadata{Text: text, Stamp: h.record.stamp()}, err
 }
 
 // note notes the position of the binary log, of a server that has one.

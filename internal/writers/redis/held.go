@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
@@ -20,27 +19,21 @@ const (
 // held is a server from PrepareSnapshot to Thaw.
 type held struct {
 	*instance
-	life   context.Context
-	end    context.CancelFunc
+	engine.Line[*client]
 	record record
-
-	mu     sync.Mutex // the fields below; the connection takes one question at a time
-	client *client    // nil: let go
-	tuned  bool
+	tuned  bool // only while the line is asked, or hung up
 }
 
-var errLetGo = errors.New("the writer has ended the session with the server")
-
 // Prepare implements engine.Instance: it puts rewrites off and waits for the one under way, or has a dump made.
-func (i *instance) Prepare(ctx context.Context) (engine.Held, error) {
+func (i *instance) Prepare(ctx context.Context, _ engine.Backup) (engine.Held, error) {
 	const op = "PrepareSnapshot"
 	h := &held{instance: i}
-	h.life, h.end = context.WithCancel(context.Background())
-	var err error
-	if h.client, err = i.connect(ctx); err != nil {
+	c, err := i.connect(ctx)
+	if err != nil {
 		return nil, err
 	}
-	err = h.ask(ctx, saveLimit, func(ctx context.Context, c *client) error {
+	h.Open(c)
+	err = h.Ask(ctx, saveLimit, func(ctx context.Context, c *client) error {
 		l, err := c.layout(ctx)
 		if err != nil {
 			return err
@@ -141,13 +134,13 @@ func pause(ctx context.Context) error {
 }
 
 // Freeze implements engine.Engine: servers know nothing of each other.
-func (s *servers) Freeze(ctx context.Context, all []engine.Taken) error {
+func (s *servers) Freeze(ctx context.Context, all []engine.Taken) engine.Failures {
 	return engine.Each("Freeze", all, func(h engine.Held) error { return h.(*held).freeze(ctx) })
 }
 
 // freeze has the server write at once what it acknowledges: when it has answered, what it held back before is on disk, too.
 func (h *held) freeze(ctx context.Context) error {
-	err := h.ask(ctx, answerLimit, func(ctx context.Context, c *client) error {
+	err := h.Ask(ctx, answerLimit, func(ctx context.Context, c *client) error {
 		if h.record.Layout.Appends {
 			if err := c.ConfigSet(ctx, setSync, always).Err(); err != nil {
 				return err
@@ -171,7 +164,7 @@ func (h *held) freeze(ctx context.Context) error {
 
 // Thaw implements engine.Held: it makes sure that the server is the same and has kept to what was set.
 func (h *held) Thaw(ctx context.Context) error {
-	return h.failure("Thaw", h.ask(ctx, answerLimit, func(ctx context.Context, c *client) error {
+	return h.failure("Thaw", h.Ask(ctx, answerLimit, func(ctx context.Context, c *client) error {
 		info, err := c.info(ctx, "server")
 		if err != nil {
 			return err
@@ -198,38 +191,21 @@ func (h *held) Thaw(ctx context.Context) error {
 	}))
 }
 
-// ask uses the connection within a limit, and not beyond the end of the session.
-func (h *held) ask(ctx context.Context, limit time.Duration, question func(context.Context, *client) error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	defer context.AfterFunc(h.life, cancel)()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.client == nil {
-		return errLetGo
-	}
-	return question(ctx, h.client)
-}
-
 // Release implements engine.Held.
 func (h *held) Release() {
-	h.end()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.client != nil {
-		h.client.close()
-		h.client = nil
-	}
-	if h.tuned {
-		h.tuned = false
-		_ = h.untune() // it has said so
-	}
+	h.HangUp(func(c *client, _ bool) {
+		c.close()
+		if h.tuned {
+			h.tuned = false
+			_ = h.untune() // it has said so
+		}
+	})
 }
 
 // Metadata implements engine.Held.
-func (h *held) Metadata() (text, stamp string, err error) {
-	text, err = h.record.text()
-	return text, h.record.stamp(), err
+func (h *held) Metadata() (engine.Metadata, error) {
+	text, err := h.record.text()
+	return engine.Metadata{Text: text, Stamp: h.record.stamp()}, err
 }
 
 // begin notes how to start the server again: it overwrites its arguments with a title, but knows its file of settings.

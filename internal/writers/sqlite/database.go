@@ -111,7 +111,7 @@ func fileSets(path string) []document.FileSet {
 
 // Prepare implements engine.Instance: it opens the file, so that what fails fails here. Others of the same process close theirs
 // whenever they like.
-func (d *database) Prepare(context.Context) (engine.Held, error) {
+func (d *database) Prepare(context.Context, engine.Backup) (engine.Held, error) {
 	const op = "PrepareSnapshot"
 	f, err := os.OpenFile(d.path, os.O_RDWR|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, unix.EROFS) {

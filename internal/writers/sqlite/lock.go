@@ -45,7 +45,7 @@ var errBusy = errors.New("another process holds the lock")
 // Freeze implements engine.Engine: it takes the locks of all databases, as soon as those who have them give them back. Between tries
 // it holds none: a transaction over several databases that has one of them waits for the next, and one that is about to commit
 // waits for readers to end.
-func (f *files) Freeze(ctx context.Context, all []engine.Taken) error {
+func (f *files) Freeze(ctx context.Context, all []engine.Taken) engine.Failures {
 	ctx, cancel := context.WithTimeout(ctx, f.LockWait)
 	defer cancel()
 	for {
@@ -53,14 +53,14 @@ func (f *files) Freeze(ctx context.Context, all []engine.Taken) error {
 		if err == nil {
 			return engine.Each("Freeze", all, func(h engine.Held) error { return h.(*held).same() })
 		}
-		unlocked := engine.Each("Freeze", all, func(h engine.Held) error { return h.(*held).unlock() })
-		if unlocked != nil || !errors.Is(err, errBusy) {
-			return errors.Join(vss.E("Freeze", vss.ErrWriterErrorRetryable, err).On(h.path).Advise("try again"), unlocked)
+		locked := engine.Each("Freeze", all, func(h engine.Held) error { return h.(*held).unlock() })
+		if len(locked) > 0 || !errors.Is(err, errBusy) {
+			return engine.Failures{h.path: errors.Join(vss.E("Freeze", vss.ErrWriterErrorRetryable, err).On(h.path).Advise("try again"), locked.Err())}
 		}
 		select {
 		case <-ctx.Done():
-			return vss.E("Freeze", vss.ErrWriterErrorRetryable, fmt.Errorf("a transaction holds the database for more than %v: %w", f.LockWait, ctx.Err())).On(h.path).
-				Advise("try again when it has ended, or raise lock_wait; an application with locking_mode EXCLUSIVE must be stopped for a backup")
+			return engine.Failures{h.path: vss.E("Freeze", vss.ErrWriterErrorRetryable, fmt.Errorf("a transaction holds the database for more than %v: %w", f.LockWait, ctx.Err())).On(h.path).
+				Advise("try again when it has ended, or raise lock_wait; an application with locking_mode EXCLUSIVE must be stopped for a backup")}
 		case <-time.After(lookAgain):
 		}
 	}
@@ -162,9 +162,9 @@ func (h *held) Release() {
 }
 
 // Metadata implements engine.Held.
-func (h *held) Metadata() (text, stamp string, err error) {
+func (h *held) Metadata() (engine.Metadata, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	b, err := json.Marshal(h.record)
-	return string(b), "", err
+	return engine.Metadata{Text: string(b)}, err
 }
