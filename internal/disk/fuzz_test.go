@@ -23,7 +23,7 @@ func reseal(disk []byte, sector, lba int64) {
 	h := disk[at : at+sector]
 	n := int64(le.Uint32(h[hdrSize:]))
 	array, size := int64(le.Uint64(h[hdrArrayLBA:])), int64(le.Uint32(h[hdrEntries:]))*int64(le.Uint32(h[hdrEntrySize:]))
-	if end := int64(len(disk)); array >= 0 && array <= end/sector && size <= end-array*sector {
+	if end := int64(len(disk)); array >= 0 && array <= end/sector && size >= 0 && size <= end-array*sector {
 		le.PutUint32(h[hdrArrayCRC:], crc32.ChecksumIEEE(disk[array*sector:array*sector+size]))
 	}
 	if n >= 92 && n <= sector {
