@@ -74,7 +74,7 @@ func TestHostileRequests(t *testing.T) {
 	load.end(t)
 	w.vss(nil, "delete", "--all", "--force")
 	h.forgetLUNs()
-	after := w.settle(before)
+	after := w.settle(before, 80<<10)
 	t.Logf("%d calls, %d refused, with %d different results; the service before and after: %v, %v", h.calls, h.refused, len(h.results), before, after)
 	w.clean()
 	log, err := os.ReadFile(filepath.Join(w.run, "vssd.log"))

@@ -30,7 +30,8 @@ func soakTime(t testing.TB) time.Duration {
 
 // TestSoak is a host in trouble: four clients create, expose, look into, break, delete, import and run commands on copies at random,
 // while the service, its guards and the clients themselves are killed at random, and the counter load goes on. Every now and then all
-// stand still and the host is looked at: nothing acknowledged is lost, nothing is left over, the service hasn't grown.
+// stand still and the host is looked at: nothing acknowledged is lost, nothing is left over. In the last quarter the service is left
+// alone, and doesn't grow.
 func TestSoak(t *testing.T) {
 	w := newWorld(t)
 	w.configure("[service]\nidle_exit = \"1h\"\n")
@@ -47,26 +48,18 @@ func TestSoak(t *testing.T) {
 		c.random = rand.New(rand.NewPCG(n, uint64(i)))
 	}
 	s.random = rand.New(rand.NewPCG(n, 99))
-	w.create("--no-writers", s.volumes[0])
-	w.vss(nil, "delete", "--all")
-	first := w.usage()
 	total := soakTime(t)
-	end := time.Now().Add(total)
+	end := time.Now().Add(total * 3 / 4)
 	still := s.load.longest(func() {
 		for round := 0; time.Now().Before(end) && !t.Failed(); round++ {
 			s.round(min(time.Until(end), total/4, 30*time.Second), round%2 == 0)
 			s.flows(s.load, holdLimit+time.Second, "at rest")
 			s.look()
 		}
+		s.calm(total / 4)
 	})
 	s.load.end(t)
-	w.vss(nil, "delete", "--all", "--force")
-	for _, c := range s.clients {
-		c.sets = nil
-	}
 	s.look()
-	last := w.settle(first)
-	t.Logf("the service, first: %v; last: %v; most resident: %d KiB", first, last, s.resident)
 	t.Logf("%d commands, %d kills of the service, %d of guards, %d of clients; writes stood still for %v at most; results %v", s.commands, s.killed["vssd"],
 		s.killed["vss-freezer"]+s.killed["vss-sentinel"], s.killed["vss"], still, s.results)
 	if s.commands == 0 || s.killed["vssd"] == 0 || s.checked == 0 {
@@ -91,7 +84,6 @@ type soak struct {
 	killed   map[string]int
 	commands int
 	checked  int // sets that were looked into
-	resident int // most, KiB
 }
 
 // client is somebody with sets of his own.
@@ -143,26 +135,37 @@ func (s *soak) look() {
 	s.Helper()
 	s.stop(unix.SIGTERM)
 	s.clean()
-	var mine []string
-	for _, c := range s.clients {
-		for _, set := range c.sets {
-			mine = append(mine, set.SetID)
-		}
-	}
-	var there []string
+	there := map[string]bool{}
 	for _, c := range s.shadows() {
-		if !slices.Contains(there, c.SetID) {
-			there = append(there, c.SetID)
-		}
+		there[c.SetID] = true
 	}
-	for _, id := range mine {
-		if !slices.Contains(there, id) {
+	for id := range s.acknowledged() {
+		if !there[id] {
 			s.Errorf("the acknowledged set %s is lost", id)
 		}
 	}
-	for _, id := range there { // made for a client that was killed, or that was not told
-		if !slices.Contains(mine, id) {
-			s.vss(nil, "delete", id, "--force")
+	s.sweep()
+}
+
+// acknowledged are the sets that must be there.
+func (s *soak) acknowledged() map[string]bool {
+	out := map[string]bool{}
+	for _, c := range s.clients {
+		for _, set := range c.sets {
+			out[set.SetID] = true
+		}
+	}
+	return out
+}
+
+// sweep deletes what was made for a client that was killed, or that was not told.
+func (s *soak) sweep() {
+	s.Helper()
+	known := s.acknowledged()
+	for _, c := range s.shadows() {
+		if !known[c.SetID] {
+			known[c.SetID] = true // gone with its first copy
+			s.vss(nil, "delete", c.SetID, "--force")
 		}
 	}
 	var luns []lunDoc
@@ -172,7 +175,28 @@ func (s *soak) look() {
 			s.vss(nil, "lun", "delete", l.ID, "--force")
 		}
 	}
-	s.resident = max(s.resident, s.usage().resident)
+}
+
+// calm lets everybody loose without a kill of the service, whose use of the machine is the same after the last two thirds as after the
+// first.
+func (s *soak) calm(length time.Duration) {
+	s.Helper()
+	use := func(length time.Duration) usage {
+		s.round(length, false)
+		for _, c := range s.clients {
+			c.sets = nil
+		}
+		s.sweep()
+		return s.usage()
+	}
+	before := s.commands
+	first, pid := use(length/3), s.service()
+	use(length - length/3)
+	last := s.settle(first, 24<<10)
+	if s.service() != pid {
+		s.Error("the service didn't run through")
+	}
+	s.Logf("the service, before: %v; %d commands later: %v", first, s.commands-before, last)
 }
 
 // excuses are the results that a client may get: others are at work, and the service dies.

@@ -62,13 +62,13 @@ func (w *world) usage() usage {
 }
 
 // settle waits until the service has given back what it took since before, and fails if it doesn't. Memory is the runtime's to keep:
-// it may grow by a half and 64 MiB.
-func (w *world) settle(before usage) usage {
+// it may grow by so many KiB.
+func (w *world) settle(before usage, grown int) usage {
 	w.Helper()
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
 		now := w.usage()
-		small := now.resident < before.resident*3/2+64<<10
-		if now.descriptors <= before.descriptors+2 && now.mounts <= before.mounts && now.loops <= before.loops && small {
+		small := now.resident < before.resident+grown
+		if now.descriptors <= before.descriptors+2 && now.threads <= before.threads+8 && now.mounts <= before.mounts && now.loops <= before.loops && small {
 			return now
 		}
 		if time.Now().After(end) {
