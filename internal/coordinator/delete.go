@@ -77,27 +77,18 @@ func (s *Session) Delete(ctx context.Context, id vss.GUID, t vss.ObjectType, for
 	if err != nil {
 		return nil, stayed, err
 	}
-	var victims []catalog.Snapshot
-	err = s.k.Catalog.View(func(tx *catalog.Tx) error {
-		all, err := tx.Snapshots()
-		for _, r := range all {
-			if r.State == vss.StateCreated && (t != vss.ObjectSnapshotSet && r.ID.GUID == id || t != vss.ObjectSnapshot && r.SetID.GUID == id) {
-				victims = append(victims, r)
-			}
-		}
-		return err
-	})
+	victims, err := s.k.victims(id, t)
 	if err != nil {
 		return nil, stayed, err
-	}
-	if len(victims) == 0 {
-		return nil, stayed, vss.E(op, vss.ErrObjectNotFound, nil).On(id.String()).Advise("`vss list shadows` shows which copies exist")
 	}
 	unlock, err := s.k.lockSet(op, victims[0].SetID)
 	if err != nil {
 		return nil, victims[0].ID, err
 	}
 	defer unlock()
+	if victims, err = s.k.victims(id, t); err != nil { // who had the set before may have deleted or broken it
+		return nil, stayed, err
+	}
 	for i := range victims {
 		if err := s.k.deleteCopy(ctx, &victims[i], force); err != nil {
 			s.k.failed("delete-failed", victims[i].SetID, victims[i].ID.String(), err)
@@ -106,6 +97,30 @@ func (s *Session) Delete(ctx context.Context, id vss.GUID, t vss.ObjectType, for
 		deleted = append(deleted, victims[i].ID)
 	}
 	return deleted, stayed, nil
+}
+
+// victims are the finished copies that an id is of: the one copy, or those of the set in their order. No others are read: to
+// delete all of thousands asks for each. Errors: VSS_E_OBJECT_NOT_FOUND.
+func (k *Coordinator) victims(id vss.GUID, t vss.ObjectType) (out []catalog.Snapshot, err error) {
+	const op = "DeleteSnapshots"
+	if t != vss.ObjectSnapshotSet {
+		r, err := k.find(op, vss.SnapshotID{GUID: id})
+		if err == nil {
+			return []catalog.Snapshot{r}, nil
+		}
+		if !errors.Is(err, vss.ErrObjectNotFound) || t == vss.ObjectSnapshot {
+			return nil, err
+		}
+	}
+	err = k.Catalog.View(func(tx *catalog.Tx) error {
+		out, err = tx.SnapshotsOf(vss.SnapshotSetID{GUID: id})
+		return err
+	})
+	out = slices.DeleteFunc(out, func(r catalog.Snapshot) bool { return r.State != vss.StateCreated })
+	if err == nil && len(out) == 0 {
+		err = vss.E(op, vss.ErrObjectNotFound, nil).On(id.String()).Advise("`vss list shadows` shows which copies exist")
+	}
+	return out, err
 }
 
 // deleteCopy deletes one copy: unusable for everybody first, then its LUNs that carry no other copy, then its record. What
