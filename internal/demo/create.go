@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stillpoint-vss/stillpoint/internal/counters"
 	"github.com/stillpoint-vss/stillpoint/internal/hold"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
@@ -88,13 +89,13 @@ func (r *run) lookIntoCopies(ctx context.Context) error {
 		}
 		roots[i] = m.Path
 	}
-	counted, err := readCounters(roots[:]...)
+	counted, err := counters.Read(roots[:]...)
 	if err != nil {
 		return err
 	}
-	r.report.Figures.Counters = counted
+	r.report.Figures.Counters = [2]uint64(counted)
 	r.prove("one instant", "both copies are of one instant, that of the hold",
-		counted[0]-counted[1] <= 1 && counted[1] >= before.count && counted[0] <= after.count+1,
+		counters.OneInstant(counted) && counted[1] >= before.count && counted[0] <= after.count+1,
 		"counters are %d and %d; %d before the hold, %d after it", counted[0], counted[1], before.count, after.count)
 	r.Listener.Note("counters", fmt.Sprintf("data %d, WAL %d", counted[0], counted[1]))
 

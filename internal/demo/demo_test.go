@@ -3,7 +3,6 @@ package demo
 import (
 	"errors"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -94,33 +93,6 @@ func TestTookPart(t *testing.T) {
 		if err := tookPart(requester.SnapshotSet{Writers: c.writers}); (err == nil) != c.well {
 			t.Errorf("%s: %v", c.name, err)
 		}
-	}
-}
-
-func TestCounters(t *testing.T) {
-	a, b := t.TempDir(), t.TempDir()
-	c, err := startCounters(a, b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for c.last.Load() < 3 {
-		time.Sleep(time.Millisecond)
-	}
-	if err := c.end(); err != nil {
-		t.Fatal(err)
-	}
-	got, err := readCounters(a, b)
-	if err != nil || got[0] != got[1] || got[0] != c.last.Load() {
-		t.Errorf("counters %v, %v; want both %d", got, err, c.last.Load())
-	}
-	if err := os.WriteFile(filepath.Join(b, counterName), []byte("torn"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := readCounters(a, b); err == nil {
-		t.Error("a torn counter is read")
-	}
-	if _, err := startCounters(a, filepath.Join(b, "missing")); err == nil {
-		t.Error("counters start in a folder that isn't there")
 	}
 }
 

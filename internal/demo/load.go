@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stillpoint-vss/stillpoint/internal/counters"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
 )
 
@@ -23,7 +24,7 @@ const (
 type load struct {
 	bench    func() error
 	journal  *pgtest.Journal
-	counters *counters
+	counters *counters.Load
 
 	stop context.CancelFunc // of the sampling
 	done chan struct{}
@@ -63,7 +64,7 @@ func (r *run) startLoad(ctx context.Context) error {
 	if l.journal, err = r.server.Journal(ctx, journalClients, ""); err != nil {
 		return err
 	}
-	if l.counters, err = startCounters(r.data.point, r.wal.point); err != nil {
+	if l.counters, err = counters.Start(r.data.point, r.wal.point); err != nil {
 		return err
 	}
 	l.watch(ctx)
@@ -76,7 +77,7 @@ func (r *run) startLoad(ctx context.Context) error {
 	n, _, _, longest := l.journal.Pauses()
 	r.report.Figures.CommitsBefore = float64(n) / time.Since(began).Seconds()
 	r.report.Figures.LongestBefore = longest
-	r.Listener.Note("under way", fmt.Sprintf("%d commits in the journal, the counter is at %d", l.now().commits(), l.counters.last.Load()))
+	r.Listener.Note("under way", fmt.Sprintf("%d commits in the journal, the counter is at %d", l.now().commits(), l.counters.Written()))
 	return nil
 }
 
@@ -103,7 +104,7 @@ func (l *load) watch(ctx context.Context) {
 
 func (l *load) now() sample {
 	s := sample{from: time.Now()}
-	s.count, s.acked = l.counters.last.Load(), l.journal.Acknowledged()
+	s.count, s.acked = l.counters.Written(), l.journal.Acknowledged()
 	s.to = time.Now()
 	return s
 }
@@ -124,8 +125,8 @@ func (l *load) warmUp(ctx context.Context) error {
 			return nil
 		}
 		select {
-		case <-l.counters.done:
-			return errors.Join(errors.New("the counters stopped"), l.counters.err)
+		case <-l.counters.Done():
+			return errors.Join(errors.New("the counters stopped"), l.counters.End())
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-tick.C:
@@ -164,7 +165,7 @@ func (l *load) halt() error {
 		<-l.done
 	}
 	if l.counters != nil {
-		errs = append(errs, l.counters.end())
+		errs = append(errs, l.counters.End())
 	}
 	if l.journal != nil {
 		errs = append(errs, l.journal.Stop())

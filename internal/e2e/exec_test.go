@@ -164,8 +164,8 @@ func TestExecKilled(t *testing.T) {
 					t.Fatal("the command lives on without its copies")
 				}
 			}
-			last := load.last.Load()
-			for end := time.Now().Add(3 * time.Second); load.last.Load() < last+2; time.Sleep(time.Millisecond) {
+			last := load.Written()
+			for end := time.Now().Add(3 * time.Second); load.Written() < last+2; time.Sleep(time.Millisecond) {
 				if time.Now().After(end) {
 					t.Fatal("writes stand still")
 				}

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stillpoint-vss/stillpoint/internal/counters"
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 )
 
@@ -62,7 +63,7 @@ var sequences = []sequence{
 type faultWorld struct {
 	*world
 	volumes []string
-	load    *counters
+	load    *counters.Load
 	base    setDoc // acknowledged, and there for ever
 }
 
@@ -136,7 +137,7 @@ func TestFaults(t *testing.T) {
 				}
 			}
 			t.Logf("%d points, %d kinds of fault", len(all), len(kinds))
-			f.load.end(t)
+			ended(t, f.load)
 		})
 	}
 }
@@ -216,7 +217,7 @@ func (f *faultWorld) whole(when string, r result, set string) {
 func (f *faultWorld) wellCopies(set string) {
 	f.Helper()
 	exposed := filepath.Join(f.dir, "exposed")
-	_, err := os.Stat(filepath.Join(exposed, counterName))
+	_, err := os.Stat(filepath.Join(exposed, counters.Name))
 	shown := err == nil
 	for _, c := range f.shadows() {
 		l := f.lun(c.LUNs[0])

@@ -95,7 +95,7 @@ func TestForeignFreeze(t *testing.T) {
 		f.vss(nil, "delete", set.SetID)
 		f.clean()
 	})
-	f.load.end(t)
+	ended(t, f.load)
 }
 
 // in is the same host in a subtest.
@@ -190,7 +190,7 @@ func TestMountsChange(t *testing.T) {
 		f.forget("")
 		f.clean()
 	})
-	f.load.end(t)
+	ended(t, f.load)
 }
 
 // writable: a volume is not held.
@@ -244,7 +244,7 @@ func TestDeviceRemoved(t *testing.T) {
 	f.has(id, "file", "text")
 	f.vss(nil, "delete", s.SetID)
 	f.clean()
-	f.load.end(t)
+	ended(t, f.load)
 }
 
 // small is a file system of its own for one folder of a host, with a function that fills it to the last byte.
@@ -335,7 +335,7 @@ func TestFullDisks(t *testing.T) {
 			}
 			w.clean()
 			w.create("--no-writers", volumes[0], volumes[1])
-			load.end(t)
+			ended(t, load)
 			w.vss(nil, "delete", "--all")
 			w.clean()
 		})
@@ -400,5 +400,5 @@ func TestOutOfMemory(t *testing.T) {
 		f.clean()
 		f.forget("")
 	}
-	f.load.end(t)
+	ended(t, f.load)
 }

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stillpoint-vss/stillpoint/internal/counters"
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 	"github.com/stillpoint-vss/stillpoint/requester"
 )
@@ -50,7 +51,7 @@ func TestGuards(t *testing.T) {
 		}
 	}
 	f.strike("create/commit/after", []string{"vssd", "vss-freezer"}, unix.SIGSTOP, 10*time.Second)
-	f.load.end(t)
+	ended(t, f.load)
 }
 
 // rescue ends a hold that a failed test left, so that its load comes to an end.
@@ -202,16 +203,16 @@ func (f *faultWorld) looksWhole(s *setDoc, when string) {
 	}
 }
 
-// longest gives the longest time in which the load did not come on while f ran.
-func (c *counters) longest(f func()) time.Duration {
+// longest gives the longest time in which a load did not come on while f ran.
+func longest(l *counters.Load, f func()) time.Duration {
 	var stop atomic.Bool
 	most := make(chan time.Duration)
 	go func() {
 		var gap time.Duration
-		last, since := c.last.Load(), time.Now()
+		last, since := l.Written(), time.Now()
 		for !stop.Load() {
 			time.Sleep(time.Millisecond)
-			if n := c.last.Load(); n != last {
+			if n := l.Written(); n != last {
 				last, since = n, time.Now()
 			}
 			gap = max(gap, time.Since(since))
@@ -232,7 +233,7 @@ func TestHoldOverrun(t *testing.T) {
 	}{{"create/commit/before", holdLimit}, {"create/release/before", holdLimit}, {"provider/CommitSnapshots/before", holdLimit}, {"create/commit/before", 10 * time.Second}} {
 		f.stop(unix.SIGTERM)
 		f.fault = fmt.Sprintf("%s delay %v", c.point, c.limit+time.Second)
-		still := f.load.longest(func() {
+		still := longest(f.load, func() {
 			f.refused("VSS_E_HOLD_WRITES_TIMEOUT", append([]string{"create", "--no-writers", "--hold-limit", c.limit.String()}, f.volumes...)...)
 		})
 		t.Logf("%s: writes stood still for %v, the limit was %v", c.point, still, c.limit)
@@ -245,7 +246,7 @@ func TestHoldOverrun(t *testing.T) {
 			t.Errorf("%d copies after a set that failed", n)
 		}
 	}
-	f.load.end(t)
+	ended(t, f.load)
 }
 
 // TestGuardsInFlush kills and stops who keeps a hold while FIFREEZE itself writes out what is dirty: 1 GB. A freeze can't be cut
@@ -272,7 +273,7 @@ func TestGuardsInFlush(t *testing.T) {
 	}
 	f.restart()
 	f.clean()
-	f.load.end(t)
+	ended(t, f.load)
 }
 
 // dirtied is a creation that stands just before the hold, with 1 GB dirty on a volume.

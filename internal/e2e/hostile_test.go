@@ -26,6 +26,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
+	"github.com/stillpoint-vss/stillpoint/internal/counters"
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 	"github.com/stillpoint-vss/stillpoint/internal/wire"
 	"github.com/stillpoint-vss/stillpoint/vss"
@@ -71,7 +72,7 @@ func TestHostileRequests(t *testing.T) {
 			t.Fatalf("sequence %d of seed %d", i, h.seed)
 		}
 	}
-	load.end(t)
+	ended(t, load)
 	w.vss(nil, "delete", "--all", "--force")
 	h.forgetLUNs()
 	after := w.settle(before, 80<<10)
@@ -97,7 +98,7 @@ func seed(t testing.TB) uint64 {
 }
 
 // serves: writes go on, and an honest requester gets a copy.
-func (h *hostile) serves(load *counters) {
+func (h *hostile) serves(load *counters.Load) {
 	h.Helper()
 	h.flows(load, holdLimit+time.Second, "after hostile calls")
 	r := h.try("create", "--no-writers", "--wait", "1m", h.volumes[0], h.volumes[1])

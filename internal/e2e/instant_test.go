@@ -51,7 +51,7 @@ func TestInstant(t *testing.T) {
 					break
 				}
 			}
-			load.end(t)
+			ended(t, load)
 		})
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stillpoint-vss/stillpoint/internal/counters"
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 )
 
@@ -36,7 +37,7 @@ func TestKill(t *testing.T) {
 			break
 		}
 	}
-	load.end(t)
+	ended(t, load)
 	k.sound()
 	t.Logf("creations that were cut off: %d, that succeeded all the same: %d", k.cut, len(k.acknowledged)-1+k.dropped)
 }
@@ -46,7 +47,7 @@ const holdLimit = time.Second
 
 type killer struct {
 	*world
-	load         *counters
+	load         *counters.Load
 	volumes      []string
 	seed         uint64
 	random       *rand.Rand

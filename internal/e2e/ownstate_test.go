@@ -52,12 +52,12 @@ func TestOwnState(t *testing.T) {
 			for _, p := range []string{"create/hold/after", "create/commit/after", "create/release/before", "create/release/after"} {
 				w.stop(unix.SIGTERM)
 				w.fault = p + " kill"
-				before := load.last.Load()
+				before := load.Written()
 				if r := w.try("create", "--no-writers", "--hold-limit", holdLimit.String(), own, other); r.code == 0 {
 					t.Fatalf("%s was not reached", p)
 				}
 				w.fault = ""
-				for end := time.Now().Add(holdLimit + time.Second); load.last.Load() < before+2; time.Sleep(time.Millisecond) {
+				for end := time.Now().Add(holdLimit + time.Second); load.Written() < before+2; time.Sleep(time.Millisecond) {
 					if time.Now().After(end) {
 						t.Fatalf("killed at %s: writes stand still\n%s", p, w.log())
 					}
@@ -74,7 +74,7 @@ func TestOwnState(t *testing.T) {
 			w.refused("VSS_E_HOLD_WRITES_TIMEOUT", "create", "--no-writers", "--hold-limit", holdLimit.String(), own, other)
 			w.fault = ""
 			w.clean()
-			load.end(t)
+			ended(t, load)
 		})
 	}
 }

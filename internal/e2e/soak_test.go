@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/internal/counters"
 )
 
 // soakTime is how long the soak goes: VSS_SOAK_TIME, 30 minutes in `make soak`, else as long as a test may take.
@@ -50,7 +52,7 @@ func TestSoak(t *testing.T) {
 	s.random = rand.New(rand.NewPCG(n, 99))
 	total := soakTime(t)
 	end := time.Now().Add(total * 3 / 4)
-	still := s.load.longest(func() {
+	still := longest(s.load, func() {
 		for round := 0; time.Now().Before(end) && !t.Failed(); round++ {
 			s.round(min(time.Until(end), total/4, 30*time.Second), round%2 == 0)
 			s.flows(s.load, holdLimit+time.Second, "at rest")
@@ -58,7 +60,7 @@ func TestSoak(t *testing.T) {
 		}
 		s.calm(total / 4)
 	})
-	s.load.end(t)
+	ended(t, s.load)
 	s.look()
 	t.Logf("%d commands, %d kills of the service, %d of guards, %d of clients; writes stood still for %v at most; results %v", s.commands, s.killed["vssd"],
 		s.killed["vss-freezer"]+s.killed["vss-sentinel"], s.killed["vss"], still, s.results)
@@ -75,7 +77,7 @@ func TestSoak(t *testing.T) {
 type soak struct {
 	*world
 	volumes []string
-	load    *counters
+	load    *counters.Load
 	clients []*client
 	random  *rand.Rand
 
@@ -308,7 +310,7 @@ func (c *client) act() {
 		}
 	default:
 		volume := c.some()[0]
-		c.do(nil, "exec", "--no-writers", "--wait", "20s", "--hold-limit", holdLimit.String(), volume, "--", "test", "-s", filepath.Join(volume, counterName))
+		c.do(nil, "exec", "--no-writers", "--wait", "20s", "--hold-limit", holdLimit.String(), volume, "--", "test", "-s", filepath.Join(volume, counters.Name))
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/internal/counters"
 )
 
 // usage is what a service has of the machine.
@@ -96,10 +98,10 @@ func (w *world) stacks() int {
 }
 
 // flows: a load comes on within a time.
-func (w *world) flows(load *counters, limit time.Duration, when string) {
+func (w *world) flows(load *counters.Load, limit time.Duration, when string) {
 	w.Helper()
-	before := load.last.Load()
-	for end := time.Now().Add(limit); load.last.Load() < before+2; time.Sleep(time.Millisecond) {
+	before := load.Written()
+	for end := time.Now().Add(limit); load.Written() < before+2; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			w.Fatalf("%s: writes stand still after %v\n%s", when, limit, w.log())
 		}

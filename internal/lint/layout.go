@@ -9,7 +9,7 @@ const module = "github.com/stillpoint-vss/stillpoint"
 // layout lists the packages in the order of dependence: those of a row may import rows above it, and what is below
 // their own name. A package that isn't named belongs to the longest name that it is below.
 var layout = [][]string{
-	{"vss", "internal/lane", "internal/journal", "internal/lint"},
+	{"vss", "internal/lane", "internal/journal", "internal/counters", "internal/lint"},
 	{"api/vss/v1", "document", "internal/config", "internal/fault"},
 	{"internal/wire"},
 	{"writer", "provider"},
