@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -124,14 +126,16 @@ func SetFileSystemUUID(ctx context.Context, device, uuid string) error {
 	if err := ctx.Err(); err != nil {
 		return bad(err)
 	}
+	var said []byte
 	run := func(ok int, name string, args ...string) error {
 		out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+		said = bytes.TrimSpace(out)
 		var exit *exec.ExitError
 		if errors.As(err, &exit) && exit.Exited() && exit.ExitCode() <= ok {
 			err = nil
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w: %s", name, err, bytes.TrimSpace(out))
+			return fmt.Errorf("%s: %w: %s", name, err, said)
 		}
 		return nil
 	}
@@ -151,7 +155,7 @@ func SetFileSystemUUID(ctx context.Context, device, uuid string) error {
 		return bad(err)
 	}
 	if fs, err = ProbeFileSystem(device); err != nil || fs.UUID != uuid {
-		return bad(fmt.Errorf("read back UUID %s, wrote %s", fs.UUID, uuid))
+		return bad(fmt.Errorf("read back UUID %s, wrote %s: %s", fs.UUID, uuid, said))
 	}
 	return nil
 }
@@ -178,5 +182,21 @@ func replayXFS(device string) error {
 	if err = errors.Join(err, unix.Close(fd)); err != nil {
 		return fmt.Errorf("replay the log: %w", err)
 	}
-	return nil
+	// A program that was being started in that moment has the descriptor until it runs: only then the kernel lets go.
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		if err = free(device); !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
+// free says whether nobody uses a block device: EBUSY if somebody does.
+func free(device string) error {
+	syscall.ForkLock.RLock() // or a program that is being started would use it, too
+	defer syscall.ForkLock.RUnlock()
+	fd, err := unix.Open(device, unix.O_RDONLY|unix.O_EXCL|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("open", err)
+	}
+	return unix.Close(fd)
 }

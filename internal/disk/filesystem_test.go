@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -163,6 +165,39 @@ func frozen(t testing.TB, point string, f func()) {
 		}
 	}()
 	f()
+}
+
+// Programs that are started at the same time have our descriptors for a moment, which must not keep a replayed file system in use.
+func TestReplayWhileForking(t *testing.T) {
+	lane.Host(t)
+	d := device(t, 320*mib, 512)
+	mkfs(t, "xfs", d)
+	ended := make(chan struct{})
+	var forks sync.WaitGroup
+	for range 4 {
+		forks.Go(func() {
+			for {
+				select {
+				case <-ended:
+					return
+				default:
+					_ = exec.Command("true").Run()
+				}
+			}
+		})
+	}
+	for range 60 {
+		if err := replayXFS(d); err != nil {
+			t.Error(err)
+			break
+		}
+		if err := free(d); err != nil {
+			t.Errorf("in use still: %v", err)
+			break
+		}
+	}
+	close(ended)
+	forks.Wait()
 }
 
 // dirtyLog says whether a log waits to be replayed.
