@@ -98,6 +98,19 @@ type Saved interface {
 	Start(ctx context.Context) error
 }
 
+// Layer is a Saved whose backups are restored one on top of another.
+type Layer interface {
+	Saved
+	// Resume comes when nothing uses the files, before any is set aside. It tells of the restores that this one goes on from, or takes
+	// the place of, whether the instance ran before them and what they have set aside.
+	Resume(tag string) (ran bool, earlier []aside.Moved, err error)
+	// Whole makes sure that what was restored, all of the backup's files or not, is good for what comes next.
+	Whole(all bool) error
+	// Next prepares for more restores, or for the start. Whether the instance ran before them all, and what they have set aside, is
+	// for Resume.
+	Next(more, ran bool, all []aside.Moved) error
+}
+
 // Writer is the writer of all instances of one engine on this host.
 type Writer struct {
 	// Partial has an instance that fails left out: its component has the failure, and the others go on. Else it is a veto.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/stillpoint-vss/stillpoint/document"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/aside"
@@ -14,8 +15,9 @@ import (
 
 // restoring is the restore metadata of a component: what PreRestore tells PostRestore.
 type restoring struct {
-	Running bool          `json:"running"` // the server ran, and was stopped
-	Aside   []aside.Moved `json:"aside"`
+	Running bool          `json:"running"`           // the server ran, and was stopped
+	Aside   []aside.Moved `json:"aside"`             // in this restore
+	Earlier []aside.Moved `json:"earlier,omitempty"` // in restores that this one goes on from, or takes the place of
 }
 
 // PreRestore stops the servers whose files are to be restored and sets these aside. An instance is known by its backup metadata:
@@ -23,7 +25,7 @@ type restoring struct {
 // or RETRYABLE where the server didn't stop).
 func (w *Writer) PreRestore(ctx context.Context, e *writer.Event) error {
 	text := func(c *document.Component) *string { return &c.PreRestoreFailure }
-	w.Restored(e, "PreRestore", text, func(c *document.Component) error { return w.makeRoom(ctx, e, c) })
+	w.restored(e, "PreRestore", text, func(c *document.Component) error { return w.makeRoom(ctx, e, c) })
 	return nil
 }
 
@@ -36,12 +38,20 @@ func (w *Writer) makeRoom(ctx context.Context, e *writer.Event, c *document.Comp
 	w.log.Info("stopping the server", "instance", c.Name, "session", e.Session)
 	ran, err := saved.Stop(ctx)
 	if err != nil {
-		return advised(op, vss.ErrWriterErrorRetryable, err, "stop the server by hand and try again")
+		if vss.IsWriterError(vss.CodeOf(err)) { // the engine has advised
+			return err
+		}
+		return vss.E(op, vss.ErrWriterErrorRetryable, err).Advise("stop the server by hand and try again")
 	}
-	state := restoring{Running: ran}
+	state, tag := restoring{Running: ran}, e.Session.Plain()[:8]
+	if l, ok := saved.(Layer); ok && !ran {
+		if state.Running, state.Earlier, err = l.Resume(tag); err != nil {
+			return err
+		}
+	}
 	files, owner := saved.Files()
 	for _, set := range files {
-		moved, err := owner.Set(set, e.Session.Plain()[:8])
+		moved, err := owner.Set(set, tag)
 		state.Aside = append(state.Aside, moved...)
 		if err != nil {
 			err = errors.Join(err, owner.Back(state.Aside))
@@ -63,7 +73,7 @@ func (w *Writer) makeRoom(ctx context.Context, e *writer.Event, c *document.Comp
 // follow.
 func (w *Writer) PostRestore(ctx context.Context, e *writer.Event) error {
 	text := func(c *document.Component) *string { return &c.PostRestoreFailure }
-	w.Restored(e, "PostRestore", text, func(c *document.Component) error { return w.bringUp(ctx, e, c) })
+	w.restored(e, "PostRestore", text, func(c *document.Component) error { return w.bringUp(ctx, e, c) })
 	return nil
 }
 
@@ -78,13 +88,29 @@ func (w *Writer) bringUp(ctx context.Context, e *writer.Event, c *document.Compo
 		return vss.E(op, vss.ErrWriterErrorNonRetryable, fmt.Errorf("PreRestore hasn't prepared it: %w", err)).Advise("see the failure of PreRestore; then restore again")
 	}
 	files, owner := saved.Files()
-	before := "the files from before are in " + aside.Places(state.Aside)
+	layer, _ := saved.(Layer)
+	all := slices.Concat(state.Earlier, state.Aside)
+	before := "the files from before are in " + aside.Places(all)
+	fail := func(err error, advice string) error {
+		var own *vss.Error
+		if !vss.IsWriterError(vss.CodeOf(err)) || !errors.As(err, &own) { // else the engine has advised
+			own = vss.E(op, vss.ErrWriterErrorNonRetryable, err).Advise(advice)
+			err = own
+		}
+		own.Hint += "; " + before
+		return err
+	}
 	if c.FileRestoreStatus != vss.RestoredAll {
+		if layer != nil {
+			if err := layer.Whole(false); err != nil {
+				return fail(err, "restore this backup again")
+			}
+		}
 		if !aside.Empty(files) {
-			return vss.E(op, vss.ErrWriterErrorNonRetryable, errors.New("only a part of its files was restored: the server stays down")).Advise("restore again; " + before)
+			return fail(errors.New("only a part of its files was restored: the server stays down"), "restore again")
 		}
 		err := owner.Back(state.Aside)
-		if err == nil && state.Running {
+		if err == nil && state.Running && len(state.Earlier) == 0 {
 			err = saved.Start(ctx)
 		}
 		if err != nil {
@@ -93,31 +119,32 @@ func (w *Writer) bringUp(ctx context.Context, e *writer.Event, c *document.Compo
 		return nil
 	}
 	if err := owner.Owns(files); err != nil {
-		return vss.E(op, vss.ErrWriterErrorNonRetryable, err).Advise("restore again, as root; " + before)
+		return fail(err, "restore again, as root")
+	}
+	if layer != nil {
+		err := layer.Whole(true)
+		if err == nil {
+			err = layer.Next(c.AdditionalRestores, state.Running, all)
+		}
+		if err != nil {
+			return fail(err, "restore again, as root")
+		}
 	}
 	if c.AdditionalRestores {
 		return nil
 	}
 	w.log.Info("starting the server", "instance", c.Name, "session", e.Session)
 	if err := saved.Start(ctx); err != nil {
-		return advised(op, vss.ErrWriterErrorNonRetryable, err, "see the server's log; "+before)
+		return fail(err, "see the server's log")
 	}
-	if err := owner.Drop(state.Aside); err != nil {
+	if err := owner.Drop(all); err != nil {
 		w.log.Warn("what was set aside can't be deleted", "instance", c.Name, "error", err)
 	}
 	return nil
 }
 
-// advised gives an error code and advice, unless the engine has.
-func advised(op string, code vss.Code, err error, advice string) error {
-	if vss.IsWriterError(vss.CodeOf(err)) {
-		return err
-	}
-	return vss.E(op, code, err).Advise(advice)
-}
-
-// Restored does something for each component that is restored. What fails is noted in its text, and is the writer's status.
-func (w *Writer) Restored(e *writer.Event, op string, text func(*document.Component) *string, f func(*document.Component) error) {
+// restored does something for each component that is restored. What fails is noted in its text, and is the writer's status.
+func (w *Writer) restored(e *writer.Event, op string, text func(*document.Component) *string, f func(*document.Component) error) {
 	if e.Components == nil {
 		return
 	}

@@ -25,10 +25,10 @@ const (
 )
 
 // connect opens a session in a cluster: by the configured connection, else over its socket as the account that owns it.
-func (w *Writer) connect(ctx context.Context, c *Cluster) (*pgx.Conn, error) {
+func (s *clusters) connect(ctx context.Context, c *Cluster) (*pgx.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
-	config, err := w.connection(c)
+	config, err := s.connection(c)
 	if err != nil {
 		return nil, err
 	}
@@ -52,9 +52,9 @@ func (w *Writer) connect(ctx context.Context, c *Cluster) (*pgx.Conn, error) {
 	return conn, nil
 }
 
-func (w *Writer) connection(c *Cluster) (*pgx.ConnConfig, error) {
+func (s *clusters) connection(c *Cluster) (*pgx.ConnConfig, error) {
 	for _, key := range []string{c.Name, c.Data} {
-		if text := w.connections[key]; text != "" {
+		if text := s.connections[key]; text != "" {
 			config, err := pgx.ParseConfig(text)
 			if err != nil {
 				return nil, vss.E("Connect", vss.ErrWriterErrorNonRetryable, err).Advise("correct the connection string in the writer's configuration")
@@ -132,28 +132,21 @@ func hangUp(conn *pgx.Conn) {
 	_ = conn.Close(ctx) // a server that is gone has closed it
 }
 
-// failure says what a cluster's failure is to a requester, and what to do about it.
+// failure says what a server's failure is to a requester, and what to do about it. What it doesn't know is left as it is.
 func (c *Cluster) failure(op string, err error) error {
 	var known *vss.Error
-	if errors.As(err, &known) {
-		if known.Object == "" {
-			known.Object = c.Name
-		}
+	var refused *pgconn.PgError
+	if err == nil || errors.As(err, &known) || !errors.As(err, &refused) {
 		return err
 	}
-	code, advice := vss.ErrWriterErrorRetryable, "see the server's log; wait ten minutes and try again, at most three times"
-	var refused *pgconn.PgError
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		code, advice = vss.ErrWriterErrorTimeout, "the server doesn't answer in time: look at its load and its log, then try again"
-	case !errors.As(err, &refused):
-	case refused.Code == "28000" || refused.Code == "28P01":
-		code = vss.ErrWriterErrorNonRetryable
-		advice = "let the account that owns the cluster in by peer authentication (pg_hba.conf: local all <account> peer), or give the writer a connection string for " + c.Name
-	case refused.Code == "42501":
-		code, advice = vss.ErrWriterErrorNonRetryable, "the writer's connection needs the role pg_checkpoint"
-	case refused.Code == "53300":
-		code, advice = vss.ErrWriterErrorOutOfResources, "the server has no connection left: raise max_connections or superuser_reserved_connections"
+	fail := func(code vss.Code, advice string) error { return vss.E(op, code, err).On(c.Name).Advise(advice) }
+	switch refused.Code {
+	case "28000", "28P01":
+		return fail(vss.ErrWriterErrorNonRetryable, "let the account that owns the cluster in by peer authentication (pg_hba.conf: local all <account> peer), or give the writer a connection string for "+c.Name)
+	case "42501":
+		return fail(vss.ErrWriterErrorNonRetryable, "the writer's connection needs the role pg_checkpoint")
+	case "53300":
+		return fail(vss.ErrWriterErrorOutOfResources, "the server has no connection left: raise max_connections or superuser_reserved_connections")
 	}
-	return vss.E(op, code, err).On(c.Name).Advise(advice)
+	return err
 }

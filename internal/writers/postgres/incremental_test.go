@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
 	"github.com/stillpoint-vss/stillpoint/vss"
@@ -15,7 +16,7 @@ import (
 )
 
 // next makes a backup of a kind that goes on from another ("": from none).
-func next(t testing.TB, w *postgres.Writer, s *pgtest.Server, v []string, kind vss.BackupType, from string) *saved {
+func next(t testing.TB, w *engine.Writer, s *pgtest.Server, v []string, kind vss.BackupType, from string) *saved {
 	t.Helper()
 	k := newSaved(t, w, v, s.Data)
 	k.e.BackupType = kind

@@ -23,9 +23,8 @@ import (
 	"context"
 	"log/slog"
 	"slices"
-	"sync"
 
-	"github.com/stillpoint-vss/stillpoint/document"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
 	"github.com/stillpoint-vss/stillpoint/vss"
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
@@ -49,68 +48,74 @@ type Config struct {
 	Logger  *slog.Logger // nil: none
 }
 
-// Writer is the writer of all clusters of this host.
-type Writer struct {
+// New makes the writer. It connects to nothing before it is asked to. It is a back end, so that what uses the databases is frozen
+// before and thawed after them. A cluster that fails is left out of a backup: the others go on.
+func New(c Config) *engine.Writer {
+	info := writer.Info{ID: ID, Name: Name, Usage: vss.UsageUserData, Source: vss.SourceTransactedDB, Level: vss.LevelBackEnd}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	all := &clusters{only: c.Only, connections: c.Connections, holdWAL: c.HoldWAL, log: c.Logger.With("writer", Name)}
+	w := engine.New(info, all, c.Logger)
+	w.Partial = true
+	return w
+}
+
+// clusters are those of this host.
+type clusters struct {
 	only        []string
 	connections map[string]string
 	holdWAL     bool
 	log         *slog.Logger
-
-	mu       sync.Mutex
-	sessions map[vss.SessionID]*session
 }
 
-var _ writer.Writer = (*Writer)(nil)
+var _ engine.Builder = (*clusters)(nil)
 
-// New makes the writer. It connects to nothing before it is asked to.
-func New(c Config) *Writer {
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	return &Writer{only: c.Only, connections: c.Connections, holdWAL: c.HoldWAL, log: c.Logger.With("writer", Name), sessions: map[vss.SessionID]*session{}}
-}
-
-// Info tells who the writer is: a back end, so that what uses the databases is frozen before and thawed after them.
-func (w *Writer) Info(context.Context) (writer.Info, error) {
-	return writer.Info{ID: ID, Name: Name, Usage: vss.UsageUserData, Source: vss.SourceTransactedDB, Level: vss.LevelBackEnd}, nil
-}
-
-// Identify describes the clusters that run now, from their files alone: a cluster that lets nobody in is named as well.
-func (w *Writer) Identify(ctx context.Context) (*document.WriterMetadata, error) {
-	m := &document.WriterMetadata{
-		WriterID: ID, Name: Name, Usage: vss.UsageUserData, Source: vss.SourceTransactedDB,
-		Version:       document.Version{Major: 1},
-		BackupSchema:  w.schema(),
-		RestoreMethod: &document.RestoreMethod{Method: vss.RestoreIfCanReplace, WriterRestore: vss.WriterRestoreAlways},
-	}
-	all, err := w.clusters(ctx)
+// Find implements engine.Engine: those that run now and are this writer's.
+func (s *clusters) Find(ctx context.Context) ([]engine.Instance, error) {
+	all, err := Find(ctx)
 	if err != nil {
 		return nil, err
 	}
+	var out []engine.Instance
 	for _, c := range all {
-		l, err := c.layout()
-		var files []document.FileSet
-		if err == nil {
-			files, err = l.fileSets()
+		if s.only == nil || slices.Contains(s.only, c.Name) || slices.Contains(s.only, c.Data) {
+			out = append(out, &instance{c, s})
 		}
-		if err != nil { // it is being removed or made
-			w.log.Warn("a cluster can't be described", "cluster", c.Name, "error", err)
-			continue
-		}
-		m.Components = append(m.Components, document.WMComponent{
-			Type: vss.ComponentFileGroup, Name: c.Name, Caption: "PostgreSQL " + c.Name, Selectable: true, SelectableForRestore: true,
-			Files: append(files, c.configuration()...),
-		})
-		m.ExcludeFiles = append(m.ExcludeFiles, l.excludes()...)
 	}
-	return m, nil
+	return out, nil
 }
 
-// clusters are those that run now and are this writer's.
-func (w *Writer) clusters(ctx context.Context) ([]*Cluster, error) {
-	all, err := Find(ctx)
-	if err != nil || w.only == nil {
-		return all, err
+// Schema implements engine.Builder. Mixed with incremental ones, a differential backup would need WAL that an incremental one lets
+// go, where it is the writer who holds it.
+func (s *clusters) Schema() vss.BackupSchema {
+	out := vss.SchemaIncremental | vss.SchemaDifferential | vss.SchemaCopy | vss.SchemaTimestamped | vss.SchemaLastModify
+	if s.holdWAL {
+		out |= vss.SchemaExclusiveIncrementalDifferential
 	}
-	return slices.DeleteFunc(all, func(c *Cluster) bool { return !slices.Contains(w.only, c.Name) && !slices.Contains(w.only, c.Data) }), nil
+	return out
+}
+
+// instance is a cluster that runs now.
+type instance struct {
+	cluster *Cluster
+	all     *clusters
+}
+
+// Name implements engine.Instance.
+func (i *instance) Name() string { return i.cluster.Name }
+
+// Describe implements engine.Instance, from the cluster's files alone: one that lets nobody in is described as well. One that is
+// being made or removed isn't.
+func (i *instance) Describe(context.Context) (*engine.Description, error) {
+	l, err := i.cluster.layout()
+	if err != nil {
+		return nil, err
+	}
+	files, err := l.fileSets()
+	if err != nil {
+		return nil, err
+	}
+	return &engine.Description{Caption: "PostgreSQL " + i.cluster.Name, Files: append(files, i.cluster.configuration()...),
+		Excludes: l.excludes(), Needs: l.needed()}, nil
 }

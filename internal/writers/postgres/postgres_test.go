@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stillpoint-vss/stillpoint/document"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
 	"github.com/stillpoint-vss/stillpoint/vss"
@@ -18,7 +19,7 @@ import (
 )
 
 // identify gives what the writer says of one cluster.
-func identify(t testing.TB, w *postgres.Writer, name string) (*document.WriterMetadata, *document.WMComponent) {
+func identify(t testing.TB, w *engine.Writer, name string) (*document.WriterMetadata, *document.WMComponent) {
 	t.Helper()
 	m, err := w.Identify(ctx)
 	must(t, err)

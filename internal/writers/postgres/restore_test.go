@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/document"
-	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
 	"github.com/stillpoint-vss/stillpoint/vss"
 	"github.com/stillpoint-vss/stillpoint/writer"
@@ -63,7 +63,7 @@ func save(t testing.TB, s *pgtest.Server, volumes []string, name string) *saved 
 	return k
 }
 
-func newSaved(t testing.TB, w *postgres.Writer, volumes []string, name string) *saved {
+func newSaved(t testing.TB, w *engine.Writer, volumes []string, name string) *saved {
 	return &saved{backup: newBackup(t, w, volumes, name), archive: elsewhere(t) + "/files.tar"}
 }
 

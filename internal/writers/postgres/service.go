@@ -41,7 +41,7 @@ func (c *Cluster) stopFast(ctx context.Context) error {
 }
 
 // start starts the server as it ran when it was backed up, and returns when it has recovered and takes clients.
-func (w *Writer) start(ctx context.Context, c *Cluster) error {
+func (s *clusters) start(ctx context.Context, c *Cluster) error {
 	return server.StartBy(ctx, c.begin, func(ctx context.Context) error {
 		running, err := find(ctx, c.Data)
 		if err != nil {
@@ -50,7 +50,7 @@ func (w *Writer) start(ctx context.Context, c *Cluster) error {
 		if running == nil {
 			return errors.New("it ended, or never began")
 		}
-		conn, err := w.connect(ctx, running)
+		conn, err := s.connect(ctx, running)
 		if err == nil {
 			hangUp(conn)
 		}

@@ -5,8 +5,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/stillpoint-vss/stillpoint/vss"
-	"github.com/stillpoint-vss/stillpoint/writer"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
 )
 
 // slotName is the replication slot that holds WAL for incremental backups. While there is one, the server also refuses to run
@@ -32,46 +31,25 @@ func advance(ctx context.Context, conn *pgx.Conn, before position) error {
 	return err
 }
 
-// BackupComplete lets the WAL go that was held for this backup, cluster by cluster, once all of its files are saved and later
-// backups build on it. Where that fails the WAL stays for longer, which harms no backup: the log tells.
-func (w *Writer) BackupComplete(ctx context.Context, e *writer.Event) error {
-	s := w.begin(e.Session)
-	if !w.holdWAL || e.Components == nil {
+// Complete implements engine.Builder: it lets the WAL go that was held for the backup, now that later ones build on it.
+func (s *clusters) Complete(ctx context.Context, t engine.Taken) error {
+	h := t.Held.(*held)
+	if !s.holdWAL || h.record.Stamp == "" {
 		return nil
 	}
-	_ = each(s.clusters(), func(h *held) error {
-		c := e.Components.Component("", h.Name)
-		if c == nil || !c.BackupSucceeded || c.Failure != nil || h.record.Stamp == "" {
-			return nil
-		}
-		from, err := parseStamp(h.record.Stamp)
-		if err == nil {
-			err = w.with(ctx, h.Cluster, func(conn *pgx.Conn) error { return advance(ctx, conn, from.at-1) })
-		}
-		if err != nil {
-			w.log.Warn("WAL that was saved is still held", "cluster", h.Name, "session", e.Session, "error", err)
-		}
-		return nil
-	})
-	return nil
+	from, err := parseStamp(h.record.Stamp)
+	if err != nil {
+		return err
+	}
+	return s.with(ctx, h.Cluster, func(conn *pgx.Conn) error { return advance(ctx, conn, from.at-1) })
 }
 
 // with opens a session with a cluster for one purpose.
-func (w *Writer) with(ctx context.Context, c *Cluster, use func(*pgx.Conn) error) error {
-	conn, err := w.connect(ctx, c)
+func (s *clusters) with(ctx context.Context, c *Cluster, use func(*pgx.Conn) error) error {
+	conn, err := s.connect(ctx, c)
 	if err != nil {
 		return err
 	}
 	defer hangUp(conn)
 	return use(conn)
-}
-
-// schema is what backups this writer knows. Mixed with incremental ones, a differential backup would need WAL that an
-// incremental one lets go, where it is the writer who holds it.
-func (w *Writer) schema() vss.BackupSchema {
-	s := vss.SchemaIncremental | vss.SchemaDifferential | vss.SchemaCopy | vss.SchemaTimestamped | vss.SchemaLastModify
-	if w.holdWAL {
-		s |= vss.SchemaExclusiveIncrementalDifferential
-	}
-	return s
 }

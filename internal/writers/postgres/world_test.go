@@ -15,6 +15,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/document"
 	"github.com/stillpoint-vss/stillpoint/internal/array/loopdev"
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
 	"github.com/stillpoint-vss/stillpoint/vss"
@@ -91,18 +92,18 @@ func threeWith(t testing.TB, settings map[string]string) (*pgtest.Server, []stri
 		Run: run, Settings: settings}), v
 }
 
-func newWriter(t testing.TB) *postgres.Writer {
+func newWriter(t testing.TB) *engine.Writer {
 	return postgres.New(postgres.Config{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 }
 
 // backup is a session with one writer, in component mode.
 type backup struct {
 	t testing.TB
-	w *postgres.Writer
+	w *engine.Writer
 	e writer.Event
 }
 
-func newBackup(t testing.TB, w *postgres.Writer, volumes []string, components ...string) *backup {
+func newBackup(t testing.TB, w *engine.Writer, volumes []string, components ...string) *backup {
 	comps := &document.WriterComponents{WriterID: postgres.ID}
 	for _, name := range components {
 		comps.Components = append(comps.Components, &document.Component{Type: vss.ComponentFileGroup, Name: name})
