@@ -3,7 +3,6 @@ package catalog
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -13,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 
@@ -20,29 +20,20 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-var write = flag.Bool("write", false, "write testdata/format1.db anew")
-
-const format1 = "testdata/format1.db"
-
-// A file that the first version wrote is read by all later ones.
+// A file that the first version wrote is read by all later ones; what it doesn't have yet is empty.
 func TestFormat1(t *testing.T) {
-	if *write {
-		must(t, os.MkdirAll("testdata", 0o755))
-		_ = os.Remove(format1)
-		s, err := Open(format1)
-		must(t, err)
-		fill(t, s)
-		must(t, s.Update(func(tx *Tx) error {
-			_, err := tx.NextDevice()
-			return err
-		}))
-		must(t, s.Close())
-	}
 	path := filepath.Join(t.TempDir(), "catalog.db")
-	b, err := os.ReadFile(format1)
+	b, err := os.ReadFile("testdata/format1.db")
 	must(t, err)
 	must(t, os.WriteFile(path, b, 0o600))
 	s := open(t, path)
+	wantMembers(t, s)
+	then := sampleBreak(1)
+	then.ReadWrite = false
+	if d := cmp.Diff([]Break{then}, read(t, s, (*Tx).Breaks)); d != "" {
+		t.Error(d)
+	}
+	must(t, s.Update(func(tx *Tx) error { return tx.PutBreak(sampleBreak(1)) }))
 	wantFilled(t, s)
 	must(t, s.Update(func(tx *Tx) error {
 		if n, err := tx.NextDevice(); n != 2 || err != nil {

@@ -110,7 +110,7 @@ func sampleCreation(n int) Creation {
 }
 
 func sampleBreak(n int) Break {
-	return Break{Set: setID(n), Before: []BreakLUN{{vss.LUNID{GUID: id(30)}, sampleIdentity(40)}}, Forgetting: true, MaskLUNs: true}
+	return Break{Set: setID(n), Before: []BreakLUN{{vss.LUNID{GUID: id(30)}, sampleIdentity(40)}}, Forgetting: true, ReadWrite: true, MaskLUNs: true}
 }
 
 func sampleEvent(n int) Event {
