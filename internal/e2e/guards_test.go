@@ -3,10 +3,13 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -43,16 +46,52 @@ func TestGuards(t *testing.T) {
 				if n++; lane.Soak(5) < 5 && n%5 != 0 { // all points, casualties and signals come up, not each with each
 					continue
 				}
-				f.strike(point, who, s, holdLimit)
-				if t.Failed() {
-					return
+				if absent := f.strike(point, point == holdPoints[0], who, s, holdLimit); absent != nil {
+					t.Fatalf("at %s: %v", point, absent)
 				}
 			}
 		}
 	}
-	f.strike("create/commit/after", []string{"vssd", "vss-freezer"}, unix.SIGSTOP, 10*time.Second)
+	if absent := f.strike("create/commit/after", false, []string{"vssd", "vss-freezer"}, unix.SIGSTOP, 10*time.Second); absent != nil {
+		t.Fatal(absent)
+	}
 	ended(t, f.load)
 }
+
+// TestGuardsAtEveryStep does so to any one and two of them at every point of a creation at which they are there.
+func TestGuardsAtEveryStep(t *testing.T) {
+	f := newFaultWorld(t)
+	t.Cleanup(f.rescue)
+	points := f.points(&sequences[0])
+	hold := slices.Index(points, holdPoints[0])
+	struck, random := 0, rand.New(rand.NewPCG(seed(t), 0))
+	for i, point := range points {
+		alone := map[string]bool{} // who isn't there
+		for _, who := range casualties[:9] {
+			for _, s := range []syscall.Signal{unix.SIGKILL, unix.SIGSTOP} {
+				if lane.Soak(10) < 10 && random.IntN(60) != 0 || slices.ContainsFunc(who, func(name string) bool { return alone[name] }) {
+					continue
+				}
+				var absent absentError
+				if errors.As(f.strike(point, i <= hold, who, s, holdLimit), &absent) {
+					alone[string(absent)] = true
+				} else {
+					struck++
+				}
+			}
+		}
+	}
+	t.Logf("%d points, struck %d times", len(points), struck)
+	if hold < 0 || struck == 0 {
+		t.Error("this proves nothing")
+	}
+	f.load.End()
+}
+
+// absentError names who isn't there to be struck.
+type absentError string
+
+func (e absentError) Error() string { return "there is no process " + string(e) }
 
 // rescue ends a hold that a failed test left, so that its load comes to an end.
 func (f *faultWorld) rescue() {
@@ -125,8 +164,9 @@ func (p *paused) end() (*setDoc, failure) {
 	return &doc.setDoc, failure{}
 }
 
-// strike takes out processes while a creation stands at a point of the hold.
-func (f *faultWorld) strike(point string, who []string, s syscall.Signal, limit time.Duration) {
+// strike takes out processes while a creation stands at a point. One that goes on at once comes to the hold without those that were
+// stopped. Errors: absentError, and nothing was done.
+func (f *faultWorld) strike(point string, goesOn bool, who []string, s syscall.Signal, limit time.Duration) error {
 	f.Helper()
 	when := fmt.Sprintf("%v of %v at %s, limit %v", s, who, point, limit)
 	p := f.pauseAt(point, limit, f.volumes...)
@@ -134,7 +174,10 @@ func (f *faultWorld) strike(point string, who []string, s syscall.Signal, limit 
 	for _, name := range who {
 		found := f.processes(name)
 		if len(found) != 1 {
-			f.Fatalf("%s: %d processes %s", when, len(found), name)
+			p.goOn()
+			p.end()
+			f.forget("")
+			return absentError(name)
 		}
 		pids = append(pids, found[0])
 	}
@@ -142,7 +185,7 @@ func (f *faultWorld) strike(point string, who []string, s syscall.Signal, limit 
 		_ = unix.Kill(pid, s)             // one whose peer died may have ended by itself
 		time.Sleep(20 * time.Millisecond) // for the others to notice a death
 	}
-	if point == "create/hold/before" || s == unix.SIGKILL {
+	if goesOn || s == unix.SIGKILL {
 		p.goOn()
 	}
 	if len(who) == 3 {
@@ -170,6 +213,7 @@ func (f *faultWorld) strike(point string, who []string, s syscall.Signal, limit 
 	if f.Failed() {
 		f.Fatalf("%s\n%s", when, f.log())
 	}
+	return nil
 }
 
 // thawAll is what is left to do when all three are gone: an administrator's `vssd thaw`, or after a kill the next start. A stopped
