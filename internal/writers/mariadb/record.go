@@ -57,17 +57,14 @@ var _ engine.Saved = (*saved)(nil)
 // Recall implements engine.Engine. Errors: VSS_E_WRITERERROR_NONRETRYABLE for metadata of another writer or a newer one.
 func (s *servers) Recall(metadata string) (engine.Saved, error) {
 	r := record{}
-	err := json.Unmarshal([]byte(metadata), &r)
-	switch {
-	case err != nil:
-	case r.Format > recordFormat:
-		err = fmt.Errorf("they have format %d, this writer knows %d", r.Format, recordFormat)
-	case r.Format < 1 || r.Layout.Data == "" || r.Layout.Data != r.Dir || r.Program == "":
-		err = errors.New("they don't describe a server")
-	}
+	err := engine.ReadMetadata(metadata, recordFormat, &r, func() error {
+		if r.Format < 1 || r.Layout.Data == "" || r.Layout.Data != r.Dir || r.Program == "" {
+			return errors.New("they don't describe a server")
+		}
+		return nil
+	})
 	if err != nil {
-		return nil, vss.E("ReadBackupMetadata", vss.ErrWriterErrorNonRetryable, err).
-			Advise("restore by the Backup Components Document that the backup wrote, with this or a newer version")
+		return nil, err
 	}
 	return &saved{r, s}, nil
 }

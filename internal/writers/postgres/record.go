@@ -2,10 +2,11 @@ package postgres
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
-	"github.com/stillpoint-vss/stillpoint/vss"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
 )
 
 // recordFormat is raised when older programs can't restore by the record any more.
@@ -47,18 +48,17 @@ func (r *record) text() (string, error) {
 // readRecord reads backup metadata. Errors: VSS_E_WRITERERROR_NONRETRYABLE for those of another writer or a newer one.
 func readRecord(text string) (*record, error) {
 	r := &record{}
-	err := json.Unmarshal([]byte(text), r)
-	switch {
-	case err != nil:
-	case r.Format > recordFormat:
-		err = fmt.Errorf("they have format %d, this writer knows %d", r.Format, recordFormat)
-	case r.Format < 1 || r.Data == "" || r.Layout.Data != r.Data || r.Program == "":
-		err = fmt.Errorf("they don't describe a cluster")
-	case r.After != "" && (r.Segment < minSegment || r.Segment > maxSegment):
-		err = fmt.Errorf("they have WAL in files of %d bytes", r.Segment)
-	}
+	err := engine.ReadMetadata(text, recordFormat, r, func() error {
+		switch {
+		case r.Format < 1 || r.Data == "" || r.Layout.Data != r.Data || r.Program == "":
+			return errors.New("they don't describe a cluster")
+		case r.After != "" && (r.Segment < minSegment || r.Segment > maxSegment):
+			return fmt.Errorf("they have WAL in files of %d bytes", r.Segment)
+		}
+		return nil
+	})
 	if err != nil {
-		return nil, vss.E("ReadBackupMetadata", vss.ErrWriterErrorNonRetryable, err).Advise("restore by the Backup Components Document that the backup wrote, with this or a newer version")
+		return nil, err
 	}
 	return r, nil
 }

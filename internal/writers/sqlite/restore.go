@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -34,17 +33,14 @@ var _ engine.Saved = (*record)(nil)
 // Recall implements engine.Engine. Errors: VSS_E_WRITERERROR_NONRETRYABLE for metadata of another writer or a newer one.
 func (f *files) Recall(metadata string) (engine.Saved, error) {
 	r := &record{}
-	err := json.Unmarshal([]byte(metadata), r)
-	switch {
-	case err != nil:
-	case r.Format > recordFormat:
-		err = fmt.Errorf("they have format %d, this writer knows %d", r.Format, recordFormat)
-	case r.Format < 1 || !filepath.IsAbs(r.Path):
-		err = errors.New("they don't describe a database")
-	}
+	err := engine.ReadMetadata(metadata, recordFormat, r, func() error {
+		if r.Format < 1 || !filepath.IsAbs(r.Path) {
+			return errors.New("they don't describe a database")
+		}
+		return nil
+	})
 	if err != nil {
-		return nil, vss.E("ReadBackupMetadata", vss.ErrWriterErrorNonRetryable, err).
-			Advise("restore by the Backup Components Document that the backup wrote, with this or a newer version")
+		return nil, err
 	}
 	return r, nil
 }
