@@ -150,6 +150,7 @@ func TestMistakes(t *testing.T) {
 		{"no limit", "[writers.limits]\nwork = \"0s\"\n", "line 2", "more than 0s"},
 		{"connection with a password", "[writers.postgres.connections]\n\"15/main\" = \"host=/run PassWord = secret\"\n", "line 2", "passfile"},
 		{"password in a URI", "[writers.postgres.connections]\n\"15/main\" = \"postgres://u:secret@/postgres\"\n", "line 2", "passfile"},
+		{"a URI with a port that is none", "[writers.postgres.connections]\n\"15/main\" = \"postgres://u:secret@h:x/postgres\"\n", "line 2", "no URL"},
 		{"empty connection", "[writers.postgres.connections]\n\"15/main\" = \"\"\n", "line 2", "connection string"},
 		{"cluster without a name", "[writers.postgres]\nclusters = [\"\"]\n", "line 2", "name"},
 		{"access", "[accounts]\npostgres = 4\n", "line 2", "accounts.postgres"},
@@ -251,6 +252,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(sample)
 	f.Add([]byte("[service]\nhold_limit = \"3s\"\n"))
 	f.Add([]byte("[array]\npools = [{name=\"a\"}]\nlow_water = \"1K\"\n"))
+	f.Add([]byte("[writers.postgres.connections]\na = \"postgres://h:x\"\n"))
 	f.Add([]byte("[accounts]\na = 3\n\"\" = 1\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		c, err := Parse(text)

@@ -24,11 +24,17 @@ func (p *Postgres) check() (toml.Key, string) {
 	for _, cluster := range slices.Sorted(maps.Keys(p.Connections)) {
 		text := p.Connections[cluster]
 		u, err := url.Parse(text)
-		_, inURL := u.User.Password()
+		isURL := strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://")
+		inURL := false
+		if err == nil {
+			_, inURL = u.User.Password()
+		}
 		switch key := (toml.Key{"writers", "postgres", "connections", cluster}); {
 		case cluster == "" || strings.TrimSpace(text) == "":
 			return key, "want a cluster and its connection string"
-		case passwordKey.MatchString(text), err == nil && inURL:
+		case isURL && err != nil: // what is wrong with it might show a password
+			return key, "this is no URL; want postgresql://USER@HOST:PORT/DATABASE"
+		case passwordKey.MatchString(text), inURL:
 			return key, "no passwords here: put it into a file that only root can read and name that with passfile="
 		}
 	}
