@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
+	. "github.com/stillpoint-vss/stillpoint/internal/writers/engine/enginetest"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
 	"github.com/stillpoint-vss/stillpoint/vss"
@@ -19,8 +20,8 @@ import (
 func next(t testing.TB, w *engine.Writer, s *pgtest.Server, v []string, kind vss.BackupType, from string) *saved {
 	t.Helper()
 	k := newSaved(t, w, v, s.Data)
-	k.e.BackupType = kind
-	k.component().PreviousBackupStamp = from
+	k.BackupType = kind
+	k.Component().PreviousBackupStamp = from
 	k.run(nil)
 	return k
 }
@@ -29,15 +30,15 @@ func next(t testing.TB, w *engine.Writer, s *pgtest.Server, v []string, kind vss
 func (k *saved) put(more bool) {
 	k.t.Helper()
 	k.again(more)
-	k.well(writer.OnPreRestore)
+	k.Well(writer.OnPreRestore)
 	k.putFiles()
-	k.well(writer.OnPostRestore)
+	k.Well(writer.OnPostRestore)
 }
 
 // again begins a session that restores the backup.
 func (k *saved) again(more bool) {
-	k.e.Session = vss.SessionID{GUID: vss.NewGUID()}
-	k.component().RestoreMetadata, k.component().FileRestoreStatus, k.component().AdditionalRestores = "", vss.RestoredUndefined, more
+	k.Session = vss.SessionID{GUID: vss.NewGUID()}
+	k.Component().RestoreMetadata, k.Component().FileRestoreStatus, k.Component().AdditionalRestores = "", vss.RestoredUndefined, more
 }
 
 // write adds rows that tell which backup has them, a file of WAL full of changes, and what isn't rows.
@@ -75,9 +76,9 @@ func TestIncremental(t *testing.T) {
 	write(t, s, 0)
 	full := next(t, w, s, v, vss.BackupFull, "")
 	write(t, s, 1)
-	first := next(t, w, s, v, vss.BackupIncremental, full.component().BackupStamp)
+	first := next(t, w, s, v, vss.BackupIncremental, full.Component().BackupStamp)
 	copied := next(t, w, s, v, vss.BackupCopy, "")
-	if c := copied.component(); c.BackupStamp != "" || c.BackupMetadata == "" {
+	if c := copied.Component(); c.BackupStamp != "" || c.BackupMetadata == "" {
 		t.Errorf("a copy backup has stamp %q, metadata %q", c.BackupStamp, c.BackupMetadata)
 	}
 	later := filepath.Join(v[2], "later")
@@ -91,10 +92,10 @@ func TestIncremental(t *testing.T) {
 	write(t, s, 2)
 	must(t, s.Stop(ctx)) // a checkpoint, and new processes
 	must(t, s.Start(ctx))
-	second := next(t, w, s, v, vss.BackupIncremental, first.component().BackupStamp)
+	second := next(t, w, s, v, vss.BackupIncremental, first.Component().BackupStamp)
 	write(t, s, 3)
-	differential := next(t, w, s, v, vss.BackupDifferential, full.component().BackupStamp)
-	if stamp := differential.component().BackupStamp; stamp != "" {
+	differential := next(t, w, s, v, vss.BackupDifferential, full.Component().BackupStamp)
+	if stamp := differential.Component().BackupStamp; stamp != "" {
 		t.Errorf("a differential backup has the stamp %q", stamp)
 	}
 	for _, k := range []*saved{first, second, differential} {
@@ -134,36 +135,36 @@ func TestIncremental(t *testing.T) {
 	})
 	t.Run("out of order", func(t *testing.T) {
 		second.again(false)
-		if m := second.vetoed(writer.OnPreRestore, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, "the server runs") {
+		if m := second.Vetoed(writer.OnPreRestore, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, "the server runs") {
 			t.Errorf("%s", m)
 		}
 		full.put(true)
 		second.again(false)
-		if m := second.vetoed(writer.OnPreRestore, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, "SetAdditionalRestores") {
+		if m := second.Vetoed(writer.OnPreRestore, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, "SetAdditionalRestores") {
 			t.Errorf("%s", m)
 		}
 		first.put(true)
 		second.again(false)
-		second.well(writer.OnPreRestore)
+		second.Well(writer.OnPreRestore)
 	})
 	t.Run("a file of WAL is missing", func(t *testing.T) {
 		second.putFiles()
 		all, err := filepath.Glob(filepath.Join(s.WAL, "0*"))
 		must(t, err)
-		from, to := walNumber(t, first.component().BackupStamp), walNumber(t, second.component().BackupStamp)
+		from, to := walNumber(t, first.Component().BackupStamp), walNumber(t, second.Component().BackupStamp)
 		i := slices.IndexFunc(all, func(path string) bool { n := filepath.Base(path); return n > from && n < to })
 		if i < 0 {
 			t.Fatalf("no file between %s and %s in %v", from, to, all)
 		}
 		must(t, os.Remove(all[i]))
-		if m := second.vetoed(writer.OnPostRestore, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, filepath.Base(all[i])) {
+		if m := second.Vetoed(writer.OnPostRestore, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, filepath.Base(all[i])) {
 			t.Errorf("%s", m)
 		}
 		if _, err := s.SQL(ctx, "SELECT 1"); err == nil {
 			t.Error("the server runs")
 		}
 		second.putFiles()
-		second.well(writer.OnPostRestore)
+		second.Well(writer.OnPostRestore)
 		if got, want := rows(t, s), "0|3000 1|3000 2|3000"; got != want {
 			t.Errorf("rows %s, want %s", got, want)
 		}
@@ -173,15 +174,15 @@ func TestIncremental(t *testing.T) {
 		must(t, s.Start(ctx))
 		write(t, s, 1)
 		write(t, s, 4)
-		b := newBackup(t, w, v, s.Data) // the WAL is there, on the same timeline, but it isn't what that backup saved
-		b.e.BackupType = vss.BackupIncremental
-		b.e.Components.Components[0].PreviousBackupStamp = first.component().BackupStamp
-		if m := b.vetoed(writer.OnPrepareBackup, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, "restored to an earlier state") {
+		b := New(t, w, v, s.Data) // the WAL is there, on the same timeline, but it isn't what that backup saved
+		b.BackupType = vss.BackupIncremental
+		b.Components.Components[0].PreviousBackupStamp = first.Component().BackupStamp
+		if m := b.Vetoed(writer.OnPrepareBackup, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, "restored to an earlier state") {
 			t.Errorf("%s", m)
 		}
 		must(t, s.Stop(ctx))
 		first.again(false)
-		if m := first.vetoed(writer.OnPreRestore, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, "started") {
+		if m := first.Vetoed(writer.OnPreRestore, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, "started") {
 			t.Errorf("%s", m)
 		}
 	})
@@ -212,20 +213,20 @@ func goneWAL(t *testing.T, s *pgtest.Server, v []string) {
 	write(t, s, 100)
 	_, err := s.SQL(ctx, "SELECT pg_switch_wal(); CHECKPOINT")
 	must(t, err)
-	b := newBackup(t, w, v, s.Data)
-	b.e.BackupType = vss.BackupIncremental
+	b := New(t, w, v, s.Data)
+	b.BackupType = vss.BackupIncremental
 	refused := func(stamp, says string) {
 		t.Helper()
-		c := b.e.Components.Components[0]
+		c := b.Components.Components[0]
 		c.PreviousBackupStamp, c.Failure = stamp, nil
-		if m := b.vetoed(writer.OnPrepareBackup, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, says) || !strings.Contains(m, "make a full backup") {
+		if m := b.Vetoed(writer.OnPrepareBackup, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, says) || !strings.Contains(m, "make a full backup") {
 			t.Errorf("stamp %q: %s", stamp, m)
 		}
 		if c.PrepareForBackupFailure == "" || c.Failure == nil || c.Failure.Code != vss.ErrWriterErrorNonRetryable {
 			t.Errorf("stamp %q: the component has no failure: %+v", stamp, c)
 		}
 	}
-	refused(full.component().BackupStamp, "is gone")
+	refused(full.Component().BackupStamp, "is gone")
 	refused("", "missing")
 	refused("yesterday", "no stamp of this writer")
 	refused("system=1 timeline=1 lsn=0/1500000 wal=00", "system identifier")
@@ -233,8 +234,8 @@ func goneWAL(t *testing.T, s *pgtest.Server, v []string) {
 	must(t, s.Stop(ctx))
 	s.Settings = map[string]string{"wal_level": "minimal", "max_wal_senders": "0"}
 	must(t, s.Start(ctx))
-	refused(full.component().BackupStamp, "minimal")
-	if stamp := next(t, w, s, v, vss.BackupFull, "").component().BackupStamp; stamp != "" {
+	refused(full.Component().BackupStamp, "minimal")
+	if stamp := next(t, w, s, v, vss.BackupFull, "").Component().BackupStamp; stamp != "" {
 		t.Errorf("a backup of a server whose WAL hasn't all has the stamp %q", stamp)
 	}
 }
@@ -249,7 +250,7 @@ func heldWAL(t *testing.T, s *pgtest.Server, v []string) {
 		must(t, err)
 		return lsn
 	}
-	if got, want := held(), walNumber(t, full.component().BackupStamp); got != want {
+	if got, want := held(), walNumber(t, full.Component().BackupStamp); got != want {
 		t.Errorf("WAL is held from %s on, want %s", got, want)
 	}
 	checkpoint := func(n int) {
@@ -259,8 +260,8 @@ func heldWAL(t *testing.T, s *pgtest.Server, v []string) {
 		must(t, err)
 	}
 	checkpoint(1)
-	first := next(t, w, s, v, vss.BackupIncremental, full.component().BackupStamp)
-	if got, want := held(), walNumber(t, first.component().BackupStamp); got != want {
+	first := next(t, w, s, v, vss.BackupIncremental, full.Component().BackupStamp)
+	if got, want := held(), walNumber(t, first.Component().BackupStamp); got != want {
 		t.Errorf("WAL is held from %s on, want %s", got, want)
 	}
 	for _, c := range []struct {
@@ -270,11 +271,11 @@ func heldWAL(t *testing.T, s *pgtest.Server, v []string) {
 	}{{"a copy", vss.BackupCopy, true}, {"one that failed", vss.BackupFull, false}} {
 		checkpoint(2 + len(c.name))
 		before := held()
-		b := newBackup(t, w, v, s.Data)
-		b.e.BackupType = c.kind
-		b.well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
-		b.e.Components.Components[0].BackupSucceeded = c.well
-		b.well(writer.OnBackupComplete)
+		b := New(t, w, v, s.Data)
+		b.BackupType = c.kind
+		b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+		b.Components.Components[0].BackupSucceeded = c.well
+		b.Well(writer.OnBackupComplete)
 		if after := held(); after != before {
 			t.Errorf("%s: WAL was held from %s on, now from %s", c.name, before, after)
 		}

@@ -11,21 +11,12 @@ import (
 	"time"
 
 	"github.com/stillpoint-vss/stillpoint/document"
-	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
+	. "github.com/stillpoint-vss/stillpoint/internal/writers/engine/enginetest"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
 	"github.com/stillpoint-vss/stillpoint/vss"
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
-
-// identify gives what the writer says of one cluster.
-func identify(t testing.TB, w *engine.Writer, name string) (*document.WriterMetadata, *document.WMComponent) {
-	t.Helper()
-	m, err := w.Identify(ctx)
-	must(t, err)
-	must(t, m.Validate())
-	return m, m.Component("", name)
-}
 
 // TestCluster are the tests of one cluster that none of them changes for the others.
 func TestCluster(t *testing.T) {
@@ -44,7 +35,7 @@ func TestCluster(t *testing.T) {
 }
 
 func described(t *testing.T, s *pgtest.Server, v []string) {
-	m, c := identify(t, newWriter(t), s.Data)
+	m, c := Identify(t, newWriter(t), s.Data)
 	if c == nil {
 		t.Fatalf("the cluster isn't among %v", m.Components)
 	}
@@ -77,7 +68,7 @@ func described(t *testing.T, s *pgtest.Server, v []string) {
 		}
 	}
 	must(t, s.Stop(ctx))
-	if _, c := identify(t, newWriter(t), s.Data); c != nil {
+	if _, c := Identify(t, newWriter(t), s.Data); c != nil {
 		t.Error("a cluster that doesn't run is still there")
 	}
 }
@@ -89,22 +80,22 @@ func backupUnderLoad(t *testing.T, s *pgtest.Server, v []string) {
 	must(t, err)
 	w := newWriter(t)
 	for range 3 {
-		b := newBackup(t, w, v, s.Data)
-		b.well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
+		b := New(t, w, v, s.Data)
+		b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
 		j.Pauses()
 		before, began := position(t, s), time.Now()
-		b.well(writer.OnFreeze)
-		if _, c := identify(t, w, s.Data); c == nil { // it may come at any time
+		b.Well(writer.OnFreeze)
+		if _, c := Identify(t, w, s.Data); c == nil { // it may come at any time
 			t.Error("Identify between Freeze and Thaw doesn't name the cluster")
 		}
-		b.well(writer.OnThaw)
+		b.Well(writer.OnThaw)
 		window := time.Since(began)
 		after := position(t, s)
-		b.well(writer.OnThaw, writer.OnPostSnapshot)
+		b.Well(writer.OnThaw, writer.OnPostSnapshot)
 		commits, p50, p99, most := j.Pauses()
 		t.Logf("window %v; %d commits meanwhile: p50 %v, p99 %v, longest %v", window, commits, p50, p99, most)
 
-		c := b.e.Components.Components[0]
+		c := b.Components.Components[0]
 		var r struct {
 			Data string
 			LSN  string
@@ -117,7 +108,7 @@ func backupUnderLoad(t *testing.T, s *pgtest.Server, v []string) {
 		if !strings.Contains(c.BackupStamp, r.LSN) {
 			t.Errorf("stamp %q has no %s", c.BackupStamp, r.LSN)
 		}
-		b.well(writer.OnBackupComplete)
+		b.Well(writer.OnBackupComplete)
 	}
 	must(t, j.Stop())
 	must(t, stop())
@@ -128,10 +119,10 @@ func backupUnderLoad(t *testing.T, s *pgtest.Server, v []string) {
 }
 
 func copyBackupLeavesNoStamp(t *testing.T, s *pgtest.Server, v []string) {
-	b := newBackup(t, newWriter(t), v, s.Data)
-	b.e.BackupType = vss.BackupCopy
-	b.well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
-	if c := b.e.Components.Components[0]; c.BackupStamp != "" || c.BackupMetadata == "" {
+	b := New(t, newWriter(t), v, s.Data)
+	b.BackupType = vss.BackupCopy
+	b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+	if c := b.Components.Components[0]; c.BackupStamp != "" || c.BackupMetadata == "" {
 		t.Errorf("stamp %q, metadata %q", c.BackupStamp, c.BackupMetadata)
 	}
 }
@@ -166,16 +157,16 @@ func missingVolume(t *testing.T, s *pgtest.Server, v []string) {
 	w := newWriter(t)
 	for i, volume := range v {
 		set := slices.Delete(slices.Clone(v), i, i+1)
-		b := newBackup(t, w, set, s.Data)
-		b.well(writer.OnPrepareBackup)
-		if m := b.vetoed(writer.OnPrepareSnapshot, vss.ErrWriterErrorInconsistentSnapshot); !strings.Contains(m, "add "+volume+" to the set") {
+		b := New(t, w, set, s.Data)
+		b.Well(writer.OnPrepareBackup)
+		if m := b.Vetoed(writer.OnPrepareSnapshot, vss.ErrWriterErrorInconsistentSnapshot); !strings.Contains(m, "add "+volume+" to the set") {
 			t.Errorf("without %s: %s", volume, m)
 		}
 	}
-	other, _ := volumes(t, "ext4")
-	b := newBackup(t, w, other, s.Data)
-	b.well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
-	if c := b.e.Components.Components[0]; c.BackupMetadata != "" {
+	other, _ := Volumes(t, "ext4")
+	b := New(t, w, other, s.Data)
+	b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+	if c := b.Components.Components[0]; c.BackupMetadata != "" {
 		t.Errorf("a set without any of its volumes has metadata %s", c.BackupMetadata)
 	}
 }
@@ -187,9 +178,9 @@ func abort(t *testing.T, s *pgtest.Server, v []string) {
 		{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze},
 		{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw},
 	} {
-		b := newBackup(t, w, v, s.Data)
-		b.well(upTo...)
-		b.well(writer.OnAbort, writer.OnAbort, writer.OnThaw)
+		b := New(t, w, v, s.Data)
+		b.Well(upTo...)
+		b.Well(writer.OnAbort, writer.OnAbort, writer.OnThaw)
 		if left(t, s, "true") {
 			t.Errorf("after %v and Abort a session is left", upTo)
 		}
@@ -198,14 +189,14 @@ func abort(t *testing.T, s *pgtest.Server, v []string) {
 
 func abortEndsCheckpoint(t *testing.T, s *pgtest.Server, v []string) {
 	w := newWriter(t)
-	b := newBackup(t, w, v, s.Data)
-	b.well(writer.OnPrepareBackup)
+	b := New(t, w, v, s.Data)
+	b.Well(writer.OnPrepareBackup)
 	_, err := s.SQL(ctx, "CREATE TABLE filler AS SELECT repeat('x', 1000) FROM generate_series(1, 1000)")
 	must(t, err)
 	checkpointer, err := s.SQL(ctx, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'")
 	must(t, err)
 	stand(t, checkpointer)
-	e := b.e
+	e := b.Event
 	e.Components = nil
 	done := make(chan error, 1)
 	go func() { done <- w.PrepareSnapshot(ctx, &e) }()
@@ -214,7 +205,7 @@ func abortEndsCheckpoint(t *testing.T, s *pgtest.Server, v []string) {
 			t.Fatal("the writer doesn't connect")
 		}
 	}
-	b.well(writer.OnAbort)
+	b.Well(writer.OnAbort)
 	select {
 	case err := <-done:
 		must(t, err)
@@ -228,14 +219,14 @@ func abortEndsCheckpoint(t *testing.T, s *pgtest.Server, v []string) {
 
 func queryEndsWithContext(t *testing.T, s *pgtest.Server, v []string) {
 	w := newWriter(t)
-	b := newBackup(t, w, v, s.Data)
-	b.well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
+	b := New(t, w, v, s.Data)
+	b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
 	backend, err := s.SQL(ctx, "SELECT pid FROM pg_stat_activity WHERE application_name = 'vss'")
 	must(t, err)
 	stand(t, backend)
 	short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
 	defer cancel()
-	e := b.e
+	e := b.Event
 	began := time.Now()
 	must(t, w.Freeze(short, &e))
 	if took := time.Since(began); took > 8*time.Second {
@@ -258,15 +249,15 @@ func clusterDies(t *testing.T, s *pgtest.Server, v []string) {
 		{"frozen", []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze}, writer.OnThaw},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBackup(t, w, v, s.Data)
-			b.well(c.before...)
+			b := New(t, w, v, s.Data)
+			b.Well(c.before...)
 			must(t, s.Crash(ctx))
-			b.vetoed(c.at, vss.ErrWriterErrorRetryable)
+			b.Vetoed(c.at, vss.ErrWriterErrorRetryable)
 			must(t, s.Start(ctx))
-			b.well(writer.OnAbort)
+			b.Well(writer.OnAbort)
 
-			again := newBackup(t, w, v, s.Data)
-			again.well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+			again := New(t, w, v, s.Data)
+			again.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
 		})
 	}
 }
@@ -283,12 +274,12 @@ func clusterRefuses(t *testing.T, s *pgtest.Server, v []string) {
 		refused = err != nil
 	}
 	w := newWriter(t)
-	if _, c := identify(t, w, s.Data); c == nil {
+	if _, c := Identify(t, w, s.Data); c == nil {
 		t.Fatal("a cluster that lets nobody in isn't named")
 	}
-	b := newBackup(t, w, v, s.Data)
-	b.well(writer.OnPrepareBackup)
-	if m := b.vetoed(writer.OnPrepareSnapshot, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, "pg_hba.conf") {
+	b := New(t, w, v, s.Data)
+	b.Well(writer.OnPrepareBackup)
+	if m := b.Vetoed(writer.OnPrepareSnapshot, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, "pg_hba.conf") {
 		t.Errorf("no advice in %q", m)
 	}
 }
@@ -302,17 +293,17 @@ func connectionString(t *testing.T, s, other *pgtest.Server, v []string) {
 	passwords := filepath.Join(v[0], "passwords")
 	must(t, os.WriteFile(passwords, []byte("*:*:*:vss:secret\n"), 0o600))
 	w := postgres.New(postgres.Config{Connections: map[string]string{s.Data: "host=" + s.Run + " user=vss dbname=postgres passfile=" + passwords}})
-	b := newBackup(t, w, v, s.Data)
-	b.well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
+	b := New(t, w, v, s.Data)
+	b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
 	if user, err := s.SQL(ctx, "SELECT usename FROM pg_stat_activity WHERE application_name = 'vss'"); err != nil || user != "vss" {
 		t.Errorf("connected as %q (%v)", user, err)
 	}
-	b.well(writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+	b.Well(writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
 
 	wrong := postgres.New(postgres.Config{Connections: map[string]string{s.Data: "host=" + other.Run + " user=" + pgtest.Client + " dbname=postgres"}})
-	b = newBackup(t, wrong, v, s.Data)
-	b.well(writer.OnPrepareBackup)
-	if m := b.vetoed(writer.OnPrepareSnapshot, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, "system identifier") {
+	b = New(t, wrong, v, s.Data)
+	b.Well(writer.OnPrepareBackup)
+	if m := b.Vetoed(writer.OnPrepareSnapshot, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, "system identifier") {
 		t.Errorf("a connection to another cluster: %s", m)
 	}
 }
@@ -320,7 +311,7 @@ func connectionString(t *testing.T, s, other *pgtest.Server, v []string) {
 // TestClusters are the tests of two clusters.
 func TestClusters(t *testing.T) {
 	t.Parallel() // servers take most of their time to wait
-	v, run := volumes(t, "ext4", "xfs")
+	v, run := Volumes(t, "ext4", "xfs")
 	a := start(t, &pgtest.Server{Data: v[0] + "/a", Run: run + "a"})
 	b := start(t, &pgtest.Server{Data: v[0] + "/b", WAL: v[1] + "/b", Run: run + "b"})
 	t.Run("in one set", func(t *testing.T) { severalClusters(t, a, b, v) })
@@ -343,16 +334,16 @@ func severalClusters(t *testing.T, a, b *pgtest.Server, v []string) {
 		{"one whole, the other not chosen", v[:1], []string{a.Data}, vss.OK, []string{a.Data}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			k := newBackup(t, w, c.volumes, c.components...)
-			k.well(writer.OnPrepareBackup)
-			k.well(writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw)
+			k := New(t, w, c.volumes, c.components...)
+			k.Well(writer.OnPrepareBackup)
+			k.Well(writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw)
 			if c.code == vss.OK {
-				k.well(writer.OnPostSnapshot)
+				k.Well(writer.OnPostSnapshot)
 			} else {
-				k.vetoed(writer.OnPostSnapshot, c.code)
+				k.Vetoed(writer.OnPostSnapshot, c.code)
 			}
 			var saved []string
-			for _, m := range k.e.Components.Components {
+			for _, m := range k.Components.Components {
 				if m.BackupMetadata != "" {
 					saved = append(saved, m.Name)
 				}
@@ -382,37 +373,37 @@ func oneClusterFails(t *testing.T, good, bad *pgtest.Server, v []string) {
 		{"at Thaw", vss.BackupFull, []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze}, vss.ErrWriterErrorRetryable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBackup(t, w, v, good.Data, bad.Data)
-			b.e.BackupType = c.kind
-			one, other := b.e.Components.Components[0], b.e.Components.Components[1]
+			b := New(t, w, v, good.Data, bad.Data)
+			b.BackupType = c.kind
+			one, other := b.Components.Components[0], b.Components.Components[1]
 			if c.kind == vss.BackupIncremental { // the other has no stamp
-				full := newBackup(t, w, v, good.Data)
-				full.well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
-				one.PreviousBackupStamp = full.e.Components.Components[0].BackupStamp
+				full := New(t, w, v, good.Data)
+				full.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+				one.PreviousBackupStamp = full.Components.Components[0].BackupStamp
 			} else {
-				b.well(c.before...)
+				b.Well(c.before...)
 				must(t, bad.Crash(ctx))
 				defer func() { must(t, bad.Start(ctx)) }()
 			}
-			b.well([]writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw}[len(c.before):]...)
-			b.vetoed(writer.OnPostSnapshot, vss.ErrWriterErrorPartialFailure)
+			b.Well([]writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw}[len(c.before):]...)
+			b.Vetoed(writer.OnPostSnapshot, vss.ErrWriterErrorPartialFailure)
 			if one.BackupMetadata == "" || one.BackupStamp == "" || one.Failure != nil {
 				t.Errorf("the cluster that is well: %+v", one)
 			}
 			if other.BackupMetadata != "" || other.Failure == nil || other.Failure.Code != c.code {
 				t.Errorf("the cluster that failed: %+v, want %s", other, c.code.Name())
 			}
-			b.well(writer.OnBackupComplete)
+			b.Well(writer.OnBackupComplete)
 		})
 	}
 	t.Run("without components", func(t *testing.T) {
-		b := newBackup(t, postgres.New(postgres.Config{Only: []string{good.Data, bad.Data}}), v)
-		b.e.Components = nil
-		b.well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
+		b := New(t, postgres.New(postgres.Config{Only: []string{good.Data, bad.Data}}), v)
+		b.Components = nil
+		b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
 		must(t, bad.Crash(ctx))
-		b.vetoed(writer.OnFreeze, vss.ErrWriterErrorRetryable)
+		b.Vetoed(writer.OnFreeze, vss.ErrWriterErrorRetryable)
 		must(t, bad.Start(ctx))
-		b.well(writer.OnAbort)
+		b.Well(writer.OnAbort)
 	})
 }
 
@@ -428,9 +419,9 @@ func fsyncOff(t *testing.T, s *pgtest.Server, v []string) {
 	}
 	set("ALTER SYSTEM SET fsync = off", "off")
 	defer set("ALTER SYSTEM RESET fsync", "on")
-	b := newBackup(t, newWriter(t), v, s.Data)
-	b.well(writer.OnPrepareBackup)
-	if m := b.vetoed(writer.OnPrepareSnapshot, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, "fsync") {
+	b := New(t, newWriter(t), v, s.Data)
+	b.Well(writer.OnPrepareBackup)
+	if m := b.Vetoed(writer.OnPrepareSnapshot, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, "fsync") {
 		t.Errorf("%s", m)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"testing"
 
+	. "github.com/stillpoint-vss/stillpoint/internal/writers/engine/enginetest"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
 	"github.com/stillpoint-vss/stillpoint/writer/writertest"
@@ -11,13 +12,13 @@ import (
 
 func TestSuite(t *testing.T) {
 	t.Parallel() // servers take most of their time to wait
-	v, run := volumes(t, "ext4")
+	v, run := Volumes(t, "ext4")
 	s := start(t, &pgtest.Server{Data: v[0] + "/data", Run: run})
 	writertest.Run(t, func(t *testing.T) *writertest.World {
 		return &writertest.World{
 			Writer:  postgres.New(postgres.Config{Only: []string{s.Data}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}),
 			Volumes: v,
-			Restore: func() { sh(t, "sh", "-c", "cp -a "+s.Data+".before-restore-*/. "+s.Data) },
+			Restore: func() { Run(t, "sh", "-c", "cp -a "+s.Data+".before-restore-*/. "+s.Data) },
 			// From Freeze to Thaw the writer keeps a session whose last question was for the position.
 			Frozen: func() bool { return left(t, s, "query LIKE '%pg_current_wal_flush_lsn%'") },
 		}
