@@ -135,7 +135,8 @@ func (k *Coordinator) deleteCopy(ctx context.Context, r *catalog.Snapshot, force
 		return err
 	}
 	luns := slices.DeleteFunc(slices.Clone(r.LUNs), func(l catalog.LUN) bool { return slices.Contains(kept, l.LUNID) })
-	if r.State != vss.StateDeleted {
+	resumed := r.State == vss.StateDeleted // a former service died in between: it may have left a disk that nobody knows of
+	if !resumed {
 		if err := k.takeAway(ctx, r, luns, force); err != nil {
 			if e := k.bringBack(context.WithoutCancel(ctx), r); e != nil {
 				k.Logger.Error("a copy that could not be deleted is not what it was", "copy", r.ID, "error", e)
@@ -145,9 +146,11 @@ func (k *Coordinator) deleteCopy(ctx context.Context, r *catalog.Snapshot, force
 	}
 	k.unlink(r)
 	for i := range luns {
-		if d, err := k.lunDisk(ctx, &luns[i]); err == nil { // only if a former service died in between
-			if err := k.Disks.Uninstall(ctx, d, true); err != nil {
-				return err
+		if resumed || k.Disks.Attached(luns[i].LUNID) { // or it came back with a rescan
+			if d, err := k.lunDisk(ctx, &luns[i]); err == nil {
+				if err := k.Disks.Uninstall(ctx, d, true); err != nil {
+					return err
+				}
 			}
 		}
 		info := luns[i].Copy

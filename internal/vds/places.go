@@ -77,6 +77,13 @@ func (m *Manager) placeOf(id vss.LUNID) (place, bool) {
 	return p, ok && p.holds()
 }
 
+// Attached says whether a LUN is known to be a disk of this host. Nobody looks for it among the disks that are here: that takes as
+// long as there are disks.
+func (m *Manager) Attached(id vss.LUNID) bool {
+	_, ok := m.placeOf(id)
+	return ok
+}
+
 func (m *Manager) remember(id vss.LUNID, device string, a array.Address) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
