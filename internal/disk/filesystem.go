@@ -2,18 +2,11 @@ package disk
 
 import (
 	"bytes"
-	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
-	"syscall"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -21,6 +14,8 @@ import (
 // FileSystem is what a superblock says of its file system. Type is "" where none was found.
 type FileSystem struct {
 	Type, UUID, Label string
+	// ext only: metadata have checksums, and those are of a seed of their own instead of the UUID
+	Checksums, ChecksumSeed bool
 	// btrfs only
 	FSID, MetadataUUID, DeviceUUID vss.GUID
 	Devices                        int
@@ -91,7 +86,7 @@ func probe(r io.ReaderAt) FileSystem {
 		if incompat&0x2c0 != 0 || ro&0x478 != 0 { // extents, 64bit, flex_bg; huge_file and later
 			kind = "ext4"
 		}
-		return FileSystem{Type: kind, UUID: vss.GUID(b[104:120]).Plain(), Label: text(b[120:136])}
+		return FileSystem{Type: kind, UUID: vss.GUID(b[104:120]).Plain(), Label: text(b[120:136]), Checksums: ro&0x400 != 0, ChecksumSeed: incompat&0x2000 != 0}
 	}
 	if n, _ := r.ReadAt(b, btrfsSuper); n == len(b) && string(b[64:72]) == "_BHRfS_M" {
 		s := btrfsSB(b)
@@ -107,96 +102,4 @@ func text(b []byte) string {
 		b = b[:i]
 	}
 	return strings.ToValidUTF8(string(b), "?")
-}
-
-// SetFileSystemUUID gives an ext or XFS file system a UUID. What its log has is replayed first, and the id is read back, since
-// xfs_admin exits 0 where it failed. One that has the UUID already is left with an empty log. It may be repeated after a power
-// cut at any moment of it. Errors: VSS_E_CANNOT_REVERT_DISKID.
-func SetFileSystemUUID(ctx context.Context, device, uuid string) error {
-	bad := func(err error) error {
-		return vss.E("SetFileSystemUUID", vss.ErrCannotRevertDiskID, err).On(device).Advise("the file system keeps its former UUID; check it with fsck")
-	}
-	fs, err := ProbeFileSystem(device)
-	if err != nil {
-		return bad(err)
-	}
-	if !Renewable(fs.Type) {
-		return bad(fmt.Errorf("a file system of type %q is not re-identified this way", fs.Type))
-	}
-	if err := ctx.Err(); err != nil {
-		return bad(err)
-	}
-	var said []byte
-	run := func(ok int, name string, args ...string) error {
-		out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
-		said = bytes.TrimSpace(out)
-		var exit *exec.ExitError
-		if errors.As(err, &exit) && exit.Exited() && exit.ExitCode() <= ok {
-			err = nil
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w: %s", name, err, said)
-		}
-		return nil
-	}
-	if fs.Type == "xfs" {
-		err = replayXFS(device)
-	} else {
-		err = run(1, "e2fsck", "-f", "-y", device) // 1: something was mended
-	}
-	switch {
-	case err != nil || fs.UUID == uuid:
-	case fs.Type == "xfs":
-		err = run(0, "xfs_admin", "-U", uuid, device)
-	default:
-		err = run(0, "tune2fs", "-f", "-U", uuid, device)
-	}
-	if err != nil {
-		return bad(err)
-	}
-	if fs, err = ProbeFileSystem(device); err != nil || fs.UUID != uuid {
-		return bad(fmt.Errorf("read back UUID %s, wrote %s: %s", fs.UUID, uuid, said))
-	}
-	return nil
-}
-
-// Renewable says whether SetFileSystemUUID can do it.
-func Renewable(fileSystem string) bool {
-	return slices.Contains([]string{"ext2", "ext3", "ext4", "xfs"}, fileSystem)
-}
-
-// replayXFS has the kernel take a file system into use, which replays its log, and let it go. It is mounted nowhere, so that
-// nothing stays when this process is killed.
-func replayXFS(device string) error {
-	fd, err := unix.Fsopen("xfs", unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return os.NewSyscallError("fsopen", err)
-	}
-	err = unix.FsconfigSetString(fd, "source", device)
-	if err == nil {
-		err = unix.FsconfigSetFlag(fd, "nouuid")
-	}
-	if err == nil {
-		err = unix.FsconfigCreate(fd)
-	}
-	if err = errors.Join(err, unix.Close(fd)); err != nil {
-		return fmt.Errorf("replay the log: %w", err)
-	}
-	// A program that was being started in that moment has the descriptor until it runs: only then the kernel lets go.
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
-		if err = free(device); !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
-			return err
-		}
-	}
-}
-
-// free says whether nobody uses a block device: EBUSY if somebody does.
-func free(device string) error {
-	syscall.ForkLock.RLock() // or a program that is being started would use it, too
-	defer syscall.ForkLock.RUnlock()
-	fd, err := unix.Open(device, unix.O_RDONLY|unix.O_EXCL|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return os.NewSyscallError("open", err)
-	}
-	return unix.Close(fd)
 }

@@ -29,8 +29,9 @@ func TestProbeFileSystem(t *testing.T) {
 		{"nothing", nil, FileSystem{}},
 		{"ext2", []string{"mkfs.ext2", "-q", "-F", "-U", uuid, "-L", "a b"}, FileSystem{Type: "ext2", UUID: uuid, Label: "a b"}},
 		{"ext3", []string{"mkfs.ext3", "-q", "-F", "-U", uuid}, FileSystem{Type: "ext3", UUID: uuid}},
-		{"ext4", []string{"mkfs.ext4", "-q", "-F", "-U", uuid, "-L", "sixteen-letters!"}, FileSystem{Type: "ext4", UUID: uuid, Label: "sixteen-letters!"}},
-		{"ext4 of 1 KiB blocks without extents", []string{"mkfs.ext4", "-q", "-F", "-b", "1024", "-O", "^extent,^64bit", "-U", uuid}, FileSystem{Type: "ext4", UUID: uuid}},
+		{"ext4", []string{"mkfs.ext4", "-q", "-F", "-U", uuid, "-L", "sixteen-letters!"}, FileSystem{Type: "ext4", UUID: uuid, Label: "sixteen-letters!", Checksums: true}},
+		{"ext4 with a seed", []string{"mkfs.ext4", "-q", "-F", "-O", "metadata_csum_seed", "-U", uuid}, FileSystem{Type: "ext4", UUID: uuid, Checksums: true, ChecksumSeed: true}},
+		{"ext4 of 1 KiB blocks without extents", []string{"mkfs.ext4", "-q", "-F", "-b", "1024", "-O", "^extent,^64bit", "-U", uuid}, FileSystem{Type: "ext4", UUID: uuid, Checksums: true}},
 		{"ext4's external journal", []string{"mke2fs", "-q", "-F", "-O", "journal_dev", "-b", "4096", "-U", uuid}, FileSystem{Type: "jbd", UUID: uuid}},
 		{"xfs", []string{"mkfs.xfs", "-q", "-m", "uuid=" + uuid, "-L", "twelve chars"[:11]}, FileSystem{Type: "xfs", UUID: uuid, Label: "twelve char"}},
 		{"btrfs", []string{"mkfs.btrfs", "-q", "-U", uuid, "-L", "dâta"}, FileSystem{Type: "btrfs", UUID: uuid, Label: "dâta", FSID: vss.MustGUID(uuid), MetadataUUID: vss.MustGUID(uuid), Devices: 1, DeviceID: 1}},
@@ -115,7 +116,14 @@ func TestSetFileSystemUUID(t *testing.T) {
 					t.Errorf("the copy's log is dirty: %v; the case isn't what it says", dirty)
 				}
 				uuid := vss.NewGUID().Plain()
+				if kind != "xfs" {
+					must(t, replay(device, "ext4")) // what is below is without the log's
+				}
+				before := run(t, "cat", copied)
 				must(t, SetFileSystemUUID(t.Context(), device, uuid))
+				if n := changed(before, run(t, "cat", copied)); kind != "xfs" && n > 20 {
+					t.Errorf("%d blocks of 4 KiB changed: those of more than the superblock, its copies and the log's head", n)
+				}
 				now, err := ProbeFileSystem(device)
 				if err != nil || now.UUID != uuid || uuid == was.UUID || now.Type != was.Type {
 					t.Errorf("probed %+v (%v), set to %s, the original has %s", now, err, uuid, was.UUID)
@@ -167,6 +175,16 @@ func frozen(t testing.TB, point string, f func()) {
 	f()
 }
 
+// changed counts blocks of 4 KiB that differ.
+func changed(a, b string) (n int) {
+	for at := 0; at < len(a); at += 4096 {
+		if a[at:at+4096] != b[at:at+4096] {
+			n++
+		}
+	}
+	return n
+}
+
 // Programs that are started at the same time have our descriptors for a moment, which must not keep a replayed file system in use.
 func TestReplayWhileForking(t *testing.T) {
 	lane.Host(t)
@@ -187,7 +205,7 @@ func TestReplayWhileForking(t *testing.T) {
 		})
 	}
 	for range 60 {
-		if err := replayXFS(d); err != nil {
+		if err := replay(d, "xfs"); err != nil {
 			t.Error(err)
 			break
 		}
