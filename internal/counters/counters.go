@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync/atomic"
+	"time"
 )
 
 // Name is that of the file, in the root of each volume.
@@ -76,6 +77,34 @@ func (l *Load) close() {
 
 // Written is the last number that is durable on all volumes.
 func (l *Load) Written() uint64 { return l.written.Load() }
+
+// StoodStill gives the longest time in which no number became durable on all volumes while f ran.
+func (l *Load) StoodStill(f func()) time.Duration {
+	stop, longest := make(chan struct{}), make(chan time.Duration, 1)
+	go func() {
+		often := time.NewTicker(time.Millisecond)
+		defer often.Stop()
+		var gap time.Duration
+		last, since := l.Written(), time.Now()
+		for {
+			if n := l.Written(); n != last {
+				last, since = n, time.Now()
+			}
+			gap = max(gap, time.Since(since))
+			select {
+			case <-often.C:
+			case <-stop:
+				longest <- gap
+				return
+			}
+		}
+	}()
+	func() {
+		defer close(stop) // also where f ends its test
+		f()
+	}()
+	return <-longest
+}
 
 // Done is closed when nothing is written any more.
 func (l *Load) Done() <-chan struct{} { return l.done }

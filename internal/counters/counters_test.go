@@ -92,3 +92,17 @@ func TestOneInstant(t *testing.T) {
 		}
 	}
 }
+
+// A volume that stands still for a while is what StoodStill finds.
+func TestStoodStill(t *testing.T) {
+	l := started(t, t.TempDir())
+	if d := l.StoodStill(func() { time.Sleep(50 * time.Millisecond) }); d <= 0 || d > time.Minute {
+		t.Errorf("a load that goes on stood still for %v", d)
+	}
+	if err := l.End(); err != nil {
+		t.Fatal(err)
+	}
+	if d := l.StoodStill(func() { time.Sleep(50 * time.Millisecond) }); d < 40*time.Millisecond {
+		t.Errorf("one that has ended stood still for %v", d)
+	}
+}

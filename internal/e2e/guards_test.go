@@ -11,14 +11,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/stillpoint-vss/stillpoint/internal/counters"
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 	"github.com/stillpoint-vss/stillpoint/requester"
 )
@@ -247,27 +245,6 @@ func (f *faultWorld) looksWhole(s *setDoc, when string) {
 	}
 }
 
-// longest gives the longest time in which a load did not come on while f ran.
-func longest(l *counters.Load, f func()) time.Duration {
-	var stop atomic.Bool
-	most := make(chan time.Duration)
-	go func() {
-		var gap time.Duration
-		last, since := l.Written(), time.Now()
-		for !stop.Load() {
-			time.Sleep(time.Millisecond)
-			if n := l.Written(); n != last {
-				last, since = n, time.Now()
-			}
-			gap = max(gap, time.Since(since))
-		}
-		most <- gap
-	}()
-	f()
-	stop.Store(true)
-	return <-most
-}
-
 // TestHoldOverrun: a hold that takes too long is ended at its limit, whoever is late, and the set fails with the documented code.
 func TestHoldOverrun(t *testing.T) {
 	f := newFaultWorld(t)
@@ -277,7 +254,7 @@ func TestHoldOverrun(t *testing.T) {
 	}{{"create/commit/before", holdLimit}, {"create/release/before", holdLimit}, {"provider/CommitSnapshots/before", holdLimit}, {"create/commit/before", 10 * time.Second}} {
 		f.stop(unix.SIGTERM)
 		f.fault = fmt.Sprintf("%s delay %v", c.point, c.limit+time.Second)
-		still := longest(f.load, func() {
+		still := f.load.StoodStill(func() {
 			f.refused("VSS_E_HOLD_WRITES_TIMEOUT", append([]string{"create", "--no-writers", "--hold-limit", c.limit.String()}, f.volumes...)...)
 		})
 		t.Logf("%s: writes stood still for %v, the limit was %v", c.point, still, c.limit)

@@ -52,7 +52,7 @@ func TestSoak(t *testing.T) {
 	s.random = rand.New(rand.NewPCG(n, 99))
 	total := soakTime(t)
 	end := time.Now().Add(total * 3 / 4)
-	still := longest(s.load, func() {
+	still := s.load.StoodStill(func() {
 		for round := 0; time.Now().Before(end) && !t.Failed(); round++ {
 			s.round(min(time.Until(end), total/4, 30*time.Second), round%2 == 0)
 			s.flows(s.load, holdLimit+time.Second, "at rest")

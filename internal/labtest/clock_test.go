@@ -1,24 +1,20 @@
 package labtest
 
 import (
-	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
-	"fmt"
-	"io"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stillpoint-vss/stillpoint/internal/counters"
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 	"github.com/stillpoint-vss/stillpoint/lab"
 	"github.com/stillpoint-vss/stillpoint/requester"
@@ -41,7 +37,7 @@ func TestClockJumps(t *testing.T) {
 	t.Cleanup(func() { w.set(0) })
 	w.volume("a", "64M", "ext4", "gpt", "/srv/a")
 	w.volume("b", "320M", "xfs", "mbr", "/srv/b")
-	w.load = pulse(t, w.volumes()...)
+	w.load = count(t, w.volumes()...)
 	service := w.service()
 
 	w.creations()
@@ -61,52 +57,10 @@ func TestClockJumps(t *testing.T) {
 type jumps struct {
 	*host
 	began time.Time // by both clocks
-	load  *counters
+	load  *counters.Load
 }
 
 func (*jumps) volumes() []string { return []string{"/srv/a", "/srv/b"} }
-
-// counters are a load: a number that is written to each volume in turn, with fsync.
-type counters struct {
-	n       atomic.Uint64 // written to all
-	longest atomic.Int64  // that one write took, in ns of a clock that can't be set
-}
-
-// pulse writes to the volumes until the test ends.
-func pulse(t testing.TB, volumes ...string) *counters {
-	t.Helper()
-	var files []*os.File
-	for _, v := range volumes {
-		f, err := os.Create(filepath.Join(v, "counter"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		files = append(files, f)
-	}
-	c, stop := &counters{}, atomic.Bool{}
-	var writing sync.WaitGroup
-	writing.Go(func() {
-		for n := uint64(1); !stop.Load(); n++ {
-			for _, f := range files {
-				began := time.Now()
-				if _, err := fmt.Fprintf(io.NewOffsetWriter(f, 0), "%020d", n); err != nil || f.Sync() != nil {
-					t.Errorf("%s: %v", f.Name(), err)
-					return
-				}
-				c.longest.Store(max(c.longest.Load(), int64(time.Since(began))))
-			}
-			c.n.Store(n)
-		}
-	})
-	t.Cleanup(func() {
-		stop.Store(true)
-		writing.Wait()
-		for _, f := range files {
-			f.Close()
-		}
-	})
-	return c
-}
 
 // set puts the clock so far off what it would be.
 func (w *jumps) set(off time.Duration) {
@@ -136,74 +90,42 @@ func (w *jumps) creations() {
 			}
 		}
 	})
-	w.load.longest.Store(0)
-	for range lane.Soak(30) {
-		set := w.create(w.volumes()...)
-		var got []uint64
-		for _, c := range set.ShadowCopies {
-			v, err := strconv.ParseUint(w.read(c, "counter"), 10, 64)
-			if err != nil {
-				w.Errorf("the counter in the copy of %s: %v", c.OriginalVolume, err)
+	still := w.load.StoodStill(func() {
+		for range lane.Soak(30) {
+			set := w.create(w.volumes()...)
+			var got []uint64
+			for _, c := range set.ShadowCopies {
+				b := w.read(c, counters.Name)
+				if len(b) != 8 {
+					w.Fatalf("the counter in the copy of %s: %q", c.OriginalVolume, b)
+				}
+				got = append(got, binary.LittleEndian.Uint64([]byte(b)))
 			}
-			got = append(got, v)
+			if len(got) != 2 || !counters.OneInstant(got) {
+				w.Errorf("the copies' counters are %d: not of one instant", got)
+			}
+			w.vss(nil, "delete", set.SetID)
 		}
-		if len(got) != 2 || got[0]-got[1] > 1 {
-			w.Errorf("the copies' counters are %d: not of one instant", got)
-		}
-		w.vss(nil, "delete", set.SetID)
-	}
+	})
 	close(stop)
 	jumping.Wait()
 	w.set(0)
-	still := time.Duration(w.load.longest.Load())
 	w.TB.Logf("%d jumps; writes stood still for %v at most", n, still)
 	if still > 11*time.Second {
 		w.Errorf("writes stood still for %v", still)
 	}
 }
 
-// pausedIn starts a creation that waits in its hold.
-func (w *jumps) pausedIn(limit time.Duration) (goOn func() (out []byte, ok bool)) {
-	w.Helper()
-	w.stop(unix.SIGTERM)
-	dir := w.TempDir()
-	w.fault = "create/hold/after pause " + dir
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	w.Cleanup(cancel)
-	cmd := w.command(ctx, append([]string{"create", "--no-writers", "--hold-limit", limit.String()}, w.volumes()...)...)
-	w.fault = ""
-	var out bytes.Buffer
-	cmd.Stdout = &out
-	if err := cmd.Start(); err != nil {
-		w.Fatal(err)
-	}
-	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
-		if _, err := os.Stat(filepath.Join(dir, "hit")); err == nil {
-			break
-		}
-		if time.Now().After(end) {
-			w.Fatalf("no hold\n%s", w.log())
-		}
-	}
-	return func() ([]byte, bool) {
-		if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o600); err != nil {
-			w.Error(err)
-		}
-		err := cmd.Wait()
-		return out.Bytes(), err == nil
-	}
-}
-
 // held: a jump doesn't end a hold that is within its limit.
 func (w *jumps) held(to time.Duration) {
 	w.Helper()
-	goOn := w.pausedIn(10 * time.Second)
-	before := w.load.n.Load()
+	goOn := w.pauseAt("create/hold/after", 10*time.Second, w.volumes()...)
+	before := w.load.Written()
 	w.set(to)
 	time.Sleep(time.Second)
 	w.set(-to)
 	time.Sleep(time.Second)
-	if now := w.load.n.Load(); now > before+1 { // one may have been written before the hold and counted in it
+	if now := w.load.Written(); now > before+1 { // one may have been written before the hold and counted in it
 		w.Errorf("a jump of %v released what is held: %d writes", to, now-before)
 	}
 	if out, ok := goOn(); !ok {
@@ -222,11 +144,12 @@ func (w *jumps) held(to time.Duration) {
 func (w *jumps) overrun(to time.Duration) {
 	w.Helper()
 	const limit = 3 * time.Second
-	w.load.longest.Store(0)
-	goOn := w.pausedIn(limit)
-	w.set(to)
-	flows(w.TB, &w.load.n, 2*limit)
-	still := time.Duration(w.load.longest.Load())
+	var goOn func() ([]byte, bool)
+	still := w.load.StoodStill(func() {
+		goOn = w.pauseAt("create/hold/after", limit, w.volumes()...)
+		w.set(to)
+		flows(w.TB, w.load, 2*limit)
+	})
 	w.TB.Logf("a jump of %v in a hold: writes stood still for %v, the limit is %v", to, still, limit)
 	if still < limit/2 {
 		w.Errorf("a jump of %v: writes stood still for %v only, the limit is %v", to, still, limit)

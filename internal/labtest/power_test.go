@@ -267,7 +267,12 @@ func mountFile(t *testing.T, path, point string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Mount(dev, point, "xfs", 0, ""); err != nil {
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if err = unix.Mount(dev, point, "xfs", 0, ""); !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
+			break // somebody who looks for a free device has each for a moment
+		}
+	}
+	if err != nil {
 		_ = loopdev.Detach(dev)
 		t.Fatalf("mount %s: %v", path, err)
 	}

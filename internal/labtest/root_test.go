@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,41 +76,6 @@ sync`)
 	program = "/stillpoint.test"
 }
 
-// beat writes to both volumes all the time, and counts.
-func beat(t *testing.T) *atomic.Uint64 {
-	t.Helper()
-	var n, stop atomic.Uint64
-	var files []*os.File
-	for _, p := range []string{"/beat", "/run/data/beat"} {
-		f, err := os.Create(p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files = append(files, f)
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for stop.Load() == 0 {
-			for _, f := range files {
-				if _, err := f.WriteAt([]byte("beat"), int64(n.Load()%1000)*4); err != nil || f.Sync() != nil {
-					t.Errorf("%s: %v", f.Name(), err)
-					return
-				}
-			}
-			n.Add(1)
-		}
-	}()
-	t.Cleanup(func() {
-		stop.Store(1)
-		<-ended
-		for _, f := range files {
-			f.Close()
-		}
-	})
-	return &n
-}
-
 func (h *host) rootSets() {
 	h.Helper()
 	for _, f := range []string{"/stamp", "/run/data/stamp"} {
@@ -141,31 +105,20 @@ func (h *host) dies(point string) {
 	t := h.TB.(*testing.T)
 	t.Run(strings.ReplaceAll(point, "/", " "), func(t *testing.T) {
 		h := &host{TB: t, state: h.state, run: h.run, config: h.config}
-		n := beat(t)
+		load := count(t, "/", "/run/data")
 		h.stop(unix.SIGTERM)
 		h.fault = point + " kill"
 		if out, ok := h.try("create", "--no-writers", "--hold-limit", "10s", "/", "/run/data"); ok {
 			t.Fatalf("%s was not reached: %s", point, out)
 		}
 		h.fault = ""
-		flows(t, n, 5*time.Second) // half of the limit: it is the death that releases them
+		flows(t, load, 5*time.Second) // half of the limit: it is the death that releases them
 		now := h.look()
 		h.clean(now, none)
 		if got := len(now.copies); got != 2 {
 			t.Errorf("%d copies, the acknowledged ones are 2\n%s", got, h.log())
 		}
 	})
-}
-
-// flows: both volumes take writes within a time.
-func flows(t testing.TB, n *atomic.Uint64, within time.Duration) {
-	t.Helper()
-	before := n.Load()
-	for end := time.Now().Add(within); n.Load() < before+2; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("writes stand still after %v", within)
-		}
-	}
 }
 
 // overruns: a hold of the root that is too long is ended by the guards, and fails the set.

@@ -1,0 +1,73 @@
+package labtest
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/internal/counters"
+)
+
+// count writes counters to volumes until the test ends; the originals must not fail.
+func count(t testing.TB, volumes ...string) *counters.Load {
+	t.Helper()
+	l, err := counters.Start(volumes...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.End(); err != nil {
+			t.Errorf("the load on the originals failed: %v", err)
+		}
+	})
+	return l
+}
+
+// flows: all volumes take writes within a time.
+func flows(t testing.TB, l *counters.Load, within time.Duration) {
+	t.Helper()
+	before := l.Written()
+	for end := time.Now().Add(within); l.Written() < before+2; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("writes stand still after %v", within)
+		}
+	}
+}
+
+// pauseAt starts a service and a creation that waits at a point. The function that it returns lets it go on, and gives the
+// command's document when it has ended.
+func (h *host) pauseAt(point string, limit time.Duration, volumes ...string) (goOn func() (out []byte, ok bool)) {
+	h.Helper()
+	h.stop(unix.SIGTERM)
+	dir := h.TempDir()
+	h.fault = point + " pause " + dir
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	h.Cleanup(cancel)
+	cmd := h.command(ctx, append([]string{"create", "--no-writers", "--hold-limit", limit.String()}, volumes...)...)
+	h.fault = ""
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	if err := cmd.Start(); err != nil {
+		h.Fatal(err)
+	}
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Stat(filepath.Join(dir, "hit")); err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			h.Fatalf("the creation doesn't come to %s\n%s", point, h.log())
+		}
+	}
+	return func() ([]byte, bool) {
+		if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o600); err != nil {
+			h.Error(err)
+		}
+		err := cmd.Wait()
+		return out.Bytes(), err == nil
+	}
+}
