@@ -117,7 +117,7 @@ func (k *Coordinator) undoFileSystem(ctx context.Context, record catalog.Break, 
 		}
 		return disk.SetBtrfsFSID(nodes, fsid)
 	case record.ReadWrite && disk.Renewable(r.FileSystem) && r.FileSystemUUID != "":
-		return disk.SetFileSystemUUID(ctx, nodes[0], r.FileSystemUUID)
+		return disk.RestoreFileSystemUUID(ctx, nodes[0], r.FileSystemUUID)
 	}
 	return nil
 }

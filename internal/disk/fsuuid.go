@@ -21,10 +21,20 @@ func Renewable(fileSystem string) bool {
 	return slices.Contains([]string{"ext2", "ext3", "ext4", "xfs"}, fileSystem)
 }
 
-// SetFileSystemUUID gives an ext or XFS file system a UUID. What its log has is replayed first, and the id is read back, since
-// xfs_admin exits 0 where it failed. One that has the UUID already is left with an empty log. After a power cut at any moment of
-// it the file system is whole, and it may be repeated. Errors: VSS_E_CANNOT_REVERT_DISKID.
+// SetFileSystemUUID gives an ext or XFS file system a UUID. What its log has is replayed first, and the id is read back. One that
+// has the UUID already is left with an empty log. After a power cut in the middle of it RestoreFileSystemUUID puts things right.
+// Errors: VSS_E_CANNOT_REVERT_DISKID.
 func SetFileSystemUUID(ctx context.Context, device, uuid string) error {
+	return setFileSystemUUID(ctx, device, uuid, false)
+}
+
+// RestoreFileSystemUUID is SetFileSystemUUID for a file system of which the UUID was being set when the power went: an ext of old
+// forms, in which the checksums of group descriptors have the UUID in them, is mended first where the kernel refuses it.
+func RestoreFileSystemUUID(ctx context.Context, device, uuid string) error {
+	return setFileSystemUUID(ctx, device, uuid, true)
+}
+
+func setFileSystemUUID(ctx context.Context, device, uuid string, mend bool) error {
 	bad := func(err error) error {
 		return vss.E("SetFileSystemUUID", vss.ErrCannotRevertDiskID, err).On(device).Advise("the file system keeps its former UUID; check it with fsck")
 	}
@@ -39,10 +49,16 @@ func SetFileSystemUUID(ctx context.Context, device, uuid string) error {
 		return bad(err)
 	}
 	said := ""
+	if err = replay(device, fs.Type); err != nil && mend && fs.Type != "xfs" {
+		if _, err = tool(ctx, 1, "e2fsck", "-f", "-y", device); err == nil { // 1: something was mended
+			fs, err = ProbeFileSystem(device)
+		}
+	}
 	switch {
+	case err != nil || fs.UUID == uuid:
 	case fs.Type == "xfs":
-		if err = replay(device, fs.Type); err == nil && fs.UUID != uuid {
-			said, err = tool(ctx, 0, "xfs_admin", "-U", uuid, device)
+		if err = writeXFSUUID(device, uuid); err == nil {
+			err = replay(device, fs.Type) // which gives the log the UUID
 		}
 	default:
 		said, err = setExtUUID(ctx, device, fs, uuid)
@@ -59,20 +75,27 @@ func SetFileSystemUUID(ctx context.Context, device, uuid string) error {
 // setExtUUID changes nothing but the superblock: where all checksums are computed from the UUID, tune2fs would write each of them
 // anew, and a power cut in between would leave files that fsck takes for damaged. So they are first tied to the former UUID.
 func setExtUUID(ctx context.Context, device string, fs FileSystem, uuid string) (said string, err error) {
-	if fs.Type != "ext2" { // which has no log
-		if err = replay(device, "ext4"); err != nil { // cut while group descriptors were written, whose checksums have the UUID in old forms
-			said, err = tool(ctx, 1, "e2fsck", "-f", "-y", device) // 1: something was mended
-		}
-	}
-	if err != nil || fs.UUID == uuid {
-		return said, err
-	}
 	if fs.Checksums && !fs.ChecksumSeed {
 		if said, err = tool(ctx, 0, "tune2fs", "-O", "metadata_csum_seed", device); err != nil {
 			return said, err
 		}
 	}
 	return tool(ctx, 0, "tune2fs", "-f", "-U", uuid, device)
+}
+
+func writeXFSUUID(device, uuid string) error {
+	id, err := vss.ParseGUID(uuid)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(device, os.O_RDWR|os.O_EXCL, 0)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(setXFSUUID(f, id), f.Close()); err != nil {
+		return err
+	}
+	return letGo(device)
 }
 
 // tool runs a program, which may exit with up to ok.
@@ -92,6 +115,12 @@ func tool(ctx context.Context, ok int, name string, args ...string) (said string
 // replay has the kernel take a file system into use, which replays its log, and let it go. It is mounted nowhere, so that
 // nothing stays when this process is killed.
 func replay(device, fsType string) error {
+	switch fsType {
+	case "ext2": // which has no log
+		return nil
+	case "ext3":
+		fsType = "ext4" // whose driver takes it
+	}
 	fd, err := unix.Fsopen(fsType, unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return os.NewSyscallError("fsopen", err)
@@ -106,9 +135,14 @@ func replay(device, fsType string) error {
 	if err = errors.Join(err, unix.Close(fd)); err != nil {
 		return fmt.Errorf("replay the log: %w", err)
 	}
-	// A program that was being started in that moment has the descriptor until it runs: only then the kernel lets go.
+	return letGo(device)
+}
+
+// letGo waits until nobody uses a device that we have closed: a program that was being started in that moment has our descriptor
+// until it runs.
+func letGo(device string) error {
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
-		if err = free(device); !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
+		if err := free(device); !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
 			return err
 		}
 	}

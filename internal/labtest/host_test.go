@@ -205,11 +205,34 @@ func (h *host) read(c copyDoc, file string) string {
 		h.Errorf("copy %s of %s: mount %s: %v", c.ID, c.OriginalVolume, c.DeviceObject, err)
 		return ""
 	}
+	defer h.unmount(c.DeviceObject, at)
 	b, err := os.ReadFile(filepath.Join(at, file))
-	if err := errors.Join(err, unix.Unmount(at, 0)); err != nil {
+	if err != nil {
 		h.Errorf("copy %s of %s: %v", c.ID, c.OriginalVolume, err)
 	}
 	return string(b)
+}
+
+// unmount returns when the kernel has let the device go: others on this machine may look in for a moment, or see it in mount
+// namespaces of their own for a moment longer.
+func (h *host) unmount(device, at string) {
+	h.Helper()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		err := unix.Unmount(at, 0)
+		if errors.Is(err, unix.EINVAL) {
+			err = nil // done before
+		}
+		if err == nil {
+			var fd int
+			if fd, err = unix.Open(device, unix.O_RDONLY|unix.O_EXCL|unix.O_CLOEXEC, 0); err == nil {
+				unix.Close(fd)
+				return
+			}
+		}
+		if time.Now().After(end) {
+			h.Fatalf("unmount %s of %s: %v", at, device, err)
+		}
+	}
 }
 
 // clean is what holds of a host at rest, whatever happened before: doctor finds nothing, originals carry no flag, and each
