@@ -76,10 +76,14 @@ func readXFSSB(d io.ReaderAt, at int64) (xfsSB, error) {
 
 func (s xfsSB) version() int { return int(be.Uint16(s[xfsVersion:]) & 15) }
 
-func (s xfsSB) crc() uint32 {
-	sum := crc32.Update(0, castagnoli, s[:xfsCRC])
-	sum = crc32.Update(sum, castagnoli, make([]byte, 4))
-	return crc32.Update(sum, castagnoli, s[xfsCRC+4:])
+func (s xfsSB) crc() uint32 { return sumOf(s[:xfsCRC], make([]byte, 4), s[xfsCRC+4:]) }
+
+// sumOf is the checksum of parts that follow each other; a checksum's own place counts as zero.
+func sumOf(parts ...[]byte) (sum uint32) {
+	for _, p := range parts {
+		sum = crc32.Update(sum, castagnoli, p)
+	}
+	return sum
 }
 
 // setUUID leaves to metadata the UUID that they have.
@@ -102,17 +106,24 @@ func (s xfsSB) setUUID(uuid vss.GUID) {
 	}
 }
 
-// log gives where the log is, in bytes.
+// group is the size of an allocation group in bytes; each begins with a superblock.
+func (s xfsSB) group() int64 {
+	return int64(be.Uint32(s[xfsAGBlocks:])) * int64(be.Uint32(s[xfsBlockSize:]))
+}
+
+// log gives where the log is, in bytes: within one group, behind the four sectors of its headers.
 func (s xfsSB) log() (at, size int64, err error) {
-	block, ags, shift := int64(be.Uint32(s[xfsBlockSize:])), int64(be.Uint32(s[xfsAGBlocks:])), s[xfsAGBlockLog]
-	start := int64(be.Uint64(s[xfsLogStart:]))
+	block, shift, start := int64(be.Uint32(s[xfsBlockSize:])), s[xfsAGBlockLog], be.Uint64(s[xfsLogStart:])
 	if start == 0 {
 		return 0, 0, errors.New("its log is on another device")
 	}
-	if block < 512 || block > 1<<16 || ags <= 0 || shift > 31 || start < 0 {
-		return 0, 0, errors.New("the superblock makes no sense")
+	number, within := start>>(shift&63), int64(start&(1<<(shift&63)-1))*block
+	size = int64(be.Uint32(s[xfsLogBlocks:])) * block
+	if block < 512 || block > 1<<16 || shift > 31 || s.group() < 4*int64(len(s)) || number >= uint64(be.Uint32(s[xfsAGCount:])) ||
+		within < 4*int64(len(s)) || within+size > s.group() {
+		return 0, 0, errors.New("its superblock makes no sense")
 	}
-	return (start>>shift*ags + start&(1<<shift-1)) * block, int64(be.Uint32(s[xfsLogBlocks:])) * block, nil
+	return int64(number)*s.group() + within, size, nil
 }
 
 // setXFSUUID gives an XFS with an empty log a UUID. The kernel refuses a log of another UUID, and log and superblock can't be
@@ -126,14 +137,16 @@ func setXFSUUID(d xfsDevice, uuid vss.GUID) error {
 	if err := forgetLogUUID(d, first); err != nil {
 		return err
 	}
-	size, count := int64(be.Uint32(first[xfsAGBlocks:]))*int64(be.Uint32(first[xfsBlockSize:])), int64(be.Uint32(first[xfsAGCount:]))
-	for n := range count {
-		s, err := readXFSSB(d, n*size)
+	for n := range int64(be.Uint32(first[xfsAGCount:])) {
+		s, err := readXFSSB(d, n*first.group())
+		if err == nil && (len(s) != len(first) || s.version() != first.version()) {
+			err = fmt.Errorf("the superblock of group %d is of another file system", n)
+		}
 		if err != nil {
 			return err
 		}
 		s.setUUID(uuid)
-		if _, err := d.WriteAt(s, n*size); err != nil {
+		if _, err := d.WriteAt(s, n*first.group()); err != nil {
 			return err
 		}
 		if n == 0 { // the one that counts
@@ -191,13 +204,11 @@ func forgetLogUUID(d xfsDevice, s xfsSB) error {
 		return err
 	}
 	sum := func(header, next int) uint32 {
-		c := crc32.Update(0, castagnoli, head[:xfsRecCRC])
-		c = crc32.Update(c, castagnoli, make([]byte, 4))
-		c = crc32.Update(c, castagnoli, head[xfsRecCRC+4:header])
+		parts := [][]byte{head[:xfsRecCRC], make([]byte, 4), head[xfsRecCRC+4 : header]}
 		for i := 0; i < len(more); i += xfsLogUnit {
-			c = crc32.Update(c, castagnoli, more[i:i+next])
+			parts = append(parts, more[i:i+next])
 		}
-		return crc32.Update(c, castagnoli, payload)
+		return sumOf(append(parts, payload)...)
 	}
 	right := s.version() == 4 && le.Uint32(head[xfsRecCRC:]) == 0                   // it has none
 	for _, size := range [][2]int{{328, 260}, {328, 512}, {324, 260}, {324, 512}} { // of 64 and of 32 bits, before and since 6.18
