@@ -290,7 +290,11 @@ func (h *host) stop(s syscall.Signal) {
 		return
 	}
 	_ = unix.Kill(pid, s)
-	for end := time.Now().Add(time.Minute); h.service() == pid; time.Sleep(5 * time.Millisecond) {
+	lives := func() bool { // as a zombie it has no command line
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		return len(b) > 0
+	}
+	for end := time.Now().Add(time.Minute); lives(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			h.Fatalf("the service, process %d, doesn't end\n%s", pid, h.log())
 		}

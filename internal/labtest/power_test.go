@@ -204,7 +204,7 @@ func (p powered) cuts(t *testing.T, dir, record string) {
 				}
 			}
 			d.Close()
-			mountFile(t, d.Name(), s.root)
+			mountFile(t, d.Name(), s.root, "xfs")
 			c := &cut{p.host(t, s.root), sets}
 			c.check()
 			c.stop(unix.SIGTERM)
@@ -219,7 +219,7 @@ func (p powered) cuts(t *testing.T, dir, record string) {
 	}
 }
 
-// stage is where a rebuilt disk is looked at: an XFS, which copies a disk in no time.
+// stage is where a rebuilt disk is looked at: a btrfs, which copies a disk in no time, in however many pieces it was written.
 type stage struct {
 	dir, root string   // root is where the copy of the disk is mounted
 	base      *os.File // the disk without what recovery does to it
@@ -234,32 +234,35 @@ func newStage(t *testing.T, dir string, size int64) *stage {
 		}
 	}
 	image := file(t, dir, "stage.img", 4*size)
-	sh(t, "mkfs.xfs -q "+image)
+	sh(t, "mkfs.btrfs -q "+image)
 	t.Cleanup(func() { takeDown(t, dir) })
-	mountFile(t, image, s.dir)
+	mountFile(t, image, s.dir, "btrfs")
+	sh(t, "btrfs subvolume create "+s.dir+"/base")
 	var err error
-	if s.base, err = os.OpenFile(file(t, s.dir, "base", size), os.O_RDWR, 0); err != nil {
+	if s.base, err = os.OpenFile(file(t, filepath.Join(s.dir, "base"), "disk", size), os.O_RDWR, 0); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.base.Close() })
 	return s
 }
 
-// copy makes a disk that is as the base is now.
+// copy makes a disk that is as the base is now, instead of the last one.
 func (s *stage) copy(t *testing.T) *os.File {
 	t.Helper()
-	f, err := os.Create(filepath.Join(s.dir, "disk"))
-	if err != nil {
-		t.Fatal(err)
+	at := filepath.Join(s.dir, "cut")
+	if _, err := os.Stat(at); err == nil {
+		sh(t, "btrfs subvolume delete "+at)
 	}
-	if err := unix.IoctlFileClone(int(f.Fd()), int(s.base.Fd())); err != nil {
+	sh(t, "btrfs subvolume snapshot "+s.dir+"/base "+at)
+	f, err := os.OpenFile(filepath.Join(at, "disk"), os.O_RDWR, 0)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return f
 }
 
-// mountFile mounts the XFS in a file.
-func mountFile(t *testing.T, path, point string) {
+// mountFile mounts the file system in a file.
+func mountFile(t *testing.T, path, point, kind string) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
@@ -271,7 +274,7 @@ func mountFile(t *testing.T, path, point string) {
 		t.Fatal(err)
 	}
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		if err = unix.Mount(dev, point, "xfs", 0, ""); !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
+		if err = unix.Mount(dev, point, kind, 0, ""); !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
 			break // somebody who looks for a free device has each for a moment
 		}
 	}
