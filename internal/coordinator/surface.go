@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
@@ -54,25 +55,29 @@ func (k *Coordinator) surface(ctx context.Context, set vss.SnapshotSetID, record
 	if err != nil {
 		k.Logger.Warn("rescan", "error", err) // what matters is whether our disks came: arrive says so
 	}
-	renewed := map[vss.LUNID]bool{}
-	var here []*catalog.Snapshot
-	for _, r := range records {
-		if err := fault.Around("import", "arrive", func() error { return k.arrive(ctx, r, renewed) }); err != nil {
-			missing = append(missing, err)
-			continue
-		}
-		here = append(here, r)
+	here, missing := k.arriveAll(ctx, records)
+	if len(here) == 0 {
+		return missing, nil
 	}
 	for _, r := range here {
 		if err := fault.Around("import", "read-only", func() error { return k.blockReadOnly(ctx, r, true) }); err != nil {
 			return missing, err
 		}
-		if err := k.Catalog.Update(func(tx *catalog.Tx) (err error) {
-			r.DeviceNumber, err = tx.NextDevice()
-			return err
-		}); err != nil {
-			return missing, err
+	}
+	if err := k.Catalog.Update(func(tx *catalog.Tx) (err error) {
+		for _, r := range here {
+			if r.DeviceNumber, err = tx.NextDevice(); err != nil {
+				return err
+			}
 		}
+		return nil
+	}); err != nil {
+		for _, r := range here {
+			r.DeviceNumber = 0 // nobody has reserved it
+		}
+		return missing, err
+	}
+	for _, r := range here {
 		if err := fault.Around("import", "link", func() error { return k.link(ctx, r) }); err != nil {
 			return missing, err
 		}
@@ -80,6 +85,49 @@ func (k *Coordinator) surface(ctx context.Context, set vss.SnapshotSetID, record
 		r.ServiceMachine = k.Host
 	}
 	return missing, nil
+}
+
+// arriveAtOnce is how many copies are recognised at the same time.
+const arriveAtOnce = 8
+
+// arriveAll recognises the disks of copies. Both lists keep the records' order.
+func (k *Coordinator) arriveAll(ctx context.Context, records []*catalog.Snapshot) (here []*catalog.Snapshot, missing []error) {
+	own := &renewals{of: map[vss.LUNID]func() error{}}
+	failed := make([]error, len(records))
+	slots := make(chan struct{}, arriveAtOnce)
+	var all sync.WaitGroup
+	for i, r := range records {
+		slots <- struct{}{}
+		all.Go(func() {
+			defer func() { <-slots }()
+			failed[i] = fault.Around("import", "arrive", func() error { return k.arrive(ctx, r, own) })
+		})
+	}
+	all.Wait()
+	for i, r := range records {
+		if failed[i] == nil {
+			here = append(here, r)
+		} else {
+			missing = append(missing, failed[i])
+		}
+	}
+	return here, missing
+}
+
+// renewals sees that a disk with several volumes gets one new identity.
+type renewals struct {
+	mu sync.Mutex
+	of map[vss.LUNID]func() error
+}
+
+func (n *renewals) once(id vss.LUNID, renew func() error) error {
+	n.mu.Lock()
+	if n.of[id] == nil {
+		n.of[id] = sync.OnceValue(renew)
+	}
+	f := n.of[id]
+	n.mu.Unlock()
+	return f()
 }
 
 // locate has the LUNs unmasked to this host. Where some don't exist any more it is done for each of the others: those that
@@ -111,7 +159,7 @@ func providerIDs(records []*catalog.Snapshot) []vss.ProviderID {
 }
 
 // arrive recognises the disks of one copy and gives them identities of their own.
-func (k *Coordinator) arrive(ctx context.Context, r *catalog.Snapshot, renewed map[vss.LUNID]bool) error {
+func (k *Coordinator) arrive(ctx context.Context, r *catalog.Snapshot, own *renewals) error {
 	hw, _, err := k.hardware(r.ProviderID)
 	if err != nil {
 		return err
@@ -130,17 +178,15 @@ func (k *Coordinator) arrive(ctx context.Context, r *catalog.Snapshot, renewed m
 			return vss.E("ImportSnapshots", vss.ErrMissingDisk, fmt.Errorf("%s is not the LUN that the document describes", d.Device)).On(r.ID.String())
 		}
 		l.LUNID = d.LUN.ID
-		if renewed[d.LUN.ID] {
-			continue
-		}
-		id, err := k.Disks.RenewIdentity(ctx, d)
-		if err == nil && id.Style == disk.StyleNone {
-			err = k.Disks.SetLUNFlags(ctx, d, vss.FlagsShadowCopy, 0)
-		}
-		if err != nil {
+		if err := own.once(d.LUN.ID, func() error {
+			id, err := k.Disks.RenewIdentity(ctx, d)
+			if err == nil && id.Style == disk.StyleNone {
+				err = k.Disks.SetLUNFlags(ctx, d, vss.FlagsShadowCopy, 0)
+			}
+			return err
+		}); err != nil {
 			return err
 		}
-		renewed[d.LUN.ID] = true
 	}
 	if r.FileSystem != "btrfs" {
 		return nil
