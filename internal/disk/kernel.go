@@ -129,6 +129,9 @@ func (k kernelPartition) is(p Partition) bool {
 	return k.number == p.Number && k.start == p.Start && (k.size == p.Size || extended(p.TypeMBR))
 }
 
+// lookIn is how long a partition may be busy because somebody, as udev does with what is new, reads what is on it.
+const lookIn = time.Second
+
 // DeletePartitions makes the kernel forget a disk's partitions. They would survive a loop device's detaching and overlay
 // the next file on its number. Errors: VSS_E_VOLUME_IN_USE.
 func DeletePartitions(device string) error {
@@ -138,7 +141,11 @@ func DeletePartitions(device string) error {
 	}
 	defer f.Close()
 	for _, p := range kernelPartitions(device) {
-		if err := blkpg(f, blkpgDel, p); err != nil && !errors.Is(err, unix.ENXIO) {
+		err := blkpg(f, blkpgDel, p)
+		for end := time.Now().Add(lookIn); errors.Is(err, unix.EBUSY) && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+			err = blkpg(f, blkpgDel, p)
+		}
+		if err != nil && !errors.Is(err, unix.ENXIO) {
 			return vss.E("DeletePartitions", vss.ErrVolumeInUse, err).On(PartitionNode(device, p.number)).Advise("unmount it first")
 		}
 	}
