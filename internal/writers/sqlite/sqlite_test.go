@@ -180,14 +180,17 @@ func TestTransactionInTheWay(t *testing.T) {
 	v, _ := Volumes(t, "ext4")
 	d := make1(t, v[0]+"/a.db", "DELETE")
 	w := sqlite.New(sqlite.Config{Databases: []string{d.Path}, LockWait: 200 * time.Millisecond})
-	cmd := exec.Command("sqlite3", "-batch", d.Path)
+	cmd := exec.Command("sqlite3", "-batch", "-bail", "-cmd", ".timeout 20000", d.Path) // busy's own look may be in its way
 	in, err := cmd.StdinPipe()
 	Must(t, err)
 	Must(t, cmd.Start())
+	defer func() { _ = cmd.Process.Kill() }() // where the test ends early
 	_, err = in.Write([]byte("BEGIN IMMEDIATE;\n"))
 	Must(t, err)
-	for !busy(t, d) {
-		time.Sleep(time.Millisecond)
+	for end := time.Now().Add(20 * time.Second); !busy(t, d); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the transaction never began")
+		}
 	}
 	b := New(t, w, v, d.Path)
 	b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
