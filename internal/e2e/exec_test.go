@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stillpoint-vss/stillpoint/internal/counters/counterstest"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
 )
 
@@ -116,7 +117,7 @@ func (c *cluster) startRestored(root string, acknowledged []int64) {
 func TestExecKilled(t *testing.T) {
 	w := newWorld(t)
 	point := w.volume("a", "64M", "ext4", "gpt")
-	load := count(t, point)
+	load := counterstest.Start(t, point)
 	mounts := func() int {
 		b, err := os.ReadFile("/proc/self/mounts")
 		if err != nil {
@@ -164,12 +165,7 @@ func TestExecKilled(t *testing.T) {
 					t.Fatal("the command lives on without its copies")
 				}
 			}
-			last := load.Written()
-			for end := time.Now().Add(3 * time.Second); load.Written() < last+2; time.Sleep(time.Millisecond) {
-				if time.Now().After(end) {
-					t.Fatal("writes stand still")
-				}
-			}
+			w.flows(load, 3*time.Second, "after the command")
 			for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 				var luns []lunDoc
 				w.vss(&luns, "lun", "list")

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/internal/counters"
+	"github.com/stillpoint-vss/stillpoint/internal/counters/counterstest"
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 )
 
@@ -71,7 +72,7 @@ func newFaultWorld(t testing.TB) *faultWorld {
 	f := &faultWorld{world: newWorld(t)}
 	f.configure("[service]\nidle_exit = \"1h\"\n")
 	f.volumes = []string{f.volume("a", "64M", "ext4", "gpt"), f.volume("b", "320M", "xfs", "mbr")}
-	f.load = count(t, f.volumes...)
+	f.load = counterstest.Start(t, f.volumes...)
 	f.base = f.create(append([]string{"--no-writers"}, f.volumes...)...)
 	return f
 }
@@ -137,7 +138,7 @@ func TestFaults(t *testing.T) {
 				}
 			}
 			t.Logf("%d points, %d kinds of fault", len(all), len(kinds))
-			ended(t, f.load)
+			counterstest.End(t, f.load)
 		})
 	}
 }

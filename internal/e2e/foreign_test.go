@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/internal/counters/counterstest"
 )
 
 // thawed says whether a file system was frozen until now, by thawing it.
@@ -95,7 +97,7 @@ func TestForeignFreeze(t *testing.T) {
 		f.vss(nil, "delete", set.SetID)
 		f.clean()
 	})
-	ended(t, f.load)
+	counterstest.End(t, f.load)
 }
 
 // in is the same host in a subtest.
@@ -190,7 +192,7 @@ func TestMountsChange(t *testing.T) {
 		f.forget("")
 		f.clean()
 	})
-	ended(t, f.load)
+	counterstest.End(t, f.load)
 }
 
 // writable: a volume is not held.
@@ -244,7 +246,7 @@ func TestDeviceRemoved(t *testing.T) {
 	f.has(id, "file", "text")
 	f.vss(nil, "delete", s.SetID)
 	f.clean()
-	ended(t, f.load)
+	counterstest.End(t, f.load)
 }
 
 // small is a file system of its own for one folder of a host, with a function that fills it to the last byte.
@@ -301,7 +303,7 @@ func TestFullDisks(t *testing.T) {
 			w.configure(fmt.Sprintf("[service]\nidle_exit = \"1h\"\n[[array.pools]]\nname = \"p\"\ntype = \"reflink\"\npath = %q\n", pool))
 			fill := w.small(c.dir(w), c.kind, c.size)
 			volumes := []string{w.volume("a", "64M", "ext4", "gpt"), w.volume("b", "320M", "xfs", "mbr")}
-			load := count(t, volumes...)
+			load := counterstest.Start(t, volumes...)
 			kept := w.create("--no-writers", volumes[0])
 			p := (&faultWorld{world: w, volumes: volumes, load: load}).pauseAt("create/hold/before", holdLimit, volumes...)
 			free := fill()
@@ -335,7 +337,7 @@ func TestFullDisks(t *testing.T) {
 			}
 			w.clean()
 			w.create("--no-writers", volumes[0], volumes[1])
-			ended(t, load)
+			counterstest.End(t, load)
 			w.vss(nil, "delete", "--all")
 			w.clean()
 		})
@@ -400,5 +402,5 @@ func TestOutOfMemory(t *testing.T) {
 		f.clean()
 		f.forget("")
 	}
-	ended(t, f.load)
+	counterstest.End(t, f.load)
 }

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stillpoint-vss/stillpoint/internal/counters/counterstest"
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 	"github.com/stillpoint-vss/stillpoint/requester"
 )
@@ -53,7 +54,7 @@ func TestGuards(t *testing.T) {
 	if absent := f.strike("create/commit/after", false, []string{"vssd", "vss-freezer"}, unix.SIGSTOP, 10*time.Second); absent != nil {
 		t.Fatal(absent)
 	}
-	ended(t, f.load)
+	counterstest.End(t, f.load)
 }
 
 // TestGuardsAtEveryStep does so to any one and two of them at every point of a creation at which they are there.
@@ -239,7 +240,7 @@ func (f *faultWorld) looksWhole(s *setDoc, when string) {
 		f.vss(nil, "expose", c.ID, at)
 		roots = append(roots, at)
 	}
-	oneInstant(f, roots)
+	counterstest.OneInstant(f, roots)
 	if f.Failed() {
 		f.Errorf("%s: it was acknowledged", when)
 	}
@@ -267,7 +268,7 @@ func TestHoldOverrun(t *testing.T) {
 			t.Errorf("%d copies after a set that failed", n)
 		}
 	}
-	ended(t, f.load)
+	counterstest.End(t, f.load)
 }
 
 // TestGuardsInFlush kills and stops who keeps a hold while FIFREEZE itself writes out what is dirty: 1 GB. A freeze can't be cut
@@ -294,7 +295,7 @@ func TestGuardsInFlush(t *testing.T) {
 	}
 	f.restart()
 	f.clean()
-	ended(t, f.load)
+	counterstest.End(t, f.load)
 }
 
 // dirtied is a creation that stands just before the hold, with 1 GB dirty on a volume.

@@ -27,6 +27,7 @@ import (
 
 	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
 	"github.com/stillpoint-vss/stillpoint/internal/counters"
+	"github.com/stillpoint-vss/stillpoint/internal/counters/counterstest"
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 	"github.com/stillpoint-vss/stillpoint/internal/wire"
 	"github.com/stillpoint-vss/stillpoint/vss"
@@ -58,7 +59,7 @@ func TestHostileRequests(t *testing.T) {
 			h.methods = append(h.methods, s.Methods().Get(i))
 		}
 	}
-	load := count(t, volumes...)
+	load := counterstest.Start(t, volumes...)
 	for i := range 5 { // what the service keeps once it has been used
 		h.sequence(math.MaxUint64 - uint64(i))
 	}
@@ -72,7 +73,7 @@ func TestHostileRequests(t *testing.T) {
 			t.Fatalf("sequence %d of seed %d", i, h.seed)
 		}
 	}
-	ended(t, load)
+	counterstest.End(t, load)
 	w.vss(nil, "delete", "--all", "--force")
 	h.forgetLUNs()
 	after := w.settle(before, 80<<10)

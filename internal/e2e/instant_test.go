@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stillpoint-vss/stillpoint/internal/counters/counterstest"
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 	"github.com/stillpoint-vss/stillpoint/requester"
 	"github.com/stillpoint-vss/stillpoint/vss"
@@ -42,7 +43,7 @@ func TestInstant(t *testing.T) {
 				style := []string{"gpt", "mbr", "whole-disk"}[i%3]
 				volumes = append(volumes, w.volume(fmt.Sprintf("v%d", i), map[string]string{"ext4": "64M", "xfs": "320M", "btrfs": "256M"}[kind], kind, style))
 			}
-			load := count(t, volumes...)
+			load := counterstest.Start(t, volumes...)
 			client := w.connect()
 			var last uint64
 			for range lane.Soak(c.full) {
@@ -51,7 +52,7 @@ func TestInstant(t *testing.T) {
 					break
 				}
 			}
-			ended(t, load)
+			counterstest.End(t, load)
 		})
 	}
 }
@@ -77,7 +78,7 @@ func (w *world) lookInto(c *requester.Client, volumes, kinds []string, last uint
 		}
 		roots = append(roots, m.Path)
 	}
-	now := oneInstant(w, roots)
+	now := counterstest.OneInstant(w, roots)
 	if now <= last {
 		w.Errorf("the counter is %d after %d: the copy is older than the last one", now, last)
 	}

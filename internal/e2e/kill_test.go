@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/internal/counters"
+	"github.com/stillpoint-vss/stillpoint/internal/counters/counterstest"
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 )
 
@@ -23,7 +24,7 @@ import (
 func TestKill(t *testing.T) {
 	w := newWorld(t)
 	volumes := []string{w.volume("a", "64M", "ext4", "gpt"), w.volume("b", "320M", "xfs", "mbr")}
-	load := count(t, volumes...)
+	load := counterstest.Start(t, volumes...)
 	k := &killer{world: w, load: load, volumes: volumes, seed: rand.Uint64()}
 	t.Logf("seed %d", k.seed)
 	k.random = rand.New(rand.NewPCG(k.seed, 0))
@@ -37,7 +38,7 @@ func TestKill(t *testing.T) {
 			break
 		}
 	}
-	ended(t, load)
+	counterstest.End(t, load)
 	k.sound()
 	t.Logf("creations that were cut off: %d, that succeeded all the same: %d", k.cut, len(k.acknowledged)-1+k.dropped)
 }
@@ -193,7 +194,7 @@ func (k *killer) readable(s setDoc) {
 		k.vss(nil, "expose", c.ID, at)
 		roots = append(roots, at)
 	}
-	oneInstant(k, roots)
+	counterstest.OneInstant(k, roots)
 	for _, c := range s.ShadowCopies {
 		k.vss(nil, "unexpose", c.ID)
 	}

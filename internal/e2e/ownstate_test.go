@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/internal/counters/counterstest"
 )
 
 // TestOwnState puts the service's state on a LUN, and takes sets of that very volume: the catalogue's own file system is held,
@@ -29,7 +31,7 @@ func TestOwnState(t *testing.T) {
 				w.state = first
 				w.end()
 			})
-			load := count(t, own, other)
+			load := counterstest.Start(t, own, other)
 			kept := w.create("--no-writers", own, other)
 			if kept.HoldMS <= 0 || kept.Consistency != "file-system" {
 				t.Errorf("held for %v ms, %s consistent", kept.HoldMS, kept.Consistency)
@@ -52,16 +54,11 @@ func TestOwnState(t *testing.T) {
 			for _, p := range []string{"create/hold/after", "create/commit/after", "create/release/before", "create/release/after"} {
 				w.stop(unix.SIGTERM)
 				w.fault = p + " kill"
-				before := load.Written()
 				if r := w.try("create", "--no-writers", "--hold-limit", holdLimit.String(), own, other); r.code == 0 {
 					t.Fatalf("%s was not reached", p)
 				}
 				w.fault = ""
-				for end := time.Now().Add(holdLimit + time.Second); load.Written() < before+2; time.Sleep(time.Millisecond) {
-					if time.Now().After(end) {
-						t.Fatalf("killed at %s: writes stand still\n%s", p, w.log())
-					}
-				}
+				w.flows(load, holdLimit+time.Second, "killed at "+p)
 				w.clean()
 				if n := len(w.shadows()); n != 2 {
 					t.Errorf("killed at %s: %d copies, the acknowledged ones are 2\n%s", p, n, w.log())
@@ -74,7 +71,7 @@ func TestOwnState(t *testing.T) {
 			w.refused("VSS_E_HOLD_WRITES_TIMEOUT", "create", "--no-writers", "--hold-limit", holdLimit.String(), own, other)
 			w.fault = ""
 			w.clean()
-			ended(t, load)
+			counterstest.End(t, load)
 		})
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/internal/counters"
+	"github.com/stillpoint-vss/stillpoint/internal/counters/counterstest"
 )
 
 // soakTime is how long the soak goes: VSS_SOAK_TIME, 30 minutes in `make soak`, else as long as a test may take.
@@ -44,7 +45,7 @@ func TestSoak(t *testing.T) {
 	for i := range 4 {
 		s.clients = append(s.clients, &client{soak: s, name: fmt.Sprintf("c%d", i)})
 	}
-	s.load = count(t, s.volumes...)
+	s.load = counterstest.Start(t, s.volumes...)
 	n := seed(t)
 	for i, c := range s.clients {
 		c.random = rand.New(rand.NewPCG(n, uint64(i)))
@@ -62,7 +63,7 @@ func TestSoak(t *testing.T) {
 			s.calm(total / 4)
 		}
 	})
-	ended(t, s.load)
+	counterstest.End(t, s.load)
 	s.look()
 	t.Logf("%d commands, %d kills of the service, %d of guards, %d of clients; writes stood still for %v at most; results %v", s.commands, s.killed["vssd"],
 		s.killed["vss-freezer"]+s.killed["vss-sentinel"], s.killed["vss"], still, s.results)
@@ -328,7 +329,7 @@ func (c *client) lookInto(set setDoc) {
 		roots = append(roots, at)
 	}
 	if len(roots) == len(set.ShadowCopies) {
-		oneInstant(c, roots)
+		counterstest.OneInstant(c, roots)
 		c.mu.Lock()
 		c.checked++
 		c.mu.Unlock()

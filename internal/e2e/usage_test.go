@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/internal/counters"
+	"github.com/stillpoint-vss/stillpoint/internal/counters/counterstest"
 )
 
 // usage is what a service has of the machine.
@@ -100,10 +101,7 @@ func (w *world) stacks() int {
 // flows: a load comes on within a time.
 func (w *world) flows(load *counters.Load, limit time.Duration, when string) {
 	w.Helper()
-	before := load.Written()
-	for end := time.Now().Add(limit); load.Written() < before+2; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			w.Fatalf("%s: writes stand still after %v\n%s", when, limit, w.log())
-		}
+	if !counterstest.Flows(load, limit) {
+		w.Fatalf("%s: writes stand still after %v\n%s", when, limit, w.log())
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/internal/counters"
+	"github.com/stillpoint-vss/stillpoint/internal/counters/counterstest"
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 	"github.com/stillpoint-vss/stillpoint/lab"
 	"github.com/stillpoint-vss/stillpoint/requester"
@@ -37,7 +38,7 @@ func TestClockJumps(t *testing.T) {
 	t.Cleanup(func() { w.set(0) })
 	w.volume("a", "64M", "ext4", "gpt", "/srv/a")
 	w.volume("b", "320M", "xfs", "mbr", "/srv/b")
-	w.load = count(t, w.volumes()...)
+	w.load = counterstest.Start(t, w.volumes()...)
 	service := w.service()
 
 	w.creations()
@@ -148,7 +149,7 @@ func (w *jumps) overrun(to time.Duration) {
 	still := w.load.StoodStill(func() {
 		goOn = w.pauseAt("create/hold/after", limit, w.volumes()...)
 		w.set(to)
-		flows(w.TB, w.load, 2*limit)
+		w.flows(w.load, 2*limit)
 	})
 	w.TB.Logf("a jump of %v in a hold: writes stood still for %v, the limit is %v", to, still, limit)
 	if still < limit/2 {

@@ -5,39 +5,13 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/internal/counters"
+	"github.com/stillpoint-vss/stillpoint/internal/counters/counterstest"
 )
-
-// count writes counters to volumes until the test ends; the originals must not fail.
-func count(t testing.TB, volumes ...string) *counters.Load {
-	t.Helper()
-	l, err := counters.Start(volumes...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.End(); err != nil {
-			t.Errorf("the load on the originals failed: %v", err)
-		}
-	})
-	return l
-}
-
-// flows: all volumes take writes within a time.
-func flows(t testing.TB, l *counters.Load, within time.Duration) {
-	t.Helper()
-	before := l.Written()
-	for end := time.Now().Add(within); l.Written() < before+2; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("writes stand still after %v", within)
-		}
-	}
-}
 
 // pauseAt starts a service and a creation that waits at a point. The function that it returns lets it go on, and gives the
 // command's document when it has ended.
@@ -69,5 +43,13 @@ func (h *host) pauseAt(point string, limit time.Duration, volumes ...string) (go
 		}
 		err := cmd.Wait()
 		return out.Bytes(), err == nil
+	}
+}
+
+// flows: a load comes on within a time.
+func (h *host) flows(l *counters.Load, within time.Duration) {
+	h.Helper()
+	if !counterstest.Flows(l, within) {
+		h.Fatalf("writes stand still after %v\n%s", within, h.log())
 	}
 }

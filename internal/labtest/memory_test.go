@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/internal/counters"
+	"github.com/stillpoint-vss/stillpoint/internal/counters/counterstest"
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 	"github.com/stillpoint-vss/stillpoint/lab"
 )
@@ -27,7 +28,7 @@ func TestOutOfMemory(t *testing.T) {
 	h := newHost(t, "/srv/pool/state", "/srv/pool/p")
 	h.volume("a", "64M", "ext4", "gpt", "/srv/a")
 	h.volume("b", "320M", "xfs", "mbr", "/srv/b")
-	load := count(t, "/srv/a", "/srv/b")
+	load := counterstest.Start(t, "/srv/a", "/srv/b")
 	for i, point := range []string{"create/hold/after", "create/commit/after"} {
 		for j, victim := range []string{"service", "eater"} {
 			if lane.Soak(10) == 10 || i == j {
@@ -88,7 +89,7 @@ func (h *host) starve(load *counters.Load, point, victim string) {
 		score = "0"
 	}
 	names := eat(h, score, map[string]int{"service": 2, "eater": 1}[victim])
-	flows(h, load, 6*time.Second) // the service is dead, or its time is over
+	h.flows(load, 6*time.Second) // the service is dead, or its time is over
 	out, ok := goOn()
 	var doc struct{ Error struct{ Result, Hint string } }
 	_ = json.Unmarshal(out, &doc)

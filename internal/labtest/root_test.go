@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stillpoint-vss/stillpoint/internal/counters/counterstest"
 	"github.com/stillpoint-vss/stillpoint/lab"
 )
 
@@ -105,14 +106,14 @@ func (h *host) dies(point string) {
 	t := h.TB.(*testing.T)
 	t.Run(strings.ReplaceAll(point, "/", " "), func(t *testing.T) {
 		h := &host{TB: t, state: h.state, run: h.run, config: h.config}
-		load := count(t, "/", "/run/data")
+		load := counterstest.Start(t, "/", "/run/data")
 		h.stop(unix.SIGTERM)
 		h.fault = point + " kill"
 		if out, ok := h.try("create", "--no-writers", "--hold-limit", "10s", "/", "/run/data"); ok {
 			t.Fatalf("%s was not reached: %s", point, out)
 		}
 		h.fault = ""
-		flows(t, load, 5*time.Second) // half of the limit: it is the death that releases them
+		h.flows(load, 5*time.Second) // half of the limit: it is the death that releases them
 		now := h.look()
 		h.clean(now, none)
 		if got := len(now.copies); got != 2 {

@@ -1,0 +1,53 @@
+// Package counterstest is the load of internal/counters for tests: it ends with the test, and what goes wrong is the test's
+// failure.
+package counterstest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stillpoint-vss/stillpoint/internal/counters"
+)
+
+// Start begins to write counters to volumes, until the test ends or End is called.
+func Start(t testing.TB, volumes ...string) *counters.Load {
+	t.Helper()
+	l, err := counters.Start(volumes...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { End(t, l) })
+	return l
+}
+
+// End ends a load; the originals must not have failed. It may be repeated.
+func End(t testing.TB, l *counters.Load) {
+	t.Helper()
+	if err := l.End(); err != nil {
+		t.Errorf("the load on the originals failed: %v", err)
+	}
+}
+
+// Flows says whether all volumes of a load take writes within a time: one that began before it doesn't count.
+func Flows(l *counters.Load, within time.Duration) bool {
+	before := l.Written()
+	for end := time.Now().Add(within); l.Written() < before+2; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			return false
+		}
+	}
+	return true
+}
+
+// OneInstant checks the counters of copies, by their roots in the order of the volumes; it gives the number of the first.
+func OneInstant(t testing.TB, roots []string) uint64 {
+	t.Helper()
+	got, err := counters.Read(roots...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !counters.OneInstant(got) {
+		t.Errorf("not one instant: the counters are %v", got)
+	}
+	return got[0]
+}
