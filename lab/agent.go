@@ -82,8 +82,8 @@ func agent() {
 			go w.do(f.id, c)
 		case frameKill:
 			w.mu.Lock()
-			if pid, ok := w.calls[f.id]; ok {
-				_ = unix.Kill(-pid, unix.SIGKILL)
+			if pid, ok := w.calls[f.id]; ok && len(f.data) == 1 {
+				_ = unix.Kill(-pid, unix.Signal(f.data[0]))
 			}
 			w.mu.Unlock()
 		case frameHalt:

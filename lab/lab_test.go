@@ -63,8 +63,13 @@ func TestCommands(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	if r, err := m.Run(ctx, "sh", "-c", "sleep 77; true"); !errors.Is(err, context.DeadlineExceeded) || r.Exit != 137 {
+	if r, err := m.Run(ctx, "sh", "-c", "sleep 77; true"); !errors.Is(err, context.DeadlineExceeded) || r.Exit != 131 {
 		t.Errorf("past its limit: %+v, %v", r, err)
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if r, err := m.Run(ctx, "sh", "-c", "trap 'echo asked' QUIT; while :; do sleep 77; done"); !errors.Is(err, context.DeadlineExceeded) || r.Exit != 137 || r.Stdout != "asked\n" {
+		t.Errorf("past its limit, with more to say: %+v, %v", r, err)
 	}
 	if out := m.Sh("pgrep -c -x -f 'sleep 77' || true"); out != "0\n" {
 		t.Errorf("%s processes of the killed command are left", out)

@@ -13,7 +13,7 @@ const (
 	frameUp     = 'u' // from the guest: it takes commands
 	frameFailed = 'f' // it couldn't set itself up, and why
 	frameRun    = 'r' // to the guest: a command, as JSON
-	frameKill   = 'k' // kill that command and its children
+	frameKill   = 'k' // send a signal to that command and its children
 	frameHalt   = 'h' // sync and power off
 	frameOut    = 'o' // from the guest: output
 	frameErr    = 'e' // standard error

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 )
 
@@ -22,7 +24,8 @@ type Result struct {
 }
 
 // Run runs a command in the guest, in this process' environment and directory, and waits for it. Several may run at once.
-// Any exit status is a result; an error is ErrDied, or that of ctx, whose end kills the command with its children.
+// Any exit status is a result; an error is ErrDied, or that of ctx, whose end kills the command with its children: by SIGQUIT
+// first, by which a Go program says where it stands.
 func (m *Machine) Run(ctx context.Context, args ...string) (Result, error) {
 	m.mu.Lock()
 	r := m.now
@@ -44,7 +47,8 @@ func (m *Machine) Run(ctx context.Context, args ...string) (Result, error) {
 		return Result{}, fmt.Errorf("%s: %w (%v)", m.g.Name, ErrDied, err)
 	}
 	var out, errs bytes.Buffer
-	stop, late := ctx.Done(), (<-chan time.Time)(nil)
+	stop := ctx.Done()
+	var quit, late <-chan time.Time
 	for {
 		select {
 		case f := <-c.frames:
@@ -63,8 +67,11 @@ func (m *Machine) Run(ctx context.Context, args ...string) (Result, error) {
 		case <-r.dead:
 			return Result{Stdout: out.String(), Stderr: errs.String()}, fmt.Errorf("%s: %w\n%s", m.g.Name, ErrDied, r.log())
 		case <-stop:
-			stop, late = nil, time.After(5*time.Second)
-			_ = r.line.send(frameKill, id, nil)
+			stop, quit = nil, time.After(2*time.Second)
+			_ = r.line.send(frameKill, id, []byte{byte(unix.SIGQUIT)}) // a Go program says where it stands
+		case <-quit:
+			quit, late = nil, time.After(5*time.Second)
+			_ = r.line.send(frameKill, id, []byte{byte(unix.SIGKILL)})
 		case <-late:
 			return Result{Stdout: out.String(), Stderr: errs.String()}, fmt.Errorf("%s doesn't answer any more: %w\n%s", m.g.Name, ctx.Err(), r.log())
 		}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -26,6 +27,10 @@ type Load struct {
 	stop    atomic.Bool
 	done    chan struct{}
 	err     error // once done
+
+	mu      sync.Mutex
+	longest time.Duration // between two numbers, since StoodStill asked
+	last    time.Time     // a number became durable
 }
 
 // Start begins to write to volumes, by their roots. The first number is 1. Errors: what opening the files gives.
@@ -65,6 +70,7 @@ func (l *Load) run() error {
 			}
 		}
 		l.written.Store(n)
+		l.wrote()
 	}
 	return nil
 }
@@ -78,32 +84,26 @@ func (l *Load) close() {
 // Written is the last number that is durable on all volumes.
 func (l *Load) Written() uint64 { return l.written.Load() }
 
-// StoodStill gives the longest time in which no number became durable on all volumes while f ran.
+// StoodStill gives the longest time in which no number became durable on all volumes while f ran. One may be asked for at a
+// time.
 func (l *Load) StoodStill(f func()) time.Duration {
-	stop, longest := make(chan struct{}), make(chan time.Duration, 1)
-	go func() {
-		often := time.NewTicker(time.Millisecond)
-		defer often.Stop()
-		var gap time.Duration
-		last, since := l.Written(), time.Now()
-		for {
-			if n := l.Written(); n != last {
-				last, since = n, time.Now()
-			}
-			gap = max(gap, time.Since(since))
-			select {
-			case <-often.C:
-			case <-stop:
-				longest <- gap
-				return
-			}
-		}
-	}()
-	func() {
-		defer close(stop) // also where f ends its test
-		f()
-	}()
-	return <-longest
+	l.mu.Lock()
+	l.longest, l.last = 0, time.Now()
+	l.mu.Unlock()
+	f()
+	l.wrote()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.longest
+}
+
+// wrote ends a time in which nothing was written. It is the writer itself that looks at the clock: another goroutine would
+// miss what passes while it waits for a processor.
+func (l *Load) wrote() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	l.longest, l.last = max(l.longest, now.Sub(l.last)), now
 }
 
 // Done is closed when nothing is written any more.
