@@ -30,6 +30,7 @@ var checks = []func(*inspection) []Finding{
 	(*inspection).underway,
 	(*inspection).orphans,
 	(*inspection).lostCopies,
+	(*inspection).absent,
 	(*inspection).flaggedOriginals,
 	(*inspection).twins,
 	(*inspection).access,
@@ -156,14 +157,27 @@ func (i *inspection) lostCopies() []Finding {
 			case at < 0:
 				out = append(out, Finding{"error", fmt.Sprintf("copy %s of %s is lost: its LUN %s is gone from the array", r.ID, r.OriginalVolume, l.LUNID), "`vss events` may say why; `vss delete " + r.ID.String() + "` forgets it", nil})
 			case r.Imported && i.disks[at].Device == "":
-				out = append(out, Finding{"error", fmt.Sprintf("LUN %s of copy %s is not on this host", i.disks[at].LUN.Name, r.ID), "run `vss lun rescan`", func(ctx context.Context) error {
-					_, err := i.k.Disks.Rescan(ctx, vds.RescanOptions{})
-					return err
-				}})
+				out = append(out, Finding{"error", fmt.Sprintf("LUN %s of copy %s is not on this host", i.disks[at].LUN.Name, r.ID), "run `vss lun rescan`", i.rescan})
 			}
 		}
 	}
 	return out
+}
+
+// absent: an ordinary LUN that is shown to this host has a device here.
+func (i *inspection) absent() []Finding {
+	var out []Finding
+	for _, d := range i.disks {
+		if d.LUN.Kind == array.KindPlain && d.Device == "" && slices.Contains(d.LUN.MappedTo, i.k.Host) {
+			out = append(out, Finding{"error", "LUN " + d.LUN.Name + " is shown to this host and has no device here", "run `vss lun rescan`", i.rescan})
+		}
+	}
+	return out
+}
+
+func (i *inspection) rescan(ctx context.Context) error {
+	_, err := i.k.Disks.Rescan(ctx, vds.RescanOptions{})
+	return err
 }
 
 // flaggedOriginals: only copies carry the shadow copy flag.
@@ -182,11 +196,7 @@ func (i *inspection) flaggedOriginals() []Finding {
 			continue
 		}
 		if len(t.Partitions) > 0 && len(disk.Nodes(d.Device)) == 1 {
-			out = append(out, Finding{"error", "LUN " + d.LUN.Name + " is on this host without its partitions", "mask the disk that has the same identity, if there is one; then `vss lun rescan`",
-				func(ctx context.Context) error {
-					_, err := i.k.Disks.Rescan(ctx, vds.RescanOptions{})
-					return err
-				}})
+			out = append(out, Finding{"error", "LUN " + d.LUN.Name + " is on this host without its partitions", "mask the disk that has the same identity, if there is one; then `vss lun rescan`", i.rescan})
 		}
 		flags := t.Flags | d.LUN.Flags
 		for _, p := range t.Partitions {

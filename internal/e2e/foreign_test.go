@@ -220,26 +220,31 @@ func (f *faultWorld) has(id, name, text string) {
 	f.vss(nil, "unexpose", id)
 }
 
-// TestDeviceRemoved: somebody detaches the loop device of a copy. It is missed, put back by a repair, and the copy is whole.
+// TestDeviceRemoved: somebody detaches the loop device of a copy, and of a LUN. Both are missed and put back by a repair, and
+// the copy is whole.
 func TestDeviceRemoved(t *testing.T) {
 	f := newFaultWorld(t)
+	f.vss(nil, "lun", "create", "spare", "--size", "64M")
 	f.write(filepath.Join(f.volumes[0], "file"), "text")
 	s := f.create("--no-writers", f.volumes[0])
 	id := s.ShadowCopies[0].ID
-	var device string
+	var device, spare string
 	var luns []lunDoc
 	f.vss(&luns, "lun", "list")
 	for _, l := range luns {
-		if slices.Contains(s.ShadowCopies[0].LUNs, l.ID) {
+		switch {
+		case slices.Contains(s.ShadowCopies[0].LUNs, l.ID):
 			device = l.Device
+		case l.Name == "spare":
+			spare = l.Device
 		}
 	}
 	f.tool("partx", "-d", device)
-	f.tool("losetup", "-d", device)
+	f.tool("losetup", "-d", device, spare)
 	r := f.try("doctor")
 	t.Logf("doctor: exit %d: %s", r.code, r.stdout)
-	if r.code == 0 {
-		t.Errorf("a copy without its device is not missed: %s", r.stdout)
+	if r.code == 0 || !strings.Contains(string(r.stdout), "of copy "+id+" is not on this host") || !strings.Contains(string(r.stdout), "LUN spare is shown to this host") {
+		t.Errorf("a copy and a LUN without their devices are not missed: %s", r.stdout)
 	}
 	f.try("doctor", "--repair")
 	f.clean()

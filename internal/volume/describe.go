@@ -19,7 +19,7 @@ const wantLocal = "shadow copies are made of file systems on local block devices
 // describeMount tells all about the volume that a mount shows.
 func describeMount(m *mount, all []*mount) (*Volume, error) {
 	if !m.local() {
-		return nil, notSupported(m.reach(), wantLocal, "it is a %s file system, not a volume on a local block device", m.kind)
+		return nil, notSupported(m.reach(), wantLocal, "its file system is %s, which is not on a local block device", m.kind)
 	}
 	v := &Volume{FileSystem: m.kind, Mounted: true, Key: m.key(), SuperKey: m.superKey, Devices: m.devices, Subvolume: m.subvolume}
 	fs, err := disk.ProbeFileSystem(v.Devices[0])

@@ -15,13 +15,17 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
 )
 
+// Control is the node that gives out loop devices. It isn't there where the kernel's module isn't loaded, or in a container that
+// wasn't given it.
+const Control = "/dev/loop-control"
+
 // tries is how many device numbers are tried when others are taken in the same moment.
 const tries = 256
 
 // Attach binds a file to a free loop device and returns its node. Flags are LO_FLAGS_*. Partitions that a former user of the
 // number left behind are deleted first: they would overlay the new file.
 func Attach(file *os.File, flags uint32) (device string, err error) {
-	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
+	control, err := os.OpenFile(Control, os.O_RDWR, 0)
 	if err != nil {
 		return "", err
 	}

@@ -4,6 +4,8 @@ package loop
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -45,7 +47,11 @@ func (i Initiator) Attach(_ context.Context, m array.Mapping) (device string, er
 		return dev, nil
 	}
 	fail := func(err error) (string, error) {
-		return "", vss.E("AttachLun", vss.ErrMissingDisk, err).On(m.LUN.Name).Advise("is the array's pool mounted? `vss array list` shows it")
+		hint := "is the array's pool mounted? `vss array list` shows it"
+		if at := (*fs.PathError)(nil); errors.As(err, &at) && at.Path == loopdev.Control {
+			hint = "`modprobe loop` gives this host loop devices (a container must be given them); then `vss lun rescan`"
+		}
+		return "", vss.E("AttachLun", vss.ErrMissingDisk, err).On(m.LUN.Name).Advise(hint)
 	}
 	image, err := os.OpenFile(m.Address.Path, os.O_RDWR, 0)
 	if err != nil {
