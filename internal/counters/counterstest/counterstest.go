@@ -30,9 +30,13 @@ func End(t testing.TB, l *counters.Load) {
 
 // Flows says whether all volumes of a load take writes within a time: one that began before it doesn't count.
 func Flows(l *counters.Load, within time.Duration) bool {
-	before := l.Written()
-	for end := time.Now().Add(within); l.Written() < before+2; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
+	often := time.NewTicker(time.Millisecond)
+	defer often.Stop()
+	end := time.After(within)
+	for before := l.Written(); l.Written() < before+2; {
+		select {
+		case <-often.C:
+		case <-end:
 			return false
 		}
 	}
