@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/internal/counters/counterstest"
+	"github.com/stillpoint-vss/stillpoint/internal/fault/faulttest"
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 	"github.com/stillpoint-vss/stillpoint/requester"
 )
@@ -112,39 +113,31 @@ type paused struct {
 	*faultWorld
 	cmd  *exec.Cmd
 	out  strings.Builder
-	gate string // the folder by which it is told to go on
+	gate faulttest.Gate
 }
 
 // pauseAt begins a creation of the volumes and returns when it has come to the point.
 func (f *faultWorld) pauseAt(point string, limit time.Duration, volumes ...string) *paused {
 	f.Helper()
 	f.stop(unix.SIGTERM)
-	gate, err := os.MkdirTemp(f.dir, "gate-")
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.fault = point + " pause " + gate
-	p := &paused{faultWorld: f, gate: gate}
+	p := &paused{faultWorld: f, gate: faulttest.NewGate(f)}
+	f.fault = p.gate.At(point)
 	p.cmd = f.command(context.Background(), append([]string{"--json", "create", "--no-writers", "--hold-limit", limit.String()}, volumes...)...)
 	p.cmd.Stdout = &p.out
 	if err := p.cmd.Start(); err != nil {
 		f.Fatal(err)
 	}
 	f.fault = ""
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
-		if _, err := os.Stat(filepath.Join(gate, "hit")); err == nil {
-			return p
-		}
-		if time.Now().After(end) {
-			p.goOn()
-			_ = p.cmd.Process.Kill()
-			_ = p.cmd.Wait()
-			f.Fatalf("the creation doesn't come to %s: %s\n%s", point, p.out.String(), f.log())
-		}
+	if !p.gate.Reached(20 * time.Second) {
+		p.goOn()
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait()
+		f.Fatalf("the creation doesn't come to %s: %s\n%s", point, p.out.String(), f.log())
 	}
+	return p
 }
 
-func (p *paused) goOn() { _ = os.WriteFile(filepath.Join(p.gate, "go"), nil, 0o644) }
+func (p *paused) goOn() { p.gate.Open(p) }
 
 // end waits for the command's end. The set is nil if it failed, and the failure then tells why.
 func (p *paused) end() (*setDoc, failure) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stillpoint-vss/stillpoint/internal/fault/faulttest"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -35,26 +36,19 @@ func TestFailNth(t *testing.T) {
 }
 
 func TestPause(t *testing.T) {
-	dir := t.TempDir()
-	enable(t, "s/p/after pause "+dir)
+	g := faulttest.NewGate(t)
+	enable(t, g.At("s/p/after"))
 	done := make(chan error)
 	go func() { done <- At("s", "p", "after") }()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		if _, err := os.Stat(filepath.Join(dir, "hit")); err == nil {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("not hit")
-		}
+	if !g.Reached(10 * time.Second) {
+		t.Fatal("not hit")
 	}
 	select {
 	case <-done:
 		t.Fatal("it went on by itself")
 	case <-time.After(20 * time.Millisecond):
 	}
-	if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	g.Open(t)
 	if err := <-done; err != nil {
 		t.Error(err)
 	}

@@ -3,14 +3,13 @@ package labtest
 import (
 	"bytes"
 	"context"
-	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/internal/counters"
 	"github.com/stillpoint-vss/stillpoint/internal/counters/counterstest"
+	"github.com/stillpoint-vss/stillpoint/internal/fault/faulttest"
 )
 
 // pauseAt starts a service and a creation that waits at a point. The function that it returns lets it go on, and gives the
@@ -18,8 +17,8 @@ import (
 func (h *host) pauseAt(point string, limit time.Duration, volumes ...string) (goOn func() (out []byte, ok bool)) {
 	h.Helper()
 	h.stop(unix.SIGTERM)
-	dir := h.TempDir()
-	h.fault = point + " pause " + dir
+	gate := faulttest.NewGate(h)
+	h.fault = gate.At(point)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	h.Cleanup(cancel)
 	cmd := h.command(ctx, append([]string{"create", "--no-writers", "--hold-limit", limit.String()}, volumes...)...)
@@ -29,18 +28,11 @@ func (h *host) pauseAt(point string, limit time.Duration, volumes ...string) (go
 	if err := cmd.Start(); err != nil {
 		h.Fatal(err)
 	}
-	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
-		if _, err := os.Stat(filepath.Join(dir, "hit")); err == nil {
-			break
-		}
-		if time.Now().After(end) {
-			h.Fatalf("the creation doesn't come to %s\n%s", point, h.log())
-		}
+	if !gate.Reached(time.Minute) {
+		h.Fatalf("the creation doesn't come to %s\n%s", point, h.log())
 	}
 	return func() ([]byte, bool) {
-		if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o600); err != nil {
-			h.Error(err)
-		}
+		gate.Open(h)
 		err := cmd.Wait()
 		return out.Bytes(), err == nil
 	}
