@@ -7,6 +7,12 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
+// NewMetadata makes metadata of a record, with its format's number as "format", and of a backup stamp.
+func NewMetadata(record any, stamp string) (Metadata, error) {
+	b, err := json.Marshal(record)
+	return Metadata{Text: string(b), Stamp: stamp}, err
+}
+
 // ReadMetadata reads backup metadata, which are an object of JSON with its format's number as "format". Errors:
 // VSS_E_WRITERERROR_NONRETRYABLE for a format beyond the one that is known here, and where check finds that they are another
 // writer's.

@@ -160,8 +160,7 @@ func (h *held) Release() {
 
 // Metadata implements engine.Held.
 func (h *held) Metadata() (engine.Metadata, error) {
-	text, err := h.record.text()
-	return engine.Metadata{Text: text, Stamp: h.record.stamp()}, err
+	return engine.NewMetadata(&h.record, h.record.stamp())
 }
 
 // note notes the position of the binary log, of a server that has one.

@@ -64,6 +64,9 @@ func New(c Config) *engine.Writer {
 	return engine.New(info, &servers{Config: c}, c.Logger)
 }
 
+// programs are the names of servers.
+var programs = []string{"mariadbd", "mysqld"}
+
 // servers are those of this host.
 type servers struct {
 	Config
@@ -74,7 +77,7 @@ var _ engine.Engine = (*servers)(nil)
 
 // Find implements engine.Engine.
 func (s *servers) Find(ctx context.Context) ([]engine.Instance, error) {
-	all, err := server.Find(ctx, "mariadbd", "mysqld")
+	all, err := server.Find(ctx, programs...)
 	if err != nil {
 		return nil, err
 	}

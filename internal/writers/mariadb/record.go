@@ -2,7 +2,6 @@ package mariadb
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -41,11 +40,6 @@ func (r *record) stamp() string {
 	return fmt.Sprintf("server=%s file=%s position=%d gtid=%s", r.ServerID, r.File, r.Position, r.GTID)
 }
 
-func (r *record) text() (string, error) {
-	b, err := json.Marshal(r)
-	return string(b), err
-}
-
 // saved is a server as a backup has it.
 type saved struct {
 	record
@@ -76,16 +70,11 @@ func (s *saved) Files() ([]document.FileSet, aside.Owner) {
 
 // running is the server that runs in the data directory now, nil if there is none.
 func (s *saved) running(ctx context.Context) (*instance, error) {
-	all, err := server.Find(ctx, "mariadbd", "mysqld")
-	if err != nil {
+	p, err := server.In(ctx, s.Dir, programs...)
+	if err != nil || p == nil {
 		return nil, err
 	}
-	for _, p := range all {
-		if p.Dir == s.Dir {
-			return s.all.instance(p), nil
-		}
-	}
-	return nil, nil
+	return s.all.instance(p), nil
 }
 
 // Stop implements engine.Saved. A server that is being stopped writes all it has.

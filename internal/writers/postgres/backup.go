@@ -221,8 +221,7 @@ func (h *held) position(ctx context.Context, op string) (lsn string, err error) 
 // Metadata implements engine.Held: what the copy holds, where the next backup goes on, and for one that goes on itself since when
 // files count.
 func (h *held) Metadata() (engine.Metadata, error) {
-	text, err := h.record.text()
-	m := engine.Metadata{Text: text, Stamp: h.record.Stamp}
+	m, err := engine.NewMetadata(&h.record, h.record.Stamp)
 	if h.builds() {
 		f := h.record.Layout.walSet()
 		m.Differenced = []document.DifferencedFiles{{Path: f.Path, FileSpec: f.FileSpec, Recursive: f.Recursive, Since: document.FileTime(h.oldest)}}

@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -38,11 +37,6 @@ type record struct {
 	After   string `json:"after,omitempty"`
 	Stamp   string `json:"stamp,omitempty"`
 	Segment uint64 `json:"wal_segment_size"` // bytes of a WAL file
-}
-
-func (r *record) text() (string, error) {
-	b, err := json.Marshal(r)
-	return string(b), err
 }
 
 // readRecord reads backup metadata. Errors: VSS_E_WRITERERROR_NONRETRYABLE for those of another writer or a newer one.

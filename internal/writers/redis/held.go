@@ -204,8 +204,7 @@ func (h *held) Release() {
 
 // Metadata implements engine.Held.
 func (h *held) Metadata() (engine.Metadata, error) {
-	text, err := h.record.text()
-	return engine.Metadata{Text: text, Stamp: h.record.stamp()}, err
+	return engine.NewMetadata(&h.record, h.record.stamp())
 }
 
 // begin notes how to start the server again: it overwrites its arguments with a title, but knows its file of settings.

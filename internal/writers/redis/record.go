@@ -2,7 +2,6 @@ package redis
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -40,11 +39,6 @@ func (r *record) stamp() string {
 		return ""
 	}
 	return fmt.Sprintf("replication=%s offset=%s", r.Replication, r.Offset)
-}
-
-func (r *record) text() (string, error) {
-	b, err := json.Marshal(r)
-	return string(b), err
 }
 
 // isProgram says whether a name is another one of a program.

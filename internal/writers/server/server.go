@@ -70,6 +70,20 @@ func Find(ctx context.Context, names ...string) ([]*Process, error) {
 	return out, nil
 }
 
+// In is the server of one of the names that works in a folder, nil if there is none. Errors: those of Find.
+func In(ctx context.Context, dir string, names ...string) (*Process, error) {
+	all, err := Find(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range all {
+		if p.Dir == dir {
+			return p, nil
+		}
+	}
+	return nil, nil
+}
+
 func look(pid int) (*Process, error) {
 	proc := fmt.Sprintf("/proc/%d/", pid)
 	p := &Process{PID: pid}

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -165,6 +164,5 @@ func (h *held) Release() {
 func (h *held) Metadata() (engine.Metadata, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	b, err := json.Marshal(h.record)
-	return engine.Metadata{Text: string(b)}, err
+	return engine.NewMetadata(h.record, "")
 }

@@ -169,16 +169,7 @@ func (s *Server) index() error {
 
 // Process is the server's, nil when it doesn't run.
 func (s *Server) Process(ctx context.Context) (*server.Process, error) {
-	all, err := server.Find(ctx, "mariadbd")
-	if err != nil {
-		return nil, err
-	}
-	for _, p := range all {
-		if p.Dir == s.Data {
-			return p, nil
-		}
-	}
-	return nil, nil
+	return server.In(ctx, s.Data, "mariadbd")
 }
 
 // Stop ends the server in order. One that isn't running is no error.
@@ -192,17 +183,7 @@ func (s *Server) signal(ctx context.Context, sig syscall.Signal) error {
 	if err != nil || p == nil {
 		return err
 	}
-	if err := syscall.Kill(p.PID, sig); err != nil {
-		return err
-	}
-	for p.Runs() {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-	return nil
+	return p.StopBy(ctx, func(context.Context) error { return syscall.Kill(p.PID, sig) })
 }
 
 // SQL runs statements as root and gives the answer, fields separated by tabs.

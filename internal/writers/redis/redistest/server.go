@@ -103,16 +103,7 @@ func (s *Server) Start(ctx context.Context) error {
 
 // Process is the server's, nil when it doesn't run.
 func (s *Server) Process(ctx context.Context) (*server.Process, error) {
-	all, err := server.Find(ctx, "redis-server")
-	if err != nil {
-		return nil, err
-	}
-	for _, p := range all {
-		if p.Dir == s.Dir {
-			return p, nil
-		}
-	}
-	return nil, nil
+	return server.In(ctx, s.Dir, "redis-server")
 }
 
 // Stop ends the server in order. One that isn't running is no error.
@@ -126,17 +117,7 @@ func (s *Server) signal(ctx context.Context, sig syscall.Signal) error {
 	if err != nil || p == nil {
 		return err
 	}
-	if err := syscall.Kill(p.PID, sig); err != nil {
-		return err
-	}
-	for p.Runs() {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-	return nil
+	return p.StopBy(ctx, func(context.Context) error { return syscall.Kill(p.PID, sig) })
 }
 
 // Do runs a command and gives the answer, as redis-cli prints it for programs.
