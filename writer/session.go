@@ -228,6 +228,8 @@ func (s *session) call(ctx context.Context, h Handler, e *Event, ours bool, rele
 		err = vss.E(h.String(), vss.ErrWriterErrorTimeout, errors.Join(errWindow, err)).Advise("the writer has thawed itself; see its log for what took so long")
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		err = silent(h.String(), ctx.Err()) // it stopped because nobody waits any more
+	case ctx.Err() != nil && err == nil && vetoed(e.Failure): // the same, told as a failure of its own
+		err, e.Failure = silent(h.String(), fmt.Errorf("%w: %s", ctx.Err(), e.Failure.Message)), nil
 	}
 	s.mu.Unlock()
 	s.advance(h, e, err)

@@ -431,3 +431,29 @@ func TestChanges(t *testing.T) {
 		}
 	}
 }
+
+// A handler that fails when nobody waits any more isn't an answer, whichever of the two comes first.
+func TestFailsWhenNobodyWaits(t *testing.T) {
+	for _, how := range []string{"an error", "a failure"} {
+		for range 100 {
+			bubble(t, func(t *testing.T, w *watched) {
+				ctx, cancel := context.WithCancel(t.Context())
+				w.r.At(writer.OnPrepareSnapshot, func(ctx context.Context, e *writer.Event) error {
+					cancel()
+					if how == "an error" {
+						return ctx.Err()
+					}
+					e.SetFailure(vss.ErrWriterErrorRetryable, "it was told to stop")
+					return nil
+				})
+				e := &writer.Event{Session: w.id}
+				w.wants(how, w.w.PrepareSnapshot(ctx, e), vss.ErrWriterNotResponding)
+				if e.Failure != nil {
+					t.Errorf("failure %+v", e.Failure)
+				}
+				synctest.Wait()
+				w.must(writer.OnAbort)
+			})
+		}
+	}
+}
