@@ -96,14 +96,17 @@ func TestOverrun(t *testing.T) {
 			if err := g.Hold(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			mustBlock(t, fs)
-			mustWrite(t, 2*time.Second, fs)
+			began := time.Now()
+			mustWrite(t, 1200*time.Millisecond, fs)
+			if d := time.Since(began); d < 500*time.Millisecond {
+				t.Errorf("the writer went on after %v already", d)
+			}
 			r, err := g.Release()
 			if !errors.Is(err, vss.ErrHoldWritesTimeout) {
 				t.Errorf("Release: %v, want VSS_E_HOLD_WRITES_TIMEOUT", err)
 			}
-			if d := r.End.Sub(r.Start); d < time.Second || d > 2*time.Second {
-				t.Errorf("held for %v, want 1 s, and a second more on a busy machine", d)
+			if d := r.End.Sub(r.Start); d < time.Second || d > 1200*time.Millisecond {
+				t.Errorf("held for %v, want 1 s", d)
 			}
 		})
 	}
@@ -122,10 +125,10 @@ func TestFlushOverrun(t *testing.T) {
 	if !errors.Is(err, vss.ErrFlushWritesTimeout) {
 		t.Fatalf("Hold: %v, want VSS_E_FLUSH_WRITES_TIMEOUT", err)
 	}
-	if took > limit+grace+time.Second {
+	if took > limit+grace+300*time.Millisecond {
 		t.Errorf("Hold came back after %v", took)
 	}
-	mustWrite(t, time.Second, quick)
+	mustWrite(t, 500*time.Millisecond, quick)
 	if _, err := g.Release(); !errors.Is(err, vss.ErrFlushWritesTimeout) {
 		t.Errorf("Release after it: %v, want the same", err)
 	}
