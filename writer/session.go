@@ -226,10 +226,11 @@ func (s *session) call(ctx context.Context, h Handler, e *Event, ours bool, rele
 	switch {
 	case s.expired && h == OnFreeze:
 		err = vss.E(h.String(), vss.ErrWriterErrorTimeout, errors.Join(errWindow, err)).Advise("the writer has thawed itself; see its log for what took so long")
-	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		err = silent(h.String(), ctx.Err()) // it stopped because nobody waits any more
-	case ctx.Err() != nil && err == nil && vetoed(e.Failure): // the same, told as a failure of its own
-		err, e.Failure = silent(h.String(), fmt.Errorf("%w: %s", ctx.Err(), e.Failure.Message)), nil
+	case answered && ctx.Err() != nil && (err != nil || vetoed(e.Failure)): // it stopped because nobody waits any more
+		if err == nil {
+			err = errors.New(e.Failure.Message)
+		}
+		err, e.Failure = silent(h.String(), fmt.Errorf("%w: %w", ctx.Err(), err)), nil
 	}
 	s.mu.Unlock()
 	s.advance(h, e, err)

@@ -434,14 +434,17 @@ func TestChanges(t *testing.T) {
 
 // A handler that fails when nobody waits any more isn't an answer, whichever of the two comes first.
 func TestFailsWhenNobodyWaits(t *testing.T) {
-	for _, how := range []string{"an error", "a failure"} {
+	for _, how := range []string{"the context's error", "an error of its own", "a failure"} {
 		for range 100 {
 			bubble(t, func(t *testing.T, w *watched) {
 				ctx, cancel := context.WithCancel(t.Context())
 				w.r.At(writer.OnPrepareSnapshot, func(ctx context.Context, e *writer.Event) error {
 					cancel()
-					if how == "an error" {
+					switch how {
+					case "the context's error":
 						return ctx.Err()
+					case "an error of its own":
+						return vss.E("PrepareSnapshot", vss.ErrWriterErrorRetryable, errors.New("it was told to stop"))
 					}
 					e.SetFailure(vss.ErrWriterErrorRetryable, "it was told to stop")
 					return nil

@@ -61,7 +61,7 @@ func (a *app) set(s requester.SnapshotSet) {
 	if s.ConsistencyReason != "" {
 		fmt.Fprintf(a.stdout, "  %s\n", s.ConsistencyReason)
 	}
-	if s.Hold > 0 { // an imported set was made by another host
+	if len(s.Timeline) > 0 { // an imported set was made by another host
 		fmt.Fprintf(a.stdout, "Writes were held for %.1f ms; writers were frozen for %.1f ms\n", milliseconds(s.Hold), milliseconds(s.WriterWindow))
 	}
 	fmt.Fprintln(a.stdout)
