@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/slogtest"
+	"testing/synctest"
 	"time"
 )
 
@@ -123,24 +124,30 @@ func TestHoldsAreCounted(t *testing.T) {
 
 // Hold returns only when a write under way has ended; logging itself never waits while held.
 func TestHoldWaitsForWrite(t *testing.T) {
-	o := &out{slow: 100 * time.Millisecond}
-	r := NewRing(bare(o), 3)
-	go slog.New(r).Info("slow")
-	for r.writes() == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	r.Hold()
-	o.forbidden.Store(true)
-	if o.String() != "msg=slow\n" {
-		t.Error("Hold returned before the write did")
-	}
-	slog.New(r).Info("kept") // comes back, though nobody has called Release yet
-	o.forbidden.Store(false)
-	r.Release()
-	flush(t, r)
-	if o.faults.Load() != 0 {
-		t.Error("written while held")
-	}
+	synctest.Test(t, func(t *testing.T) { // where time goes on only while somebody waits for it
+		o := &out{slow: 100 * time.Millisecond}
+		r := NewRing(bare(o), 3)
+		go slog.New(r).Info("slow")
+		for r.writes() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		r.Hold()
+		o.forbidden.Store(true)
+		if o.String() != "msg=slow\n" {
+			t.Error("Hold returned before the write did")
+		}
+		start := time.Now()
+		slog.New(r).Info("kept")
+		if d := time.Since(start); d > 0 {
+			t.Errorf("logging took %v while held", d)
+		}
+		o.forbidden.Store(false)
+		r.Release()
+		flush(t, r)
+		if o.faults.Load() != 0 {
+			t.Error("written while held")
+		}
+	})
 }
 
 func (r *Ring) writes() int {
