@@ -17,6 +17,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stillpoint-vss/stillpoint/internal/counters"
+	"github.com/stillpoint-vss/stillpoint/internal/counters/counterstest"
 	"github.com/stillpoint-vss/stillpoint/internal/fault"
 	"github.com/stillpoint-vss/stillpoint/internal/hold"
 	"github.com/stillpoint-vss/stillpoint/internal/service"
@@ -305,6 +307,14 @@ func (h *host) log() string {
 	b, _ := os.ReadFile(filepath.Join(h.run, "vssd.log"))
 	lines := strings.Split(string(b), "\n")
 	return strings.Join(lines[max(0, len(lines)-15):], "\n")
+}
+
+// flows: a load comes on within a time.
+func (h *host) flows(l *counters.Load, within time.Duration) {
+	h.Helper()
+	if !counterstest.Flows(l, within) {
+		h.Fatalf("writes stand still after %v\n%s", within, h.log())
+	}
 }
 
 // enter is lab.Enter beside another test: a guest has one processor.

@@ -7,8 +7,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/stillpoint-vss/stillpoint/internal/counters"
-	"github.com/stillpoint-vss/stillpoint/internal/counters/counterstest"
 	"github.com/stillpoint-vss/stillpoint/internal/fault/faulttest"
 )
 
@@ -35,13 +33,5 @@ func (h *host) pauseAt(point string, limit time.Duration, volumes ...string) (go
 		gate.Open(h)
 		err := cmd.Wait()
 		return out.Bytes(), err == nil
-	}
-}
-
-// flows: a load comes on within a time.
-func (h *host) flows(l *counters.Load, within time.Duration) {
-	h.Helper()
-	if !counterstest.Flows(l, within) {
-		h.Fatalf("writes stand still after %v\n%s", within, h.log())
 	}
 }
