@@ -7,10 +7,11 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// keepChanges takes over from a handler's copy of the components what a writer may change in that event, and nothing else: a
-// writer can neither add components nor touch what is the requester's. Source: IVssComponent; which setter is for when.
-func keepChanges(h Handler, to, from *document.WriterComponents) {
-	if to == nil || from == nil || !changes(h) {
+// KeepChanges copies to a writer's components what the writer may change in the handler, and nothing else: a writer can
+// neither add components nor change what the requester set. From is the handler's own copy of the components. Source:
+// IVssComponent, which defines the handlers that each setter may be called in.
+func (h Handler) KeepChanges(to, from *document.WriterComponents) {
+	if to == nil || from == nil || !h.changes() {
 		return
 	}
 	for _, c := range to.Components {
@@ -37,8 +38,8 @@ func keepChanges(h Handler, to, from *document.WriterComponents) {
 	}
 }
 
-// changes says whether a writer may change anything of its components in the event.
-func changes(h Handler) bool {
+// changes reports whether a writer may change its components in the handler.
+func (h Handler) changes() bool {
 	return h == OnPrepareBackup || h == OnPostSnapshot || h == OnPreRestore || h == OnPostRestore
 }
 
@@ -50,16 +51,18 @@ func componentFailure(f *document.ComponentFailure) *document.ComponentFailure {
 	return &document.ComponentFailure{Code: l.Code, Application: l.Application, Message: l.Message}
 }
 
-// begin is the event as a handler gets it: with a copy of the components, so that one who answers too late changes nothing.
+// begin returns the event to pass to a handler. It has a copy of the components, so that a handler that returns too late
+// changes nothing.
 func (e *Event) begin() *Event {
 	mine := *e
 	mine.Components, mine.Failure = e.Components.Clone(), nil
 	return &mine
 }
 
-// end takes over what a handler noted in its copy, and gives its error as the coordinator is told it.
+// end takes over what a handler changed in its copy of the event, and returns its error in the form that the coordinator
+// receives.
 func (e *Event) end(h Handler, mine *Event, err error, also ...vss.Code) error {
 	e.Failure = legalFailure(mine.Failure)
-	keepChanges(h, e.Components, mine.Components)
+	h.KeepChanges(e.Components, mine.Components)
 	return legal(h.String(), err, e.Failure, also...)
 }

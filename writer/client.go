@@ -113,7 +113,7 @@ func handle(ctx context.Context, h Handler, e *Event, call rpc) error {
 	}
 	theirs := &Event{Failure: failureIn(reply.GetFailure())}
 	err = wire.FromDetail(reply.GetError())
-	if changes(h) {
+	if h.changes() {
 		var xerr error
 		if theirs.Components, xerr = componentsIn(reply.GetComponents()); err == nil {
 			err = xerr

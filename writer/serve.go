@@ -94,7 +94,7 @@ func (s *server) handle(ctx context.Context, h Handler, m *vssv1.WriterEvent) (*
 	}
 	err = h.Call(ctx, s.w, e)
 	reply := &vssv1.WriterEventReply{Failure: failureOut(e.Failure), Error: wire.Detail(h.String(), err)}
-	if changes(h) {
+	if h.changes() {
 		var xerr error
 		if reply.Components, xerr = componentsOut(e.Components); xerr != nil && err == nil {
 			reply.Error = wire.Detail(h.String(), legal(h.String(), xerr, nil)) // what it noted can't be written

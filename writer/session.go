@@ -21,20 +21,20 @@ type session struct {
 	owner any           // the connection that it came by
 	used  uint64        // kept by Watched: when it was last used
 
-	mu      sync.Mutex // the fields below
-	state   vss.WriterState
-	failure *Failure    // of a failed state
-	last    Event       // for events that nobody sends
-	window  *time.Timer // runs from Freeze to Thaw; nil when none does
-	opened  int         // how many windows there were
-	expired bool        // the window has ended, and Abort was called for it
-	told    bool        // Freeze was called, and neither Thaw nor Abort has succeeded since
-	froze   bool        // Freeze returned without an error, and no Thaw has succeeded since
-	thawn   bool        // Thaw succeeded, and PostSnapshot hasn't come
-	over    bool        // nothing of it is needed any more: it may be forgotten
-	ended   bool        // BackupShutdown came
-	running *run        // the handler under way
-	aborts  int         // how many times Abort was called
+	mu         sync.Mutex // the fields below
+	state      vss.WriterState
+	failure    *Failure    // of a failed state
+	last       Event       // for events that nobody sends
+	window     *time.Timer // runs from Freeze to Thaw; nil when none does
+	opened     int         // how many windows there were
+	expired    bool        // the window has ended, and Abort was called for it
+	freezeSent bool        // Freeze was called, and neither Thaw nor Abort has succeeded since
+	froze      bool        // Freeze returned without an error, and no Thaw has succeeded since
+	thawed     bool        // Thaw succeeded, and PostSnapshot hasn't come
+	finished   bool        // nothing of it is needed any more: it may be forgotten
+	ended      bool        // BackupShutdown came
+	running    *run        // the handler under way
+	aborts     int         // how many times Abort was called
 }
 
 // run is one call of a handler.
@@ -55,7 +55,7 @@ func (s *session) now() vss.WriterState {
 func (s *session) idle() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.over && s.running == nil && !s.told
+	return s.finished && s.running == nil && !s.freezeSent
 }
 
 // event is what events of our own tell.
@@ -120,11 +120,11 @@ func (s *session) action(h Handler) action {
 		a = timedOut[h]
 	}
 	switch {
-	case a == ifFroze && (!s.froze || s.expired), a == ifThawn && !s.thawn:
+	case a == ifFroze && (!s.froze || s.expired), a == ifThawed && !s.thawed:
 		return skip
-	case a == ifFroze, a == ifThawn:
+	case a == ifFroze, a == ifThawed:
 		return deliver
-	case h == OnBackupShutdown && s.told:
+	case h == OnBackupShutdown && s.freezeSent:
 		return undo
 	}
 	return a
@@ -285,13 +285,13 @@ func (s *session) advance(h Handler, e *Event, err error) {
 		s.froze = err == nil
 	case OnThaw:
 		if well {
-			s.told, s.froze, s.thawn = false, false, true
+			s.freezeSent, s.froze, s.thawed = false, false, true
 		}
 	case OnPostSnapshot:
-		s.thawn = false
+		s.thawed = false
 	case OnAbort:
 		if err == nil {
-			s.told = false
+			s.freezeSent = false
 		}
 		if s.window != nil {
 			s.window.Stop()
@@ -319,9 +319,9 @@ func (s *session) advance(h Handler, e *Event, err error) {
 	}
 	switch h {
 	case OnBackupComplete, OnAbort, OnPreRestore, OnPostRestore:
-		s.over = true
+		s.finished = true
 	default:
-		s.over = false
+		s.finished = false
 	}
 }
 
@@ -338,7 +338,7 @@ func (s *session) fail(h Handler, f *Failure) {
 func (s *session) open(limit time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.told, s.expired = true, false
+	s.freezeSent, s.expired = true, false
 	s.opened++
 	n := s.opened
 	s.window = time.AfterFunc(limit, func() { s.expire(n, limit) })
@@ -376,7 +376,7 @@ func (s *session) abort(when string) {
 	err := s.w.protect(OnAbort.String(), func() error { return OnAbort.Call(ctx, s.w.w, &e) })
 	s.mu.Lock()
 	if err == nil {
-		s.told = false
+		s.freezeSent = false
 	}
 	s.mu.Unlock()
 	if err != nil {

@@ -2,28 +2,29 @@ package writer
 
 import "github.com/stillpoint-vss/stillpoint/vss"
 
-// action is what an event does in a state.
+// action is the effect of an event in a state.
 type action int
 
 const (
-	refuse  action = iota // out of order: VSS_E_WRITERERROR_NONRETRYABLE, the writer isn't told, nothing changes
-	skip                  // the writer isn't told, nothing changes; a failure it had is told again as a veto
-	deliver               // the handler is called, and decides on the next state
-	undo                  // Abort is called first, then the handler
-	late                  // Thaw after the window: VSS_E_WRITERERROR_TIMEOUT, the writer isn't told
-	ifFroze               // deliver where Freeze returned without an error and no Thaw has succeeded, else skip
-	ifThawn               // deliver where Thaw succeeded and PostSnapshot hasn't come, else skip
+	refuse   action = iota // out of order: returns VSS_E_WRITERERROR_NONRETRYABLE; no handler is called, nothing changes
+	skip                   // no handler is called, nothing changes; an earlier failure is reported again as a veto
+	deliver                // the handler is called, and its result decides the next state
+	undo                   // Abort is called first, then the handler
+	late                   // Thaw after the window: returns VSS_E_WRITERERROR_TIMEOUT; no handler is called
+	ifFroze                // deliver if Freeze returned no error and no Thaw has succeeded since, else skip
+	ifThawed               // deliver if Thaw succeeded and PostSnapshot has not come, else skip
 )
 
-// row is what the events do in one state, in the order of the handlers.
+// row holds the actions of all events in one state, in the order of the handlers.
 type row [handlerCount]action
 
-// table is what a writer's host does with each event in each state. Source: writer's reference, state table per writer and
-// session. It is more lenient in one place: a Thaw that is told twice is no error the second time (skip where the reference
-// has a protocol error), since a coordinator that lost the answer must be able to ask again.
+// table holds the action of each event in each state of a writer in a session. Source: writer's reference, state table per
+// writer and session. It differs in one place: a second Thaw is skipped where the reference has a protocol error, because a
+// coordinator that lost the first answer must be able to repeat the call.
 var table = map[vss.WriterState]row{
 	//                                   prepare  prepare  freeze   thaw     post     complete shutdown abort    pre      post
 	//                                   backup   snapshot                   snapshot                            restore  restore
+	vss.WriterUnknown:                  unknown,
 	vss.WriterStable:                   {deliver, deliver, refuse, refuse, refuse, deliver, deliver, deliver, deliver, deliver},
 	vss.WriterWaitingForFreeze:         {refuse, refuse, deliver, refuse, refuse, refuse, undo, deliver, refuse, refuse},
 	vss.WriterWaitingForThaw:           {refuse, refuse, refuse, deliver, refuse, refuse, undo, deliver, refuse, refuse},
@@ -40,15 +41,35 @@ var table = map[vss.WriterState]row{
 	vss.WriterFailedAtPostRestore:      {skip, skip, skip, skip, skip, skip, deliver, skip, skip, skip},
 }
 
-// cleanUp is what is still told to a writer that failed.
-var cleanUp = row{skip, skip, skip, ifFroze, ifThawn, skip, deliver, deliver, skip, skip}
+// cleanUp is the row of a writer that failed during a backup: it still receives what undoes a freeze and ends the session.
+var cleanUp = row{skip, skip, skip, ifFroze, ifThawed, skip, deliver, deliver, skip, skip}
+
+// unknown is the row of a writer that did not respond: it still receives what ends a session.
+var unknown = row{skip, skip, skip, ifFroze, ifThawed, skip, deliver, deliver, skip, deliver}
 
 // timedOut is the row of WAITING_FOR_THAW after the window has ended.
 var timedOut = row{refuse, refuse, refuse, late, refuse, refuse, deliver, deliver, refuse, refuse}
 
-// next is the state after a handler that went well, for those that are not failed already.
+// next holds the state of a writer after each handler succeeded, unless it had failed before.
 var next = [handlerCount]vss.WriterState{
 	OnPrepareBackup: vss.WriterStable, OnPrepareSnapshot: vss.WriterWaitingForFreeze, OnFreeze: vss.WriterWaitingForThaw,
 	OnThaw: vss.WriterWaitingForPostSnapshot, OnPostSnapshot: vss.WriterWaitingForBackupComplete, OnBackupComplete: vss.WriterStable,
 	OnBackupShutdown: vss.WriterStable, OnAbort: vss.WriterStable, OnPreRestore: vss.WriterStable, OnPostRestore: vss.WriterStable,
+}
+
+// Next returns the state of a writer after the handler succeeded, unless the writer had failed before.
+func (h Handler) Next() vss.WriterState { return next[h] }
+
+// Due reports whether the handler is called in a state of a session. Froze means that Freeze succeeded and no Thaw has
+// since, thawed that Thaw succeeded and PostSnapshot has not come.
+func (h Handler) Due(state vss.WriterState, froze, thawed bool) bool {
+	switch table[state][h] {
+	case deliver, undo:
+		return true
+	case ifFroze:
+		return froze
+	case ifThawed:
+		return thawed
+	}
+	return false
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Log stores events in the catalog. Between Hold and Release events wait in memory, because the catalog may be on one of
-// the volumes that are held. Its methods may be called from many goroutines.
+// Log stores events in the catalog. Between Hold and Release events wait in memory, because the catalog may be on one
+// of the volumes that are held. Its methods may be called from many goroutines.
 type Log struct {
 	store  *catalog.Store
 	logger *slog.Logger
@@ -31,8 +31,8 @@ func New(store *catalog.Store, logger *slog.Logger) *Log {
 	return &Log{store: store, logger: logger, followers: map[chan catalog.Event]bool{}}
 }
 
-// Add records an event of a kind and a severity; e has the rest. An event without a time gets the present one. Texts are
-// cut to a length that is safe to store.
+// Add records an event of a kind and a severity; e has the rest. An event without a time gets the present one. Texts
+// are cut to a length that is safe to store.
 func (l *Log) Add(kind Kind, severity Severity, e catalog.Event) {
 	if e.Time.IsZero() {
 		e.Time = time.Now()
@@ -49,7 +49,9 @@ func (l *Log) Add(kind Kind, severity Severity, e catalog.Event) {
 
 // Problem records an event with the code, message and hint of err.
 func (l *Log) Problem(kind Kind, severity Severity, set vss.SnapshotSetID, object string, err error) {
-	l.Add(kind, severity, catalog.Event{SetID: set, Object: object, Code: vss.CodeOf(err), Message: err.Error(), Hint: vss.Hint(err)})
+	l.Add(kind, severity, catalog.Event{
+		SetID: set, Object: object, Code: vss.CodeOf(err), Message: err.Error(), Hint: vss.Hint(err),
+	})
 }
 
 // Failed records that an operation failed with err. It does nothing if err is nil, if an event reports it already (see
@@ -111,7 +113,8 @@ func (l *Log) flush() {
 		l.logger.Error("events not stored", "count", len(events), "error", err)
 	}
 	for _, e := range events {
-		l.logger.Info("event", "what", e.What, "severity", e.Severity, "set", e.SetID, "object", e.Object, "message", e.Message)
+		l.logger.Info("event", "what", e.What, "severity", e.Severity, "set", e.SetID, "object", e.Object,
+			"message", e.Message)
 		for c := range l.followers {
 			select {
 			case c <- e:

@@ -85,7 +85,8 @@ func TestFailed(t *testing.T) {
 				return
 			}
 			e := all[0]
-			if e.What != "creation-failed" || e.Severity != "error" || e.SetID != set || e.Object != "/srv" || e.Code != vss.ErrProviderVeto ||
+			if e.What != "creation-failed" || e.Severity != "error" || e.SetID != set || e.Object != "/srv" ||
+				e.Code != vss.ErrProviderVeto ||
 				e.Message != veto.Error() || e.Hint != "make room" {
 				t.Errorf("the event is %+v", e)
 			}
@@ -97,7 +98,8 @@ func TestRecorded(t *testing.T) {
 	if err := Recorded(nil); err != nil {
 		t.Errorf("Recorded(nil) = %v", err)
 	}
-	if err := Recorded(vss.E("Op", vss.ErrBadState, nil)); !errors.Is(err, vss.ErrBadState) || vss.CodeOf(err) != vss.ErrBadState {
+	err := Recorded(vss.E("Op", vss.ErrBadState, nil))
+	if !errors.Is(err, vss.ErrBadState) || vss.CodeOf(err) != vss.ErrBadState {
 		t.Errorf("a recorded error lost its code: %v", err)
 	}
 }
@@ -159,9 +161,12 @@ func TestStoreFails(t *testing.T) {
 // TestKinds checks that each kind has a string of its own.
 func TestKinds(t *testing.T) {
 	seen := map[Kind]bool{}
-	for _, k := range []Kind{AbortFailed, Arrival, AutoReleaseFailed, BreakFailed, BreakNotUndone, CopyLost, CreationDropped, CreationFailed,
-		DeleteFailed, Departure, Dropped, ExposeFailed, FlagsLeft, GuardFailed, HoldOverrun, Hydrated, ImportFailed, NotImported, NotMasked,
-		PersistentMount, PoolLow, ProviderFailed, Remains, SetExpired, Thawed, VolumeRefused, WriterFailed, WriterNotLoaded, Recovery("creation")} {
+	for _, k := range []Kind{
+		AbortFailed, Arrival, AutoReleaseFailed, BreakFailed, BreakNotUndone, CopyLost, CreationDropped, CreationFailed,
+		DeleteFailed, Departure, Dropped, ExposeFailed, FlagsLeft, GuardFailed, HoldOverrun, Hydrated, ImportFailed,
+		NotImported, NotMasked, PersistentMount, PoolLow, ProviderFailed, Remains, SetExpired, Thawed, VolumeRefused,
+		WriterFailed, WriterNotLoaded, Recovery("creation"),
+	} {
 		if k == "" || seen[k] {
 			t.Errorf("kind %q is used twice or empty", k)
 		}
