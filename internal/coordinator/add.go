@@ -4,185 +4,173 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
-	"github.com/stillpoint-vss/stillpoint/internal/array"
-	"github.com/stillpoint-vss/stillpoint/internal/catalog"
-	"github.com/stillpoint-vss/stillpoint/internal/disk"
+	"github.com/stillpoint-vss/stillpoint/internal/copies"
 	"github.com/stillpoint-vss/stillpoint/internal/volume"
 	"github.com/stillpoint-vss/stillpoint/provider"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// add puts a volume into the open set.
-func (c *creation) add(ctx context.Context, name, providerName string) (id vss.SnapshotID, err error) {
-	const op = "AddToSnapshotSet"
-	candidates, err := c.k.providersNamed(op, providerName)
+// add puts a volume into the open set. Candidates are the kinds that may copy it; named says that the requester chose one.
+func (c *creation) add(ctx context.Context, name string, candidates []copies.Kind, named bool) (id vss.SnapshotID, err error) {
+	v, err := c.Volumes.Find(ctx, name)
 	if err != nil {
 		return id, err
 	}
-	v, err := c.k.Volumes.Find(ctx, name)
+	if err := c.admit(ctx, name, v, candidates); err != nil {
+		return id, err
+	}
+	kind, offer, err := choose(ctx, "AddToSnapshotSet", v, c.context, candidates, named)
 	if err != nil {
 		return id, err
 	}
-	for _, s := range c.copies {
-		if s.vol.Key == v.Key {
-			return id, vss.E(op, vss.ErrObjectAlreadyExists, nil).On(name).Advise("the volume is in the set already, as " + s.vol.Name)
-		}
-	}
-	if len(c.copies) == vss.MaxVolumes {
-		return id, vss.E(op, vss.ErrMaximumNumberOfVolumesReached, nil).On(name).Advise("make a second set for the rest")
-	}
-	if v.DeviceReadOnly {
-		return id, vss.E(op, vss.ErrVolumeNotSupported, errors.New("its LUN is read-only")).On(name).Advise("a copy needs its flags written; make the LUN read/write, or back it up as it is")
-	}
-	if err := c.checkNesting(ctx, v); err != nil {
+	if err := c.checkHold(v, offer); err != nil {
 		return id, err
 	}
-	s := &shadow{id: vss.SnapshotID{GUID: vss.NewGUID()}, vol: v}
-	if err := c.k.choose(ctx, op, s, c.context, candidates, providerName != ""); err != nil {
+	if err := c.recordPlan(kind, offer); err != nil {
 		return id, err
 	}
-	for _, dev := range v.Disks {
-		if d, ok := c.k.Disks.ByDevice(ctx, dev); ok {
-			c.k.mu.Lock()
-			c.inUse[d.LUN.ID] = true
-			c.k.mu.Unlock()
+	m := c.member(kind)
+	s := &shadow{id: vss.SnapshotID{GUID: vss.NewGUID()}, vol: v, member: m, mode: offer.Hold}
+	if err := m.Begin(ctx, s.id, v, offer); err != nil {
+		return id, err
+	}
+	c.change(func() {
+		if !slices.Contains(c.members, m) {
+			c.members = append(c.members, m)
 		}
-	}
-	used := false
-	for _, p := range c.record.Providers {
-		used = used || p == s.provider.props.ID
-	}
-	if !used {
-		c.record.Providers = append(c.record.Providers, s.provider.props.ID)
-		if err := c.k.Catalog.Update(func(tx *catalog.Tx) error { return tx.PutCreation(c.record) }); err != nil {
-			return id, err
-		}
-	}
-	if err := s.hw.BeginPrepareSnapshot(ctx, c.id, s.id, c.context, v.Disks, s.sources); err != nil {
-		return id, c.k.said(s.provider.props, "BeginPrepareSnapshot", c.id, err)
-	}
-	c.copies = append(c.copies, s)
+		c.copies = append(c.copies, s)
+	})
 	return s.id, nil
 }
 
-// checkNesting refuses a set in which one volume carries another, or what a commit writes to.
-func (c *creation) checkNesting(ctx context.Context, v *volume.Volume) error {
-	vols := []*volume.Volume{v}
+// admit refuses a volume that can't be in this set, whatever the kind of its copy.
+func (c *creation) admit(ctx context.Context, name string, v *volume.Volume, candidates []copies.Kind) error {
+	const op = "AddToSnapshotSet"
 	for _, s := range c.copies {
-		vols = append(vols, s.vol)
+		if s.vol.Key == v.Key {
+			return vss.E(op, vss.ErrObjectAlreadyExists, nil).On(name).Advise("the volume is in the set already, as " + s.vol.Name)
+		}
 	}
-	writes, err := c.k.writePaths(ctx)
+	if len(c.copies) == vss.MaxVolumes {
+		return vss.E(op, vss.ErrMaximumNumberOfVolumesReached, nil).On(name).Advise("create a second set for the other volumes")
+	}
+	if v.DeviceReadOnly {
+		return vss.E(op, vss.ErrVolumeNotSupported, errors.New("its device is read-only")).On(name).
+			Advise("shadow copy flags must be written to it; make it read/write, or back it up as it is")
+	}
+	writes, err := writePaths(ctx, candidates)
 	if err != nil {
 		return err
 	}
-	return c.k.Volumes.CheckNesting(ctx, vols, writes)
+	return c.Volumes.CheckNesting(ctx, append(c.volumes(), v), writes)
 }
 
-func (k *Coordinator) writePaths(ctx context.Context) ([]string, error) {
-	var out []string
-	for _, a := range k.Disks.Arrays() {
-		w, err := a.WritePaths(ctx)
-		if err != nil {
-			return nil, err
+// choose returns the first kind, in the order of candidates, that can copy the volume now, with its offer. An obstacle sends
+// the choice on to the next one; any other error ends it: there is no silent fallback. Errors: VSS_E_VOLUME_NOT_SUPPORTED,
+// or VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER for a provider that was named.
+func choose(ctx context.Context, op string, v *volume.Volume, c vss.Context, candidates []copies.Kind, named bool) (copies.Kind, copies.Offer, error) {
+	var why []string
+	for _, kind := range candidates {
+		offer, err := kind.Consider(ctx, v, c)
+		if err == nil {
+			return kind, offer, nil
 		}
-		out = append(out, w...)
-	}
-	return out, nil
-}
-
-// choose finds the provider of a volume: the first candidate, in the order of kinds, that takes all of the volume's LUNs
-// with this context now. A candidate's error ends the choice: there is no silent fallback.
-func (k *Coordinator) choose(ctx context.Context, op string, s *shadow, c vss.Context, candidates []boundProvider, named bool) error {
-	sources, why := k.sourceLUNs(ctx, s.vol)
-	for _, p := range candidates {
-		hw, ok := p.Provider.(provider.Hardware)
-		if !ok || sources == nil {
-			continue
+		var obstacle *copies.Obstacle
+		if !errors.As(err, &obstacle) {
+			return nil, offer, err
 		}
-		yes, filled, err := hw.AreLUNsSupported(ctx, c, s.vol.Disks, sources)
-		if err != nil {
-			return k.said(p.props, "AreLunsSupported", vss.SnapshotSetID{}, err)
-		}
-		if yes {
-			s.provider, s.hw, s.sources = p, hw, filled
-			return nil
-		}
-		why = fmt.Errorf("%s can't copy its LUNs with context %s and attributes %v now", p.props.Name, c.ContextName(), c.Names())
+		why = append(why, obstacle.Error())
 	}
 	code := vss.ErrVolumeNotSupported
 	if named {
 		code = vss.ErrVolumeNotSupportedByProvider
 	}
-	return vss.E(op, code, why).On(s.vol.Name).Advise("`vss list volumes` shows which volumes are supported, `vss list providers` what each provider can do")
+	if len(why) == 0 {
+		why = []string{"no provider is registered"}
+	}
+	return nil, copies.Offer{}, vss.E(op, code, errors.New(strings.Join(why, "; "))).On(v.Name).
+		Advise("`vss list volumes` shows which volumes are supported, `vss list providers` what each provider can do")
 }
 
-// sourceLUNs describes the LUNs that a volume lies on, or says why there are none that a provider could copy.
-func (k *Coordinator) sourceLUNs(ctx context.Context, v *volume.Volume) ([]vss.LUNInformation, error) {
-	var out []vss.LUNInformation
-	for _, dev := range v.Disks {
-		info, ok := k.Disks.Inquiry(ctx, dev)
-		if !ok {
-			return nil, fmt.Errorf("%s is not a LUN of an array that this host knows", dev)
-		}
-		if d, ok := k.Disks.ByDevice(ctx, dev); ok && d.LUN.Kind == array.KindShadowCopy {
-			return nil, fmt.Errorf("%s is a shadow copy itself; break its set first", dev)
-		}
-		t, err := disk.Read(dev)
-		if err != nil {
-			return nil, err
-		}
-		if err := disk.CanFlag(dev, t); err != nil {
-			return nil, err
-		}
-		out = append(out, *info)
+// checkHold refuses an offer that can't be held, and one that holds a super block in another mode than a volume of the set: a
+// file system that is frozen hangs its own snapshot.
+func (c *creation) checkHold(v *volume.Volume, offer copies.Offer) error {
+	const op = "AddToSnapshotSet"
+	if (offer.Hold == provider.HoldSuspend || len(offer.Suspends) > 0) && !c.Holder.CanSuspend() {
+		return vss.E(op, vss.ErrVolumeNotSupported, errors.New("its copy needs a device suspended during the hold, and this version of the service can't suspend devices")).
+			On(v.Name).Advise("choose another provider with --provider")
 	}
-	if len(out) == 0 {
-		return nil, errors.New("it lies on no disk of this host")
+	for _, s := range c.copies {
+		if s.vol.SuperKey == v.SuperKey && v.SuperKey != "" && s.mode != offer.Hold {
+			return vss.E(op, vss.ErrVolumeNotSupported, fmt.Errorf("it is on one file system with %s, which is held in mode %v, and would be held in mode %v", s.vol.Name, s.mode, offer.Hold)).
+				On(v.Name).Advise("choose one provider for both volumes, or create a set for each")
+		}
 	}
-	return out, nil
+	return nil
 }
 
-// isVolumeSupported says what is possible in principle: a present shortage doesn't count.
-func (k *Coordinator) isVolumeSupported(ctx context.Context, name, providerName string, c vss.Context) (bool, error) {
-	candidates, err := k.providersNamed("IsVolumeSupported", providerName)
+// recordPlan makes durable that the kind's provider may have copies of the set, and which devices it suspends.
+func (c *creation) recordPlan(kind copies.Kind, offer copies.Offer) error {
+	added := false
+	if id := kind.Properties().ID; !slices.Contains(c.record.Providers, id) {
+		c.record.Providers, added = append(c.record.Providers, id), true
+	}
+	for _, d := range offer.Suspends {
+		if !slices.Contains(c.record.Suspended, d) {
+			c.record.Suspended, added = append(c.record.Suspended, d), true
+		}
+	}
+	if !added {
+		return nil
+	}
+	return c.store()
+}
+
+// member returns the set's member of a kind; a new one joins with its first copy.
+func (c *creation) member(kind copies.Kind) copies.Member {
+	for _, m := range c.members {
+		if m.Kind() == kind {
+			return m
+		}
+	}
+	return kind.Join(c.id, c.context)
+}
+
+// IsVolumeSupported reports whether a copy of the volume is possible in principle. A present shortage doesn't count. Errors:
+// VSS_E_OBJECT_NOT_FOUND, VSS_E_BAD_STATE, VSS_E_PROVIDER_NOT_REGISTERED.
+func (s *Session) IsVolumeSupported(ctx context.Context, name, providerName string) (bool, error) {
+	const op = "IsVolumeSupported"
+	c, err := s.look(op, initialized)
 	if err != nil {
 		return false, err
 	}
-	v, err := k.Volumes.Find(ctx, name)
+	candidates, err := s.k.named(op, providerName)
+	if err != nil {
+		return false, err
+	}
+	v, err := s.k.Volumes.Find(ctx, name)
 	if errors.Is(err, vss.ErrVolumeNotSupported) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	return len(k.supportedBy(ctx, v, candidates, c)) > 0, nil
+	return len(supporting(ctx, v, candidates, c)) > 0, nil
 }
 
-// supportedBy names the providers that could copy the volume.
-func (k *Coordinator) supportedBy(ctx context.Context, v *volume.Volume, candidates []boundProvider, c vss.Context) []string {
+// supporting names the providers that can copy the volume in principle.
+func supporting(ctx context.Context, v *volume.Volume, candidates []copies.Kind, c vss.Context) []string {
 	out := []string{}
-	sources, _ := k.sourceLUNs(ctx, v)
-	if sources == nil || v.DeviceReadOnly {
+	if v.DeviceReadOnly {
 		return out
 	}
-	for _, p := range candidates {
-		if hw, ok := p.Provider.(provider.Hardware); ok && !c.Has(vss.AttrClientAccessible) {
-			if owned, err := ownsAll(ctx, hw, v.Disks, sources); err == nil && owned {
-				out = append(out, p.props.Name)
-			}
+	for _, kind := range candidates {
+		if yes, err := kind.Supports(ctx, v, c); err == nil && yes {
+			out = append(out, kind.Properties().Name)
 		}
 	}
 	return out
-}
-
-// ownsAll says whether the provider knows every LUN, whatever it could do with them now.
-func ownsAll(ctx context.Context, hw provider.Hardware, devices []string, luns []vss.LUNInformation) (bool, error) {
-	for i, l := range luns {
-		ok, err := hw.FillInLUNInfo(ctx, devices[i], &l)
-		if err != nil || !ok {
-			return false, err
-		}
-	}
-	return true, nil
 }

@@ -3,13 +3,16 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Async is an operation under way (IVssAsync).
+// Async is an operation that runs in the background (IVssAsync).
 type Async struct {
 	ID     string
 	cancel context.CancelFunc
@@ -24,7 +27,7 @@ type Async struct {
 	value     any
 }
 
-// Status is what QueryStatus tells.
+// Status is the state of an operation.
 type Status struct {
 	Result  vss.Code // pending, finished, cancelled, another success code, or the failure's
 	Err     error
@@ -32,13 +35,18 @@ type Status struct {
 	Percent float64
 }
 
-// start runs f in the background. f reports how far it is through progress and returns a success code or an error.
-func start(parent context.Context, f func(ctx context.Context, a *Async) (vss.Code, error)) *Async {
+// start runs f in the background. f reports its progress to the Async and returns a success code or an error. A panic in f
+// is its error: E_UNEXPECTED with the name of the step that it was at.
+func start(parent context.Context, logger *slog.Logger, f func(ctx context.Context, a *Async) (vss.Code, error)) *Async {
 	ctx, cancel := context.WithCancel(parent)
 	a := &Async{ID: vss.NewGUID().Plain(), cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer cancel()
-		code, err := f(ctx, a)
+		var code vss.Code
+		err := recovered(logger, a.QueryStatus, func() (err error) {
+			code, err = f(ctx, a)
+			return err
+		})
 		a.mu.Lock()
 		a.result, a.err = code, err
 		a.cancelled = err != nil && errors.Is(err, context.Canceled)
@@ -47,6 +55,22 @@ func start(parent context.Context, f func(ctx context.Context, a *Async) (vss.Co
 		close(a.done)
 	}()
 	return a
+}
+
+// recovered calls f and turns a panic into E_UNEXPECTED with the name of the step that was running.
+func recovered(logger *slog.Logger, at func() Status, f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicked(logger, at().Step, p)
+		}
+	}()
+	return f()
+}
+
+// panicked logs a panic with its stack and returns it as an error that names the step.
+func panicked(logger *slog.Logger, step string, p any) error {
+	logger.Error("panic", "step", step, "panic", p, "stack", string(debug.Stack()))
+	return vss.E(step, vss.ErrUnexpected, fmt.Errorf("panic: %v", p)).Advise("this is a defect of the service or of a provider in it; its log has the stack")
 }
 
 func (a *Async) progress(step string, percent float64) {
@@ -58,7 +82,7 @@ func (a *Async) progress(step string, percent float64) {
 // Done is closed when the operation has ended.
 func (a *Async) Done() <-chan struct{} { return a.done }
 
-// Wait returns when the operation has ended, when d has gone (0: never) or ctx is done. It says nothing of success.
+// Wait returns when the operation has ended, when d is over (0: no limit) or when ctx is done. It doesn't report the result.
 func (a *Async) Wait(ctx context.Context, d time.Duration) {
 	var timeout <-chan time.Time
 	if d > 0 {
@@ -73,7 +97,7 @@ func (a *Async) Wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// QueryStatus tells how the operation stands.
+// QueryStatus returns the state of the operation.
 func (a *Async) QueryStatus() Status {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -97,8 +121,8 @@ func (a *Async) QueryStatus() Status {
 	return s
 }
 
-// Cancel ends the operation. It returns S_OK if that was now, VSS_S_ASYNC_CANCELLED or VSS_S_ASYNC_FINISHED if it was
-// cancelled or done before, or the failure that had ended it. Source: IVssAsync::Cancel.
+// Cancel ends the operation and waits for its end. It returns S_OK if it was running, VSS_S_ASYNC_CANCELLED or
+// VSS_S_ASYNC_FINISHED if it was cancelled or done before, or the failure that had ended it. Source: IVssAsync::Cancel.
 func (a *Async) Cancel() Status {
 	if s := a.QueryStatus(); s.Result != vss.SuccessAsyncPending {
 		return s

@@ -3,443 +3,444 @@ package coordinator
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
-	"github.com/stillpoint-vss/stillpoint/internal/disk"
-	"github.com/stillpoint-vss/stillpoint/internal/fault"
+	"github.com/stillpoint-vss/stillpoint/internal/copies"
+	"github.com/stillpoint-vss/stillpoint/internal/events"
 	"github.com/stillpoint-vss/stillpoint/internal/hold"
-	"github.com/stillpoint-vss/stillpoint/internal/volume"
-	"github.com/stillpoint-vss/stillpoint/provider"
+	"github.com/stillpoint-vss/stillpoint/internal/writerset"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// creation is one shadow copy set from StartSnapshotSet until it exists or was aborted.
-type creation struct {
-	k       *Coordinator
-	s       *Session
-	id      vss.SnapshotSetID
-	context vss.Context
-	state   vss.SnapshotState
-	began   time.Time
-	limit   time.Duration
-	copies  []*shadow
-	inUse   map[vss.LUNID]bool // the originals' LUNs; guarded by k.mu, since the disk manager asks
-	record  catalog.Creation
+// The steps of a creation, in the order of the table in steps.go, each with its undo.
 
-	guard    *hold.Guard
-	holding  bool // from just before the first freeze until the last thaw
-	deadline time.Time
-	awake    []func()
-	roots    []*os.File
-	disks    []*original
-	locks    []func() // give back the copies' disks, while writers recover their data in them
-	marked   bool     // flags were, or may have been, set
-	timeline []catalog.Step
-	held     hold.Result
-	frozenAt time.Time // first Freeze sent
-	thawedAt time.Time // last Thaw answered
-	recovery bool      // a writer recovers in PostSnapshot
-}
-
-// shadow is one copy of the set.
-type shadow struct {
-	id         vss.SnapshotID
-	vol        *volume.Volume
-	provider   boundProvider
-	hw         provider.Hardware
-	sources    []vss.LUNInformation
-	identities []disk.Identity
-	held       bool
-	record     catalog.Snapshot
-}
-
-// providers are those that the set uses, each once.
-func (c *creation) providers() []boundProvider {
-	var out []boundProvider
-	for _, s := range c.copies {
-		if !slices.ContainsFunc(out, func(p boundProvider) bool { return p.props.ID == s.provider.props.ID }) {
-			out = append(out, s.provider)
-		}
-	}
-	return out
-}
-
-// each calls f for all of the set's providers at once and returns the first failure.
-func (c *creation) each(method string, f func(boundProvider) error) error {
-	used := c.providers()
-	errs := make([]error, len(used))
-	var wg sync.WaitGroup
-	for i, p := range used {
-		wg.Go(func() { errs[i] = fault.Around("provider", method, func() error { return f(p) }) })
-	}
-	wg.Wait()
-	for i, err := range errs {
-		if err != nil {
-			return c.k.said(used[i].props, method, c.id, err)
-		}
-	}
-	return nil
-}
-
+// endPrepare waits until the slow work is done at all providers. What a commit writes to may be known only now, so the set is
+// checked again.
 func (c *creation) endPrepare(ctx context.Context) error {
-	return c.each("EndPrepareSnapshots", func(p boundProvider) error { return p.EndPrepareSnapshots(ctx, c.id) })
+	writes := make([][]string, len(c.members))
+	err := c.each("end-prepare", func(m copies.Member) error {
+		w, err := m.EndPrepare(ctx, c.progress)
+		for i := range c.members {
+			if c.members[i] == m {
+				writes[i] = w
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var kinds []copies.Kind
+	for _, m := range c.members {
+		kinds = append(kinds, m.Kind())
+	}
+	all, err := writePaths(ctx, kinds)
+	if err != nil {
+		return err
+	}
+	for _, w := range writes {
+		all = append(all, w...)
+	}
+	return c.Volumes.CheckNesting(ctx, c.volumes(), all)
 }
 
 func (c *creation) abortProviders(ctx context.Context) {
-	for _, p := range c.providers() {
-		if err := p.AbortSnapshots(ctx, c.id); err != nil && !errors.Is(err, vss.ErrObjectNotFound) {
-			c.k.events.add(catalog.Event{Severity: "error", What: "abort-failed", Provider: p.props.Name, SetID: c.id, Code: vss.CodeOf(err), Message: err.Error(), Hint: "run `vss doctor`"})
+	_ = c.each("end-prepare", func(m copies.Member) error {
+		if err := notFound(m.Abort(ctx)); err != nil {
+			c.Events.Add(events.AbortFailed, events.Error, catalog.Event{Provider: m.Kind().Properties().Name, SetID: c.id, Code: vss.CodeOf(err),
+				Message: err.Error(), Hint: "run `vss doctor`"})
 		}
-	}
+		return nil
+	})
 }
 
 // openVolumes opens each file system once and starts the guards over them. A file system that isn't mounted is copied
 // without a hold.
 func (c *creation) openVolumes(ctx context.Context) error {
-	var vols []hold.Volume
+	var vols []HeldVolume
 	seen := map[string]bool{}
 	for _, s := range c.copies {
-		if !s.vol.Mounted {
-			continue
-		}
-		s.held = true
-		if seen[s.vol.SuperKey] {
+		if !s.vol.Mounted || seen[s.vol.SuperKey] {
 			continue
 		}
 		seen[s.vol.SuperKey] = true
-		f, err := c.k.Volumes.Open(s.vol)
+		f, err := c.Volumes.Open(s.vol)
 		if err != nil {
 			return err
 		}
-		c.roots = append(c.roots, f)
-		vols = append(vols, hold.Volume{Name: s.vol.Name, Root: f})
+		c.change(func() { c.roots = append(c.roots, f) })
+		vols = append(vols, HeldVolume{s.vol.Name, f, s.mode})
 	}
-	if len(vols) == 0 {
+	if len(vols)+len(c.record.Suspended) == 0 {
 		return nil
 	}
-	g, err := hold.Start(ctx, hold.Config{RunDir: c.k.RunDir, Limit: c.limit, Exe: c.k.GuardExe, Logger: c.k.Logger}, vols)
-	c.guard = g
+	g, err := c.Holder.Start(ctx, c.limit, vols, c.record.Suspended)
+	if err == nil {
+		c.change(func() { c.guard = g })
+	}
 	return err
 }
 
 func (c *creation) closeVolumes(context.Context) {
-	if c.guard != nil {
-		if err := c.guard.Close(); err != nil {
-			c.k.events.add(catalog.Event{Severity: "error", What: "guard-failed", SetID: c.id, Code: vss.CodeOf(err), Message: err.Error(), Hint: "run `vssd thaw`, then `vss doctor`"})
-		}
-		c.guard = nil
-	}
-	for _, f := range c.roots {
-		f.Close()
-	}
-	c.roots = nil
-}
-
-func (c *creation) preflush(ctx context.Context) error {
-	if c.guard == nil {
-		return nil
-	}
-	return c.guard.Preflush(ctx)
-}
-
-// preCommit arms the providers. From here until the release nothing of ours works in the background.
-func (c *creation) preCommit(ctx context.Context) error {
-	for _, a := range c.k.Disks.Arrays() {
-		resume, err := a.PauseBackground(ctx)
-		if err != nil {
-			return c.k.said(provider.Properties{Name: "array"}, "PauseBackground", c.id, err)
-		}
-		c.awake = append(c.awake, resume)
-	}
-	return c.each("PreCommitSnapshots", func(p boundProvider) error { return p.PreCommitSnapshots(ctx, c.id) })
-}
-
-// wake lets what preCommit paused go on.
-func (c *creation) wake(context.Context) {
-	for _, resume := range c.awake {
-		resume()
-	}
-	c.awake = nil
-}
-
-func (c *creation) flush(ctx context.Context) error {
-	if c.guard == nil {
-		return nil
-	}
-	return c.guard.Flush(ctx)
-}
-
-// hold stops all writes to the set. From here to release nothing of ours is written anywhere.
-func (c *creation) hold(ctx context.Context) error {
-	c.holding = true
-	c.deadline = time.Now().Add(c.limit)
-	c.k.events.hold()
-	c.k.Quiet.Hold()
-	if c.guard == nil {
-		return nil
-	}
-	return c.guard.Hold(ctx)
-}
-
-// commit has all providers take the point in time at once. A provider that isn't back at the deadline has failed, whatever
-// it says later.
-func (c *creation) commit(ctx context.Context) error {
-	ctx = context.WithoutCancel(ctx)
-	done := make(chan error, 1)
-	go func() {
-		done <- c.each("CommitSnapshots", func(p boundProvider) error { return p.CommitSnapshots(ctx, c.id) })
-	}()
-	late := time.NewTimer(time.Until(c.deadline))
-	defer late.Stop()
-	select {
-	case err := <-done:
-		return err
-	case <-late.C:
-		return vss.E("CommitSnapshots", vss.ErrHoldWritesTimeout, fmt.Errorf("a provider was not done after %v", c.limit)).Advise("wait ten minutes and try again, at most three times")
-	}
-}
-
-// release thaws; a hold that was not ours all the time fails the set.
-func (c *creation) release(context.Context) error {
-	if c.guard == nil {
-		c.loud()
-		return nil
-	}
-	var err error
-	c.held, err = c.guard.Release()
-	c.loud()
-	return err
-}
-
-func (c *creation) undoHold(context.Context) {
-	if !c.holding {
-		return
-	}
-	if c.guard != nil {
-		c.held, _ = c.guard.Release() // the set has failed already; Close, next, reports what it can't thaw
-	}
-	c.loud()
-}
-
-// loud ends the silence that hold began.
-func (c *creation) loud() {
-	c.holding = false
-	c.k.Quiet.Release()
-	c.k.events.release()
-	c.wake(context.Background())
-}
-
-func (c *creation) postCommit(ctx context.Context) error {
-	return c.each("PostCommitSnapshots", func(p boundProvider) error { return p.PostCommitSnapshots(ctx, c.id, len(c.copies)) })
-}
-
-// targetLUNs asks the providers what they made and makes it durable: from here recovery finds the copies by their LUNs.
-func (c *creation) targetLUNs(ctx context.Context) error {
-	for i, s := range c.copies {
-		targets, err := s.hw.GetTargetLUNs(ctx, c.id, s.vol.Disks, s.sources)
-		if err == nil && len(targets) != len(s.sources) {
-			err = vss.E("GetTargetLuns", vss.ErrUnexpectedProviderError, fmt.Errorf("%d LUNs for %d", len(targets), len(s.sources)))
-		}
-		if err != nil {
-			return c.k.said(s.provider.props, "GetTargetLuns", c.id, err)
-		}
-		s.record = c.describe(s)
-		s.record.Order = i
-		for n, t := range targets {
-			l := catalog.LUN{Original: s.sources[n], OriginalIdentity: s.identities[n], Copy: t}
-			if d, ok := c.k.Disks.ByInformation(ctx, &t); ok {
-				l.LUNID = d.LUN.ID
-			}
-			s.record.LUNs = append(s.record.LUNs, l)
+	if g := c.theGuard(); g != nil {
+		if err := g.Close(); err != nil {
+			c.Events.Add(events.GuardFailed, events.Error, catalog.Event{SetID: c.id, Code: vss.CodeOf(err), Message: err.Error(),
+				Hint: "run `vssd thaw`, then `vss doctor`"})
 		}
 	}
-	return c.k.Catalog.Update(func(tx *catalog.Tx) error {
-		for _, s := range c.copies {
-			if err := tx.PutSnapshot(s.record); err != nil {
-				return err
-			}
+	c.change(func() {
+		for _, f := range c.roots {
+			f.Close()
 		}
-		return tx.PutSet(catalog.Set{ID: c.id, Context: c.context, Created: c.began, Count: len(c.copies)})
+		c.guard, c.roots = nil, nil
 	})
 }
 
-// describe is what is known of a copy once it is committed.
-func (c *creation) describe(s *shadow) catalog.Snapshot {
-	attrs := c.context | vss.AttrHardwareAssisted | vss.AttrNotSurfaced
-	if !attrs.Has(vss.AttrPlex) {
-		attrs |= vss.AttrDifferential
+func (c *creation) theGuard() (g Guard) {
+	c.change(func() { g = c.guard })
+	return g
+}
+
+// recordIntent opens the originals and makes durable what a crash from here on would have to put back.
+func (c *creation) recordIntent(ctx context.Context) error {
+	record := c.record
+	for _, m := range c.members {
+		if err := m.Intent(ctx, &record); err != nil {
+			return err
+		}
 	}
-	uuid := s.vol.UUID
+	c.change(func() { c.record = record })
+	return c.store()
+}
+
+func (c *creation) releaseOriginals(context.Context) {
+	for _, m := range c.members {
+		m.Release()
+	}
+}
+
+// setFlags marks the originals, so that the copies are born with the flags of shadow copies.
+func (c *creation) setFlags(ctx context.Context) error {
+	c.change(func() { c.marked = true })
+	return c.each("set-flags", func(m copies.Member) error { return m.Mark(ctx) })
+}
+
+func (c *creation) restoreFlags(ctx context.Context, step string) error {
+	err := c.each(step, func(m copies.Member) error { return m.Unmark(ctx) })
+	if err == nil {
+		c.change(func() { c.marked = false })
+	}
+	return err
+}
+
+func (c *creation) undoFlags(ctx context.Context) {
+	if !c.isMarked() {
+		return
+	}
+	if err := c.restoreFlags(ctx, "set-flags"); err != nil {
+		c.Events.Add(events.FlagsLeft, events.Error, catalog.Event{SetID: c.id, Code: vss.CodeOf(err), Message: err.Error(),
+			Hint: "run `vss doctor --repair`: an original still carries shadow copy flags"})
+	}
+}
+
+func (c *creation) isMarked() (yes bool) {
+	c.change(func() { yes = c.marked })
+	return yes
+}
+
+// prepareSnapshot has the writers do what is slow. It is durable first that they may have to be aborted.
+func (c *creation) prepareSnapshot(ctx context.Context) error {
+	if !c.context.Has(vss.AttrNoWriters) {
+		c.record.Writers = true
+		if err := c.store(); err != nil {
+			return err
+		}
+	}
+	return c.writers.PrepareSnapshot(ctx, c.target())
+}
+
+// abortWriters sends Abort to all writers, to those that are frozen in the order of Thaw.
+func (c *creation) abortWriters(ctx context.Context) { c.writers.Abort(ctx, c.target()) }
+
+// preflush writes out what is dirty. Nothing is held yet.
+func (c *creation) preflush(ctx context.Context) error {
+	if g := c.theGuard(); g != nil {
+		return g.Preflush(ctx)
+	}
+	return nil
+}
+
+// freeze freezes the writers, level after level.
+func (c *creation) freeze(ctx context.Context) error { return c.writers.Freeze(ctx, c.target()) }
+
+// preCommit arms the providers. From here until the release there is no background work.
+func (c *creation) preCommit(ctx context.Context) error {
+	for _, m := range c.members {
+		resume, err := m.Pause(ctx)
+		if err != nil {
+			return err
+		}
+		c.change(func() { c.resume = append(c.resume, resume) })
+	}
+	return c.each("pre-commit", func(m copies.Member) error { return m.PreCommit(ctx) })
+}
+
+// resumeBackground ends what preCommit paused.
+func (c *creation) resumeBackground(context.Context) {
+	var resume []func()
+	c.change(func() { resume, c.resume = c.resume, nil })
+	for _, f := range resume {
+		f()
+	}
+}
+
+func (c *creation) flush(ctx context.Context) error {
+	if g := c.theGuard(); g != nil {
+		return g.Flush(ctx)
+	}
+	return nil
+}
+
+// hold stops all writes to the set. From here to the release the service writes nothing.
+func (c *creation) hold(ctx context.Context) error {
+	c.change(func() { c.holding, c.deadline = true, time.Now().Add(c.limit) })
+	c.Events.Hold()
+	c.Quiet.Hold()
+	if g := c.theGuard(); g != nil {
+		return g.Hold(ctx)
+	}
+	return nil
+}
+
+func (c *creation) undoHold(context.Context) {
+	if !c.isHolding() {
+		return
+	}
+	if g := c.theGuard(); g != nil {
+		held, _ := g.Release() // the set has failed already; Close, next, reports what can't be thawed
+		c.change(func() { c.held = held })
+	}
+	c.resumeIO()
+}
+
+// resumeIO lets the log, events and background work go on after a hold.
+func (c *creation) resumeIO() {
+	c.change(func() { c.holding = false })
+	c.Quiet.Release()
+	c.Events.Release()
+	c.resumeBackground(context.Background())
+}
+
+// commit has all providers take the point in time at once, until the hold ends. It can't be cancelled.
+func (c *creation) commit(ctx context.Context) error {
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), c.deadline)
+	defer cancel()
+	return c.each("commit", func(m copies.Member) error { return m.Commit(ctx) })
+}
+
+// release thaws. If the volumes were not held without interruption until now, the set fails.
+func (c *creation) release(context.Context) error {
+	var held hold.Result
+	var err error
+	if g := c.theGuard(); g != nil {
+		held, err = g.Release()
+	}
+	c.change(func() { c.held = held })
+	c.resumeIO()
+	return err
+}
+
+func (c *creation) clearFlags(ctx context.Context) error {
+	c.closeVolumes(ctx)
+	return c.restoreFlags(ctx, "clear-flags")
+}
+
+func (c *creation) postCommit(ctx context.Context) error {
+	return c.each("post-commit", func(m copies.Member) error { return m.PostCommit(ctx, len(c.copies)) })
+}
+
+// verifyFlags reads the originals again: what was cleared must be clear. Then they are let go.
+func (c *creation) verifyFlags(ctx context.Context) error {
+	if err := c.each("verify-flags", func(m copies.Member) error { return m.Verify(ctx) }); err != nil {
+		return err
+	}
+	c.releaseOriginals(ctx)
+	return nil
+}
+
+// thaw lets the writers go on, in reverse order. It can't be cancelled.
+func (c *creation) thaw(ctx context.Context) error {
+	return c.writers.Thaw(context.WithoutCancel(ctx), c.target())
+}
+
+// collect asks the providers what they made and makes it durable: from here on recovery finds the copies by their records.
+func (c *creation) collect(ctx context.Context) error {
+	for i, s := range c.copies {
+		s.record = c.describe(i, s)
+	}
+	err := c.each("collect", func(m copies.Member) error { return m.Collect(ctx, c.recordsOf(m)) })
+	if err != nil {
+		return err
+	}
+	c.complete = catalog.Set{ID: c.id, Context: c.context, Created: c.began, Count: len(c.copies)}
+	return c.Catalog.Update(func(tx *catalog.Tx) error {
+		if err := c.putRecords(tx); err != nil {
+			return err
+		}
+		return tx.PutSet(c.complete)
+	})
+}
+
+// describe returns the general part of a copy's record.
+func (c *creation) describe(order int, s *shadow) catalog.Snapshot {
 	at := c.held.Frozen
 	if at.IsZero() {
 		at = time.Now()
 	}
 	return catalog.Snapshot{
-		ID: s.id, SetID: c.id, Count: len(c.copies), State: c.state, OriginalVolume: s.vol.Name, FileSystem: s.vol.FileSystem, FileSystemUUID: uuid,
-		Subvolume: s.vol.Subvolume, ProviderID: s.provider.props.ID, ProviderName: s.provider.props.Name, Attributes: attrs,
-		Created: at, OriginatingMachine: c.k.Host, ServiceMachine: c.k.Host, Extents: s.vol.Extents,
+		ID: s.id, SetID: c.id, Order: order, Count: len(c.copies), State: c.state, OriginalVolume: s.vol.Name, FileSystem: s.vol.FileSystem,
+		FileSystemUUID: s.vol.UUID, Subvolume: s.vol.Subvolume, Attributes: c.context | vss.AttrNotSurfaced, Created: at,
+		OriginatingMachine: c.Name, ServiceMachine: c.Name, Extents: s.vol.Extents,
 	}
 }
 
-func (c *creation) transportable() bool { return c.context.Has(vss.AttrTransportable) }
-
-// importCopies surfaces the copies on this host; a transportable set is left for another.
-func (c *creation) importCopies(ctx context.Context) error {
+// surface brings the copies to this host; a transportable set is left for another.
+func (c *creation) surface(ctx context.Context) error {
 	if c.transportable() || len(c.copies) == 0 {
 		return nil
 	}
-	records := make([]*catalog.Snapshot, len(c.copies))
-	for i, s := range c.copies {
-		records[i] = &s.record
+	for _, m := range c.members {
+		here, missing, err := m.Kind().Surface(ctx, c.id, c.recordsOf(m), false)
+		c.change(func() { c.here = append(c.here, here...) })
+		if err != nil {
+			return err
+		}
+		if len(missing) > 0 {
+			return vss.E("ImportSnapshots", vss.ErrSomeSnapshotsNotImported, missing[0]).
+				Advise("the copy was made but did not arrive on this host; run `vss doctor`")
+		}
 	}
-	missing, err := c.k.surface(ctx, c.id, records, false)
-	if err != nil {
+	if err := c.Host.Place(ctx, c.here); err != nil {
 		return err
 	}
-	if len(missing) > 0 {
-		return vss.E("ImportSnapshots", vss.ErrSomeSnapshotsNotImported, missing[0]).Advise("the array made the copy but this host doesn't see it; run `vss doctor`")
-	}
-	return c.k.Catalog.Update(func(tx *catalog.Tx) error {
-		for _, s := range c.copies {
-			if err := tx.PutSnapshot(s.record); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return c.Catalog.Update(c.putRecords)
 }
 
 func (c *creation) unsurface(ctx context.Context) {
-	for _, s := range c.copies {
-		c.k.withdraw(ctx, &s.record)
-	}
-}
-
-func (c *creation) luns() (copies, originals []vss.LUNInformation) {
-	for _, s := range c.copies {
-		for _, l := range s.record.LUNs {
-			copies, originals = append(copies, l.Copy), append(originals, l.Original)
+	for _, m := range c.members {
+		for _, r := range c.recordsOf(m) {
+			c.Host.Withdraw(ctx, m.Kind().Open(r))
 		}
 	}
-	return copies, originals
-}
-
-// stateChange tells all hardware providers of a change of the copies' LUNs.
-func (c *creation) stateChange(ctx context.Context, change vss.LUNStateChange) error {
-	copies, originals := c.luns()
-	return c.each("OnLunStateChange", func(p boundProvider) error {
-		return p.Provider.(provider.Hardware).OnLUNStateChange(ctx, copies, originals, change)
-	})
 }
 
 // preRecovery makes the copies writable for a while where a writer recovers its data in them.
 func (c *creation) preRecovery(ctx context.Context) error {
-	c.recovery = !c.transportable() && !c.context.Has(vss.AttrNoAutoRecovery) && c.s.wantsRecovery(c)
+	c.recovery = !c.transportable() && !c.context.Has(vss.AttrNoAutoRecovery) && c.writers.WantsRecovery(c.target())
 	if !c.recovery {
 		return nil
 	}
-	if err := c.stateChange(ctx, vss.NotifyLUNPreRecovery); err != nil {
-		return err
-	}
 	for _, s := range c.copies {
 		s.record.Attributes |= vss.AttrAutoRecover
-		var err error
-		if ctx, err = c.lockCopy(ctx, s); err != nil {
-			return err
-		}
-		if err := c.k.blockReadOnly(ctx, &s.record, false); err != nil {
-			return err
-		}
 	}
-	return nil
-}
-
-// lockCopy takes the locks of a copy's disks until postRecovery: udev, still busy with a copy that has just come, would make
-// it read-only again.
-func (c *creation) lockCopy(ctx context.Context, s *shadow) (context.Context, error) {
-	for i := range s.record.LUNs {
-		d, err := c.k.lunDisk(ctx, &s.record.LUNs[i])
-		if err != nil {
-			return nil, err
-		}
-		var release func()
-		if ctx, release, err = disk.Lock(ctx, d.Device); err != nil {
-			return nil, err
-		}
-		c.locks = append(c.locks, release)
-	}
-	return ctx, nil
-}
-
-func (c *creation) unlockCopies(context.Context) {
-	for _, release := range c.locks {
-		release()
-	}
-	c.locks = nil
+	return c.each("pre-recovery", func(m copies.Member) error { return m.BeginRecovery(ctx, c.hereOf(m)) })
 }
 
 func (c *creation) preFinalCommit(ctx context.Context) error {
-	return c.each("PreFinalCommitSnapshots", func(p boundProvider) error { return p.PreFinalCommitSnapshots(ctx, c.id) })
+	return c.each("pre-final-commit", func(m copies.Member) error { return m.PreFinalCommit(ctx) })
 }
 
+// postSnapshot lets the writers work on the copies.
+func (c *creation) postSnapshot(ctx context.Context) error {
+	t := c.target()
+	t.Writable, t.Devices = c.recovery, map[string]string{}
+	for _, s := range c.copies {
+		if d := c.Host.DeviceObject(&s.record); d != "" {
+			t.Devices[s.vol.Name] = d
+		}
+	}
+	return c.writers.PostSnapshot(ctx, t)
+}
+
+// postRecovery makes the copies read-only for good.
 func (c *creation) postRecovery(ctx context.Context) error {
 	if !c.recovery {
 		return nil
 	}
-	defer c.unlockCopies(ctx)
-	for _, s := range c.copies {
-		if err := c.k.blockReadOnly(ctx, &s.record, true); err != nil {
-			return err
-		}
-	}
-	return c.stateChange(ctx, vss.NotifyLUNPostRecovery)
+	return c.each("post-recovery", func(m copies.Member) error { return m.EndRecovery(ctx, c.hereOf(m)) })
 }
 
+// postFinalCommit ends the creation at the providers. The complete set is durable first: from here on recovery finishes it.
 func (c *creation) postFinalCommit(ctx context.Context) error {
-	return c.each("PostFinalCommitSnapshots", func(p boundProvider) error { return p.PostFinalCommitSnapshots(ctx, c.id) })
+	var vols []writerset.Volume
+	for _, s := range c.copies {
+		vols = append(vols, writerset.Volume{Name: s.vol.Name, Reach: s.vol.Reach, Held: s.vol.Mounted})
+	}
+	labels, label, reason := c.writers.Labels(c.target(), vols)
+	for i, s := range c.copies {
+		s.record.Consistency = labels[i]
+	}
+	set := &c.complete
+	set.Consistency, set.ConsistencyReason, set.Finishing = label, reason, true
+	set.Hold, set.WriterWindow, set.Writers = c.held.End.Sub(c.held.Start), c.writers.Window(), c.writers.Status()
+	if err := c.putSet(c.putRecords); err != nil {
+		return err
+	}
+	return c.each("post-final-commit", func(m copies.Member) error { return m.PostFinalCommit(ctx) })
 }
 
-// created is the one transaction that makes the set exist.
-func (c *creation) created(context.Context) error {
-	set := catalog.Set{ID: c.id, Context: c.context, Created: c.began, Count: len(c.copies), Timeline: c.timeline,
-		Hold: c.held.End.Sub(c.held.Start), Writers: c.s.writerRecords()}
-	if !c.frozenAt.IsZero() {
-		set.WriterWindow = c.thawedAt.Sub(c.frozenAt)
-	}
-	labels, label, reason := c.s.consistency(c)
-	set.Consistency, set.ConsistencyReason = label, reason
-	err := c.k.Catalog.Update(func(tx *catalog.Tx) error {
-		for i, s := range c.copies {
-			s.record.State = vss.StateCreated
-			s.record.Consistency = labels[i]
-			if err := tx.PutSnapshot(s.record); err != nil {
-				return err
-			}
-		}
+// putSet stores the set, if it has copies, and what else is changed with it.
+func (c *creation) putSet(also func(*catalog.Tx) error) error {
+	set := c.complete
+	set.Timeline = c.timeline
+	return c.Catalog.Update(func(tx *catalog.Tx) error {
 		if len(c.copies) > 0 {
 			if err := tx.PutSet(set); err != nil {
 				return err
 			}
 		}
-		return tx.RemoveCreation(c.id)
+		return also(tx)
+	})
+}
+
+// undoFinishing has recovery drop the set again, not finish it.
+func (c *creation) undoFinishing(context.Context) {
+	c.complete.Finishing = false
+	if err := c.putSet(c.putRecords); err != nil {
+		c.Logger.Error("a set that failed is still recorded as complete", "set", c.id, "error", err)
+	}
+}
+
+// created is the one transaction that makes the set exist.
+func (c *creation) created(context.Context) error {
+	c.complete.Finishing = false
+	err := c.putSet(func(tx *catalog.Tx) error {
+		for _, s := range c.copies {
+			s.record.State = vss.StateCreated
+		}
+		return errors.Join(c.putRecords(tx), tx.RemoveCreation(c.id))
 	})
 	if err == nil {
-		c.k.Logger.Info("shadow copy set created", "set", c.id, "copies", len(c.copies), "hold", set.Hold, "consistency", set.Consistency)
+		c.Logger.Info("shadow copy set created", "set", c.id, "copies", len(c.copies), "hold", c.complete.Hold, "consistency", c.complete.Consistency)
 	}
 	return err
 }
 
-// forget removes what is recorded of an aborted set, unless something of it is left for recovery to mend.
-func (c *creation) forget() {
-	if c.marked {
-		return // the flags are still on an original: the record says which
+// forget removes what is recorded of an aborted set, unless recovery still needs it: flags that are set on an original.
+func (c *creation) forget(ctx context.Context) {
+	if c.isHolding() {
+		c.resumeIO() // the undo of the hold did not return; closing the guards has ended the hold
 	}
-	if err := c.k.dropRemains(context.Background(), c.record); err != nil {
-		c.k.events.add(catalog.Event{Severity: "error", What: "remains", SetID: c.id, Code: vss.CodeOf(err), Message: err.Error(), Hint: "the next start of the service, or `vss doctor --repair`, removes them"})
+	if c.isMarked() {
+		return
+	}
+	var kinds []copies.Kind
+	for _, m := range c.members {
+		kinds = append(kinds, m.Kind())
+	}
+	if err := dropRemains(ctx, c.Catalog, c.id, kinds); err != nil {
+		c.Events.Add(events.Remains, events.Error, catalog.Event{SetID: c.id, Code: vss.CodeOf(err), Message: err.Error(),
+			Hint: "the next start of the service, or `vss doctor --repair`, removes them"})
 	}
 }

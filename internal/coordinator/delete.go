@@ -6,236 +6,89 @@ import (
 	"slices"
 
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
-	"github.com/stillpoint-vss/stillpoint/internal/fault"
-	"github.com/stillpoint-vss/stillpoint/internal/vds"
+	"github.com/stillpoint-vss/stillpoint/internal/copies"
+	"github.com/stillpoint-vss/stillpoint/internal/events"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// GetSnapshotProperties describes a finished copy. Errors: VSS_E_OBJECT_NOT_FOUND, VSS_E_BAD_STATE.
-func (s *Session) GetSnapshotProperties(id vss.SnapshotID) (catalog.Snapshot, error) {
-	s.mu.Lock()
-	err := s.begin("GetSnapshotProperties", false, initialized...)
-	s.mu.Unlock()
-	if err != nil {
-		return catalog.Snapshot{}, err
-	}
-	return s.k.find("GetSnapshotProperties", id)
-}
-
-// Query lists the finished copies of the session's context, or of every one for VSS_CTX_ALL. It needs SetContext first.
-// Errors: VSS_E_BAD_STATE.
-func (s *Session) Query() ([]catalog.Snapshot, error) {
-	s.mu.Lock()
-	err := s.begin("Query", false, initialized...)
-	if err == nil && !s.contextSet {
-		err = vss.E("Query", vss.ErrBadState, errors.New("SetContext comes first"))
-	}
-	c := s.context
-	s.mu.Unlock()
-	if err != nil {
-		return nil, err
-	}
-	var out []catalog.Snapshot
-	err = s.k.Catalog.View(func(tx *catalog.Tx) (err error) {
-		out, err = tx.Snapshots()
-		return err
-	})
-	out = slices.DeleteFunc(out, func(r catalog.Snapshot) bool {
-		return r.State != vss.StateCreated || c != vss.ContextAll && r.Attributes.BaseContext() != c.BaseContext()
-	})
-	oldestFirst(out)
-	return out, err
-}
-
-// oldestFirst orders copies by age. Those that were made and have stayed here are in the order of their device numbers, for the
-// clock may have been set back between two; those that were imported have their places among them by their times.
-func oldestFirst(all []catalog.Snapshot) {
-	slices.SortStableFunc(all, func(a, b catalog.Snapshot) int { return a.Created.Compare(b.Created) })
-	var at []int
-	var own []catalog.Snapshot
-	for i, r := range all {
-		if r.DeviceNumber != 0 && r.OriginatingMachine == r.ServiceMachine && !r.Attributes.Has(vss.AttrTransportable) {
-			at, own = append(at, i), append(own, r)
-		}
-	}
-	slices.SortStableFunc(own, func(a, b catalog.Snapshot) int { return a.DeviceNumber - b.DeviceNumber })
-	for i, n := range at {
-		all[n] = own[i]
-	}
-}
-
-// Delete deletes a copy, or a set copy by copy until one stays: which went, and which stayed. Type 0 takes whichever has
-// the id. Source: DeleteSnapshots.
+// Delete deletes a copy, or the copies of a set one after another until one can't be deleted. It returns the copies that were
+// deleted and the one that was not. Type 0 means either. Errors: VSS_E_OBJECT_NOT_FOUND, VSS_E_VOLUME_IN_USE, VSS_E_BAD_STATE.
+// Source: DeleteSnapshots.
 func (s *Session) Delete(ctx context.Context, id vss.GUID, t vss.ObjectType, force bool) (deleted []vss.SnapshotID, stayed vss.SnapshotID, err error) {
 	const op = "DeleteSnapshots"
-	s.mu.Lock()
-	err = s.begin(op, false, initialized...)
-	s.mu.Unlock()
+	_, err = s.look(op, initialized)
 	if err == nil && t != vss.ObjectUnknown && t != vss.ObjectSnapshot && t != vss.ObjectSnapshotSet {
 		err = vss.E(op, vss.ErrInvalidArg, nil).Advise("a copy or a set can be deleted")
 	}
 	if err != nil {
 		return nil, stayed, err
 	}
-	victims, err := s.k.victims(id, t)
+	chosen, err := s.k.toDelete(id, t)
 	if err != nil {
 		return nil, stayed, err
 	}
-	unlock, err := s.k.lockSet(op, victims[0].SetID)
+	unlock, err := s.k.lockSet(op, chosen[0].SetID)
 	if err != nil {
-		return nil, victims[0].ID, err
+		return nil, chosen[0].ID, err
 	}
 	defer unlock()
-	if victims, err = s.k.victims(id, t); err != nil { // who had the set before may have deleted or broken it
+	if chosen, err = s.k.toDelete(id, t); err != nil { // the operation before may have deleted or broken it
 		return nil, stayed, err
 	}
-	for i := range victims {
-		if err := s.k.deleteCopy(ctx, &victims[i], force); err != nil {
-			s.k.failed("delete-failed", victims[i].SetID, victims[i].ID.String(), err)
-			return deleted, victims[i].ID, err
+	for _, r := range chosen {
+		if err := s.k.deleteCopy(ctx, r, force); err != nil {
+			s.k.Events.Failed(events.DeleteFailed, r.SetID, r.ID.String(), err)
+			return deleted, r.ID, err
 		}
-		deleted = append(deleted, victims[i].ID)
+		deleted = append(deleted, r.ID)
 	}
 	return deleted, stayed, nil
 }
 
-// victims are the finished copies that an id is of: the one copy, or those of the set in their order. No others are read: to
-// delete all of thousands asks for each. Errors: VSS_E_OBJECT_NOT_FOUND.
-func (k *Coordinator) victims(id vss.GUID, t vss.ObjectType) (out []catalog.Snapshot, err error) {
+// toDelete returns the finished copies that an id names: one copy, or those of a set in their order. No other records are
+// read: the catalogue may have thousands. Errors: VSS_E_OBJECT_NOT_FOUND.
+func (k *Coordinator) toDelete(id vss.GUID, t vss.ObjectType) ([]*catalog.Snapshot, error) {
 	const op = "DeleteSnapshots"
 	if t != vss.ObjectSnapshotSet {
 		r, err := k.find(op, vss.SnapshotID{GUID: id})
 		if err == nil {
-			return []catalog.Snapshot{r}, nil
+			return []*catalog.Snapshot{&r}, nil
 		}
-		if !errors.Is(err, vss.ErrObjectNotFound) || t == vss.ObjectSnapshot {
+		if t == vss.ObjectSnapshot || !errors.Is(err, vss.ErrObjectNotFound) {
 			return nil, err
 		}
 	}
-	err = k.Catalog.View(func(tx *catalog.Tx) error {
-		out, err = tx.SnapshotsOf(vss.SnapshotSetID{GUID: id})
-		return err
-	})
-	out = slices.DeleteFunc(out, func(r catalog.Snapshot) bool { return r.State != vss.StateCreated })
-	if err == nil && len(out) == 0 {
-		err = vss.E(op, vss.ErrObjectNotFound, nil).On(id.String()).Advise("`vss list shadows` shows which copies exist")
+	out, err := k.recordsOf(vss.SnapshotSetID{GUID: id})
+	if err != nil {
+		return nil, err
 	}
-	return out, err
+	out = slices.DeleteFunc(out, func(r *catalog.Snapshot) bool { return r.State != vss.StateCreated })
+	if len(out) == 0 {
+		return nil, vss.E(op, vss.ErrObjectNotFound, nil).On(id.String()).Advise("`vss list shadows` shows which copies exist")
+	}
+	return out, nil
 }
 
-// deleteCopy deletes one copy: unusable for everybody first, then its LUNs that carry no other copy, then its record. What
-// fails before the copy is recorded as deleted leaves it as it was. The set's lock is held, or nobody else runs yet.
+// deleteCopy deletes one copy, or goes on where an earlier service was cut off. The caller holds the set's lock.
 func (k *Coordinator) deleteCopy(ctx context.Context, r *catalog.Snapshot, force bool) error {
-	hw, props, err := k.hardware(r.ProviderID)
+	c, err := k.open(r)
 	if err != nil {
 		return err
 	}
-	kept, err := k.otherCopiesLUNs(r)
-	if err != nil {
-		return err
-	}
-	luns := slices.DeleteFunc(slices.Clone(r.LUNs), func(l catalog.LUN) bool { return slices.Contains(kept, l.LUNID) })
-	resumed := r.State == vss.StateDeleted // a former service died in between: it may have left a disk that nobody knows of
-	if !resumed {
-		if err := k.takeAway(ctx, r, luns, force); err != nil {
-			if e := k.bringBack(context.WithoutCancel(ctx), r); e != nil {
-				k.Logger.Error("a copy that could not be deleted is not what it was", "copy", r.ID, "error", e)
-			}
-			return err
-		}
-	}
-	k.unlink(r)
-	for i := range luns {
-		if resumed || k.Disks.Attached(luns[i].LUNID) { // or it came back with a rescan
-			if d, err := k.lunDisk(ctx, &luns[i]); err == nil {
-				if err := k.Disks.Uninstall(ctx, d, true); err != nil {
-					return err
-				}
-			}
-		}
-		info := luns[i].Copy
-		err := fault.Around("delete", "on-lun-empty", func() error { return hw.OnLUNEmpty(ctx, "", &info) })
-		if err != nil && !errors.Is(err, vss.ErrObjectNotFound) {
-			return k.said(props, "OnLunEmpty", r.SetID, err)
-		}
-	}
-	return k.Catalog.Update(func(tx *catalog.Tx) error { return tx.RemoveSnapshot(r.ID) })
+	return k.Host.Delete(ctx, c, force)
 }
 
-// takeAway ends all access to a copy and records it as deleted: from there on a crash finds it so and goes on.
-func (k *Coordinator) takeAway(ctx context.Context, r *catalog.Snapshot, luns []catalog.LUN, force bool) error {
-	inUse := func(err error, object string) error {
-		return vss.E("DeleteSnapshots", vss.ErrVolumeInUse, err).On(object).Advise("end what uses the copy, or delete it with --force")
-	}
-	if r.ExposedAt != "" {
-		if err := unmount(r.ExposedAt, force); err != nil {
-			return inUse(err, r.ExposedAt)
-		}
-	}
-	k.mu.Lock()
-	private := k.private[r.ID]
-	k.mu.Unlock()
-	if private != "" {
-		k.unmountPrivate([]string{private})
-	}
-	for i := range luns {
-		if d, err := k.lunDisk(ctx, &luns[i]); err == nil {
-			if err := fault.Around("delete", "uninstall", func() error { return k.Disks.Uninstall(ctx, d, force) }); err != nil {
-				return inUse(err, d.Device)
-			}
-		}
-	}
-	gone := *r
-	gone.State, gone.ExposedAt = vss.StateDeleted, ""
-	if err := k.Catalog.Update(func(tx *catalog.Tx) error { return tx.PutSnapshot(gone) }); err != nil {
-		return err
-	}
-	*r = gone
-	return nil
-}
-
-// bringBack makes a copy accessible again after a deletion that could not be done.
-func (k *Coordinator) bringBack(ctx context.Context, r *catalog.Snapshot) error {
-	if !r.Imported {
-		return nil
-	}
-	_, err := k.Disks.Rescan(ctx, vds.RescanOptions{})
-	return errors.Join(err, k.restore(ctx, r))
-}
-
-// otherCopiesLUNs are the LUNs that copies other than r live on.
-func (k *Coordinator) otherCopiesLUNs(r *catalog.Snapshot) (ids []vss.LUNID, err error) {
-	err = k.Catalog.View(func(tx *catalog.Tx) error {
-		all, err := tx.SnapshotsOf(r.SetID)
-		for _, o := range all {
-			if o.ID == r.ID || o.State == vss.StateDeleted {
-				continue
-			}
-			for _, l := range o.LUNs {
-				ids = append(ids, l.LUNID)
-			}
-		}
-		return err
-	})
-	return ids, err
-}
-
-// autoRelease deletes the copies of a set whose requester is gone. A transportable set that was not imported here is not
-// deleted, only forgotten: whoever imports it releases it.
+// autoRelease deletes the copies of a set whose requester is gone. A transportable set that was not imported here isn't
+// deleted, only forgotten: the host that imports it releases it.
 func (k *Coordinator) autoRelease(ctx context.Context, id vss.SnapshotSetID) {
 	unlock, err := k.waitSet(ctx, "DeleteSnapshots", id)
 	if err != nil {
-		k.failed("auto-release-failed", id, "", err)
+		k.Events.Failed(events.AutoReleaseFailed, id, "", err)
 		return
 	}
 	defer unlock()
-	var copies []catalog.Snapshot
-	err = k.Catalog.View(func(tx *catalog.Tx) (err error) {
-		copies, err = tx.SnapshotsOf(id)
-		return err
-	})
-	for i := range copies {
-		r := &copies[i]
+	records, err := k.recordsOf(id)
+	for _, r := range records {
 		if r.Attributes.Has(vss.AttrNoAutoRelease) {
 			continue
 		}
@@ -248,26 +101,26 @@ func (k *Coordinator) autoRelease(ctx context.Context, id vss.SnapshotSetID) {
 		err = errors.Join(err, e)
 	}
 	if err != nil {
-		k.events.add(catalog.Event{Severity: "error", What: "auto-release-failed", SetID: id, Code: vss.CodeOf(err), Message: err.Error(), Hint: "the next start of the service tries again; `vss doctor` shows what is left"})
+		k.Events.Add(events.AutoReleaseFailed, events.Error, catalog.Event{SetID: id, Code: vss.CodeOf(err), Message: err.Error(),
+			Hint: "the next start of the service tries again; `vss doctor` shows what is left"})
 	}
 }
 
-// Dropped forgets the copies on a LUN that its array has dropped so that the original could be written: what reads them
-// gets errors, and nobody is told that they are there.
+// Dropped forgets the copies on a LUN that its array has dropped so that the original could be written.
 func (k *Coordinator) Dropped(ctx context.Context, lun vss.LUNID) {
-	var lost []catalog.Snapshot
-	err := k.Catalog.View(func(tx *catalog.Tx) error {
-		all, err := tx.Snapshots()
-		for _, r := range all {
-			if r.State == vss.StateCreated && slices.ContainsFunc(r.LUNs, func(l catalog.LUN) bool { return l.LUNID == lun }) {
-				lost = append(lost, r)
-			}
-		}
-		return err
-	})
-	for i := range lost {
-		r := &lost[i]
-		unlock, e := k.lockSet("DropSnapshot", r.SetID)
+	k.lose(ctx, "its pool ran full, and writes to the original had to go on", "give the pool more room, or keep fewer copies",
+		func(r *catalog.Snapshot) bool { return copies.On(r, lun) })
+	if err := k.Host.Rescan(ctx); err != nil { // it removes the device of the LUN
+		k.Logger.Warn("rescan after a LUN was dropped", "lun", lun, "error", err)
+	}
+}
+
+// lose forgets copies that don't exist any more, and reports each: programs that read them get errors.
+func (k *Coordinator) lose(ctx context.Context, why, hint string, lost func(*catalog.Snapshot) bool) {
+	records, err := k.recordsWhere(func(r *catalog.Snapshot) bool { return r.State == vss.StateCreated && lost(r) })
+	for i := range records {
+		r := &records[i]
+		unlock, e := k.waitSet(ctx, "DropSnapshot", r.SetID)
 		if e == nil {
 			e = k.deleteCopy(ctx, r, true)
 			unlock()
@@ -276,13 +129,10 @@ func (k *Coordinator) Dropped(ctx context.Context, lun vss.LUNID) {
 			err = errors.Join(err, e)
 			continue
 		}
-		k.events.add(catalog.Event{Severity: "error", What: "copy-lost", Provider: r.ProviderName, SetID: r.SetID, Object: r.ID.String(), Code: vss.ErrInsufficientStorage,
-			Message: "the copy of " + r.OriginalVolume + " was dropped: its pool ran full, and the original had to go on", Hint: "give the pool more room, or keep fewer copies"})
-	}
-	if _, e := k.Disks.Rescan(ctx, vds.RescanOptions{}); e != nil { // the device of the LUN that is gone
-		err = errors.Join(err, e)
+		k.Events.Add(events.CopyLost, events.Error, catalog.Event{Provider: r.ProviderName, SetID: r.SetID, Object: r.ID.String(),
+			Code: vss.ErrInsufficientStorage, Message: "the copy of " + r.OriginalVolume + " was dropped: " + why, Hint: hint})
 	}
 	if err != nil {
-		k.Logger.Warn("a dropped copy is not cleared away", "lun", lun, "error", err)
+		k.Logger.Warn("a copy that was lost is not cleared away", "error", err)
 	}
 }

@@ -3,10 +3,11 @@ package coordinator
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 
+	"github.com/stillpoint-vss/stillpoint/document"
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
+	"github.com/stillpoint-vss/stillpoint/internal/copies"
+	"github.com/stillpoint-vss/stillpoint/internal/events"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -25,18 +26,19 @@ func (s *Session) ImportSnapshots() (*Async, error) {
 	if !s.loaded {
 		return nil, vss.E(op, vss.ErrBadState, errors.New("no document was given to InitializeForBackup")).Advise("give it the Backup Components Document of the host that made the set")
 	}
+	doc := s.document()
 	return s.async(func(ctx context.Context, a *Async) (vss.Code, error) {
-		code, err := s.importDocument(ctx, a)
-		if set := s.backup.SnapshotSet; set != nil {
-			s.k.failed("import-failed", set.ID, "", err)
+		code, err := s.importDocument(ctx, a, doc)
+		if set := doc.SnapshotSet; set != nil {
+			s.k.Events.Failed(events.ImportFailed, set.ID, "", err)
 		}
 		return code, err
 	}), nil
 }
 
-func (s *Session) importDocument(ctx context.Context, a *Async) (vss.Code, error) {
+func (s *Session) importDocument(ctx context.Context, a *Async, doc *document.Components) (vss.Code, error) {
 	const op = "ImportSnapshots"
-	doc, set := s.backup, s.backup.SnapshotSet
+	set := doc.SnapshotSet
 	switch {
 	case set == nil:
 		return 0, vss.E(op, vss.ErrNonTransportableBCD, errors.New("the document describes no shadow copies")).Advise("save it after DoSnapshotSet has finished")
@@ -50,18 +52,18 @@ func (s *Session) importDocument(ctx context.Context, a *Async) (vss.Code, error
 	defer unlock()
 	records := make([]*catalog.Snapshot, len(set.Snapshots))
 	for i, d := range set.Snapshots {
-		r, err := catalogSnapshot(d)
+		r, err := copies.FromDocument(d)
 		if err != nil {
 			return 0, vss.E(op, vss.ErrInvalidXMLDocument, err).On(d.ID.String())
 		}
-		if _, err := s.k.provider(r.ProviderID); err != nil {
-			return 0, err
-		}
-		if !s.autoRelease() { // whoever imports decides how long it lives
+		if !s.autoRelease() { // the context of the import decides how long the copies exist
 			r.Attributes |= vss.AttrPersistent | vss.AttrNoAutoRelease
 		}
 		r.Order, r.Count = i, len(records)
 		records[i] = &r
+	}
+	if _, err := s.k.parts(records); err != nil {
+		return 0, err
 	}
 	a.progress("import", 10)
 	code, err := s.k.importSet(ctx, catalog.Set{ID: set.ID, Context: set.Context, Count: len(records)}, records, false)
@@ -74,8 +76,8 @@ func (s *Session) importDocument(ctx context.Context, a *Async) (vss.Code, error
 	return code, nil
 }
 
-// importSet surfaces a set of another session. The copies are recorded first, as committed and not here yet: an import that
-// dies with the service goes on at the next start, where again says so.
+// importSet surfaces a set of another session. The copies are recorded first, as committed and not here yet: an import during
+// which the service dies goes on at the next start, with again.
 func (k *Coordinator) importSet(ctx context.Context, set catalog.Set, records []*catalog.Snapshot, again bool) (vss.Code, error) {
 	const op = "ImportSnapshots"
 	if !again {
@@ -85,61 +87,62 @@ func (k *Coordinator) importSet(ctx context.Context, set catalog.Set, records []
 	}
 	made := map[vss.SnapshotID]bool{} // by this host, which left them to be imported: they can be imported later, too
 	for _, r := range records {
-		made[r.ID] = !slices.ContainsFunc(r.LUNs, func(l catalog.LUN) bool { return l.LUNID.IsZero() })
+		made[r.ID] = copies.MadeHere(r)
 	}
-	missing, err := k.surface(ctx, set.ID, records, again)
-	var here []*catalog.Snapshot
+	missing, failed := k.surface(ctx, set.ID, records, again)
+	arrived := 0
 	for _, r := range records {
 		if r.Imported {
 			r.State = vss.StateCreated
 			r.Attributes |= vss.AttrImported | vss.AttrNotSurfaced
-			here = append(here, r)
+			arrived++
 		}
 	}
-	failed := err
 	k.sendAway(context.WithoutCancel(ctx), records)
 	if err := k.endImport(records, made); err != nil {
 		return 0, err
 	}
 	for _, m := range missing {
-		k.events.add(catalog.Event{Severity: "warning", What: "not-imported", SetID: set.ID, Code: vss.CodeOf(m), Message: m.Error(), Hint: vss.Hint(m)})
+		k.Events.Problem(events.NotImported, events.Warning, set.ID, "", m)
 	}
 	switch {
 	case failed != nil:
 		return 0, failed
-	case len(here) == 0:
-		return 0, vss.E(op, vss.ErrNoSnapshotsImported, errors.Join(missing...)).On(set.ID.String()).Advise("`vss lun list` shows which LUNs exist and who may see them; delete those of no more use")
+	case arrived == 0:
+		return 0, vss.E(op, vss.ErrNoSnapshotsImported, errors.Join(missing...)).On(set.ID.String()).
+			Advise("`vss lun list` shows which LUNs exist and which hosts may see them; delete those that are no longer needed")
 	case len(missing) > 0:
 		return vss.SuccessSomeSnapshotsNotImported, nil
 	}
 	return vss.OK, nil
 }
 
-// sendAway masks what could not be imported from this host again: it may still have its original's identity. The LUNs stay
-// in the array, for whoever cleans up.
-func (k *Coordinator) sendAway(ctx context.Context, records []*catalog.Snapshot) {
-	kept := map[vss.LUNID]bool{}
-	for _, r := range records {
-		for _, l := range r.LUNs {
-			kept[l.LUNID] = kept[l.LUNID] || r.Imported
-		}
+// surface brings the copies of a set to this host, kind by kind. Those that don't arrive have an error in missing.
+func (k *Coordinator) surface(ctx context.Context, set vss.SnapshotSetID, records []*catalog.Snapshot, again bool) (missing []error, err error) {
+	parts, err := k.parts(records)
+	if err != nil {
+		return nil, err
 	}
-	for _, r := range records {
-		hw, props, err := k.hardware(r.ProviderID)
-		if err != nil || r.Imported {
-			continue
+	var here []copies.Copy
+	for _, p := range parts {
+		arrived, absent, err := p.kind.Surface(ctx, set, p.records, again)
+		if err != nil {
+			return missing, err
 		}
-		for i := range r.LUNs {
-			l := &r.LUNs[i]
-			if d, ok := k.Disks.ByInformation(ctx, &l.Copy); ok && !kept[d.LUN.ID] {
-				err := k.Disks.Uninstall(ctx, d, true)
-				if err == nil {
-					err = hw.OnLUNStateChange(ctx, []vss.LUNInformation{l.Copy}, []vss.LUNInformation{l.Original}, vss.DoMaskLUNs)
-				}
-				if err != nil {
-					k.failed("not-masked", r.SetID, d.LUN.Name, k.said(props, "OnLunStateChange", r.SetID, err))
-				}
-			}
+		here, missing = append(here, arrived...), append(missing, absent...)
+	}
+	return missing, k.Host.Place(ctx, here)
+}
+
+// sendAway hides from this host what could not be imported: it may still have the identity of its original.
+func (k *Coordinator) sendAway(ctx context.Context, records []*catalog.Snapshot) {
+	parts, err := k.parts(records)
+	if err != nil {
+		return
+	}
+	for _, p := range parts {
+		if i, ok := p.kind.(copies.Importer); ok {
+			i.SendAway(ctx, p.records)
 		}
 	}
 }
@@ -206,20 +209,11 @@ func (k *Coordinator) endImport(records []*catalog.Snapshot, made map[vss.Snapsh
 	})
 }
 
-// resumeImport goes on with an import that died with the service. One of an auto-release context has no session any more:
-// its copies are deleted.
+// resumeImport goes on with an import during which the service died.
 func (k *Coordinator) resumeImport(ctx context.Context, set catalog.Set, records []*catalog.Snapshot) error {
-	if !records[0].Attributes.Has(vss.AttrNoAutoRelease) {
-		for _, r := range records {
-			if err := k.deleteCopy(ctx, r, true); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
 	code, err := k.importSet(ctx, set, records, true)
 	if err == nil && code != vss.OK {
-		err = vss.E("ImportSnapshots", vss.ErrSomeSnapshotsNotImported, fmt.Errorf("not all copies arrived")).On(set.ID.String())
+		err = vss.E("ImportSnapshots", vss.ErrSomeSnapshotsNotImported, errors.New("not all copies arrived")).On(set.ID.String())
 	}
 	return err
 }

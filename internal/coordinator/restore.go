@@ -2,196 +2,150 @@ package coordinator
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/stillpoint-vss/stillpoint/document"
+	"github.com/stillpoint-vss/stillpoint/internal/writerset"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// restore is what a session that restores keeps beside the document.
-type restore struct {
-	saved []*document.WriterMetadata           // the writers' metadata as of the backup
-	moved map[*document.Component]*participant // components that go to another instance than they came from
-}
-
-func (s *Session) isRestore() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Contains(restoring, s.phase)
-}
+// The calls of a restore. As in requester.go the rules are writerset's.
 
 // InitializeForRestore is the first call of a restore: the document is what the backup saved. The metadata that were saved
-// with it may be given, too; what is asked for is then checked against them. Errors: VSS_E_BAD_STATE,
-// VSS_E_INVALID_XML_DOCUMENT.
+// with it may be given, too; later calls are then checked against them. Errors: VSS_E_BAD_STATE, VSS_E_INVALID_XML_DOCUMENT.
 func (s *Session) InitializeForRestore(doc []byte, metadata [][]byte) error {
-	const op = "InitializeForRestore"
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.begin(op, true, phaseNew); err != nil {
-		return err
-	}
-	bad := func(what string, err error) error {
-		return vss.E(op, vss.ErrInvalidXMLDocument, err).On(what).Advise("give the documents that the backup saved, untouched")
-	}
-	d, err := document.Parse(doc)
-	if err != nil {
-		return bad("Backup Components Document", err)
-	}
-	r := restore{moved: map[*document.Component]*participant{}}
-	for _, text := range metadata {
-		m, err := document.ParseMetadata(text)
-		if err != nil {
-			return bad("Writer Metadata Document", err)
+	return s.act("InitializeForRestore", []phase{phaseNew}, func() error {
+		err := s.writers.LoadRestore(doc, metadata)
+		if err == nil {
+			s.phase = phaseRestore
 		}
-		r.saved = append(r.saved, m)
-	}
-	s.backup, s.restore, s.phase = d, r, phaseRestore
-	return nil
+		return err
+	})
 }
 
-// SetRestoreState notes the kind of the restore; without it, it is by copy. Errors: VSS_E_BAD_STATE, E_INVALIDARG.
+// SetRestoreState sets the kind of the restore; the default is by copy. Errors: VSS_E_BAD_STATE, E_INVALIDARG.
 func (s *Session) SetRestoreState(t vss.RestoreType) error {
 	const op = "SetRestoreState"
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.begin(op, true, phaseRestore); err != nil {
-		return err
-	}
-	if t < vss.RestoreTypeUndefined || t > vss.RestoreOther {
-		return vss.E(op, vss.ErrInvalidArg, fmt.Errorf("restore type %d", t))
-	}
-	s.backup.RestoreType = t
-	return nil
-}
-
-// savedMetadata is what the writer of these components said of itself at the backup; nil where the requester didn't give it.
-func (r *restore) savedMetadata(w *document.WriterComponents) *document.WriterMetadata {
-	for _, m := range r.saved {
-		if m.WriterID == w.WriterID && m.InstanceID == w.InstanceID {
-			return m
+	return s.choosing(op, func(*writerset.Set) error {
+		if t < vss.RestoreTypeUndefined || t > vss.RestoreOther {
+			return vss.E(op, vss.ErrInvalidArg, fmt.Errorf("restore type %d", t))
 		}
-	}
-	return nil
+		s.document().RestoreType = t
+		return nil
+	})
 }
 
-// receiver is the running writer that a component is restored by: the instance that it was moved to, else the one it came
-// from, else the one of the same name, else the first of the class; nil when none runs.
-func (s *Session) receiver(w *document.WriterComponents, c *document.Component) *participant {
-	if p := s.restore.moved[c]; p != nil {
-		return p
-	}
-	var named, first *participant
-	for _, p := range s.writers.all {
-		switch {
-		case p.Info.ID != w.WriterID:
-		case p.ID == w.InstanceID:
-			return p
-		case named == nil && p.Info.InstanceName == w.InstanceName:
-			named = p
-		case first == nil:
-			first = p
+// choosing makes a call that is legal before PreRestore.
+func (s *Session) choosing(op string, f func(*writerset.Set) error) error {
+	return s.act(op, []phase{phaseRestore}, func() error { return f(s.writers) })
+}
+
+// whileRestoring makes a call that is legal in these phases of a restore, once the writers are known.
+func (s *Session) whileRestoring(op string, f func(*writerset.Set) error, legal ...phase) error {
+	return s.act(op, legal, func() error {
+		if !s.writers.Gathered() {
+			return notGathered(op)
 		}
-	}
-	if named != nil {
-		return named
-	}
-	return first
+		return f(s.writers)
+	})
 }
 
-// componentsOf are a writer's entries in the document. In a restore they are those that it receives, whatever instance of its
-// class they came from; the components themselves are the document's. Nil if there are none.
-func (s *Session) componentsOf(p *participant) *document.WriterComponents {
-	if !slices.Contains(restoring, s.phase) {
-		return s.backup.Writer(p.Info.ID, p.ID)
-	}
-	var out *document.WriterComponents
-	for _, w := range s.backup.Writers {
-		for _, c := range w.Components {
-			if s.receiver(w, c) != p {
-				continue
-			}
-			if out == nil {
-				out = &document.WriterComponents{WriterID: p.Info.ID, InstanceID: p.ID, InstanceName: p.Info.InstanceName, BackupSchema: w.BackupSchema}
-			}
-			out.Components = append(out.Components, c)
-		}
-	}
-	return out
+// SetSelectedForRestore selects a component that was included explicitly, or takes that back. With an instance it is moved to
+// that instance of its writer's class. Errors: VSS_E_BAD_STATE, VSS_E_OBJECT_NOT_FOUND, E_INVALIDARG for an instance where
+// the writer doesn't support that. Source: SetSelectedForRestore, SetSelectedForRestoreEx.
+func (s *Session) SetSelectedForRestore(n ComponentName, selected bool, instance vss.WriterInstanceID) error {
+	return s.choosing("SetSelectedForRestore", func(w *writerset.Set) error { return w.SetSelectedForRestore(n, selected, instance) })
 }
 
-// restores says whether a writer hears of this restore: it receives a component that is selected. After PreRestore also
-// whether it still has to: a writer that wants PostRestore only if a replacement failed doesn't when all went well.
-func (s *Session) restores(p *participant) bool {
-	w := s.componentsOf(p)
-	if w == nil {
-		return false
-	}
-	selected, replaced := false, true
-	for _, c := range w.Components {
-		if c.SelectedForRestore {
-			selected = true
-			replaced = replaced && c.FileRestoreStatus == vss.RestoredAll && len(c.AlternateLocations) == 0
-		}
-	}
-	lenient := p.meta.RestoreMethod != nil && p.meta.RestoreMethod.WriterRestore == vss.WriterRestoreIfReplaceFails
-	return selected && !(p.primed && lenient && replaced)
+// AddRestoreSubcomponent narrows the restore of a selected component to a member of its set. Errors: VSS_E_BAD_STATE, those of
+// document.WriterComponents.AddRestoreSubcomponent.
+func (s *Session) AddRestoreSubcomponent(n ComponentName, subPath, subName string) error {
+	return s.choosing("AddRestoreSubcomponent", func(w *writerset.Set) error { return w.AddRestoreSubcomponent(n, subPath, subName) })
 }
 
-// keepRestored takes over what a writer may change: in PreRestore its targets, its note to itself and its failure, in
-// PostRestore its failure only. Source: IVssComponent.
-func keepRestored(kind eventKind, to, from *document.WriterComponents) {
-	if to == nil || from == nil {
-		return
-	}
-	for _, c := range to.Components {
-		n := from.Component(c.LogicalPath, c.Name)
-		if n == nil {
-			continue
-		}
-		c.Failure = n.Failure
-		if kind == eventPostRestore {
-			c.PostRestoreFailure = n.PostRestoreFailure
-			continue
-		}
-		c.RestoreTarget, c.RestoreMetadata, c.PreRestoreFailure, c.DirectedTargets = n.RestoreTarget, n.RestoreMetadata, n.PreRestoreFailure, n.DirectedTargets
-	}
+// SetRestoreOptions sets a private string for the component's writer. Errors: VSS_E_BAD_STATE, VSS_E_OBJECT_NOT_FOUND.
+func (s *Session) SetRestoreOptions(n ComponentName, options string) error {
+	return s.choosing("SetRestoreOptions", func(w *writerset.Set) error { return w.SetRestoreOptions(n, options) })
 }
 
-// PreRestore has the writers of the selected components get ready; a failure of one is in its status. Errors: VSS_E_BAD_STATE.
-func (s *Session) PreRestore() (*Async, error) {
-	const op = "PreRestore"
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.begin(op, true, phaseRestore); err != nil {
-		return nil, err
-	}
-	if !s.writers.gathered {
-		return nil, vss.E(op, vss.ErrBadState, errors.New("GatherWriterMetadata comes first"))
-	}
-	return s.restoreEvent("pre-restore", eventPreRestore, phasePreRestored), nil
+// SetAdditionalRestores announces more restores: the writer doesn't recover the data yet. Errors as SetRestoreOptions.
+func (s *Session) SetAdditionalRestores(n ComponentName, more bool) error {
+	return s.choosing("SetAdditionalRestores", func(w *writerset.Set) error { return w.SetAdditionalRestores(n, more) })
 }
 
-// PostRestore tells the same writers what became of their files. It goes on when its client doesn't: a database must not be
+// SetAuthoritativeRestore marks the restored data as newer than those of replicas. Errors: VSS_E_BAD_STATE,
+// VSS_E_OBJECT_NOT_FOUND, E_INVALIDARG where the writer's schema doesn't support it.
+func (s *Session) SetAuthoritativeRestore(n ComponentName, authoritative bool) error {
+	return s.choosing("SetAuthoritativeRestore", func(w *writerset.Set) error { return w.SetAuthoritativeRestore(n, authoritative) })
+}
+
+// SetRollForward sets how far the data are to be rolled forward; the point is a string of the writer's, with
+// RollForwardPartial. Errors as SetAuthoritativeRestore.
+func (s *Session) SetRollForward(n ComponentName, t vss.RollForwardType, point string) error {
+	return s.choosing("SetRollForward", func(w *writerset.Set) error { return w.SetRollForward(n, t, point) })
+}
+
+// SetRestoreName gives the component another logical name. Errors as SetAuthoritativeRestore.
+func (s *Session) SetRestoreName(n ComponentName, name string) error {
+	return s.choosing("SetRestoreName", func(w *writerset.Set) error { return w.SetRestoreName(n, name) })
+}
+
+// AddNewTarget has the files of a file set restored elsewhere. Errors: VSS_E_BAD_STATE, VSS_E_OBJECT_NOT_FOUND, also for a file
+// set that the component doesn't have; VSS_E_OBJECT_ALREADY_EXISTS; E_INVALIDARG where the writer's schema doesn't support it.
+// Source: AddNewTarget.
+func (s *Session) AddNewTarget(n ComponentName, f document.FileSet) error {
+	return s.choosing("AddNewTarget", func(w *writerset.Set) error { return w.AddNewTarget(n, f) })
+}
+
+// PreRestore has the writers of the selected components prepare for it; a failure of one is in its status. Errors:
+// VSS_E_BAD_STATE.
+func (s *Session) PreRestore() (a *Async, err error) {
+	err = s.whileRestoring("PreRestore", func(w *writerset.Set) error {
+		a = s.restoreEvent("pre-restore", w.PreRestore, phasePreRestored)
+		return nil
+	}, phaseRestore)
+	return a, err
+}
+
+// AddAlternativeLocationMapping records that a mapping of the writer's metadata was used for all files of a file set; before
+// PostRestore. Errors: VSS_E_BAD_STATE, E_INVALIDARG, VSS_E_OBJECT_ALREADY_EXISTS; VSS_E_OBJECT_NOT_FOUND, also for a file
+// set that the component doesn't have or that has no mapping. Source: AddAlternativeLocationMapping.
+func (s *Session) AddAlternativeLocationMapping(n ComponentName, f document.FileSet) error {
+	return s.whileRestoring("AddAlternativeLocationMapping", func(w *writerset.Set) error { return w.AddAlternativeLocationMapping(n, f) },
+		phaseRestore, phasePreRestored)
+}
+
+// SetRangesFilePath sets where the ranges file of a partial file was restored to, when that isn't its original path; before
+// PostRestore. Errors: VSS_E_BAD_STATE; VSS_E_OBJECT_NOT_FOUND, also for an index out of range; E_INVALIDARG for a partial
+// file without a ranges file. Source: SetRangesFilePath.
+func (s *Session) SetRangesFilePath(n ComponentName, partial int, file string) error {
+	return s.whileRestoring("SetRangesFilePath", func(w *writerset.Set) error { return w.SetRangesFilePath(n, partial, file) },
+		phaseRestore, phasePreRestored)
+}
+
+// SetFileRestoreStatus records whether a component's files were restored, between PreRestore and PostRestore. Errors:
+// VSS_E_BAD_STATE, VSS_E_OBJECT_NOT_FOUND, E_INVALIDARG.
+func (s *Session) SetFileRestoreStatus(n ComponentName, status vss.FileRestoreStatus) error {
+	return s.whileRestoring("SetFileRestoreStatus", func(w *writerset.Set) error { return w.SetFileRestoreStatus(n, status) }, phasePreRestored)
+}
+
+// PostRestore has the same writers take up their restored files. It goes on when its client is gone: a database must not be
 // left half started. Errors: VSS_E_BAD_STATE.
-func (s *Session) PostRestore() (*Async, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.begin("PostRestore", true, phasePreRestored); err != nil {
-		return nil, err
-	}
-	return s.restoreEvent("post-restore", eventPostRestore, phasePostRestored), nil
+func (s *Session) PostRestore() (a *Async, err error) {
+	err = s.whileRestoring("PostRestore", func(w *writerset.Set) error {
+		a = s.restoreEvent("post-restore", w.PostRestore, phasePostRestored)
+		return nil
+	}, phasePreRestored)
+	return a, err
 }
 
-// restoreEvent sends an event of a restore, whole once it has begun: there is no event that would undo half of it.
-func (s *Session) restoreEvent(step string, kind eventKind, to phase) *Async {
+// restoreEvent sends an event of a restore. Once begun it isn't cancelled: there is no event that would undo half of it.
+func (s *Session) restoreEvent(step string, send func(context.Context, writerset.Target), to phase) *Async {
+	t := s.target()
 	return s.async(func(ctx context.Context, a *Async) (vss.Code, error) {
 		a.progress(step, 0)
-		_ = s.deliverAll(context.WithoutCancel(ctx), kind, s.event(nil)) // a failure here is in the writer's status
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.phase = to
-		return vss.OK, nil
+		ctx = context.WithoutCancel(ctx)
+		send(ctx, t)
+		return vss.OK, s.reach(ctx, to)
 	})
 }

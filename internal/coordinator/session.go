@@ -5,16 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/stillpoint-vss/stillpoint/document"
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
+	"github.com/stillpoint-vss/stillpoint/internal/copies"
+	"github.com/stillpoint-vss/stillpoint/internal/events"
+	"github.com/stillpoint-vss/stillpoint/internal/writerset"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// phase is where a requester object stands (the columns of the session table of the requester's reference).
+// phase is the state of a requester object (the columns of the session table of the requester's reference).
 type phase int
 
 const (
@@ -31,16 +33,16 @@ const (
 	phasePostRestored              // PostRestore done
 )
 
-var phaseNames = [...]string{"new", "initialized", "set open", "prepared for backup", "copies created", "backup complete", "aborted", "creation failed",
-	"initialized for restore", "pre-restore done", "post-restore done"}
+var phaseNames = [...]string{"new", "initialized", "set open", "prepared for backup", "copies created", "backup complete", "aborted",
+	"creation failed", "initialized for restore", "pre-restore done", "post-restore done"}
 
-// Session is one requester object (IVssBackupComponents): it serves one backup or one restore. Its methods may be called from many
-// goroutines; while an asynchronous one runs, those that change the session are VSS_E_BAD_STATE.
+// Session is one requester object (IVssBackupComponents): it serves one backup or one restore. Its methods may be called from
+// many goroutines; while an asynchronous one runs, those that change the session return VSS_E_BAD_STATE.
 type Session struct {
 	k     *Coordinator
 	Token string
 	ID    vss.SessionID
-	Owner uint32 // user id of who opened it
+	Owner uint32 // user id of the requester
 	life  context.Context
 	end   context.CancelFunc
 
@@ -48,11 +50,9 @@ type Session struct {
 	phase      phase
 	contextSet bool
 	context    vss.Context
-	backup     *document.Components // the Backup Components Document
-	restore    restore              // what a restore has beyond it
-	loaded     bool                 // it came from a requester, for an import
+	loaded     bool // the document came from a requester, for an import
 	stateSet   bool
-	writers    writerSelection
+	writers    *writerset.Set // and the Backup Components Document
 	set        *creation
 	idle       *time.Timer
 	running    *Async
@@ -65,7 +65,9 @@ type Session struct {
 // OpenSession makes a requester object for a user.
 func (k *Coordinator) OpenSession(owner uint32) *Session {
 	life, end := context.WithCancel(context.Background())
-	s := &Session{k: k, Token: vss.NewGUID().Plain(), ID: vss.SessionID{GUID: vss.NewGUID()}, Owner: owner, life: life, end: end, asyncs: map[string]*Async{}, backup: &document.Components{}}
+	id := vss.SessionID{GUID: vss.NewGUID()}
+	s := &Session{k: k, Token: vss.NewGUID().Plain(), ID: id, Owner: owner, life: life, end: end, asyncs: map[string]*Async{},
+		writers: writerset.New(k.Config.writers(), id)}
 	k.mu.Lock()
 	k.sessions[s.Token] = s
 	k.mu.Unlock()
@@ -83,20 +85,44 @@ func (k *Coordinator) Session(token string, user uint32) (*Session, error) {
 	return s, nil
 }
 
+// Done is closed when the session is.
+func (s *Session) Done() <-chan struct{} { return s.life.Done() }
+
 // begin checks that a call is legal in this phase. With change, no asynchronous operation may run. The caller holds mu.
 func (s *Session) begin(op string, change bool, legal ...phase) error {
 	why := ""
 	switch {
 	case s.closed:
 		why = "the session is released"
-	case change && s.running != nil && s.running.QueryStatus().Result == vss.SuccessAsyncPending:
-		why = "an asynchronous operation is under way"
+	case change && s.busy():
+		why = "an asynchronous operation is running"
 	case !slices.Contains(legal, s.phase):
 		why = "the session is at: " + phaseNames[s.phase]
 	default:
 		return nil
 	}
 	return vss.E(op, vss.ErrBadState, errors.New(why))
+}
+
+func (s *Session) busy() bool {
+	return s.running != nil && s.running.QueryStatus().Result == vss.SuccessAsyncPending
+}
+
+// look checks that a call that changes nothing is legal in this phase, and returns the session's context.
+func (s *Session) look(op string, legal []phase) (vss.Context, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.context, s.begin(op, false, legal...)
+}
+
+// act calls f if a call that changes the session is legal in this phase.
+func (s *Session) act(op string, legal []phase, f func() error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.begin(op, true, legal...); err != nil {
+		return err
+	}
+	return f()
 }
 
 var (
@@ -113,116 +139,119 @@ var (
 // InitializeForBackup is the first call. The document is empty, or for an import the one that the creating host saved.
 // Errors: VSS_E_BAD_STATE, VSS_E_INVALID_XML_DOCUMENT.
 func (s *Session) InitializeForBackup(doc []byte) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.begin("InitializeForBackup", true, phaseNew); err != nil {
-		return err
-	}
-	s.backup = &document.Components{}
-	if len(doc) > 0 {
-		d, err := document.Parse(doc)
-		if err != nil {
-			return vss.E("InitializeForBackup", vss.ErrInvalidXMLDocument, err)
+	return s.act("InitializeForBackup", []phase{phaseNew}, func() error {
+		if len(doc) > 0 {
+			if err := s.writers.Load(doc); err != nil {
+				return err
+			}
+			s.loaded = true
 		}
-		s.backup, s.loaded = d, true
-	}
-	s.phase = phaseInit
-	return nil
+		s.phase = phaseInit
+		return nil
+	})
 }
 
-// SetContext is legal once and early. Errors: E_INVALIDARG, VSS_E_BAD_STATE.
+// SetContext is legal once, before StartSnapshotSet. Errors: E_INVALIDARG, VSS_E_BAD_STATE.
 func (s *Session) SetContext(c vss.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.begin("SetContext", true, beforeSet...); err != nil {
-		return err
-	}
-	if s.contextSet {
-		return vss.E("SetContext", vss.ErrBadState, errors.New("the context was set before"))
-	}
-	if err := vss.CheckContext(c); err != nil {
-		return err
-	}
-	s.context, s.contextSet = c, true
-	return nil
+	return s.act("SetContext", beforeSet, func() error {
+		if s.contextSet {
+			return vss.E("SetContext", vss.ErrBadState, errors.New("the context was set before"))
+		}
+		if err := vss.CheckContext(c); err != nil {
+			return err
+		}
+		s.context, s.contextSet = c, true
+		return nil
+	})
 }
 
-// SetBackupState is due before PrepareForBackup. Errors: VSS_E_BAD_STATE, E_INVALIDARG.
+// SetBackupState must be called before PrepareForBackup. Errors: VSS_E_BAD_STATE, E_INVALIDARG.
 func (s *Session) SetBackupState(selectComponents, bootable bool, t vss.BackupType, partial bool) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.begin("SetBackupState", true, beforeDo...); err != nil {
-		return err
-	}
-	if t < vss.BackupFull || t > vss.BackupOther {
-		return vss.E("SetBackupState", vss.ErrInvalidArg, fmt.Errorf("backup type %d", t))
-	}
-	s.backup.SelectComponents, s.backup.BootableSystemState, s.backup.BackupType, s.backup.PartialFileSupport = selectComponents, bootable, t, partial
-	s.stateSet = true
-	return nil
+	return s.act("SetBackupState", beforeDo, func() error {
+		if t < vss.BackupFull || t > vss.BackupOther {
+			return vss.E("SetBackupState", vss.ErrInvalidArg, fmt.Errorf("backup type %d", t))
+		}
+		d := s.document()
+		d.SelectComponents, d.BootableSystemState, d.BackupType, d.PartialFileSupport = selectComponents, bootable, t, partial
+		s.stateSet = true
+		return nil
+	})
 }
+
+// document is the Backup Components Document. The caller holds mu.
+func (s *Session) document() *document.Components { return s.writers.Document() }
 
 func (s *Session) withWriters() bool { return !s.context.Has(vss.AttrNoWriters) }
 
-// autoRelease says whether the session's copies go with it.
+// autoRelease reports whether the session's copies are deleted with it.
 func (s *Session) autoRelease() bool { return !s.context.Has(vss.AttrNoAutoRelease) }
 
-// StartSnapshotSet opens an empty set; no provider is told. Errors: VSS_E_SNAPSHOT_SET_IN_PROGRESS, VSS_E_BAD_STATE.
-func (s *Session) StartSnapshotSet() (vss.SnapshotSetID, error) {
+// target describes to the writers what the session is about. The caller holds mu.
+func (s *Session) target() writerset.Target {
+	if s.set == nil {
+		return writerset.Target{Context: s.context}
+	}
+	return s.set.target()
+}
+
+// StartSnapshotSet opens an empty set; providers aren't called. Errors: VSS_E_SNAPSHOT_SET_IN_PROGRESS, VSS_E_BAD_STATE.
+func (s *Session) StartSnapshotSet() (id vss.SnapshotSetID, err error) {
 	const op = "StartSnapshotSet"
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.begin(op, true, beforeSet...); err != nil {
-		return vss.SnapshotSetID{}, err
-	}
-	if s.context == vss.ContextAll {
-		return vss.SnapshotSetID{}, vss.E(op, vss.ErrBadState, errors.New("VSS_CTX_ALL is for administration"))
-	}
-	c := &creation{k: s.k, s: s, id: vss.SnapshotSetID{GUID: vss.NewGUID()}, context: s.context, state: vss.StatePreparing, limit: s.k.HoldLimit, inUse: map[vss.LUNID]bool{}}
-	s.k.mu.Lock()
-	busy := s.k.creating != nil
-	if !busy {
-		s.k.creating = c
-	}
-	s.k.mu.Unlock()
-	if busy {
-		return vss.SnapshotSetID{}, vss.E(op, vss.ErrSnapshotSetInProgress, nil).Advise("wait for it (`vss create --wait 10m`), or try again later")
-	}
-	c.record = catalog.Creation{Set: c.id, Begun: time.Now()}
-	if err := s.k.Catalog.Update(func(tx *catalog.Tx) error { return tx.PutCreation(c.record) }); err != nil {
-		s.k.endCreation(c)
-		return vss.SnapshotSetID{}, err
-	}
-	s.set, s.phase = c, phaseOpen
-	s.backup.SnapshotSetID = c.id
-	s.idle = time.AfterFunc(IdleLimit, s.expire)
-	return c.id, nil
+	err = s.act(op, beforeSet, func() error {
+		if s.context == vss.ContextAll {
+			return vss.E(op, vss.ErrBadState, errors.New("VSS_CTX_ALL is for administration"))
+		}
+		c := newCreation(&s.k.Config, s.context, s.writers)
+		s.k.mu.Lock()
+		busy := s.k.creating != nil
+		if !busy {
+			s.k.creating = c
+		}
+		s.k.mu.Unlock()
+		if busy {
+			return vss.E(op, vss.ErrSnapshotSetInProgress, nil).Advise("wait for it (`vss create --wait 10m`), or try again later")
+		}
+		if err := c.store(); err != nil {
+			s.k.endCreation(c)
+			return err
+		}
+		s.set, s.phase, id = c, phaseOpen, c.id
+		s.document().SnapshotSetID = c.id
+		s.idle = time.AfterFunc(IdleLimit, s.expire)
+		return nil
+	})
+	return id, err
 }
 
 // expire aborts a set that was left open too long.
 func (s *Session) expire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.phase != phaseOpen && s.phase != phasePrepared || s.running != nil && s.running.QueryStatus().Result == vss.SuccessAsyncPending {
+	if s.phase != phaseOpen && s.phase != phasePrepared || s.busy() {
 		return
 	}
-	s.k.events.add(catalog.Event{Severity: "warning", What: "set-expired", SetID: s.set.id, Code: vss.ErrBadState,
+	s.k.Events.Add(events.SetExpired, events.Warning, catalog.Event{SetID: s.set.id, Code: vss.ErrBadState,
 		Message: fmt.Sprintf("the set was open for %v without DoSnapshotSet and was aborted", IdleLimit), Hint: "the requester is stuck; start the backup again"})
 	s.abort(context.Background())
 }
 
-// endCreation gives the creation lock back.
-func (k *Coordinator) endCreation(c *creation) {
-	k.mu.Lock()
-	if k.creating == c {
-		k.creating = nil
-	}
-	k.mu.Unlock()
+// AddToSnapshotSet finds a volume, chooses the provider of its copy and has it begin. The provider is an id or a name; ""
+// leaves the choice to the service. Source: AddToSnapshotSet.
+func (s *Session) AddToSnapshotSet(ctx context.Context, volume, providerName string) (id vss.SnapshotID, err error) {
+	err = s.act("AddToSnapshotSet", whileOpen, func() error {
+		candidates, err := s.k.named("AddToSnapshotSet", providerName)
+		if err == nil {
+			id, err = s.set.add(ctx, volume, candidates, providerName != "")
+		}
+		s.k.Events.Failed(events.VolumeRefused, s.set.id, volume, err)
+		return err
+	})
+	return id, err
 }
 
 // DoSnapshotSet closes the set and makes the copies. A limit of 0 is the service's. Errors, at once: VSS_E_BAD_STATE,
 // E_INVALIDARG; through the Async: those of the steps.
-func (s *Session) DoSnapshotSet(limit time.Duration) (*Async, error) {
+func (s *Session) DoSnapshotSet(limit time.Duration) (a *Async, err error) {
 	const op = "DoSnapshotSet"
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -233,23 +262,23 @@ func (s *Session) DoSnapshotSet(limit time.Duration) (*Async, error) {
 	if err := s.begin(op, true, legal...); err != nil {
 		return nil, err
 	}
+	if limit < 0 || limit > s.k.HoldLimit {
+		return nil, vss.E(op, vss.ErrInvalidArg, fmt.Errorf("hold limit %v", limit)).Advise(fmt.Sprintf("0 < hold limit <= %v", s.k.HoldLimit))
+	}
 	if limit != 0 {
-		if limit < 0 || limit > s.k.HoldLimit {
-			return nil, vss.E(op, vss.ErrInvalidArg, fmt.Errorf("hold limit %v", limit)).Advise(fmt.Sprintf("0 < hold limit <= %v", s.k.HoldLimit))
-		}
 		s.set.limit = limit
 	}
 	s.idle.Stop()
 	c := s.set
 	return s.async(func(ctx context.Context, a *Async) (vss.Code, error) {
 		c.began = time.Now()
-		err := c.run(ctx, a.progress)
+		err := c.run(ctx, steps, a.progress)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.k.endCreation(c)
 		if err != nil {
 			s.phase = phaseFailed
-			s.k.failed("creation-failed", c.id, "", err)
+			s.k.Events.Failed(events.CreationFailed, c.id, "", err)
 			return 0, err
 		}
 		s.phase = phaseCreated
@@ -259,9 +288,20 @@ func (s *Session) DoSnapshotSet(limit time.Duration) (*Async, error) {
 	}), nil
 }
 
+// describeSet puts the created set into the document: all that another host needs. The caller holds mu.
+func (s *Session) describeSet(c *creation) {
+	set := &document.SnapshotSet{ID: c.id, Context: c.context}
+	for _, v := range c.copies {
+		d := copies.ToDocument(&v.record)
+		d.Label = v.vol.Label
+		set.Snapshots = append(set.Snapshots, d)
+	}
+	s.document().SnapshotSet = set
+}
+
 // async starts an operation that excludes others. The caller holds mu.
 func (s *Session) async(f func(context.Context, *Async) (vss.Code, error)) *Async {
-	a := start(s.life, f)
+	a := start(s.life, s.k.Logger, f)
 	s.running = a
 	s.asyncs[a.ID] = a
 	return a
@@ -277,40 +317,41 @@ func (s *Session) Async(id string) (*Async, error) {
 	return nil, vss.E("FindAsync", vss.ErrObjectNotFound, nil).On(id)
 }
 
-// AbortBackup ends what is under way; nothing under way is no error. Restores have no abort. Errors: VSS_E_BAD_STATE before initialization.
+// AbortBackup ends the creation of the session, if there is one. Restores have no abort. Errors: VSS_E_BAD_STATE before
+// initialization.
 func (s *Session) AbortBackup(ctx context.Context) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.begin("AbortBackup", false, everything...); err != nil {
+	err := s.begin("AbortBackup", false, everything...)
+	running := s.running
+	restores := slices.Contains(restoring, s.phase)
+	s.mu.Unlock()
+	if err != nil || restores {
 		return err
 	}
-	if slices.Contains(restoring, s.phase) {
-		return nil
+	if running != nil {
+		running.Cancel()
 	}
-	if a := s.running; a != nil && a.QueryStatus().Result == vss.SuccessAsyncPending {
-		s.mu.Unlock()
-		a.Cancel()
-		s.mu.Lock()
-	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.abort(ctx)
 	return nil
 }
 
-// abort tells writers and drops an open set. The caller holds mu.
+// abort sends Abort to the writers and drops an open set. The caller holds mu.
 func (s *Session) abort(ctx context.Context) {
 	switch s.phase {
 	case phaseOpen, phasePrepared:
-		_ = s.deliverAll(ctx, eventAbort, s.event(s.set))
-		s.dropOpenSet(ctx)
+		s.writers.Abort(ctx, s.target())
+		s.dropOpenSet()
 		s.phase = phaseAborted
 	case phaseCreated, phaseFailed:
-		_ = s.deliverAll(ctx, eventAbort, s.event(s.set))
+		s.writers.Abort(ctx, s.target())
 		s.phase = phaseAborted
 	}
 }
 
-// dropOpenSet forgets a set before DoSnapshotSet: providers are not told, they learn from the next BeginPrepareSnapshot.
-func (s *Session) dropOpenSet(context.Context) {
+// dropOpenSet forgets a set before DoSnapshotSet. Providers aren't called: they notice at the next BeginPrepareSnapshot.
+func (s *Session) dropOpenSet() {
 	c := s.set
 	if c == nil {
 		return
@@ -322,19 +363,19 @@ func (s *Session) dropOpenSet(context.Context) {
 	s.k.endCreation(c)
 }
 
-// SaveAsXML is the Backup Components Document as it is now. Errors: VSS_E_BAD_STATE before PrepareForBackup (in a context
-// without writers: before DoSnapshotSet).
+// SaveAsXML returns the Backup Components Document as it is now. Errors: VSS_E_BAD_STATE before PrepareForBackup (in a
+// context without writers: before DoSnapshotSet).
 func (s *Session) SaveAsXML() ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.begin("SaveAsXML", true, savable...); err != nil && !s.loaded {
 		return nil, err
 	}
-	return s.backup.XML()
+	return s.document().XML()
 }
 
-// Close releases the requester object, by will or because its client is gone: an unfinished creation is aborted, copies of
-// an auto-release context are deleted, writers hear BackupShutdown; those that were told PreRestore hear PostRestore.
+// Close releases the requester object, on request or because its client is gone: an unfinished creation is aborted, copies of
+// an auto-release context are deleted, writers receive BackupShutdown; those that received PreRestore receive PostRestore.
 func (s *Session) Close() {
 	s.end() // cancels what runs
 	s.mu.Lock()
@@ -355,56 +396,17 @@ func (s *Session) Close() {
 	if s.phase == phaseOpen || s.phase == phasePrepared || s.phase == phaseFailed {
 		s.abort(ctx)
 	}
-	if s.phase == phasePreRestored { // who stopped for a restore starts again, with what is there
-		_ = s.deliverAll(ctx, eventPostRestore, s.event(nil))
+	if s.phase == phasePreRestored { // writers that stopped for the restore start again, with the files that are there
+		s.writers.PostRestore(ctx, s.target())
 	}
-	s.k.unmountPrivate(s.mounts)
+	s.k.Host.UnmountPrivate(s.mounts)
 	if s.autoRelease() {
 		for _, set := range s.owned {
 			s.k.autoRelease(ctx, set)
 		}
 	}
-	s.shutdownWriters(ctx)
+	s.writers.Shutdown(ctx, s.target())
 	s.k.mu.Lock()
 	delete(s.k.sessions, s.Token)
 	s.k.mu.Unlock()
-}
-
-// AddToSnapshotSet resolves a volume, chooses its provider and has it begin. The provider is an id or a name; "" leaves the
-// choice to the service. Source: AddToSnapshotSet.
-func (s *Session) AddToSnapshotSet(ctx context.Context, volume, providerName string) (vss.SnapshotID, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.begin("AddToSnapshotSet", true, whileOpen...); err != nil {
-		return vss.SnapshotID{}, err
-	}
-	id, err := s.set.add(ctx, volume, providerName)
-	s.k.failed("volume-refused", s.set.id, volume, err)
-	return id, err
-}
-
-// IsVolumeSupported says whether a copy of the volume is possible in principle. Errors: VSS_E_OBJECT_NOT_FOUND,
-// VSS_E_BAD_STATE, VSS_E_PROVIDER_NOT_REGISTERED.
-func (s *Session) IsVolumeSupported(ctx context.Context, volume, providerName string) (bool, error) {
-	s.mu.Lock()
-	err := s.begin("IsVolumeSupported", false, initialized...)
-	c := s.context
-	s.mu.Unlock()
-	if err != nil {
-		return false, err
-	}
-	return s.k.isVolumeSupported(ctx, volume, providerName, c)
-}
-
-// providersNamed are the candidates: all, or the one with this id or name. Errors: VSS_E_PROVIDER_NOT_REGISTERED.
-func (k *Coordinator) providersNamed(op, name string) ([]boundProvider, error) {
-	if name == "" {
-		return k.providers, nil
-	}
-	for _, p := range k.providers {
-		if strings.EqualFold(name, p.props.Name) || strings.EqualFold(strings.Trim(name, "{}"), p.props.ID.Plain()) {
-			return []boundProvider{p}, nil
-		}
-	}
-	return nil, vss.E(op, vss.ErrProviderNotRegistered, nil).On(name).Advise("`vss list providers` shows what is registered")
 }

@@ -1,7 +1,10 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
@@ -10,61 +13,89 @@ import (
 )
 
 // step is one step of a creation. During and after are the states of the set's copies while it runs and once it is done;
-// zero leaves the state as it is. Undo runs when the step was begun and it or a later one failed.
+// zero leaves the state as it is. Undo runs when the step was begun and it or a later one failed. Limit returns how long the
+// step may take; nil is stepLimit.
 type step struct {
 	name          string
 	during, after vss.SnapshotState
 	do            func(*creation, context.Context) error
 	undo          func(*creation, context.Context)
+	limit         func(*creation) time.Duration
 }
 
 // steps are a creation from DoSnapshotSet on, in order. Source: the shadow copy creation process, with its diagram.
 var steps = []step{
-	{"end-prepare", vss.StateProcessingPrepare, vss.StatePrepared, (*creation).endPrepare, (*creation).abortProviders},
-	{"open-volumes", 0, 0, (*creation).openVolumes, (*creation).closeVolumes},
-	{"record-intent", 0, 0, (*creation).recordIntent, (*creation).closeDisks},
-	{"set-flags", 0, 0, (*creation).setFlags, (*creation).undoFlags},
-	{"prepare-snapshot", 0, 0, (*creation).prepareSnapshot, (*creation).abortWriters},
-	{"preflush", 0, 0, (*creation).preflush, nil},
-	{"freeze", 0, 0, (*creation).freeze, nil},
-	{"pre-commit", vss.StateProcessingPreCommit, vss.StatePreCommitted, (*creation).preCommit, (*creation).wake},
-	{"flush", 0, 0, (*creation).flush, nil},
-	{"hold", 0, 0, (*creation).hold, (*creation).undoHold},
-	{"commit", vss.StateProcessingCommit, vss.StateCommitted, (*creation).commit, nil},
-	{"release", 0, 0, (*creation).release, nil},
-	{"clear-flags", 0, 0, (*creation).clearFlags, nil},
-	{"post-commit", vss.StateProcessingPostCommit, vss.StatePostCommitted, (*creation).postCommit, nil},
-	{"verify-flags", 0, 0, (*creation).verifyFlags, nil},
-	{"thaw", 0, 0, (*creation).thaw, nil},
-	{"target-luns", 0, 0, (*creation).targetLUNs, nil},
-	{"import", 0, 0, (*creation).importCopies, (*creation).unsurface},
-	{"pre-recovery", 0, 0, (*creation).preRecovery, (*creation).unlockCopies},
-	{"pre-final-commit", vss.StateProcessingPreFinalCommit, vss.StatePreFinalCommitted, (*creation).preFinalCommit, nil},
-	{"post-snapshot", 0, 0, (*creation).postSnapshot, nil},
-	{"post-recovery", 0, 0, (*creation).postRecovery, nil},
-	{"post-final-commit", vss.StateProcessingPostFinalCommit, 0, (*creation).postFinalCommit, nil},
-	{"created", 0, vss.StateCreated, (*creation).created, nil},
+	{"end-prepare", vss.StateProcessingPrepare, vss.StatePrepared, (*creation).endPrepare, (*creation).abortProviders, nil}, // renewed by progress
+	{"open-volumes", 0, 0, (*creation).openVolumes, (*creation).closeVolumes, nil},
+	{"record-intent", 0, 0, (*creation).recordIntent, (*creation).releaseOriginals, nil},
+	{"set-flags", 0, 0, (*creation).setFlags, (*creation).undoFlags, nil},
+	{"prepare-snapshot", 0, 0, (*creation).prepareSnapshot, (*creation).abortWriters, (*creation).prepareLimit},
+	{"preflush", 0, 0, (*creation).preflush, nil, nil},
+	{"freeze", 0, 0, (*creation).freeze, nil, nil},
+	{"pre-commit", vss.StateProcessingPreCommit, vss.StatePreCommitted, (*creation).preCommit, (*creation).resumeBackground, nil},
+	{"flush", 0, 0, (*creation).flush, nil, nil},
+	{"hold", 0, 0, (*creation).hold, (*creation).undoHold, (*creation).holdLimit},
+	{"commit", vss.StateProcessingCommit, vss.StateCommitted, (*creation).commit, nil, (*creation).holdLeft},
+	{"release", 0, 0, (*creation).release, nil, (*creation).releaseLimit},
+	{"clear-flags", 0, 0, (*creation).clearFlags, nil, nil},
+	{"post-commit", vss.StateProcessingPostCommit, vss.StatePostCommitted, (*creation).postCommit, nil, nil},
+	{"verify-flags", 0, 0, (*creation).verifyFlags, nil, nil},
+	{"thaw", 0, 0, (*creation).thaw, nil, nil},
+	{"collect", 0, 0, (*creation).collect, nil, nil},
+	{"import", 0, 0, (*creation).surface, (*creation).unsurface, nil},
+	{"pre-recovery", 0, 0, (*creation).preRecovery, (*creation).releaseOriginals, nil},
+	{"pre-final-commit", vss.StateProcessingPreFinalCommit, vss.StatePreFinalCommitted, (*creation).preFinalCommit, nil, nil},
+	{"post-snapshot", 0, 0, (*creation).postSnapshot, nil, (*creation).workLimit},
+	{"post-recovery", 0, 0, (*creation).postRecovery, nil, nil},
+	{"post-final-commit", vss.StateProcessingPostFinalCommit, 0, (*creation).postFinalCommit, (*creation).undoFinishing, nil},
+	{"created", 0, vss.StateCreated, (*creation).created, nil, nil},
 }
 
-// run takes the set through all steps. On a failure it undoes what was begun, last first, and returns the one result that
-// the requester gets.
-func (c *creation) run(ctx context.Context, progress func(step string, percent float64)) error {
-	c.timeline = make([]catalog.Step, 0, len(steps)) // nothing is allocated for it later, during the hold
-	for i, s := range steps {
-		if !c.holding { // whoever waits is told through memory only, but it may wake a goroutine that writes
-			progress(s.name, 100*float64(i)/float64(len(steps)))
+const (
+	// stepLimit is how long a step may take that names no limit of its own, or be without any progress.
+	stepLimit = 6 * time.Minute
+	// undoLimit is how long the undo of one step may take.
+	undoLimit = 2 * time.Minute
+	// patience is how long a step that is out of time is still waited for.
+	patience = 200 * time.Millisecond
+)
+
+// The limits of steps that wait for writers are a little over those of the writers themselves.
+func (c *creation) prepareLimit() time.Duration {
+	return cmp.Or(c.WriterLimits.PrepareSnapshot, 10*time.Minute) + time.Minute
+}
+
+func (c *creation) workLimit() time.Duration {
+	return cmp.Or(c.WriterLimits.Work, 15*time.Minute) + time.Minute
+}
+
+// holdLimit leaves the guards time to start the hold.
+func (c *creation) holdLimit() time.Duration { return c.limit + 5*time.Second }
+
+func (c *creation) holdLeft() time.Duration { return max(time.Until(c.deadline), 0) }
+
+func (c *creation) releaseLimit() time.Duration { return c.holdLeft() + 5*time.Second }
+
+// run takes the set through all steps. When one fails it undoes those that were begun, last first, and returns the one error
+// that the requester gets.
+func (c *creation) run(ctx context.Context, table []step, progress func(step string, percent float64)) error {
+	c.timeline = make([]catalog.Step, 0, len(table)) // nothing is allocated for it later, during the hold
+	for i, s := range table {
+		at := 100 * float64(i) / float64(len(table))
+		if !c.isHolding() { // progress stays in memory, but it may wake a goroutine that writes
+			progress(s.name, at)
 		}
 		if s.during != 0 {
 			c.state = s.during
 		}
 		begun := time.Since(c.began)
-		err := c.perform(ctx, &s)
+		err := c.perform(ctx, &s, func(percent float64) { progress(s.name, at+percent/float64(len(table))) })
 		c.timeline = append(c.timeline, catalog.Step{Name: s.name, Start: begun, End: time.Since(c.began)})
-		if err == nil && !c.holding {
+		if err == nil && !c.isHolding() {
 			err = ctx.Err()
 		}
 		if err != nil {
-			c.undo(i)
+			c.undo(table[:i+1])
 			return err
 		}
 		if s.after != 0 {
@@ -74,22 +105,88 @@ func (c *creation) run(ctx context.Context, progress func(step string, percent f
 	return nil
 }
 
-// perform does one step, between its two fault points.
-func (c *creation) perform(ctx context.Context, s *step) error {
-	return fault.Around("create", s.name, func() error { return s.do(c, ctx) })
+// perform does one step, between its two fault points. A step that doesn't return in time is left behind.
+func (c *creation) perform(ctx context.Context, s *step, progress func(percent float64)) error {
+	limit := stepLimit
+	if s.limit != nil {
+		limit = s.limit(c)
+	}
+	renew := make(chan struct{}, 1)
+	c.progress = func(percent float64) {
+		progress(percent)
+		select {
+		case renew <- struct{}{}:
+		default:
+		}
+	}
+	err := c.attempt(ctx, s.name, limit, renew, func(ctx context.Context) error {
+		return fault.Around("create", s.name, func() error { return s.do(c, ctx) })
+	})
+	if errors.Is(err, errLate) && c.isHolding() {
+		return vss.E("DoSnapshotSet", vss.ErrHoldWritesTimeout, fmt.Errorf("step %s did not return within the hold limit of %v", s.name, c.limit)).On(c.id.String()).
+			Advise("wait ten minutes and try again, at most three times")
+	}
+	return err
 }
 
-// undo runs the undo of steps 0 to last in reverse, under a context of its own: the caller's may be cancelled.
-func (c *creation) undo(last int) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+// errLate is the cause of a step that was out of time.
+var errLate = errors.New("it did not return in time")
+
+// attempt calls f in a goroutine of its own and returns its error. The context of f ends when limit is over, which begins
+// anew at every renew; if f doesn't return then, attempt returns without it. A panic is the error E_UNEXPECTED.
+func (c *creation) attempt(ctx context.Context, name string, limit time.Duration, renew <-chan struct{}, f func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	for i := last; i >= 0; i-- {
-		if steps[i].undo != nil {
-			_ = fault.At("abort", steps[i].name, "before") // an undo has nobody to fail to: it only dies here
-			steps[i].undo(c, ctx)
-			_ = fault.At("abort", steps[i].name, "after")
+	done := make(chan error, 1)
+	go func() {
+		done <- recovered(c.Logger, func() Status { return Status{Step: name} }, func() error { return f(ctx) })
+	}()
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-renew:
+			late.Reset(limit)
+			continue
+		case <-late.C:
+		}
+		cancel()
+		select {
+		case err := <-done:
+			if !errors.Is(err, context.Canceled) {
+				return err
+			}
+		case <-time.After(patience):
+		}
+		return vss.E("DoSnapshotSet", vss.ErrUnexpected, fmt.Errorf("step %s, after %v: %w", name, limit, errLate)).On(c.id.String()).
+			Advise("the log of the service shows what the step waits for; `vss doctor` shows what is left")
+	}
+}
+
+// undo runs the undo of steps that were begun, last first, under a context of its own: the requester's may be cancelled.
+func (c *creation) undo(begun []step) {
+	for i := len(begun) - 1; i >= 0; i-- {
+		if s := &begun[i]; s.undo != nil {
+			c.repair(s.name, func(ctx context.Context) {
+				_ = fault.At("abort", s.name, "before") // undo can't fail; this fault point supports only kill
+				s.undo(c, ctx)
+				_ = fault.At("abort", s.name, "after")
+			})
 		}
 	}
 	c.state = vss.StateAborted
-	c.forget()
+	c.repair("forget", c.forget)
+}
+
+// repair runs one undo. One that panics or doesn't return is logged, and the others go on.
+func (c *creation) repair(name string, undo func(context.Context)) {
+	err := c.attempt(context.Background(), name, undoLimit, nil, func(ctx context.Context) error {
+		undo(ctx)
+		return nil
+	})
+	if err != nil {
+		c.Logger.Error("step not undone", "set", c.id, "step", name, "error", err)
+	}
 }
