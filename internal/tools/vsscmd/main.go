@@ -1,6 +1,6 @@
-// Package vss is the command vss: what people and scripts ask of the service. It talks to it through package requester only.
+// Package vsscmd is the command vss: what people and scripts ask of the service. It talks to it through package requester only.
 // Names, JSON and exit codes are a contract with scripts: fields are added, never renamed or dropped.
-package vss
+package vsscmd
 
 import (
 	"context"
