@@ -16,9 +16,9 @@ import (
 
 	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
 	"github.com/stillpoint-vss/stillpoint/internal/array/loopdev"
+	"github.com/stillpoint-vss/stillpoint/internal/demo/pgserver"
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
 	"github.com/stillpoint-vss/stillpoint/internal/hold"
-	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
 	"github.com/stillpoint-vss/stillpoint/requester"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -35,7 +35,7 @@ func (r *run) clean() error {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanLimit)
 	defer cancel()
 	defer r.lock.Close()
-	for _, s := range []*pgtest.Server{{Data: r.path("mnt", "data", "pg")}, {Data: r.path("copies", "data")}} {
+	for _, s := range []*pgserver.Server{{Data: r.path("mnt", "data", "pg")}, {Data: r.path("copies", "data")}} {
 		if s.Stop(ctx) != nil {
 			_ = s.Crash(ctx) // it may have ended in the meantime
 		}

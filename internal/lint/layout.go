@@ -36,7 +36,7 @@ var layout = [][]string{
 // What is imported by several of them stands in shared.
 var (
 	strangers = []string{"internal/writers", "internal/providers", "internal/array/pool", "internal/array/target", "internal/tools"}
-	shared    = []string{"internal/array/pool/pooltest", "internal/writers/engine", "internal/writers/server", "internal/writers/aside"}
+	shared    = []string{"internal/array/pool/pooltest", "internal/writers/engine", "internal/writers/server", "internal/writers/aside", "internal/tools/cli"}
 )
 
 // owners lists imports that only some packages may have, with the reason.
@@ -51,7 +51,7 @@ var owners = []struct {
 		"gRPC stays at the edges"},
 	{"github.com/diskfs/go-diskfs", []string{"internal/disk"}, "partition tables are read and written in one place"},
 	{"github.com/spf13/cobra", []string{"internal/tools", "cmd"}, "only tools have a command line"},
-	{"github.com/jackc/pgx", []string{"internal/writers/postgres"}, "a database driver is its writer's alone"},
+	{"github.com/jackc/pgx", []string{"internal/writers/postgres", "internal/demo/pgserver"}, "a database driver is its writer's alone; the demo is a client"},
 	{"github.com/go-sql-driver/mysql", []string{"internal/writers/mariadb"}, "a database driver is its writer's alone"},
 	{"github.com/redis/go-redis", []string{"internal/writers/redis"}, "a database driver is its writer's alone"},
 	{"C", nil, "programs are static: CGO_ENABLED=0"},

@@ -1,6 +1,7 @@
-// Package pgtest starts PostgreSQL servers of its own, for tests and the demonstration: on folders that the caller gives, with a
-// socket of their own and no port, apart from every server of the machine. It needs root and Debian's package postgresql.
-package pgtest
+// Package pgserver runs private PostgreSQL servers for the demonstration and for tests, in directories that the caller
+// chooses. A server listens on a unix socket of its own and on no port, so it is independent of every other server on
+// the machine. The package requires root and Debian's package postgresql.
+package pgserver
 
 import (
 	"context"
@@ -17,28 +18,28 @@ import (
 	"time"
 )
 
-// Account is whom the servers run as.
+// Account is the user that the servers run as.
 const Account = "postgres"
 
-// Client is a role that every local account may log in as; the superuser is for its own account only.
+// Client is a role that any local account may log in as. Only Account may log in as the superuser.
 const Client = "client"
 
-// port names the socket; nothing listens on it.
+// port is part of the socket's name; no server listens on the TCP port.
 const port = "5432"
 
-// Server is one server and where its files are. Data is needed; Run (for socket and log) too. WAL and Tablespaces may be
-// on other volumes. All are made if they aren't there.
+// Server is one server and the directories of its files. Data and Run (for the socket and the log) are required. WAL
+// and Tablespaces may be on other volumes. Directories that do not exist are created.
 type Server struct {
 	Data        string
 	WAL         string            // "": in Data
 	Tablespaces map[string]string // name = folder
 	Run         string
-	Settings    map[string]string // of postgresql.conf, beyond the defaults
-	HBA         string            // pg_hba.conf in place of ours
-	WALSegment  int               // size of its WAL's files in MiB; 0: 16, PostgreSQL's default
+	Settings    map[string]string // postgresql.conf settings that differ from the defaults
+	HBA         string            // content of pg_hba.conf; "": the package's default
+	WALSegment  int               // size of a WAL file in MiB; 0: 16, PostgreSQL's default
 }
 
-// Make makes the cluster and starts the server on it.
+// Make creates the database cluster and starts the server.
 func (s *Server) Make(ctx context.Context) error {
 	if err := s.Own(); err != nil {
 		return err
@@ -80,7 +81,7 @@ func (s *Server) Make(ctx context.Context) error {
 	return nil
 }
 
-// Own makes the folders and gives them to the account.
+// Own creates the directories and makes Account their owner.
 func (s *Server) Own() error {
 	folders := []string{s.Data, s.Run}
 	if s.WAL != "" {
@@ -97,8 +98,8 @@ func (s *Server) Own() error {
 	return nil
 }
 
-// Start starts the server and waits until it has recovered and takes clients. On a copy of a data directory it is the proof
-// that the copy is good.
+// Start starts the server and waits until it has finished recovery and accepts connections. On a copy of a data
+// directory, success shows that PostgreSQL can use the copy.
 func (s *Server) Start(ctx context.Context) error {
 	if err := own(s.Run); err != nil {
 		return err
@@ -109,14 +110,16 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	slices.Sort(options)
 	log := filepath.Join(s.Run, "log")
-	if _, err := s.program(ctx, "pg_ctl", "-D", s.Data, "-w", "-t", "120", "-l", log, "-s", "-o", strings.Join(options, " "), "start"); err != nil {
+	_, err := s.program(ctx, "pg_ctl", "-D", s.Data, "-w", "-t", "120", "-l", log, "-s", "-o",
+		strings.Join(options, " "), "start")
+	if err != nil {
 		text, _ := os.ReadFile(log)
 		return fmt.Errorf("%w: %s", err, text)
 	}
 	return nil
 }
 
-// Stop ends the server in order. One that isn't running is no error.
+// Stop shuts the server down. It returns nil if the server is not running.
 func (s *Server) Stop(ctx context.Context) error {
 	pid, running := s.postmaster()
 	if !running {
@@ -125,10 +128,11 @@ func (s *Server) Stop(ctx context.Context) error {
 	if _, err := s.program(ctx, "pg_ctl", "-D", s.Data, "-w", "-t", "60", "-s", "-m", "fast", "stop"); err != nil {
 		return err
 	}
-	return s.gone(ctx, pid) // pg_ctl waits for the lock file to go; the volume is busy until the process has gone
+	// pg_ctl only waits for the lock file to be removed; the volume is busy until the process exits.
+	return s.waitExit(ctx, pid)
 }
 
-// Reload has the server read its configuration again, which takes it a moment.
+// Reload makes the server read its configuration again. It does not wait until the server has done so.
 func (s *Server) Reload() error {
 	pid, running := s.postmaster()
 	if !running {
@@ -137,7 +141,7 @@ func (s *Server) Reload() error {
 	return syscall.Kill(pid, syscall.SIGHUP)
 }
 
-// Crash kills the server's first process; the others follow it by themselves. It returns when they are gone.
+// Crash kills the postmaster and returns when all processes of the server have exited.
 func (s *Server) Crash(ctx context.Context) error {
 	pid, running := s.postmaster()
 	if !running {
@@ -146,12 +150,13 @@ func (s *Server) Crash(ctx context.Context) error {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		return err
 	}
-	return s.gone(ctx, pid)
+	return s.waitExit(ctx, pid)
 }
 
-// gone waits for the server's processes to end.
-func (s *Server) gone(ctx context.Context, pid int) error {
-	for syscall.Kill(pid, 0) == nil || len(s.processes()) > 0 { // the lock file counts as long as init hasn't reaped the first one
+// waitExit waits until all processes of the server have exited.
+func (s *Server) waitExit(ctx context.Context, pid int) error {
+	// The lock file is valid until init has reaped the postmaster.
+	for syscall.Kill(pid, 0) == nil || len(s.processes()) > 0 {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -161,7 +166,7 @@ func (s *Server) gone(ctx context.Context, pid int) error {
 	return nil
 }
 
-// processes are those that work in the data directory, which are the server's.
+// processes returns the ids of the processes whose working directory is the data directory: those of the server.
 func (s *Server) processes() []int {
 	var out []int
 	all, _ := filepath.Glob("/proc/[0-9]*/cwd")
@@ -174,13 +179,14 @@ func (s *Server) processes() []int {
 	return out
 }
 
-// SQL runs statements as the superuser and gives the answer, fields separated by |.
+// SQL runs statements as the superuser and returns the result, with fields separated by |.
 func (s *Server) SQL(ctx context.Context, statements string) (string, error) {
-	out, err := s.program(ctx, "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", s.Run, "-p", port, "-d", "postgres", "-c", statements)
+	out, err := s.program(ctx, "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", s.Run, "-p", port, "-d", "postgres",
+		"-c", statements)
 	return strings.TrimSpace(out), err
 }
 
-// Check has pg_amcheck look at every table and index.
+// Check verifies every table and index with pg_amcheck.
 func (s *Server) Check(ctx context.Context) error {
 	if _, err := s.SQL(ctx, "CREATE EXTENSION IF NOT EXISTS amcheck"); err != nil {
 		return err
@@ -189,7 +195,7 @@ func (s *Server) Check(ctx context.Context) error {
 	return err
 }
 
-// postmaster is the server's first process.
+// postmaster returns the id of the server's main process and whether it is running.
 func (s *Server) postmaster() (pid int, running bool) {
 	b, err := os.ReadFile(filepath.Join(s.Data, "postmaster.pid"))
 	if err != nil {
@@ -204,7 +210,7 @@ func (s *Server) postmaster() (pid int, running bool) {
 	return pid, err == nil && cwd == s.Data
 }
 
-// program runs one of PostgreSQL's programs as the account.
+// program runs one of PostgreSQL's programs as Account and returns its output.
 func (s *Server) program(ctx context.Context, name string, args ...string) (string, error) {
 	cmd, err := command(ctx, name, args...)
 	if err != nil {
@@ -212,7 +218,7 @@ func (s *Server) program(ctx context.Context, name string, args ...string) (stri
 	}
 	var out, errs strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	if name == "pg_ctl" { // the server inherits them, and would keep a pipe open
+	if name == "pg_ctl" { // the server inherits the pipes and would keep them open
 		cmd.Stdout, cmd.Stderr = nil, nil
 	}
 	if err := cmd.Run(); err != nil {
@@ -221,7 +227,7 @@ func (s *Server) program(ctx context.Context, name string, args ...string) (stri
 	return out.String(), nil
 }
 
-// command prepares a program, to be run as the account.
+// command returns a command that runs one of PostgreSQL's programs as Account.
 func command(ctx context.Context, name string, args ...string) (*exec.Cmd, error) {
 	uid, gid, err := ids()
 	if err != nil {
@@ -229,7 +235,7 @@ func command(ctx context.Context, name string, args ...string) (*exec.Cmd, error
 	}
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
 	if len(found) == 0 {
-		return nil, fmt.Errorf("%s isn't there: install the package postgresql", name)
+		return nil, fmt.Errorf("%s not found: install the package postgresql", name)
 	}
 	cmd := exec.CommandContext(ctx, found[len(found)-1], args...)
 	cmd.Dir = "/"
@@ -251,7 +257,7 @@ func ids() (uid, gid int, err error) {
 	return uid, gid, err
 }
 
-// own makes a folder and gives it to the account.
+// own creates a directory and makes Account its owner.
 func own(dir string) error {
 	uid, gid, err := ids()
 	if err != nil {

@@ -1,4 +1,4 @@
-package pgtest
+package pgserver
 
 import (
 	"context"
@@ -14,10 +14,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Bench loads pgbench's tables and runs it with some clients until stop is called.
+// Bench creates pgbench's tables and runs pgbench until stop is called. Stop returns an error if pgbench had already
+// exited.
 func (s *Server) Bench(ctx context.Context, clients, scale int) (stop func() error, err error) {
 	where := []string{"-h", s.Run, "-p", port}
-	if _, err := s.program(ctx, "pgbench", append(where, "-i", "-q", "-s", strconv.Itoa(scale), "postgres")...); err != nil {
+	load := append(slices.Clone(where), "-i", "-q", "-s", strconv.Itoa(scale), "postgres")
+	if _, err := s.program(ctx, "pgbench", load...); err != nil {
 		return nil, err
 	}
 	n := strconv.Itoa(clients)
@@ -35,32 +37,33 @@ func (s *Server) Bench(ctx context.Context, clients, scale int) (stop func() err
 	return sync.OnceValue(func() error {
 		select {
 		case err := <-ended:
-			return fmt.Errorf("pgbench ended by itself: %w: %s", errors.Join(err, errors.New("too early")), said.String())
+			return fmt.Errorf("pgbench exited before it was stopped: %w: %s",
+				errors.Join(err, errors.New("unexpected exit")), said.String())
 		default:
 		}
 		if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
 			return err
 		}
-		if err := <-ended; err == nil { // the status of one that was killed says so
-			return errors.New("pgbench ended by itself")
+		if err := <-ended; err == nil { // killed, it exits with an error
+			return errors.New("pgbench exited before it was stopped")
 		}
 		return nil
 	}), nil
 }
 
-// Journal are clients that each commit rows numbered from 1 and note what the server acknowledged: what a copy made later
-// must hold.
+// Journal is a set of clients that commit rows numbered from 1 and record which commits the server acknowledged. A copy
+// made later must contain these.
 type Journal struct {
 	stop    context.CancelFunc
 	clients sync.WaitGroup
 
 	mu    sync.Mutex // the fields below
-	acked []int64    // by client: its last acknowledged row
+	acked []int64    // last acknowledged row, by client
 	took  []time.Duration
 	err   error
 }
 
-// Journal starts the clients on a new table in a tablespace ("": the default one).
+// Journal creates the table in a tablespace ("": the default one) and starts the clients.
 func (s *Server) Journal(ctx context.Context, clients int, tablespace string) (*Journal, error) {
 	table := "CREATE TABLE journal (client int, n bigint, filler text DEFAULT repeat('x', 200), PRIMARY KEY (client, n))"
 	if tablespace != "" {
@@ -78,10 +81,12 @@ func (s *Server) Journal(ctx context.Context, clients int, tablespace string) (*
 }
 
 func (j *Journal) run(ctx context.Context, s *Server, client int) {
-	conn, err := pgx.Connect(ctx, fmt.Sprintf("host=%s port=%s user=%s dbname=postgres sslmode=disable", s.Run, port, Client))
+	at := fmt.Sprintf("host=%s port=%s user=%s dbname=postgres sslmode=disable", s.Run, port, Client)
+	conn, err := pgx.Connect(ctx, at)
 	for n := int64(1); err == nil && ctx.Err() == nil; n++ {
 		start := time.Now()
-		if _, err = conn.Exec(context.WithoutCancel(ctx), "INSERT INTO journal VALUES ($1, $2)", client, n); err == nil {
+		if _, err = conn.Exec(context.WithoutCancel(ctx), "INSERT INTO journal VALUES ($1, $2)", client,
+			n); err == nil {
 			j.note(client, n, time.Since(start))
 		}
 	}
@@ -101,14 +106,14 @@ func (j *Journal) note(client int, n int64, took time.Duration) {
 	j.acked[client], j.took = n, append(j.took, took)
 }
 
-// Acknowledged are the last rows, by client, of which the server has said that they are committed.
+// Acknowledged returns, by client, the last row whose commit the server has acknowledged.
 func (j *Journal) Acknowledged() []int64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return slices.Clone(j.acked)
 }
 
-// Pauses are how long commits took since the last call: the middle, the 99th percentile and the longest.
+// Pauses returns the number of commits since the last call and their median, 99th percentile and longest duration.
 func (j *Journal) Pauses() (commits int, p50, p99, most time.Duration) {
 	j.mu.Lock()
 	took := j.took
@@ -121,7 +126,7 @@ func (j *Journal) Pauses() (commits int, p50, p99, most time.Duration) {
 	return len(took), took[len(took)/2], took[len(took)*99/100], took[len(took)-1]
 }
 
-// Stop ends the clients. Errors: those of clients that ended before.
+// Stop ends the clients. It returns the errors of clients that had already failed.
 func (j *Journal) Stop() error {
 	j.stop()
 	j.clients.Wait()
@@ -130,8 +135,8 @@ func (j *Journal) Stop() error {
 	return j.err
 }
 
-// Holds checks a server on a copy: each client's rows must be there from 1 to at least the one that was acknowledged before
-// the copy was made, without a gap.
+// Holds checks a server on a copy: it returns an error unless the rows of each client are complete from 1 to at least
+// the last one that was acknowledged before the copy was made.
 func (s *Server) Holds(ctx context.Context, acknowledged []int64) error {
 	answer, err := s.SQL(ctx, "SELECT client, count(*), max(n) FROM journal GROUP BY client")
 	if err != nil {
@@ -145,13 +150,15 @@ func (s *Server) Holds(ctx context.Context, acknowledged []int64) error {
 			return err
 		}
 		if count != most {
-			return fmt.Errorf("client %d has %d rows, the last with number %d: some are missing", client, count, most)
+			return fmt.Errorf("client %d has %d rows, but the last one has number %d: rows are missing", client, count,
+				most)
 		}
 		last[client] = most
 	}
 	for client, n := range acknowledged {
 		if last[client] < n {
-			return fmt.Errorf("client %d was told that row %d is committed; the copy has them up to %d", client, n, last[client])
+			return fmt.Errorf("client %d: the commit of row %d was acknowledged, but the copy ends with row %d", client,
+				n, last[client])
 		}
 	}
 	return nil
