@@ -116,11 +116,26 @@ func (k *Coordinator) IsVolumeSnapshotted(ctx context.Context, name string) (boo
 		if !ok {
 			continue
 		}
-		yes, c, err := sw.IsVolumeSnapshotted(ctx, v.Name)
+		yes, c, err := sw.IsVolumeSnapshotted(ctx, identityOf(v))
 		if err != nil {
 			return false, 0, k.said(p.props, "IsVolumeSnapshotted", vss.SnapshotSetID{}, err)
 		}
 		present, forbidden = present || yes, forbidden|c
 	}
 	return present, forbidden, nil
+}
+
+// identityOf returns what software providers know a volume by.
+func identityOf(v *volume.Volume) provider.Volume {
+	o := provider.Volume{
+		Name: v.Name, FileSystem: v.FileSystem, UUID: v.UUID, Subvolume: v.Subvolume, Device: v.Device,
+		Devices: v.Disks, Extents: v.Extents,
+	}
+	if len(v.MountPoints) > 0 {
+		o.Mount = v.MountPoints[0]
+	}
+	for _, e := range v.Extents {
+		o.Size += e.Length
+	}
+	return o
 }

@@ -216,7 +216,7 @@ func (a *Array) copyOf(set vss.SnapshotSetID, original *vss.LUNInformation) *mem
 
 // EndPrepareSnapshots implements provider.Provider.
 func (m *Memory) EndPrepareSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	return m.machine.Step(ctx, provider.EventEndPrepare, set, func(ctx context.Context) error {
+	return m.machine.Step(ctx, provider.CallEndPrepare, set, func(ctx context.Context) error {
 		m.array.mu.Lock()
 		gate := m.array.gate
 		m.array.mu.Unlock()
@@ -236,12 +236,12 @@ func done(context.Context) error { return nil }
 
 // PreCommitSnapshots implements provider.Provider.
 func (m *Memory) PreCommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	return m.machine.Step(ctx, provider.EventPreCommit, set, done)
+	return m.machine.Step(ctx, provider.CallPreCommit, set, done)
 }
 
 // CommitSnapshots implements provider.Provider.
 func (m *Memory) CommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	return m.machine.Step(ctx, provider.EventCommit, set, func(context.Context) error {
+	return m.machine.Step(ctx, provider.CallCommit, set, func(context.Context) error {
 		m.each(set, func(l *memoryLUN) { l.content = m.array.luns[l.origin].content })
 		return nil
 	})
@@ -259,17 +259,17 @@ func (m *Memory) each(set vss.SnapshotSetID, f func(*memoryLUN)) {
 
 // PostCommitSnapshots implements provider.Provider.
 func (m *Memory) PostCommitSnapshots(ctx context.Context, set vss.SnapshotSetID, _ int) error {
-	return m.machine.Step(ctx, provider.EventPostCommit, set, done)
+	return m.machine.Step(ctx, provider.CallPostCommit, set, done)
 }
 
 // PreFinalCommitSnapshots implements provider.Provider.
 func (m *Memory) PreFinalCommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	return m.machine.Step(ctx, provider.EventPreFinalCommit, set, done)
+	return m.machine.Step(ctx, provider.CallPreFinalCommit, set, done)
 }
 
 // PostFinalCommitSnapshots implements provider.Provider.
 func (m *Memory) PostFinalCommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	return m.machine.Step(ctx, provider.EventPostFinalCommit, set, func(context.Context) error {
+	return m.machine.Step(ctx, provider.CallPostFinalCommit, set, func(context.Context) error {
 		m.each(set, func(l *memoryLUN) { l.final = true })
 		return nil
 	})
