@@ -272,7 +272,7 @@ func (r *Registry) admit(ctx context.Context, e *entry) error {
 	return nil
 }
 
-// checkVacant returns an error if an instance with the checkClass class and instance name is registered: a restore
+// checkVacant returns an error if an instance with the same class and instance name is registered: a restore
 // could not distinguish the two.
 func (r *Registry) checkVacant(i writer.Info) error {
 	for _, e := range slices.Concat(r.inBox, slices.Collect(maps.Values(r.sockets))) {
@@ -288,7 +288,7 @@ func (r *Registry) checkVacant(i writer.Info) error {
 }
 
 // Close disconnects all writers. Writers in this process end their sessions; frozen ones receive Abort. Writers behind
-// sockets do the checkClass when they see the connection close.
+// sockets do the same when they see the connection close.
 func (r *Registry) Close() error {
 	r.mu.Lock()
 	r.closed = true

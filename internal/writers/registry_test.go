@@ -171,7 +171,7 @@ func TestRunning(t *testing.T) {
 	writertest.Serve(t, folder, "b", writertest.NewRecorder("b"))
 	new := becomes(t, r, "zebra yak a b")
 	if new[3].ID == first[3].ID {
-		t.Error("the checkClass instance id after a restart")
+		t.Error("the same instance id after a restart")
 	}
 	if err := first[3].Writer.Abort(t.Context(), &writer.Event{}); vss.CodeOf(err) != vss.ErrWriterNotResponding {
 		t.Errorf("the instance that is gone: %v", err)
@@ -387,7 +387,7 @@ func TestAccounts(t *testing.T) {
 	writertest.Serve(t, own, "intruder", writertest.NewRecorder("intruder")) // root's process, in nobody's folder
 	becomes(t, r, "theirs root")
 
-	// The checkClass process, with a configuration that doesn't allow it.
+	// The same process, with a configuration that doesn't allow it.
 	c.Accounts = map[string]config.Access{"root": config.AccessNone}
 	closed := registry(t, writers.Config{RunDir: run, Accounts: []string{"nobody"}, Trust: writers.Trust(c)})
 	if got := names(closed.Running(t.Context())); got != "" {
