@@ -73,7 +73,7 @@ func btrfsWith(t testing.TB, dir string, sizes []int64, options ...string) (imag
 func mountBtrfs(t testing.TB, devices []string) (string, func()) {
 	t.Helper()
 	run(t, "btrfs", append([]string{"device", "scan"}, devices...)...)
-	point, unmount := mount(t, devices[0], "btrfs", "")
+	point, unmount := mountAt(t, devices[0], "btrfs", "")
 	return point, func() {
 		t.Helper()
 		unmount()

@@ -15,6 +15,7 @@ var layout = [][]string{
 	{"writer", "provider"},
 	{"writer/writertest", "provider/providertest"},
 	{"requester"},
+	{"internal/mount"},
 	{"internal/disk"},
 	{"internal/volume"},
 	{"internal/hold"},
@@ -130,6 +131,27 @@ var banned = []struct {
 		"vocabulary and documents are the same at any time",
 	},
 	{"context", "TODO", nil, "take the caller's context"},
+	{unixPkg, "Mount", mounters, mountReason},
+	{unixPkg, "Unmount", mounters, mountReason},
+	{unixPkg, "Openat2", mounters, mountReason},
+	{unixPkg, "Setns", mounters, mountReason},
+	{unixPkg, "Fsopen", mounters, mountReason},
+	{unixPkg, "Fsmount", mounters, mountReason},
+	{unixPkg, "Fspick", mounters, mountReason},
+	{unixPkg, "OpenTree", mounters, mountReason},
+	{unixPkg, "MoveMount", mounters, mountReason},
+	{unixPkg, "MountSetattr", mounters, mountReason},
+}
+
+const (
+	unixPkg     = "golang.org/x/sys/unix"
+	mountReason = "mounts are made and removed in one place: use internal/mount"
+)
+
+// mounters may mount and unmount: internal/mount, and what is for tests.
+var mounters = []string{
+	"internal/mount", "internal/lane", "internal/array/pool/pooltest", "internal/writers/engine/enginetest", "lab",
+	"internal/coordinator", // until its mounts are in internal/copies
 }
 
 // within says whether a package is one of names or below one.

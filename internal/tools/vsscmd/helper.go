@@ -12,6 +12,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/internal/mount"
 )
 
 // helperName is the first argument by which this program knows that it is exec's helper.
@@ -77,7 +79,7 @@ func runHelper() int {
 // enter puts the copies in place in this mount namespace. The shared folders stay as they are, also where a copy is.
 func enter(overlays []overlay, shared []string) error {
 	// Nothing of ours gets out; what the service unmounts outside goes in here, too.
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+	if err := mount.KeepPrivate(); err != nil {
 		return fmt.Errorf("make the mounts private: %w", err)
 	}
 	mounts, err := mountinfo.GetMounts(nil)
@@ -103,7 +105,7 @@ func enter(overlays []overlay, shared []string) error {
 	}
 	for i, b := range p.binds {
 		target := filepath.Join(p.root, b.target)
-		if err := unix.Mount(sources[i], target, "", unix.MS_BIND, ""); err != nil {
+		if err := mount.Bind(sources[i], target); err != nil {
 			return fmt.Errorf("show the copy at %s: %w", target, err)
 		}
 	}
@@ -143,7 +145,7 @@ func openShared(p mountPlan, shared []string) ([]bind, error) {
 // bindShared shows a folder again above a copy. Where the copy has no such folder, because it lay on a volume of its own or
 // came later, there is room for it in memory: a copy is read-only.
 func bindShared(b bind, target string) error {
-	err := unix.Mount(b.source, target, "", unix.MS_BIND, "")
+	err := mount.Bind(b.source, target)
 	if !errors.Is(err, unix.ENOENT) {
 		if err != nil {
 			return fmt.Errorf("show %s: %w", b.target, err)
@@ -160,13 +162,13 @@ func bindShared(b bind, target string) error {
 	if entries, err := os.ReadDir(above); err != nil || len(entries) > 0 {
 		return fmt.Errorf("show %s: the copy has no such folder: %w", b.target, errors.Join(err, unix.ENOENT))
 	}
-	if err := unix.Mount("tmpfs", above, "tmpfs", 0, "mode=0755"); err != nil {
+	if err := mount.Memory(above, 0o755); err != nil {
 		return fmt.Errorf("room for %s: %w", b.target, err)
 	}
 	if err := os.MkdirAll(target, 0o755); err != nil {
 		return err
 	}
-	if err := unix.Mount(b.source, target, "", unix.MS_BIND, ""); err != nil {
+	if err := mount.Bind(b.source, target); err != nil {
 		return fmt.Errorf("show %s: %w", b.target, err)
 	}
 	return nil
