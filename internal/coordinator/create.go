@@ -280,7 +280,7 @@ func (c *creation) describe(s *shadow) catalog.Snapshot {
 		at = time.Now()
 	}
 	return catalog.Snapshot{
-		ID: s.id, SetID: c.id, Count: len(c.copies), State: c.state, OriginalVolume: s.vol.Name, FileSystem: s.vol.FileSystem, FileSystemUUID: uuid,
+		ID: s.id, SetID: c.id, Kind: catalog.KindLUN, Count: len(c.copies), State: c.state, OriginalVolume: s.vol.Name, FileSystem: s.vol.FileSystem, FileSystemUUID: uuid,
 		Subvolume: s.vol.Subvolume, ProviderID: s.provider.props.ID, ProviderName: s.provider.props.Name, Attributes: attrs,
 		Created: at, OriginatingMachine: c.k.Host, ServiceMachine: c.k.Host, Extents: s.vol.Extents,
 	}

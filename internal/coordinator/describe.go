@@ -47,7 +47,7 @@ func documentIdentity(id disk.Identity) document.DiskIdentity {
 // kind.
 func catalogSnapshot(d *document.Snapshot) (catalog.Snapshot, error) {
 	r := catalog.Snapshot{
-		ID: d.ID, SetID: d.SetID, OriginalVolume: d.OriginalVolume, FileSystem: d.FileSystem, FileSystemUUID: d.FileSystemUUID, Subvolume: d.Subvolume,
+		ID: d.ID, SetID: d.SetID, Kind: catalog.KindLUN, OriginalVolume: d.OriginalVolume, FileSystem: d.FileSystem, FileSystemUUID: d.FileSystemUUID, Subvolume: d.Subvolume,
 		ProviderID: d.ProviderID, ProviderName: d.ProviderName, Attributes: d.Attributes, Created: d.Created,
 		OriginatingMachine: d.OriginatingMachine, ServiceMachine: d.ServiceMachine, Consistency: d.Consistency, Extents: d.Extents,
 	}
