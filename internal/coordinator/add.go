@@ -128,11 +128,7 @@ func (k *Coordinator) sourceLUNs(ctx context.Context, v *volume.Volume) ([]vss.L
 		if d, ok := k.Disks.ByDevice(ctx, dev); ok && d.LUN.Kind == array.KindShadowCopy {
 			return nil, fmt.Errorf("%s is a shadow copy itself; break its set first", dev)
 		}
-		t, err := disk.Read(dev)
-		if err != nil {
-			return nil, err
-		}
-		if err := disk.CanFlag(dev, t); err != nil {
+		if err := disk.CanFlag(dev); err != nil {
 			return nil, err
 		}
 		out = append(out, *info)

@@ -200,24 +200,24 @@ func (b *breaking) change(ctx context.Context) error {
 	if readWrite {
 		clear |= vss.FlagReadOnly
 	}
-	for _, l := range b.luns { // or udev, still busy with a copy that has just come, would make it read-only again
-		var release func()
+	locks := make([]*vds.LockedDisk, len(b.luns))
+	for i, l := range b.luns { // or udev, still busy with a copy that has just come, would make it read-only again
 		var err error
-		if ctx, release, err = disk.Lock(ctx, l.disk.Device); err != nil {
+		if locks[i], err = b.k.Disks.Lock(ctx, l.disk); err != nil {
 			return err
 		}
-		defer release()
+		defer locks[i].Unlock()
 	}
-	for _, l := range b.luns {
+	for i, l := range b.luns {
 		if err := disk.SetReadOnly(l.disk.Device, false); err != nil {
 			return err
 		}
 		if l.revert {
-			if err := fault.Around("break", "identity", func() error { return b.k.Disks.SetIdentity(ctx, l.disk, l.lun.OriginalIdentity) }); err != nil {
+			if err := fault.Around("break", "identity", func() error { return locks[i].SetIdentity(ctx, l.lun.OriginalIdentity) }); err != nil {
 				return vss.E("BreakSnapshotSetEx", vss.ErrBreakRevertIDFailed, err).On(l.disk.Device).Advise("the identities are as before and the set is intact; `vss doctor` checks the disk")
 			}
 		}
-		if err := fault.Around("break", "flags", func() error { return b.k.Disks.SetLUNFlags(ctx, l.disk, 0, clear) }); err != nil {
+		if err := fault.Around("break", "flags", func() error { return locks[i].SetFlags(ctx, 0, clear) }); err != nil {
 			return err
 		}
 	}

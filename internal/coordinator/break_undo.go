@@ -39,14 +39,13 @@ func (k *Coordinator) undoBreak(ctx context.Context, record catalog.Break, copie
 			errs = append(errs, vss.E("UndoBreak", vss.ErrMissingDisk, err).On(before.LUNID.String()))
 			continue
 		}
-		has, release, err := disk.Lock(ctx, d.Device) // as in a break: udev doesn't come between
+		l, err := k.Disks.Lock(ctx, d) // as in a break: udev doesn't come between
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		defer release()
-		ctx = has
-		errs = append(errs, disk.SetReadOnly(d.Device, false), k.Disks.SetIdentity(ctx, d, before.Identity), k.Disks.SetLUNFlags(ctx, d, vss.FlagsShadowCopy, 0))
+		defer l.Unlock()
+		errs = append(errs, disk.SetReadOnly(d.Device, false), l.SetIdentity(ctx, before.Identity), l.SetFlags(ctx, vss.FlagsShadowCopy, 0))
 	}
 	for i := range copies {
 		r := &copies[i]

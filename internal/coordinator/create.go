@@ -348,8 +348,7 @@ func (c *creation) preRecovery(ctx context.Context) error {
 	}
 	for _, s := range c.copies {
 		s.record.Attributes |= vss.AttrAutoRecover
-		var err error
-		if ctx, err = c.lockCopy(ctx, s); err != nil {
+		if err := c.lockCopy(ctx, s); err != nil {
 			return err
 		}
 		if err := c.k.blockReadOnly(ctx, &s.record, false); err != nil {
@@ -361,19 +360,19 @@ func (c *creation) preRecovery(ctx context.Context) error {
 
 // lockCopy takes the locks of a copy's disks until postRecovery: udev, still busy with a copy that has just come, would make
 // it read-only again.
-func (c *creation) lockCopy(ctx context.Context, s *shadow) (context.Context, error) {
+func (c *creation) lockCopy(ctx context.Context, s *shadow) error {
 	for i := range s.record.LUNs {
 		d, err := c.k.lunDisk(ctx, &s.record.LUNs[i])
 		if err != nil {
-			return nil, err
+			return err
 		}
-		var release func()
-		if ctx, release, err = disk.Lock(ctx, d.Device); err != nil {
-			return nil, err
+		l, err := c.k.Disks.Lock(ctx, d)
+		if err != nil {
+			return err
 		}
-		c.locks = append(c.locks, release)
+		c.locks = append(c.locks, l.Unlock)
 	}
-	return ctx, nil
+	return nil
 }
 
 func (c *creation) unlockCopies(context.Context) {

@@ -53,7 +53,7 @@ func (m *Manager) ChangeFlags(ctx context.Context, name string, number int, set,
 				return err
 			}
 		}
-		if err := setFlags(ctx, d, number, set, clr); err != nil {
+		if err := setFlags(ctx, d, nil, number, set, clr); err != nil {
 			for _, p := range turned {
 				_ = mount.Reconfigure(p, false)
 			}
