@@ -26,7 +26,7 @@ bench: setup ## how long writes are held, and what it costs
 soak: setup ## the full counts, for hours; an interrupted one goes on where it was
 	tools/soak
 
-lint: ## gofmt, vet, staticcheck, errcheck, layers, generated code
+lint: ## gofmt, vet, staticcheck, errcheck, deadcode, the rules of internal/lint, generated code
 	tools/lint
 
 build: ## static programs into bin/

@@ -75,8 +75,13 @@ func (c *client) OnUnload(ctx context.Context, force bool) error {
 }
 
 func (c *client) EndPrepareSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	_, err := c.rpc.EndPrepareSnapshots(ctx, &vssv1.ProviderSetRequest{SetId: set.String()})
-	return err
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := c.rpc.EndPrepareSnapshots(ctx, &vssv1.ProviderSetRequest{SetId: set.String()})
+	if err != nil {
+		return err
+	}
+	return follow(stream, func(percent float64) { Report(ctx, percent) })
 }
 
 func (c *client) PreCommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
@@ -132,6 +137,9 @@ func (c *hardwareClient) AreLUNsSupported(ctx context.Context, vc vss.Context, d
 	if p.err == nil && r.GetSupported() {
 		p.err = surplus("AreLunsSupported", len(filled), len(luns))
 	}
+	for i := range min(len(filled), len(luns)) {
+		filled[i].Interconnects = luns[i].Interconnects // a provider leaves these unchanged
+	}
 	return r.GetSupported() && p.err == nil, filled, p.err
 }
 
@@ -162,7 +170,7 @@ func (c *hardwareClient) FillInLUNInfo(ctx context.Context, device string, info 
 	var p parser
 	filled := p.lun(r.GetLun())
 	if p.err == nil {
-		filled.Interconnects = info.Interconnects // no provider edits these
+		filled.Interconnects = info.Interconnects // a provider leaves these unchanged
 		*info = filled
 	}
 	return p.err == nil, p.err
@@ -185,14 +193,23 @@ func (c *hardwareClient) ResyncLUNs(ctx context.Context, sources, targets []vss.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := c.hw.ResyncLuns(ctx, &vssv1.ResyncLunsRequest{Sources: lunsOut(sources), Targets: lunsOut(targets)})
-	for err == nil {
-		var m *vssv1.ResyncLunsProgress
-		if m, err = stream.Recv(); err == nil && progress != nil {
+	if err != nil {
+		return err
+	}
+	return follow(stream, progress)
+}
+
+// follow passes on the progress of a call until it ends, and returns its error.
+func follow(stream grpc.ServerStreamingClient[vssv1.ProviderProgress], progress func(percent float64)) error {
+	for {
+		m, err := stream.Recv()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case progress != nil:
 			progress(m.GetPercent())
 		}
 	}
-	if errors.Is(err, io.EOF) {
-		return nil
-	}
-	return err
 }

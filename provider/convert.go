@@ -1,8 +1,6 @@
 package provider
 
 import (
-	"time"
-
 	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -87,30 +85,6 @@ func (p *parser) properties(m *vssv1.ProviderProperties) Properties {
 	o := Properties{ID: vss.ProviderID{GUID: p.guid(m.GetId())}, Name: m.GetName(), Type: vss.ProviderType(m.GetType()), Version: m.GetVersion(), VersionID: p.guid(m.GetVersionId())}
 	for _, c := range m.GetCapabilities() {
 		o.Capabilities = append(o.Capabilities, Capability(c))
-	}
-	return o
-}
-
-func snapshotOut(s SnapshotProperties) *vssv1.ProviderSnapshot {
-	o := &vssv1.ProviderSnapshot{
-		Id: s.ID.String(), SetId: s.SetID.String(), Count: int32(s.Count), DeviceObject: s.DeviceObject, OriginalVolume: s.OriginalVolume,
-		OriginatingHost: s.OriginatingHost, ServiceHost: s.ServiceHost, ExposedName: s.ExposedName, ExposedPath: s.ExposedPath,
-		ProviderId: s.ProviderID.String(), Attributes: uint32(s.Attributes), State: int32(s.State),
-	}
-	if !s.Created.IsZero() {
-		o.CreatedUnixNano = s.Created.UnixNano()
-	}
-	return o
-}
-
-func (p *parser) snapshotProperties(m *vssv1.ProviderSnapshot) SnapshotProperties {
-	o := SnapshotProperties{
-		ID: p.snapshot(m.GetId()), SetID: p.set(m.GetSetId()), Count: int(m.GetCount()), DeviceObject: m.GetDeviceObject(), OriginalVolume: m.GetOriginalVolume(),
-		OriginatingHost: m.GetOriginatingHost(), ServiceHost: m.GetServiceHost(), ExposedName: m.GetExposedName(), ExposedPath: m.GetExposedPath(),
-		ProviderID: vss.ProviderID{GUID: p.guid(m.GetProviderId())}, Attributes: vss.Attributes(m.GetAttributes()), State: vss.SnapshotState(m.GetState()),
-	}
-	if n := m.GetCreatedUnixNano(); n != 0 {
-		o.Created = time.Unix(0, n)
 	}
 	return o
 }

@@ -9,30 +9,30 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Event is a call that moves a shadow copy set at a provider.
-type Event int
+// Call is a call that moves a shadow copy set at a provider.
+type Call int
 
 // The calls, in the order of a creation. Begin of another set than the present one is a call of its own: the old set is dead.
 const (
-	EventBegin Event = iota
-	EventBeginOther
-	EventEndPrepare
-	EventPreCommit
-	EventCommit
-	EventPostCommit
-	EventPreFinalCommit
-	EventPostFinalCommit
-	EventAbort
-	eventCount
+	CallBegin Call = iota
+	CallBeginOther
+	CallEndPrepare
+	CallPreCommit
+	CallCommit
+	CallPostCommit
+	CallPreFinalCommit
+	CallPostFinalCommit
+	CallAbort
+	callCount
 )
 
-var eventNames = [eventCount]string{
+var callNames = [callCount]string{
 	"BeginPrepareSnapshot", "BeginPrepareSnapshot", "EndPrepareSnapshots", "PreCommitSnapshots", "CommitSnapshots",
 	"PostCommitSnapshots", "PreFinalCommitSnapshots", "PostFinalCommitSnapshots", "AbortSnapshots",
 }
 
 // String is the name of the call's method.
-func (e Event) String() string { return eventNames[e] }
+func (c Call) String() string { return callNames[c] }
 
 // action is what a call does in a state.
 type action int
@@ -54,7 +54,7 @@ const (
 //
 // It differs from the sample provider in one place: the sample takes a set for created after PostCommitSnapshots and keeps
 // it from there on; here that is so after PostFinalCommitSnapshots. Source: shadow-copy-creation-for-providers, VSS_SNAPSHOT_STATE.
-var table = map[vss.SnapshotState][eventCount]action{
+var table = map[vss.SnapshotState][callCount]action{
 	//                                  begin   other    end      pre      commit   post     prefinal postfinal abort
 	vss.StateUnknown:                   {begin, begin, missing, missing, missing, missing, missing, missing, missing},
 	vss.StatePreparing:                 {add, replace, step, refuse, refuse, refuse, refuse, refuse, undo},
@@ -74,13 +74,13 @@ var table = map[vss.SnapshotState][eventCount]action{
 }
 
 // steps are the states that each step goes through and ends in.
-var steps = map[Event]struct{ during, after vss.SnapshotState }{
-	EventEndPrepare:      {vss.StateProcessingPrepare, vss.StatePrepared},
-	EventPreCommit:       {vss.StateProcessingPreCommit, vss.StatePreCommitted},
-	EventCommit:          {vss.StateProcessingCommit, vss.StateCommitted},
-	EventPostCommit:      {vss.StateProcessingPostCommit, vss.StatePostCommitted},
-	EventPreFinalCommit:  {vss.StateProcessingPreFinalCommit, vss.StatePreFinalCommitted},
-	EventPostFinalCommit: {vss.StateProcessingPostFinalCommit, vss.StateCreated},
+var steps = map[Call]struct{ during, after vss.SnapshotState }{
+	CallEndPrepare:      {vss.StateProcessingPrepare, vss.StatePrepared},
+	CallPreCommit:       {vss.StateProcessingPreCommit, vss.StatePreCommitted},
+	CallCommit:          {vss.StateProcessingCommit, vss.StateCommitted},
+	CallPostCommit:      {vss.StateProcessingPostCommit, vss.StatePostCommitted},
+	CallPreFinalCommit:  {vss.StateProcessingPreFinalCommit, vss.StatePreFinalCommitted},
+	CallPostFinalCommit: {vss.StateProcessingPostFinalCommit, vss.StateCreated},
 }
 
 // Machine keeps a provider to the order of calls. It knows one set, the one that is being created, and calls the provider's
@@ -122,7 +122,7 @@ func (m *Machine) Pending() bool {
 	return m.dirty || m.running != nil
 }
 
-func (m *Machine) look(set vss.SnapshotSetID, same, other Event) action {
+func (m *Machine) look(set vss.SnapshotSetID, same, other Call) action {
 	if m.state == vss.StateUnknown || m.set == set {
 		return table[m.state][same]
 	}
@@ -136,17 +136,17 @@ func (m *Machine) Begin(ctx context.Context, set vss.SnapshotSetID, start func(c
 	defer m.work.Unlock()
 	for {
 		m.mu.Lock()
-		a := m.look(set, EventBegin, EventBeginOther)
+		a := m.look(set, CallBegin, CallBeginOther)
 		running := m.running
 		switch {
 		case a == await || a == begin && running != nil: // the step of a set that was given up goes first
 			m.mu.Unlock()
-			if err := wait(ctx, EventBegin, set, running); err != nil {
+			if err := wait(ctx, CallBegin, set, running); err != nil {
 				return err
 			}
 			continue
 		case a == refuse || a == reject:
-			return m.giveUp(ctx, EventBegin, set, a, true)
+			return m.giveUp(ctx, CallBegin, set, a, true)
 		case a == replace:
 			m.giveUpLocked()
 			m.mu.Unlock()
@@ -177,7 +177,7 @@ func (m *Machine) Begin(ctx context.Context, set vss.SnapshotSetID, start func(c
 // Step does one of the steps from EndPrepare to PostFinalCommit by calling run, whose context also ends when the set is
 // aborted while it waits in EndPrepare. Errors: those of run; VSS_E_OBJECT_NOT_FOUND; VSS_E_PROVIDER_VETO out of order or
 // aborted meanwhile.
-func (m *Machine) Step(ctx context.Context, e Event, set vss.SnapshotSetID, run func(ctx context.Context) error) error {
+func (m *Machine) Step(ctx context.Context, e Call, set vss.SnapshotSetID, run func(ctx context.Context) error) error {
 	m.mu.Lock()
 	a := missing
 	if m.set == set {
@@ -224,16 +224,16 @@ func (m *Machine) Abort(ctx context.Context, set vss.SnapshotSetID) error {
 		m.mu.Lock()
 		a := missing
 		if m.set == set {
-			a = table[m.state][EventAbort]
+			a = table[m.state][CallAbort]
 		}
 		running := m.running
 		switch {
 		case a == missing:
 			m.mu.Unlock()
-			return unknownSet(EventAbort, set)
+			return unknownSet(CallAbort, set)
 		case a == await || a == keep && running != nil:
 			m.mu.Unlock()
-			if err := wait(ctx, EventAbort, set, running); err != nil {
+			if err := wait(ctx, CallAbort, set, running); err != nil {
 				return err
 			}
 			continue
@@ -257,7 +257,7 @@ func (m *Machine) giveUpLocked() {
 }
 
 // giveUp answers a call that is out of order. The caller holds mu, which it gives back, and maybe work.
-func (m *Machine) giveUp(ctx context.Context, e Event, set vss.SnapshotSetID, a action, working bool) error {
+func (m *Machine) giveUp(ctx context.Context, e Call, set vss.SnapshotSetID, a action, working bool) error {
 	was, running := m.state, m.running
 	if a == refuse {
 		m.giveUpLocked()
@@ -295,11 +295,11 @@ func (m *Machine) dropNow(ctx context.Context, set vss.SnapshotSetID) error {
 	return err
 }
 
-func unknownSet(e Event, set vss.SnapshotSetID) error {
+func unknownSet(e Call, set vss.SnapshotSetID) error {
 	return vss.E(e.String(), vss.ErrObjectNotFound, errors.New("no such set is being created")).On(set.String())
 }
 
-func wait(ctx context.Context, e Event, set vss.SnapshotSetID, running <-chan struct{}) error {
+func wait(ctx context.Context, e Call, set vss.SnapshotSetID, running <-chan struct{}) error {
 	if running == nil {
 		return nil
 	}

@@ -34,7 +34,7 @@ func newBench() *bench {
 
 func nothing(context.Context) error { return nil }
 
-var order = []Event{EventEndPrepare, EventPreCommit, EventCommit, EventPostCommit, EventPreFinalCommit, EventPostFinalCommit}
+var order = []Call{CallEndPrepare, CallPreCommit, CallCommit, CallPostCommit, CallPreFinalCommit, CallPostFinalCommit}
 
 // reach brings thisSet to a state; in a processing state a step is under way until release is closed.
 func (b *bench) reach(t *testing.T, to vss.SnapshotState) {
@@ -65,7 +65,7 @@ func (b *bench) reach(t *testing.T, to vss.SnapshotState) {
 		go func() {
 			b.ended <- b.Step(context.Background(), e, thisSet, func(ctx context.Context) error {
 				close(began)
-				if e == EventEndPrepare { // only this one is cancelled
+				if e == CallEndPrepare { // only this one is cancelled
 					select {
 					case <-ctx.Done():
 						return ctx.Err()
@@ -85,13 +85,13 @@ func (b *bench) reach(t *testing.T, to vss.SnapshotState) {
 	}
 }
 
-func (b *bench) call(ctx context.Context, e Event) error {
+func (b *bench) call(ctx context.Context, e Call) error {
 	switch e {
-	case EventBegin:
+	case CallBegin:
 		return b.Begin(ctx, thisSet, nothing)
-	case EventBeginOther:
+	case CallBeginOther:
 		return b.Begin(ctx, otherSet, nothing)
-	case EventAbort:
+	case CallAbort:
 		return b.Abort(ctx, thisSet)
 	}
 	return b.Step(ctx, e, thisSet, nothing)
@@ -114,35 +114,35 @@ func TestMachineEveryCell(t *testing.T) {
 	processing := map[vss.SnapshotState]bool{vss.StateProcessingPrepare: true, vss.StateProcessingPreCommit: true, vss.StateProcessingCommit: true,
 		vss.StateProcessingPostCommit: true, vss.StateProcessingPreFinalCommit: true, vss.StateProcessingPostFinalCommit: true}
 	next := map[vss.SnapshotState]struct {
-		e  Event
+		e  Call
 		to vss.SnapshotState
 	}{
-		vss.StatePreparing:         {EventEndPrepare, vss.StatePrepared},
-		vss.StatePrepared:          {EventPreCommit, vss.StatePreCommitted},
-		vss.StatePreCommitted:      {EventCommit, vss.StateCommitted},
-		vss.StateCommitted:         {EventPostCommit, vss.StatePostCommitted},
-		vss.StatePostCommitted:     {EventPreFinalCommit, vss.StatePreFinalCommitted},
-		vss.StatePreFinalCommitted: {EventPostFinalCommit, vss.StateCreated},
+		vss.StatePreparing:         {CallEndPrepare, vss.StatePrepared},
+		vss.StatePrepared:          {CallPreCommit, vss.StatePreCommitted},
+		vss.StatePreCommitted:      {CallCommit, vss.StateCommitted},
+		vss.StateCommitted:         {CallPostCommit, vss.StatePostCommitted},
+		vss.StatePostCommitted:     {CallPreFinalCommit, vss.StatePreFinalCommitted},
+		vss.StatePreFinalCommitted: {CallPostFinalCommit, vss.StateCreated},
 	}
 	// Where volumes may be held, or a step that isn't cancelled is under way, undoing waits for the Abort.
 	late := map[vss.SnapshotState]bool{vss.StateProcessingPreCommit: true, vss.StatePreCommitted: true, vss.StateProcessingCommit: true,
 		vss.StateCommitted: true, vss.StateProcessingPostCommit: true, vss.StateProcessingPreFinalCommit: true}
-	want := func(s vss.SnapshotState, e Event) cell {
+	want := func(s vss.SnapshotState, e Call) cell {
 		finished := s == vss.StateCreated || s == vss.StateProcessingPostFinalCommit
 		idle := s == vss.StateUnknown || s == vss.StateAborted
 		n, hasNext := next[s]
 		switch {
-		case e == EventBeginOther:
+		case e == CallBeginOther:
 			return cell{ok, other, !idle && !finished}
-		case e == EventBegin && (idle || s == vss.StatePreparing):
+		case e == CallBegin && (idle || s == vss.StatePreparing):
 			return cell{ok, vss.StatePreparing, false}
-		case e == EventAbort && s == vss.StateUnknown:
+		case e == CallAbort && s == vss.StateUnknown:
 			return cell{none, s, false}
-		case e == EventAbort && s == vss.StateProcessingPostFinalCommit:
+		case e == CallAbort && s == vss.StateProcessingPostFinalCommit:
 			return cell{ok, vss.StateCreated, false}
-		case e == EventAbort && (s == vss.StateCreated || s == vss.StateAborted):
+		case e == CallAbort && (s == vss.StateCreated || s == vss.StateAborted):
 			return cell{ok, s, false}
-		case e == EventAbort:
+		case e == CallAbort:
 			return cell{ok, vss.StateAborted, true}
 		case idle:
 			return cell{none, s, false}
@@ -155,13 +155,13 @@ func TestMachineEveryCell(t *testing.T) {
 	}
 	cells := 0
 	for s := range table {
-		for e := range eventCount {
+		for e := range callCount {
 			cells++
 			t.Run(fmt.Sprintf("%s/%d-%s", s, e, e), func(t *testing.T) {
 				b := newBench()
 				b.reach(t, s)
 				w := want(s, e)
-				waits := processing[s] && s != vss.StateProcessingPrepare && (e == EventAbort || e == EventBeginOther)
+				waits := processing[s] && s != vss.StateProcessingPrepare && (e == CallAbort || e == CallBeginOther)
 				got := make(chan error, 1)
 				go func() { got <- b.call(context.Background(), e) }()
 				if waits {

@@ -16,22 +16,8 @@ package provider
 
 import (
 	"context"
-	"time"
 
 	"github.com/stillpoint-vss/stillpoint/vss"
-)
-
-// Capability is one thing that a provider says it can do. The coordinator refuses what isn't claimed before it calls.
-type Capability string
-
-// What a provider may claim.
-const (
-	CanDifferential     Capability = "differential"
-	CanPlex             Capability = "plex"
-	CanTransport        Capability = "transportable"
-	CanResync           Capability = "resync"
-	CanRevert           Capability = "revert"
-	CanClientAccessible Capability = "client-accessible"
 )
 
 // Properties tell what a provider is (VSS_PROVIDER_PROP).
@@ -100,63 +86,4 @@ type Hardware interface {
 	// ResyncLUNs copies each source (a shadow copy's LUN) onto its target inside the array; progress is told in percent
 	// of the whole and ctx cancels. Errors: E_NOTIMPL unless CanResync, VSS_E_INSUFFICIENT_STORAGE.
 	ResyncLUNs(ctx context.Context, sources, targets []vss.LUNInformation, progress func(percent float64)) error
-}
-
-// SnapshotProperties are what a software provider tells of one of its copies (VSS_SNAPSHOT_PROP).
-type SnapshotProperties struct {
-	ID              vss.SnapshotID
-	SetID           vss.SnapshotSetID
-	Count           int // volumes in the set when it was created; never decremented
-	DeviceObject    string
-	OriginalVolume  string
-	OriginatingHost string
-	ServiceHost     string
-	ExposedName     string
-	ExposedPath     string
-	ProviderID      vss.ProviderID
-	Attributes      vss.Attributes
-	Created         time.Time
-	State           vss.SnapshotState
-}
-
-// Property names one settable property of a copy (VSS_SNAPSHOT_PROPERTY_ID).
-type Property int32
-
-// The properties that the service sets.
-const (
-	PropertyExposedName Property = 8
-	PropertyExposedPath Property = 9
-	PropertyAttributes  Property = 11
-)
-
-// RevertStatus tells how far a revert is.
-type RevertStatus struct {
-	Done    bool
-	Percent float64
-	Err     error
-}
-
-// Software is a provider that keeps copies of single volumes on this host (IVssSoftwareSnapshotProvider).
-type Software interface {
-	Provider
-	// IsVolumeSupported says whether copies of the volume are possible in principle, even if not at this moment.
-	IsVolumeSupported(ctx context.Context, volume string) (bool, error)
-	// IsVolumeSnapshotted says whether the volume has copies of this provider, and what they disable.
-	IsVolumeSnapshotted(ctx context.Context, volume string) (bool, vss.SnapshotCompatibility, error)
-	// BeginPrepareSnapshot starts the slow work for one copy and returns at once. Errors: also VSS_E_UNSUPPORTED_CONTEXT.
-	BeginPrepareSnapshot(ctx context.Context, set vss.SnapshotSetID, snapshot vss.SnapshotID, volume string, c vss.Context) error
-	// GetSnapshotProperties describes one copy. Errors: VSS_E_OBJECT_NOT_FOUND.
-	GetSnapshotProperties(ctx context.Context, snapshot vss.SnapshotID) (SnapshotProperties, error)
-	// Query lists the completed copies.
-	Query(ctx context.Context) ([]SnapshotProperties, error)
-	// SetSnapshotProperty records what the service did with a copy.
-	SetSnapshotProperty(ctx context.Context, snapshot vss.SnapshotID, p Property, value any) error
-	// DeleteSnapshots deletes a copy or a set, one copy after another, and stops at the first failure: it returns how
-	// many went and which one stayed.
-	DeleteSnapshots(ctx context.Context, id vss.GUID, t vss.ObjectType, force bool) (deleted int, failed vss.SnapshotID, err error)
-	// RevertToSnapshot brings the volume back to the copy; it can't be cancelled and goes on after a restart. Errors:
-	// E_NOTIMPL unless CanRevert, VSS_E_REVERT_IN_PROGRESS.
-	RevertToSnapshot(ctx context.Context, snapshot vss.SnapshotID) error
-	// QueryRevertStatus tells of the volume's revert. Errors: VSS_E_OBJECT_NOT_FOUND when none is known.
-	QueryRevertStatus(ctx context.Context, volume string) (RevertStatus, error)
 }

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
+
+	"google.golang.org/grpc"
 
 	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
 	"github.com/stillpoint-vss/stillpoint/internal/wire"
@@ -63,8 +66,32 @@ func onSet(ctx context.Context, id string, call func(context.Context, vss.Snapsh
 	return &vssv1.ProviderDone{}, call(ctx, set)
 }
 
-func (s *server) EndPrepareSnapshots(ctx context.Context, r *vssv1.ProviderSetRequest) (*vssv1.ProviderDone, error) {
-	return onSet(ctx, r.GetSetId(), s.p.EndPrepareSnapshots)
+func (s *server) EndPrepareSnapshots(r *vssv1.ProviderSetRequest, stream progressStream) error {
+	send, stop := sender(stream)
+	defer stop()
+	_, err := onSet(WithReport(stream.Context(), send), r.GetSetId(), s.p.EndPrepareSnapshots)
+	return err
+}
+
+type progressStream = grpc.ServerStreamingServer[vssv1.ProviderProgress]
+
+// sender returns a function that sends progress to the coordinator until stop is called. It may be called from several
+// goroutines. A failure to send is ignored: the stream's context ends with the connection.
+func sender(stream progressStream) (send func(percent float64), stop func()) {
+	var mu sync.Mutex
+	stopped := false
+	send = func(percent float64) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !stopped {
+			_ = stream.Send(&vssv1.ProviderProgress{Percent: percent})
+		}
+	}
+	return send, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		stopped = true
+	}
 }
 
 func (s *server) PreCommitSnapshots(ctx context.Context, r *vssv1.ProviderSetRequest) (*vssv1.ProviderDone, error) {

@@ -3,8 +3,6 @@ package provider
 import (
 	"context"
 
-	"google.golang.org/grpc"
-
 	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -88,14 +86,14 @@ func (s *hardwareServer) OnLunStateChange(ctx context.Context, r *vssv1.OnLunSta
 	return &vssv1.ProviderDone{}, s.p.OnLUNStateChange(ctx, copies, originals, vss.LUNStateChange(r.GetChange()))
 }
 
-// ResyncLuns ends when the coordinator is gone, too: its progress can't be sent any more then, and the context ends.
-func (s *hardwareServer) ResyncLuns(r *vssv1.ResyncLunsRequest, stream grpc.ServerStreamingServer[vssv1.ResyncLunsProgress]) error {
+// ResyncLuns ends when the coordinator is gone, too: the stream's context ends with the connection.
+func (s *hardwareServer) ResyncLuns(r *vssv1.ResyncLunsRequest, stream progressStream) error {
 	p := parser{err: pairs("ResyncLuns", len(r.GetSources()), len(r.GetTargets()))}
 	sources, targets := p.luns(r.GetSources()), p.luns(r.GetTargets())
 	if p.err != nil {
 		return p.err
 	}
-	return s.p.ResyncLUNs(stream.Context(), sources, targets, func(percent float64) {
-		_ = stream.Send(&vssv1.ResyncLunsProgress{Percent: percent})
-	})
+	send, stop := sender(stream)
+	defer stop()
+	return s.p.ResyncLUNs(stream.Context(), sources, targets, send)
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stillpoint-vss/stillpoint/internal/hold"
 	"github.com/stillpoint-vss/stillpoint/internal/service"
-	"github.com/stillpoint-vss/stillpoint/internal/tools/vss"
+	"github.com/stillpoint-vss/stillpoint/internal/tools/vsscmd"
 	"github.com/stillpoint-vss/stillpoint/requester"
 )
 
@@ -19,5 +19,5 @@ func main() {
 	case filepath.Base(os.Args[0]) == requester.DaemonName:
 		os.Exit(service.Main(os.Args[1:]))
 	}
-	os.Exit(vss.Main(os.Args))
+	os.Exit(vsscmd.Main(os.Args))
 }

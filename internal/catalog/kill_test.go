@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/stillpoint-vss/stillpoint/internal/fault"
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 )
 
@@ -20,7 +21,11 @@ func TestMain(m *testing.M) {
 	case "":
 		os.Exit(m.Run())
 	case "open":
-		s, err := Open(path)
+		err := fault.Enable(os.Getenv(fault.Variable))
+		var s *Store
+		if err == nil {
+			s, err = Open(path)
+		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)

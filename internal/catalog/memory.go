@@ -45,8 +45,11 @@ func (m *memory) trim(records int) {
 	}
 }
 
-// own is a copy of v whose LUNs and extents can be changed.
+// own returns a copy of v whose LUNs, extents and local state can be changed.
 func (v Snapshot) own() Snapshot {
 	v.LUNs, v.Extents = slices.Clone(v.LUNs), slices.Clone(v.Extents)
+	if v.Local != nil {
+		v.Local = &Local{Version: v.Local.Version, Data: slices.Clone(v.Local.Data)}
+	}
 	return v
 }

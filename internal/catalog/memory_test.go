@@ -24,7 +24,8 @@ func TestListRemembers(t *testing.T) {
 				t.Errorf("%s: %s", what, d)
 			}
 			for i := range got {
-				got[i].LUNs[0].Copy.SerialNumber, got[i].Extents[0].Length = "spoiled", 1
+				got[i].LUNs[0].Copy.SerialNumber, got[i].Extents[0].Length, got[i].Local.Data[0] = "spoiled", 1, 0
+				got[i].Local.Version = 0
 			}
 		}
 	}

@@ -20,7 +20,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// A file that the first version wrote is read by all later ones; what it doesn't have yet is empty.
+// A file that the first version wrote is read by all later ones; the fields that it doesn't have are empty.
 func TestFormat1(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "catalog.db")
 	b, err := os.ReadFile("testdata/format1.db")
@@ -33,7 +33,25 @@ func TestFormat1(t *testing.T) {
 	if d := cmp.Diff([]Break{then}, read(t, s, (*Tx).Breaks)); d != "" {
 		t.Error(d)
 	}
-	must(t, s.Update(func(tx *Tx) error { return tx.PutBreak(sampleBreak(1)) }))
+	set, creation := sampleSet(1), sampleCreation(2)
+	set.Finishing, creation.Suspended = false, nil
+	copies := []Snapshot{sampleSnapshot(11, 1), sampleSnapshot(12, 1)}
+	for i := range copies {
+		c := &copies[i]
+		c.Local, c.FirstCut, c.LastCut = nil, time.Time{}, time.Time{}
+	}
+	for _, d := range []string{
+		cmp.Diff([]Set{set}, read(t, s, sets)), cmp.Diff(copies, read(t, s, (*Tx).Snapshots)),
+		cmp.Diff([]Creation{creation}, read(t, s, (*Tx).Creations)),
+	} {
+		if d != "" {
+			t.Error(d)
+		}
+	}
+	must(t, s.Update(func(tx *Tx) error {
+		return errors.Join(tx.PutSet(sampleSet(1)), tx.PutSnapshot(sampleSnapshot(11, 1)), tx.PutSnapshot(sampleSnapshot(12, 1)),
+			tx.PutCreation(sampleCreation(2)), tx.PutBreak(sampleBreak(1)))
+	}))
 	wantFilled(t, s)
 	must(t, s.Update(func(tx *Tx) error {
 		if n, err := tx.NextDevice(); n != 2 || err != nil {

@@ -4,7 +4,7 @@
 // The tree of buckets and keys (all values JSON unless said otherwise):
 //
 //	meta/
-//	  format         decimal text: Format. A greater number than ours: the file is refused and left as it is
+//	  format         decimal text: Format. A smaller number: Open migrates the file; a greater one: Open refuses it
 //	  next-device    decimal text: the next N of HarddiskVolumeShadowCopyN, never used twice
 //	sets/
 //	  <set id>       Set; written when the set gets its first durable fact, removed with its last copy or by a break
@@ -27,8 +27,10 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Format is the version of the layout above.
-const Format = 1
+// Format is the version of the layout above and of the records in it. What changed, by format:
+//
+//	2  Snapshot.Kind, Local, FirstCut and LastCut, Set.Finishing, Creation.Suspended
+const Format = 2
 
 // MaxEvents is how many events are kept.
 const MaxEvents = 10000
@@ -66,6 +68,25 @@ type Set struct {
 	ConsistencyReason string            `json:"consistency_reason,omitempty"`
 	Timeline          []Step            `json:"timeline,omitempty"`
 	Writers           []Writer          `json:"writers,omitempty"`
+
+	// Finishing is set once the copies are complete and as long as providers may still have to be told so, in
+	// PostFinalCommitSnapshots. Recovery finishes such a set and never drops it.
+	Finishing bool `json:"finishing,omitempty"`
+}
+
+// Kind is how the copies of a provider are kept.
+type Kind string
+
+// The kinds of copies.
+const (
+	KindLUN   Kind = "lun"   // as LUNs of a storage array, by a hardware provider
+	KindLocal Kind = "local" // on this host, by a software or system provider
+)
+
+// Local is the state of a local copy, which belongs to its provider: the service stores it and passes it to every later call.
+type Local struct {
+	Version int    `json:"version"` // of Data, chosen by the provider
+	Data    []byte `json:"data"`
 }
 
 // LUN is one LUN of a copy: the original, the copy, and the identities that a break may want back.
@@ -97,7 +118,11 @@ type Snapshot struct {
 	OriginatingMachine string            `json:"originating_machine"`
 	ServiceMachine     string            `json:"service_machine"`
 	Consistency        vss.Consistency   `json:"consistency"`
-	LUNs               []LUN             `json:"luns"`
+	Kind               Kind              `json:"kind"`
+	LUNs               []LUN             `json:"luns"`               // of KindLUN
+	Local              *Local            `json:"local,omitempty"`    // of KindLocal
+	FirstCut           time.Time         `json:"first_cut,omitzero"` // no write before it is missing; zero: unknown
+	LastCut            time.Time         `json:"last_cut,omitzero"`  // no write after it is included; zero: unknown
 	Extents            []vss.Extent      `json:"extents"`
 	Imported           bool              `json:"imported"` // surfaced on this host, by creation or by ImportSnapshots
 }
@@ -114,8 +139,9 @@ type Creation struct {
 	Set       vss.SnapshotSetID `json:"set"`
 	Begun     time.Time         `json:"begun"`
 	Providers []vss.ProviderID  `json:"providers,omitempty"`
-	Flagged   []Flagged         `json:"flagged,omitempty"` // durable before the first flag is written
-	Writers   bool              `json:"writers"`           // writers may have been told PrepareForSnapshot
+	Flagged   []Flagged         `json:"flagged,omitempty"`   // durable before the first flag is written
+	Suspended []string          `json:"suspended,omitempty"` // devices that a provider suspends; durable before it does
+	Writers   bool              `json:"writers"`             // writers may have been told PrepareForSnapshot
 }
 
 // BreakLUN is how one LUN was before a break began.

@@ -38,9 +38,9 @@ type Store struct {
 	known memory
 }
 
-// Open opens the catalogue, making it where there is none. Errors: VSS_E_NOT_SUPPORTED for a file of a newer format, which
-// is left untouched; VSS_E_BAD_STATE when another service has it open; VSS_E_UNEXPECTED, also for a damaged file, which is
-// left untouched too.
+// Open opens the catalogue, creates it if it doesn't exist, and migrates one of an older format. Errors: VSS_E_NOT_SUPPORTED
+// for a file of a newer format and VSS_E_UNEXPECTED for a damaged file, both of which are left unchanged; VSS_E_BAD_STATE if
+// another service has it open; VSS_E_UNEXPECTED for any other failure.
 func Open(path string) (*Store, error) {
 	const op = "OpenCatalog"
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -60,10 +60,10 @@ func Open(path string) (*Store, error) {
 				return err
 			}
 		}
-		if err := reindex(tx); err != nil {
+		if err := migrate(tx); err != nil {
 			return err
 		}
-		return tx.Bucket(bucketMeta).Put(keyFormat, []byte(strconv.Itoa(Format)))
+		return reindex(tx)
 	}); err != nil {
 		db.Close()
 		return nil, vss.E(op, vss.ErrUnexpected, err).On(path).Advise(fullHint)

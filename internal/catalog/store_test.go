@@ -76,6 +76,7 @@ func sampleSet(n int) Set {
 			ID: vss.WriterID{GUID: id(7)}, InstanceID: vss.WriterInstanceID{GUID: id(8)}, Name: "PostgreSQL", State: vss.WriterFailedAtFreeze,
 			Failure: vss.ErrWriterErrorOutOfResources, Message: "too slow", Application: 7, Level: vss.LevelSystem, Frozen: time.Second, Components: 2,
 		}},
+		Finishing: true,
 	}
 }
 
@@ -99,12 +100,13 @@ func sampleSnapshot(n, set int) Snapshot {
 		Created: when, ExposedAt: "/mnt/x", OriginatingMachine: "a", ServiceMachine: "b", Consistency: vss.ConsistencyApplication,
 		LUNs:    []LUN{{sampleLUN(1, "s1"), sampleIdentity(20), sampleLUN(2, "s2"), vss.LUNID{GUID: id(30)}}},
 		Extents: []vss.Extent{{LUN: 1, Start: 1 << 20, Length: 1 << 40}}, Imported: true,
+		Kind: KindLUN, Local: &Local{Version: 3, Data: []byte("where it is")}, FirstCut: when, LastCut: when.Add(time.Millisecond),
 	}
 }
 
 func sampleCreation(n int) Creation {
 	return Creation{
-		Set: setID(n), Begun: when, Providers: []vss.ProviderID{{GUID: id(9)}}, Writers: true,
+		Set: setID(n), Begun: when, Providers: []vss.ProviderID{{GUID: id(9)}}, Suspended: []string{"/dev/vg/data"}, Writers: true,
 		Flagged: []Flagged{{LUN: sampleLUN(1, "s1"), Disk: vss.FlagHidden, Before: map[int]vss.DiskFlags{1: vss.FlagReadOnly, 15: 0}}},
 	}
 }
@@ -356,6 +358,8 @@ func whole(t *testing.T, name string, v reflect.Value) {
 		for i := range v.NumField() {
 			whole(t, name+"."+v.Type().Field(i).Name, v.Field(i))
 		}
+	case reflect.Pointer:
+		whole(t, name, v.Elem())
 	case reflect.Slice:
 		for i := range v.Len() {
 			if v.Index(i).Kind() == reflect.Struct {

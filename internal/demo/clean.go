@@ -16,9 +16,10 @@ import (
 
 	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
 	"github.com/stillpoint-vss/stillpoint/internal/array/loopdev"
+	"github.com/stillpoint-vss/stillpoint/internal/demo/pgserver"
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
 	"github.com/stillpoint-vss/stillpoint/internal/hold"
-	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
+	"github.com/stillpoint-vss/stillpoint/internal/mount"
 	"github.com/stillpoint-vss/stillpoint/requester"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -35,7 +36,7 @@ func (r *run) clean() error {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanLimit)
 	defer cancel()
 	defer r.lock.Close()
-	for _, s := range []*pgtest.Server{{Data: r.path("mnt", "data", "pg")}, {Data: r.path("copies", "data")}} {
+	for _, s := range []*pgserver.Server{{Data: r.path("mnt", "data", "pg")}, {Data: r.path("copies", "data")}} {
 		if s.Stop(ctx) != nil {
 			_ = s.Crash(ctx) // it may have ended in the meantime
 		}
@@ -162,9 +163,9 @@ func (r *run) below(path string) bool { return path == r.dir || strings.HasPrefi
 func (r *run) takeDown() (left []string) {
 	for range 4 { // each round may uncover what is below
 		left = nil
-		for _, point := range r.mounts() {
-			if unix.Unmount(point, 0) != nil {
-				left = append(left, "mount "+point)
+		for _, m := range mount.Below(r.dir) {
+			if mount.Unmount(m.Point, mount.Owner{ID: m.ID}, false) != nil {
+				left = append(left, "mount "+m.Point)
 			}
 		}
 		all, _ := filepath.Glob("/sys/block/loop*/loop")
@@ -182,17 +183,4 @@ func (r *run) takeDown() (left []string) {
 		}
 	}
 	return left
-}
-
-// mounts are the mount points below the scratch folder, the newest first.
-func (r *run) mounts() (out []string) {
-	b, _ := os.ReadFile("/proc/self/mounts")
-	plain := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
-	for line := range strings.Lines(string(b)) {
-		if f := strings.Fields(line); len(f) > 1 && r.below(plain.Replace(f[1])) {
-			out = append(out, plain.Replace(f[1]))
-		}
-	}
-	slices.Reverse(out)
-	return out
 }

@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/stillpoint-vss/stillpoint/internal/counters"
+	"github.com/stillpoint-vss/stillpoint/internal/demo/pgserver"
 	"github.com/stillpoint-vss/stillpoint/internal/hold"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres"
-	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
 	"github.com/stillpoint-vss/stillpoint/requester"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -131,12 +131,12 @@ func (r *run) lookIntoCopies(ctx context.Context) error {
 }
 
 // readOut copies the database out of the copies, which nobody can write to, and gives a server for it.
-func (r *run) readOut(ctx context.Context, roots [2]string) (*pgtest.Server, error) {
+func (r *run) readOut(ctx context.Context, roots [2]string) (*pgserver.Server, error) {
 	dir := r.path("copies")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	s := &pgtest.Server{Data: filepath.Join(dir, r.data.name), WAL: filepath.Join(dir, r.wal.name), Run: r.path("pg-copies"), Settings: r.server.Settings}
+	s := &pgserver.Server{Data: filepath.Join(dir, r.data.name), WAL: filepath.Join(dir, r.wal.name), Run: r.path("pg-copies"), Settings: r.server.Settings}
 	for i, to := range []string{s.Data, s.WAL} {
 		if err := tool(ctx, "cp", "-a", filepath.Join(roots[i], "pg"), to); err != nil {
 			return nil, err

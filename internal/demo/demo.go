@@ -11,7 +11,7 @@ import (
 	"time"
 
 	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
-	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
+	"github.com/stillpoint-vss/stillpoint/internal/demo/pgserver"
 	"github.com/stillpoint-vss/stillpoint/requester"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -80,7 +80,7 @@ type run struct {
 	disks    vssv1.DisksClient
 	data     *volume
 	wal      *volume
-	server   *pgtest.Server // the original; later the same on the broken set
+	server   *pgserver.Server // the original; later the same on the broken set
 	load     load
 	made     *requester.Created
 	examined *examination // of the copies

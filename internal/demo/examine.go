@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
+	"github.com/stillpoint-vss/stillpoint/internal/demo/pgserver"
 )
 
 // examination is what a server on a copy has.
@@ -24,7 +24,7 @@ const balance = `SELECT (SELECT coalesce(sum(abalance), 0) FROM pgbench_accounts
 	(SELECT coalesce(sum(tbalance), 0) FROM pgbench_tellers), (SELECT coalesce(sum(delta), 0) FROM pgbench_history), (SELECT count(*) FROM pgbench_history)`
 
 // examine looks at all that a server has.
-func examine(ctx context.Context, s *pgtest.Server) (*examination, error) {
+func examine(ctx context.Context, s *pgserver.Server) (*examination, error) {
 	e := &examination{last: make([]int64, journalClients)}
 	for i := range e.last {
 		answer, err := s.SQL(ctx, fmt.Sprintf("SELECT coalesce(max(n), 0) FROM journal WHERE client = %d", i))

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/stillpoint-vss/stillpoint/internal/counters"
-	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
+	"github.com/stillpoint-vss/stillpoint/internal/demo/pgserver"
 )
 
 const (
@@ -23,7 +23,7 @@ const (
 // load is what writes to the originals, and the journal of how far it was at which moment.
 type load struct {
 	bench    func() error
-	journal  *pgtest.Journal
+	journal  *pgserver.Journal
 	counters *counters.Load
 
 	stop context.CancelFunc // of the sampling
@@ -48,7 +48,7 @@ func (s sample) commits() (n int64) {
 
 func (r *run) startLoad(ctx context.Context) error {
 	// The WAL's volume is small; a checkpoint may come at any time, as in life.
-	r.server = &pgtest.Server{Data: r.data.pg(), WAL: r.wal.pg(), Run: r.path("pg"), Settings: map[string]string{"max_wal_size": "160MB"}}
+	r.server = &pgserver.Server{Data: r.data.pg(), WAL: r.wal.pg(), Run: r.path("pg"), Settings: map[string]string{"max_wal_size": "160MB"}}
 	if err := r.server.Make(ctx); err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
+	"github.com/stillpoint-vss/stillpoint/internal/demo/pgserver"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -44,8 +44,8 @@ func (c *Config) ready() error {
 			packages = append(packages, n.pkg)
 		}
 	}
-	if _, err := user.Lookup(pgtest.Account); err != nil && len(packages) == 0 {
-		missing, packages = append(missing, "the account "+pgtest.Account), append(packages, "postgresql")
+	if _, err := user.Lookup(pgserver.Account); err != nil && len(packages) == 0 {
+		missing, packages = append(missing, "the account "+pgserver.Account), append(packages, "postgresql")
 	}
 	if len(missing) > 0 {
 		return vss.E("Demo", vss.ErrNotSupported, fmt.Errorf("missing on this machine: %s", strings.Join(missing, ", "))).
@@ -58,7 +58,7 @@ func (c *Config) ready() error {
 	for dir := c.folder(); ; dir = filepath.Dir(dir) {
 		fi, err := os.Stat(dir)
 		if err == nil && fi.Mode()&1 == 0 {
-			err = fmt.Errorf("the account %s can't pass through %s", pgtest.Account, dir)
+			err = fmt.Errorf("the account %s can't pass through %s", pgserver.Account, dir)
 		}
 		if err != nil {
 			return vss.E("Demo", vss.ErrUnexpected, err).On(c.folder()).Advise("set TMPDIR to a folder on a local disk that everybody may pass through")

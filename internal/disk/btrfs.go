@@ -146,12 +146,6 @@ func SetBtrfsFSID(devices []string, fsid vss.GUID) error {
 	return nil
 }
 
-// RenewBtrfs gives an unmounted btrfs a fresh fsid, as SetBtrfsFSID does, and returns it.
-func RenewBtrfs(devices []string) (vss.GUID, error) {
-	fsid := vss.NewGUID()
-	return fsid, SetBtrfsFSID(devices, fsid)
-}
-
 // btrfsMember is one device of a btrfs, opened so that nobody can mount it, with its superblocks.
 type btrfsMember struct {
 	file   *os.File

@@ -73,7 +73,7 @@ func btrfsWith(t testing.TB, dir string, sizes []int64, options ...string) (imag
 func mountBtrfs(t testing.TB, devices []string) (string, func()) {
 	t.Helper()
 	run(t, "btrfs", append([]string{"device", "scan"}, devices...)...)
-	point, unmount := mount(t, devices[0], "btrfs", "")
+	point, unmount := mountAt(t, devices[0], "btrfs", "")
 	return point, func() {
 		t.Helper()
 		unmount()
@@ -145,7 +145,7 @@ func sideBySide(t *testing.T, dir string, sizes []int64, mirrors int, options []
 	for _, img := range copies {
 		twins = append(twins, attach(t, img, 512))
 	}
-	fsid, err := RenewBtrfs(twins)
+	fsid, err := renewBtrfs(twins)
 	must(t, err)
 	for _, d := range twins {
 		all := supers(t, d)
@@ -206,7 +206,7 @@ func TestBtrfsInterrupted(t *testing.T) {
 	must(t, err)
 	must(t, m.setFSID(vss.NewGUID()))
 	must(t, m.file.Close())
-	fsid, err := RenewBtrfs(devices)
+	fsid, err := renewBtrfs(devices)
 	must(t, err)
 	for _, d := range devices {
 		for _, s := range supers(t, d) {
@@ -259,7 +259,7 @@ func TestBtrfsRefused(t *testing.T) {
 		{"no such device", []string{filepath.Join(dir, "x")}, vss.ErrCannotRevertDiskID},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := RenewBtrfs(c.devices)
+			_, err := renewBtrfs(c.devices)
 			wantCode(t, err, c.want)
 			if vss.Hint(err) == "" {
 				t.Errorf("%v doesn't say what to do", err)
@@ -286,4 +286,10 @@ func TestBtrfsTwin(t *testing.T) {
 	if s := supers(t, twin); s[0] != supers(t, devices[0])[0] {
 		t.Error("a refused change was begun")
 	}
+}
+
+// renewBtrfs gives a btrfs a fresh fsid.
+func renewBtrfs(devices []string) (vss.GUID, error) {
+	fsid := vss.NewGUID()
+	return fsid, SetBtrfsFSID(devices, fsid)
 }

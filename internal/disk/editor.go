@@ -28,6 +28,23 @@ func Open(ctx context.Context, device string) (*Editor, error) {
 	return newEditor(ctx, device, b, b.file)
 }
 
+// Edit opens a disk for one change. Errors: those of Open and change.
+func Edit(ctx context.Context, device string, change func(*Editor) error) error {
+	e, err := Open(ctx, device)
+	if err != nil {
+		return err
+	}
+	return e.closeAfter(change(e))
+}
+
+// closeAfter closes the disk and returns err, or what went wrong while closing.
+func (e *Editor) closeAfter(err error) error {
+	if c := e.Close(); err == nil && c != nil {
+		return vss.E("EditTable", vss.ErrUnexpected, c).On(e.disk.name)
+	}
+	return err
+}
+
 // OpenLive is Open for a disk whose file systems are in use and which is, when it is closed, what it was to everybody else:
 // udev isn't told that it was written to, and doesn't run its rules for it.
 func OpenLive(ctx context.Context, device string) (*Editor, error) {
@@ -49,10 +66,7 @@ func OpenLive(ctx context.Context, device string) (*Editor, error) {
 // newEditor takes the lock, and both descriptors, and reads what there is.
 func newEditor(ctx context.Context, device string, b *blocks, lock *os.File) (*Editor, error) {
 	e := &Editor{blocks: b, lock: lock}
-	var err error
-	if !locked(ctx, device) {
-		err = flock(ctx, lock, device)
-	}
+	err := flock(ctx, lock, device)
 	if err == nil {
 		e.disk, err = readDisk(b, device)
 	}

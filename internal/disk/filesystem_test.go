@@ -91,7 +91,7 @@ func TestSetFileSystemUUID(t *testing.T) {
 				mkfs(t, kind, original)
 				was, err := ProbeFileSystem(original)
 				must(t, err)
-				point, unmount := mount(t, original, kind, "")
+				point, unmount := mountAt(t, original, kind, "")
 				for i := range 50 {
 					f, err := os.Create(filepath.Join(point, fmt.Sprint(i)))
 					must(t, err)
@@ -106,7 +106,7 @@ func TestSetFileSystemUUID(t *testing.T) {
 				case "clean":
 					unmount()
 					run(t, "cp", "--sparse=always", img, copied)
-					point, unmount = mount(t, original, kind, "")
+					point, unmount = mountAt(t, original, kind, "")
 				case "frozen":
 					frozen(t, point, func() { run(t, "cp", "--sparse=always", img, copied) })
 				case "cut off":
@@ -131,7 +131,7 @@ func TestSetFileSystemUUID(t *testing.T) {
 					t.Error("the log is dirty still")
 				}
 				fsck(t, kind, device)
-				twin, unmountTwin := mount(t, device, kind, "") // XFS refuses a UUID that it has mounted already
+				twin, unmountTwin := mountAt(t, device, kind, "") // XFS refuses a UUID that it has mounted already
 				for i := range 49 {
 					if b := content(t, filepath.Join(twin, fmt.Sprint(i))); !bytes.Equal(b, bytes.Repeat([]byte{byte(i)}, 10_000)) {
 						t.Errorf("file %d isn't as it was written", i)
@@ -199,7 +199,7 @@ func TestSetXFSUUIDCutOff(t *testing.T) {
 			was, err := ProbeFileSystem(d)
 			must(t, err)
 			for writes := 0; ; writes++ {
-				point, unmount := mount(t, d, "xfs", "")
+				point, unmount := mountAt(t, d, "xfs", "")
 				must(t, os.WriteFile(filepath.Join(point, "file"), bytes.Repeat([]byte("content "), 10_000+writes), 0o600))
 				unmount()
 				must(t, replay(d, "xfs"))
@@ -217,7 +217,7 @@ func TestSetXFSUUIDCutOff(t *testing.T) {
 					t.Errorf("%d writes: probed %+v (%v), restored %s", writes, now, err, was.UUID)
 				}
 				fsck(t, "xfs", d)
-				point, unmount = mount(t, d, "xfs", "")
+				point, unmount = mountAt(t, d, "xfs", "")
 				if b := content(t, filepath.Join(point, "file")); !bytes.Equal(b, bytes.Repeat([]byte("content "), 10_000+writes)) {
 					t.Errorf("%d writes: the file has %d bytes", writes, len(b))
 				}
@@ -259,7 +259,7 @@ func TestRestoreFileSystemUUID(t *testing.T) {
 			run(t, make[0], append(make[1:], d)...)
 			was, err := ProbeFileSystem(d)
 			must(t, err)
-			point, unmount := mount(t, d, was.Type, "")
+			point, unmount := mountAt(t, d, was.Type, "")
 			must(t, os.WriteFile(filepath.Join(point, "file"), bytes.Repeat([]byte("content "), 10_000), 0o600))
 			unmount()
 			superblock := func(use func(*os.File, []byte, int64) (int, error), b []byte) {
@@ -279,7 +279,7 @@ func TestRestoreFileSystemUUID(t *testing.T) {
 				t.Errorf("probed %+v (%v), restored %s", now, err, was.UUID)
 			}
 			fsck(t, was.Type, d)
-			point, unmount = mount(t, d, was.Type, "")
+			point, unmount = mountAt(t, d, was.Type, "")
 			if b := content(t, filepath.Join(point, "file")); !bytes.Equal(b, bytes.Repeat([]byte("content "), 10_000)) {
 				t.Errorf("the file has %d bytes", len(b))
 			}
@@ -369,7 +369,7 @@ func TestSetFileSystemUUIDRefused(t *testing.T) {
 	must(t, SetReadOnly(ext, true))
 	refused(t.Context(), ext)
 	must(t, SetReadOnly(ext, false))
-	_, unmount := mount(t, ext, "ext4", "")
+	_, unmount := mountAt(t, ext, "ext4", "")
 	refused(t.Context(), ext) // its own tools don't touch what is mounted
 	unmount()
 

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stillpoint-vss/stillpoint/internal/mount"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -121,18 +122,11 @@ func replay(device, fsType string) error {
 	case "ext3":
 		fsType = "ext4" // whose driver takes it
 	}
-	fd, err := unix.Fsopen(fsType, unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return os.NewSyscallError("fsopen", err)
+	var flags []string
+	if fsType == "xfs" {
+		flags = []string{"nouuid"}
 	}
-	err = unix.FsconfigSetString(fd, "source", device)
-	if err == nil && fsType == "xfs" {
-		err = unix.FsconfigSetFlag(fd, "nouuid")
-	}
-	if err == nil {
-		err = unix.FsconfigCreate(fd)
-	}
-	if err = errors.Join(err, unix.Close(fd)); err != nil {
+	if err := mount.Load(fsType, device, flags...); err != nil {
 		return fmt.Errorf("replay the log: %w", err)
 	}
 	return letGo(device)

@@ -136,7 +136,7 @@ func edits(t *testing.T, path string, before []byte) {
 	}
 	defer e.Close()
 	was := e.Table()
-	usable := CanFlag(path, was) == nil && was.Style != StyleNone
+	usable := CanFlag(path) == nil && was.Style != StyleNone
 	for _, c := range []struct {
 		name string
 		do   func() error

@@ -16,7 +16,7 @@ func untouched(t *testing.T, d string, edits vss.Code, identity vss.Code) {
 	e, err := Open(t.Context(), d)
 	must(t, err)
 	defer e.Close()
-	err = CanFlag(d, e.Table())
+	err = CanFlag(d)
 	wantCode(t, err, vss.ErrVolumeNotSupported)
 	if vss.Hint(err) == "" {
 		t.Errorf("%v doesn't say what to do", err)
@@ -107,7 +107,7 @@ func TestBothCopiesCorrupt(t *testing.T) {
 			}
 			_, err = Open(t.Context(), d)
 			wantCode(t, err, vss.ErrVolumeNotSupported)
-			wantCode(t, CanFlag(d, nil), vss.ErrVolumeNotSupported)
+			wantCode(t, CanFlag(d), vss.ErrVolumeNotSupported)
 			_, err = Grow(d)
 			wantCode(t, err, vss.ErrVolumeNotSupported)
 			if !bytes.Equal(b, content(t, d)) {

@@ -43,7 +43,7 @@ func TestLiveDisk(t *testing.T) {
 			nodes, err := AddPartitions(d, tab)
 			must(t, err)
 			mkfs(t, c.fs, nodes[0])
-			point, unmount := mount(t, nodes[0], c.fs, "")
+			point, unmount := mountAt(t, nodes[0], c.fs, "")
 			events := listen(t)
 			stat := func() unix.Stat_t {
 				var st unix.Stat_t
@@ -104,7 +104,7 @@ func TestLiveDisk(t *testing.T) {
 			check(point)
 			unmount()
 			fsck(t, c.fs, nodes[0])
-			point, unmount = mount(t, nodes[0], c.fs, "")
+			point, unmount = mountAt(t, nodes[0], c.fs, "")
 			check(point)
 			unmount()
 			if tab.Style == StyleGPT {

@@ -11,34 +11,50 @@ import (
 )
 
 const (
-	lockPoll = 5 * time.Millisecond // how often a lock that another program holds is tried again
-	lockWait = 30 * time.Second     // how long Lock waits: as long as udev may need for the rules of a disk that has just come
+	lockPoll = 5 * time.Millisecond // the interval at which a lock that another program holds is tried again
+	lockWait = 30 * time.Second     // how long Lock waits: as long as udev may need for the rules of a new disk
 )
 
-// lockKey is the name under which a context knows that its owner has a disk's lock.
-type lockKey struct{ device string }
+// Locked is a disk whose lock (flock on its node) is held. udev runs no rules for the disk and its partitions while it is.
+type Locked struct {
+	device string
+	node   *os.File
+}
 
-// Lock takes a disk's lock (flock) for several changes, until release. udev's rules for the disk and its partitions have run
-// by then or wait, so none of them comes in between, with what it has read before. Editors that are opened with the context
-// which Lock returns find the lock taken, and so does another Lock. Errors: VSS_E_VOLUME_IN_USE, VSS_E_OBJECT_NOT_FOUND.
-func Lock(ctx context.Context, device string) (has context.Context, release func(), err error) {
-	if locked(ctx, device) {
-		return ctx, func() {}, nil
-	}
+// Lock takes a disk's lock for several changes, until Release. udev's rules for the disk and its partitions have run by
+// then or wait for the release, so that none of them acts on what it has read before. Errors: VSS_E_VOLUME_IN_USE,
+// VSS_E_OBJECT_NOT_FOUND.
+func Lock(ctx context.Context, device string) (*Locked, error) {
 	node, err := os.Open(device)
 	if err != nil {
-		return nil, nil, openError("LockDisk", device, err)
+		return nil, openError("LockDisk", device, err)
 	}
 	wait, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
 	if err := flock(wait, node, device); err != nil {
 		node.Close()
-		return nil, nil, err
+		return nil, err
 	}
-	return context.WithValue(ctx, lockKey{device}, true), func() { node.Close() }, nil
+	return &Locked{device, node}, nil
 }
 
-func locked(ctx context.Context, device string) bool { return ctx.Value(lockKey{device}) != nil }
+// Release gives the lock back.
+func (l *Locked) Release() { l.node.Close() }
+
+// Edit changes the disk's flags or identity under the lock. Errors: those of change, VSS_E_OBJECT_NOT_FOUND,
+// VSS_E_VOLUME_NOT_SUPPORTED for a corrupt table.
+func (l *Locked) Edit(change func(*Editor) error) error {
+	b, err := openBlocks(l.device, os.O_RDWR)
+	if err != nil {
+		return openError("OpenDisk", l.device, err)
+	}
+	e := &Editor{blocks: b, lock: b.file} // the lock is the caller's
+	if e.disk, err = readDisk(b, l.device); err != nil {
+		e.Close()
+		return err
+	}
+	return e.closeAfter(change(e))
+}
 
 // flock waits for the lock until ctx ends.
 func flock(ctx context.Context, node *os.File, device string) error {

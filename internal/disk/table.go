@@ -185,9 +185,9 @@ func (d *onDisk) table() *Table {
 	return t
 }
 
-// CanFlag says whether a disk could carry the four flags, before anybody tries. Disks without a table can: the array's
-// record holds theirs. Errors: VSS_E_VOLUME_NOT_SUPPORTED with the reason.
-func CanFlag(device string, t *Table) error {
+// CanFlag returns an error unless a disk can carry the four flags. A disk without a table can: the array's record holds its
+// flags. Errors: VSS_E_VOLUME_NOT_SUPPORTED with the reason.
+func CanFlag(device string) error {
 	d, err := readDevice(device)
 	if err != nil {
 		return err

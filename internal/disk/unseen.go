@@ -4,6 +4,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/internal/mount"
 )
 
 // openUnseen opens a disk, of which node is open, for writing in a way that nobody is told of. udev watches the nodes of disks
@@ -18,7 +20,7 @@ func openUnseen(node *os.File) (*blocks, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFBLK {
 		return openBlocks(node.Name(), os.O_RDWR)
 	}
-	dir, err := hiddenFolder()
+	dir, err := mount.Hidden()
 	if err != nil {
 		return nil, err
 	}
@@ -33,19 +35,4 @@ func openUnseen(node *os.File) (*blocks, error) {
 		return nil, &os.PathError{Op: "open", Path: node.Name(), Err: err}
 	}
 	return newBlocks(os.NewFile(uintptr(fd), node.Name()), mode)
-}
-
-// hiddenFolder is the root of a new tmpfs that has no place in the tree and may have device nodes, which those of the system
-// mostly may not.
-func hiddenFolder() (fd int, err error) {
-	fs, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return -1, os.NewSyscallError("fsopen", err)
-	}
-	defer unix.Close(fs)
-	if err := unix.FsconfigCreate(fs); err != nil {
-		return -1, os.NewSyscallError("fsconfig", err)
-	}
-	fd, err = unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)
-	return fd, os.NewSyscallError("fsmount", err)
 }

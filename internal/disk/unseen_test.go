@@ -56,29 +56,29 @@ func TestUnseen(t *testing.T) {
 	}
 }
 
-// Who has a disk's lock edits it, others wait; nobody else has it before the end.
+// Others wait for a disk's lock until it is released, while its holder edits the disk.
 func TestLock(t *testing.T) {
 	d := device(t, 8*mib, 512)
 	_, err := Create(d, StyleGPT, "")
 	must(t, err)
-	ctx, release, err := Lock(t.Context(), d)
+	l, err := Lock(t.Context(), d)
 	must(t, err)
-	_, inner, err := Lock(ctx, d)
-	must(t, err)
-	for _, open := range []func(context.Context, string) (*Editor, error){Open, OpenLive} {
-		e, err := open(ctx, d)
-		must(t, err)
-		must(t, e.Close())
-		soon, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-		_, err = open(soon, d)
-		wantCode(t, err, vss.ErrVolumeInUse)
-		cancel()
+	soon := func() context.Context {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		t.Cleanup(cancel)
+		return ctx
 	}
-	inner()
-	soon, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	_, _, err = Lock(soon, d)
+	must(t, l.Edit(func(e *Editor) error { return e.SetFlags(vss.FlagHidden, 0) }))
+	for _, open := range []func(context.Context, string) (*Editor, error){Open, OpenLive} {
+		_, err = open(soon(), d)
+		wantCode(t, err, vss.ErrVolumeInUse)
+	}
+	_, err = Lock(soon(), d)
 	wantCode(t, err, vss.ErrVolumeInUse)
-	release()
+	stop := errors.New("stop")
+	if err := l.Edit(func(*Editor) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("edit: %v", err)
+	}
+	l.Release()
 	edit(t, d, func(e *Editor) { must(t, e.SetFlags(vss.FlagsShadowCopy, 0)) })
 }

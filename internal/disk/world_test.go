@@ -125,8 +125,8 @@ func device(t testing.TB, size int64, sector uint32) string {
 	return attach(t, image(t, filepath.Join(lane.Scratch(t), "disk"), size), sector)
 }
 
-// mount mounts until the returned function, or the end of the test, takes it down.
-func mount(t testing.TB, source, kind, options string) (point string, unmount func()) {
+// mountAt mounts until the returned function, or the end of the test, takes it down.
+func mountAt(t testing.TB, source, kind, options string) (point string, unmount func()) {
 	t.Helper()
 	point = t.TempDir()
 	if err := unix.Mount(source, point, kind, 0, options); err != nil {

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/document"
-	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
+	"github.com/stillpoint-vss/stillpoint/internal/demo/pgserver"
 )
 
 type backupDoc struct {
@@ -52,7 +52,7 @@ func backUpPostgres(t *testing.T, drop bool) {
 		t.Fatal(err)
 	}
 	v := []string{w.volume("data", "512M", "ext4", "gpt"), w.volume("wal", "512M", "xfs", "gpt"), w.volume("space", "256M", "ext4", "mbr")}
-	s := &pgtest.Server{
+	s := &pgserver.Server{
 		Data: filepath.Join(v[0], "pg"), WAL: filepath.Join(v[1], "pg"), Run: filepath.Join(w.dir, "pgrun"),
 		Tablespaces: map[string]string{"space": filepath.Join(v[2], "pg")}, Settings: map[string]string{"max_wal_size": "160MB", "min_wal_size": "80MB"},
 	}

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/internal/counters/counterstest"
-	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
+	"github.com/stillpoint-vss/stillpoint/internal/demo/pgserver"
 )
 
 // TestBackupPrograms: restic and borg back up a running database through vss exec, twice; what they restore starts.
@@ -86,7 +86,7 @@ func (c *cluster) startRestored(root string, acknowledged []int64) {
 	c.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
-	there := &pgtest.Server{Data: filepath.Join(root, c.server.Data), Run: filepath.Join(c.dir, "pgrun-restored"), Settings: c.server.Settings}
+	there := &pgserver.Server{Data: filepath.Join(root, c.server.Data), Run: filepath.Join(c.dir, "pgrun-restored"), Settings: c.server.Settings}
 	c.point(filepath.Join(there.Data, "pg_wal"), filepath.Join(root, c.server.WAL))
 	links, _ := filepath.Glob(filepath.Join(there.Data, "pg_tblspc", "*"))
 	if len(links) != 1 {

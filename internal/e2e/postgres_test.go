@@ -9,16 +9,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stillpoint-vss/stillpoint/internal/demo/pgserver"
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
-	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
 )
 
 // cluster is a PostgreSQL server with data, WAL and one tablespace on three volumes, under load.
 type cluster struct {
 	*world
 	volumes []string // of data, WAL, tablespace
-	server  *pgtest.Server
-	journal *pgtest.Journal
+	server  *pgserver.Server
+	journal *pgserver.Journal
 }
 
 // newCluster makes the volumes and the server, and starts the load: pgbench with 8 clients and 4 that keep a journal of what
@@ -29,7 +29,7 @@ func newCluster(w *world) *cluster {
 		w.Fatal(err)
 	}
 	c := &cluster{world: w, volumes: []string{w.volume("data", "512M", "ext4", "gpt"), w.volume("wal", "512M", "xfs", "gpt"), w.volume("space", "256M", "ext4", "mbr")}}
-	c.server = &pgtest.Server{
+	c.server = &pgserver.Server{
 		Data: filepath.Join(c.volumes[0], "pg"), WAL: filepath.Join(c.volumes[1], "pg"), Run: filepath.Join(w.dir, "pgrun"),
 		Tablespaces: map[string]string{"space": filepath.Join(c.volumes[2], "pg")}, Settings: map[string]string{"max_wal_size": "160MB", "min_wal_size": "80MB"},
 	}
@@ -93,7 +93,7 @@ func (c *cluster) start(s setDoc, acknowledged []int64) {
 		luns = append(luns, k.LUNs[0])
 	}
 	roots := c.land(s.SetID, luns)
-	there := &pgtest.Server{Data: filepath.Join(roots[0], "pg"), Run: filepath.Join(c.dir, "pgrun-copy"), Settings: c.server.Settings}
+	there := &pgserver.Server{Data: filepath.Join(roots[0], "pg"), Run: filepath.Join(c.dir, "pgrun-copy"), Settings: c.server.Settings}
 	c.point(filepath.Join(there.Data, "pg_wal"), filepath.Join(roots[1], "pg"))
 	links, err := filepath.Glob(filepath.Join(there.Data, "pg_tblspc", "*"))
 	if err != nil || len(links) != 1 {

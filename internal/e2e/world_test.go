@@ -23,7 +23,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/service"
 	"github.com/stillpoint-vss/stillpoint/internal/tools/testrequester"
 	"github.com/stillpoint-vss/stillpoint/internal/tools/testwriter"
-	"github.com/stillpoint-vss/stillpoint/internal/tools/vss"
+	"github.com/stillpoint-vss/stillpoint/internal/tools/vsscmd"
 	"github.com/stillpoint-vss/stillpoint/requester"
 )
 
@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(service.Main(os.Args[1:]))
 	case filepath.Base(os.Args[0]) == "vss", os.Args[0] == "vss-exec-helper":
-		os.Exit(vss.Main(os.Args))
+		os.Exit(vsscmd.Main(os.Args))
 	case os.Args[0] == testwriter.Name:
 		os.Exit(testwriter.Main(os.Args[1:]))
 	case os.Args[0] == testrequester.Name:

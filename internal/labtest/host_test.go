@@ -23,7 +23,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/hold"
 	"github.com/stillpoint-vss/stillpoint/internal/service"
 	"github.com/stillpoint-vss/stillpoint/internal/tools/udev"
-	"github.com/stillpoint-vss/stillpoint/internal/tools/vss"
+	"github.com/stillpoint-vss/stillpoint/internal/tools/vsscmd"
 	"github.com/stillpoint-vss/stillpoint/lab"
 	"github.com/stillpoint-vss/stillpoint/requester"
 )
@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 	case name == "vss-udev":
 		os.Exit(udev.Main(os.Args[1:]))
 	case name == "vss", name == "vss-exec-helper":
-		os.Exit(vss.Main(os.Args))
+		os.Exit(vsscmd.Main(os.Args))
 	}
 	os.Exit(m.Run())
 }

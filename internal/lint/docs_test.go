@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestFaultsNameTests: a test that docs/faults.md calls a proof is there, in the package named before it, and each row about what
-// went wrong elsewhere has one or says why not.
+// TestFaultsNameTests: a test that docs/faults.md calls a proof is there, in the package named before it, and each row
+// about what went wrong elsewhere has one or says why not.
 func TestFaultsNameTests(t *testing.T) {
 	text, err := os.ReadFile("../../docs/faults.md")
 	if err != nil {
@@ -30,7 +30,8 @@ func TestFaultsNameTests(t *testing.T) {
 		}
 	}
 	named := regexp.MustCompile("`([a-z0-9/-]+)`|\\b((?:Test|Benchmark|Fuzz)[A-Z]\\w*)")
-	reasons := []string{"by construction", "documented", "next", "test", "---"} // why a row names none; the last two head a table
+	// why a row names none; the last two head a table
+	reasons := []string{"by construction", "documented", "next", "test", "---"}
 	found := 0
 	for _, row := range strings.Split(string(text), "\n") {
 		cells := strings.Split(strings.Trim(row, "|"), "|")
@@ -42,7 +43,10 @@ func TestFaultsNameTests(t *testing.T) {
 				continue
 			}
 			found++
-			if !slices.ContainsFunc(where[m[2]], func(p string) bool { return strings.TrimPrefix(p, "internal/") == pkg }) {
+			if !slices.ContainsFunc(
+				where[m[2]],
+				func(p string) bool { return strings.TrimPrefix(p, "internal/") == pkg },
+			) {
 				t.Errorf("docs/faults.md: %s isn't in %q, but in %q", m[2], pkg, where[m[2]])
 			}
 		}

@@ -1,5 +1,5 @@
-// Package lint keeps the layout: which package may import which, what only one package may use, and that each package says
-// what it is. Its tests read the module's own source; `make lint` and `go test ./internal/lint` run them.
+// Package lint keeps the layout: which package may import which, what only one package may use, and that each package
+// says what it is. Its tests read the module's own source; `make lint` and `go test ./internal/lint` run them.
 package lint
 
 import "strings"
@@ -15,6 +15,7 @@ var layout = [][]string{
 	{"writer", "provider"},
 	{"writer/writertest", "provider/providertest"},
 	{"requester"},
+	{"internal/mount"},
 	{"internal/disk"},
 	{"internal/volume"},
 	{"internal/hold"},
@@ -35,11 +36,23 @@ var layout = [][]string{
 	{"cmd", "lab", "examples", "packaging", "internal/e2e", "internal/labtest"},
 }
 
-// strangers lists packages whose children don't know each other: they meet in the interfaces of provider, writer, array.
-// What is imported by several of them stands in shared.
+// strangers lists packages whose children don't know each other: they meet in the interfaces of provider, writer,
+// array. What is imported by several of them stands in shared.
 var (
-	strangers = []string{"internal/writers", "internal/providers", "internal/array/pool", "internal/array/target", "internal/tools"}
-	shared    = []string{"internal/array/pool/pooltest", "internal/writers/engine", "internal/writers/server", "internal/writers/aside"}
+	strangers = []string{
+		"internal/writers",
+		"internal/providers",
+		"internal/array/pool",
+		"internal/array/target",
+		"internal/tools",
+	}
+	shared = []string{
+		"internal/array/pool/pooltest",
+		"internal/writers/engine",
+		"internal/writers/server",
+		"internal/writers/aside",
+		"internal/tools/cli",
+	}
 )
 
 // owners lists imports that only some packages may have, with the reason.
@@ -49,16 +62,43 @@ var owners = []struct {
 	reason string
 }{
 	{"go.etcd.io/bbolt", []string{"internal/catalog"}, "the catalogue's file has one schema, in one place"},
-	{"google.golang.org/grpc/status", []string{"internal/wire", "api"}, "errors cross a socket in one place: return a *vss.Error"},
-	{"google.golang.org/grpc", []string{"api", "internal/wire", "provider", "writer", "requester", "internal/array/remote", "internal/tools", "internal/rpc", "internal/vds", "internal/service", "cmd"},
-		"gRPC stays at the edges"},
+	{
+		"google.golang.org/grpc/status",
+		[]string{"internal/wire", "api"},
+		"errors cross a socket in one place: return a *vss.Error",
+	},
+	{
+		"google.golang.org/grpc",
+		[]string{
+			"api",
+			"internal/wire",
+			"provider",
+			"writer",
+			"requester",
+			"internal/array/remote",
+			"internal/tools",
+			"internal/rpc",
+			"internal/vds",
+			"internal/service",
+			"cmd",
+		},
+		"gRPC stays at the edges",
+	},
 	{"github.com/diskfs/go-diskfs", []string{"internal/disk"}, "partition tables are read and written in one place"},
 	{"github.com/spf13/cobra", []string{"internal/tools", "cmd"}, "only tools have a command line"},
-	{"github.com/jackc/pgx", []string{"internal/writers/postgres"}, "a database driver is its writer's alone"},
+	{
+		"github.com/jackc/pgx",
+		[]string{"internal/writers/postgres", "internal/demo/pgserver"},
+		"a database driver is its writer's alone; the demo is a client",
+	},
 	{"github.com/go-sql-driver/mysql", []string{"internal/writers/mariadb"}, "a database driver is its writer's alone"},
 	{"github.com/redis/go-redis", []string{"internal/writers/redis"}, "a database driver is its writer's alone"},
 	{"C", nil, "programs are static: CGO_ENABLED=0"},
-	{module + "/internal/lane", []string{"internal/array/pool/pooltest", "internal/writers/engine/enginetest", "lab"}, "lanes are for tests"},
+	{
+		module + "/internal/lane",
+		[]string{"internal/array/pool/pooltest", "internal/writers/engine/enginetest", "lab"},
+		"lanes are for tests",
+	},
 }
 
 // banned lists functions that only some packages may call outside of tests, with the reason.
@@ -70,10 +110,51 @@ var banned = []struct {
 	{"os", "IsNotExist", nil, "use errors.Is(err, fs.ErrNotExist), which looks into wrapped errors"},
 	{"os", "IsExist", nil, "use errors.Is(err, fs.ErrExist), which looks into wrapped errors"},
 	// Who polls the kernel for what it doesn't tell may sleep; nobody else: wait for a channel or a context.
-	{"time", "Sleep", []string{"internal/fault", "internal/array", "internal/disk", "internal/hold", "internal/vds", "internal/volume", "provider/providertest", "writer/writertest", "internal/lane", "lab"},
-		"wait for a channel or a context, so that it can be cancelled"},
-	{"time", "Now", []string{"internal", "requester", "writer", "provider", "cmd", "lab", "examples"}, "vocabulary and documents are the same at any time"},
+	{
+		"time",
+		"Sleep",
+		[]string{
+			"internal/fault",
+			"internal/array",
+			"internal/disk",
+			"internal/hold",
+			"internal/vds",
+			"internal/volume",
+			"provider/providertest",
+			"writer/writertest",
+			"internal/lane",
+			"lab",
+		},
+		"wait for a channel or a context, so that it can be cancelled",
+	},
+	{
+		"time",
+		"Now",
+		[]string{"internal", "requester", "writer", "provider", "cmd", "lab", "examples"},
+		"vocabulary and documents are the same at any time",
+	},
 	{"context", "TODO", nil, "take the caller's context"},
+	{unixPkg, "Mount", mounters, mountReason},
+	{unixPkg, "Unmount", mounters, mountReason},
+	{unixPkg, "Openat2", mounters, mountReason},
+	{unixPkg, "Setns", mounters, mountReason},
+	{unixPkg, "Fsopen", mounters, mountReason},
+	{unixPkg, "Fsmount", mounters, mountReason},
+	{unixPkg, "Fspick", mounters, mountReason},
+	{unixPkg, "OpenTree", mounters, mountReason},
+	{unixPkg, "MoveMount", mounters, mountReason},
+	{unixPkg, "MountSetattr", mounters, mountReason},
+}
+
+const (
+	unixPkg     = "golang.org/x/sys/unix"
+	mountReason = "mounts are made and removed in one place: use internal/mount"
+)
+
+// mounters may mount and unmount: internal/mount, and what is for tests.
+var mounters = []string{
+	"internal/mount", "internal/lane", "internal/array/pool/pooltest", "internal/writers/engine/enginetest", "lab",
+	"internal/coordinator", // until its mounts are in internal/copies
 }
 
 // within says whether a package is one of names or below one.

@@ -26,7 +26,13 @@ func (s source) name() string { return strings.TrimPrefix(s.ImportPath, module+"
 
 func sources(t *testing.T) []source {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-e", "-json=ImportPath,Dir,Doc,GoFiles,TestGoFiles,XTestGoFiles,Imports,TestImports,XTestImports", module+"/...")
+	cmd := exec.Command(
+		"go",
+		"list",
+		"-e",
+		"-json=ImportPath,Dir,Doc,GoFiles,TestGoFiles,XTestGoFiles,Imports,TestImports,XTestImports",
+		module+"/...",
+	)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -86,10 +92,10 @@ func TestMayImport(t *testing.T) {
 		{"internal/array/target/loop", "internal/array/pool", false},
 		{"internal/array/target/loop", "internal/array/loopdev", true},
 		{"internal/array/pool/pooltest", "internal/array/pool", true},
-		{"internal/tools/vss", "requester", true},
-		{"internal/tools/vss", "internal/catalog", false},
-		{"internal/tools/diskshadow", "internal/tools/vss", false},
-		{"cmd/vss", "internal/tools/vss", true},
+		{"internal/tools/vsscmd", "requester", true},
+		{"internal/tools/vsscmd", "internal/catalog", false},
+		{"internal/tools/diskshadow", "internal/tools/vsscmd", false},
+		{"cmd/vss", "internal/tools/vsscmd", true},
 		{"writer", "provider", false},
 		{"elsewhere", "vss", false},
 	} {
@@ -152,7 +158,10 @@ func checkFile(t *testing.T, pkg, path, name string) {
 			return true
 		}
 		if test && pkg != "lab" && strings.HasPrefix(call.Sel.Name, "Skip") && (x.Name == "t" || x.Name == "b") {
-			t.Errorf("%v: a test that can't run says so by internal/lane, so that CI can demand it", files.Position(call.Pos()))
+			t.Errorf(
+				"%v: a test that can't run says so by internal/lane, so that CI can demand it",
+				files.Position(call.Pos()),
+			)
 		}
 		for _, b := range banned {
 			if !test && imported[x.Name] == b.pkg && call.Sel.Name == b.name && !within(pkg, b.except) {

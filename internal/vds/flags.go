@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
+	"github.com/stillpoint-vss/stillpoint/internal/mount"
 	"github.com/stillpoint-vss/stillpoint/internal/volume"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -52,9 +53,9 @@ func (m *Manager) ChangeFlags(ctx context.Context, name string, number int, set,
 				return err
 			}
 		}
-		if err := setFlags(ctx, d, number, set, clr); err != nil {
+		if err := setFlags(ctx, d, nil, number, set, clr); err != nil {
 			for _, p := range turned {
-				_ = reconfigure(p, false)
+				_ = mount.Reconfigure(p, false)
 			}
 			return err
 		}
@@ -105,9 +106,9 @@ func remountReadOnly(op string, nodes []string) (turned []string, err error) {
 			if readOnlyMount(p) {
 				continue
 			}
-			if err := reconfigure(p, true); err != nil {
+			if err := mount.Reconfigure(p, true); err != nil {
 				for _, p := range turned {
-					_ = reconfigure(p, false)
+					_ = mount.Reconfigure(p, false)
 				}
 				return nil, vss.E(op, vss.VDSErrDeviceInUse, err).On(p).Advise("end what writes there: `fuser -vm " + p + "`")
 			}
@@ -125,12 +126,12 @@ func remountReadWrite(op string, nodes []string) error {
 			return err
 		}
 		for _, p := range paths {
-			if reconfigure(p, false) == nil {
+			if mount.Reconfigure(p, false) == nil {
 				continue
 			}
 			fs, err := disk.ProbeFileSystem(n)
 			if err == nil {
-				err = unix.Unmount(p, unix.UMOUNT_NOFOLLOW)
+				err = mount.Unmount(p, mount.Owner{Devices: []string{n}}, false)
 			}
 			if err == nil {
 				err = (&lunVolume{node: n, fs: fs}).mount(p)

@@ -29,12 +29,17 @@ func (m *Manager) Identity(_ context.Context, d Disk) (disk.Identity, error) {
 // SetIdentity gives a disk these ids; its mounts and partitions stay. Errors: VSS_E_MISSING_DISK; VSS_E_CANNOT_REVERT_DISKID,
 // also where another disk of this machine has them.
 func (m *Manager) SetIdentity(ctx context.Context, d Disk, id disk.Identity) error {
-	const op = "SetIdentity"
 	if d.Device == "" {
-		return missing(op, d)
+		return missing("SetIdentity", d)
 	}
+	return m.setIdentity(ctx, d, nil, id)
+}
+
+// setIdentity is SetIdentity under the disk's lock, if the caller holds that.
+func (m *Manager) setIdentity(ctx context.Context, d Disk, held *disk.Locked, id disk.Identity) error {
+	const op = "SetIdentity"
 	defer m.lock(d.LUN.ID)()
-	return edit(ctx, d, true, func(e *disk.Editor) error {
+	return edit(ctx, d, held, true, func(e *disk.Editor) error {
 		if has := e.Table().Identity; has.Style == id.Style && has.Disk == id.Disk && slices.Equal(has.Partitions, id.Partitions) {
 			return nil
 		}
@@ -52,7 +57,7 @@ func (m *Manager) RenewIdentity(ctx context.Context, d Disk) (id disk.Identity, 
 		return id, missing("RenewIdentity", d)
 	}
 	defer m.lock(d.LUN.ID)()
-	err = edit(ctx, d, true, func(e *disk.Editor) (err error) {
+	err = edit(ctx, d, nil, true, func(e *disk.Editor) (err error) {
 		id, err = e.RenewIdentity()
 		return err
 	})
@@ -62,24 +67,27 @@ func (m *Manager) RenewIdentity(ctx context.Context, d Disk) (id disk.Identity, 
 	return id, err
 }
 
-// edit changes a disk's table, read-only or not, and then, with arrive, gives the kernel its partitions.
-func edit(ctx context.Context, d Disk, arrive bool, change func(*disk.Editor) error) (err error) {
+// edit changes a disk's table, read-only or not, and then, with arrive, gives the kernel its partitions. The disk's lock is
+// taken for the change unless the caller holds it.
+func edit(ctx context.Context, d Disk, held *disk.Locked, arrive bool, change func(*disk.Editor) error) (err error) {
 	if disk.ReadOnly(d.Device) {
 		if err := disk.SetReadOnly(d.Device, false); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, disk.SetReadOnly(d.Device, true)) }()
 	}
-	ctx, cancel := context.WithTimeout(ctx, lockWait)
-	defer cancel()
-	e, err := disk.Open(ctx, d.Device)
-	if err != nil {
+	var t *disk.Table
+	all := func(e *disk.Editor) error {
+		err := change(e)
+		t = e.Table()
 		return err
 	}
-	err = change(e)
-	t := e.Table()
-	if e := e.Close(); err == nil && e != nil {
-		err = vss.E("EditTable", vss.ErrUnexpected, e).On(d.Device)
+	if held != nil {
+		err = held.Edit(all)
+	} else {
+		wait, cancel := context.WithTimeout(ctx, lockWait)
+		defer cancel()
+		err = disk.Edit(wait, d.Device, all)
 	}
 	if err == nil && arrive {
 		_, err = disk.AddPartitions(d.Device, t)
@@ -95,11 +103,11 @@ func (m *Manager) SetLUNFlags(ctx context.Context, d Disk, set, clr vss.DiskFlag
 		return missing("SetFlags", d)
 	}
 	defer m.lock(d.LUN.ID)()
-	return setFlags(ctx, d, 0, set, clr)
+	return setFlags(ctx, d, nil, 0, set, clr)
 }
 
-// setFlags is SetLUNFlags of one partition, or of all for number 0. The caller holds the LUN's lock.
-func setFlags(ctx context.Context, d Disk, number int, set, clr vss.DiskFlags) error {
+// setFlags is SetLUNFlags of one partition, or of all for number 0. The caller holds the LUN's lock, and may hold the disk's.
+func setFlags(ctx context.Context, d Disk, held *disk.Locked, number int, set, clr vss.DiskFlags) error {
 	t, err := disk.Read(d.Device)
 	if err != nil {
 		return err
@@ -114,7 +122,7 @@ func setFlags(ctx context.Context, d Disk, number int, set, clr vss.DiskFlags) e
 		}
 		return err
 	}
-	return edit(ctx, d, false, func(e *disk.Editor) error {
+	return edit(ctx, d, held, false, func(e *disk.Editor) error {
 		if number != 0 {
 			return e.SetPartitionFlags(number, set, clr)
 		}

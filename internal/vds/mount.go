@@ -8,12 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/internal/array"
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
+	"github.com/stillpoint-vss/stillpoint/internal/mount"
 	"github.com/stillpoint-vss/stillpoint/internal/volume"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -67,40 +67,34 @@ func notHere(op string, d Disk) error {
 
 // mount shows the volume at a folder, read-only where its device takes no writes. What is read-only can't replay its log.
 func (v *lunVolume) mount(path string) error {
-	var flags uintptr
-	tries := []string{""}
+	o := mount.Options{Device: v.node, Type: v.fs.Type}
 	if v.copied || disk.ReadOnly(v.node) {
-		flags = unix.MS_RDONLY
+		o.ReadOnly = true
 		switch v.fs.Type {
 		case "xfs":
-			tries = []string{"", "nouuid", "norecovery,nouuid"}
+			o.Data = []string{"", "nouuid", "norecovery,nouuid"}
 		case "ext3", "ext4":
-			tries = []string{"", "noload"}
+			o.Data = []string{"", "noload"}
 		case "btrfs":
-			tries = []string{"", "rescue=nologreplay"}
+			o.Data = []string{"", "rescue=nologreplay"}
 		}
 	}
-	others := ""
 	if v.fs.Devices > 1 {
 		whole, err := volume.New(volume.Options{}).Find(context.Background(), v.node)
 		if err != nil {
 			return err
 		}
-		for _, n := range whole.Devices {
-			others += ",device=" + n
-		}
+		o.Others = whole.Devices
 	}
-	var err error
-	for _, data := range tries {
-		if err = unix.Mount(v.node, path, v.fs.Type, flags, strings.TrimPrefix(data+others, ",")); err == nil {
-			return nil
-		}
+	_, err := mount.FileSystem(path, o)
+	if err == nil {
+		return nil
 	}
 	hint := "the kernel's log (dmesg) says why"
 	if v.fs.Type == "xfs" && errors.Is(err, unix.EINVAL) {
 		hint = "is another file system with its UUID mounted? " + hint
 	}
-	return vss.E("MountLun", vss.ErrUnexpected, fmt.Errorf("mount %s (%s): %w", v.node, v.fs.Type, err)).On(path).Advise(hint)
+	return vss.E("MountLun", vss.ErrUnexpected, err).On(path).Advise(hint)
 }
 
 // mountFolder checks where a volume shall be mounted: an existing folder that no symbolic link leads to, with nothing mounted
@@ -124,19 +118,10 @@ func mountFolder(path string) error {
 	if real, err := filepath.EvalSymlinks(path); err != nil || real != path {
 		return bad(vss.ErrInvalidArg, "a symbolic link is on the way", "give the real path "+real)
 	}
-	if isMountPoint(path) {
+	if mount.IsPoint(path) {
 		return bad(vss.VDSErrVolumeHasPath, "something is mounted there already", "`findmnt "+path+"` shows what; choose another folder")
 	}
 	return nil
-}
-
-func isMountPoint(path string) bool {
-	var self, parent unix.Statx_t
-	const mask = unix.STATX_MNT_ID
-	if unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, mask, &self) != nil || unix.Statx(unix.AT_FDCWD, filepath.Dir(path), 0, mask, &parent) != nil {
-		return false
-	}
-	return self.Mnt_id != parent.Mnt_id
 }
 
 // Mount mounts a volume of a LUN: that of a partition, or the only one for number 0; with persist also whenever the LUN
@@ -176,7 +161,7 @@ func (m *Manager) Mount(ctx context.Context, name string, number int, path strin
 			return append(list, p)
 		})
 		if err != nil && !already {
-			_ = unix.Unmount(path, unix.UMOUNT_NOFOLLOW)
+			_ = mount.Unmount(path, mount.Owner{Devices: []string{v.node}}, false)
 		}
 		return err
 	})
@@ -215,24 +200,4 @@ func (m *Manager) Unmount(ctx context.Context, name string, number int) (Disk, e
 		}
 		return m.forgetMounts(d.LUN.ID, number)
 	})
-}
-
-// reconfigure makes a mounted file system read-only or read/write. Errors: EBUSY while files are open for writing.
-func reconfigure(path string, readOnly bool) error {
-	fd, err := unix.Fspick(unix.AT_FDCWD, path, unix.FSPICK_CLOEXEC)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	key := "rw"
-	if readOnly {
-		key = "ro"
-	}
-	if err = unix.FsconfigSetFlag(fd, key); err == nil {
-		err = unix.FsconfigReconfigure(fd)
-	}
-	if err == nil && !readOnly {
-		err = unix.MountSetattr(unix.AT_FDCWD, path, 0, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY})
-	}
-	return err
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/stillpoint-vss/stillpoint/internal/array"
+	"github.com/stillpoint-vss/stillpoint/internal/mount"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -102,7 +103,7 @@ func (m *Manager) mountAgain(ctx context.Context, p persistentMount) error {
 	if errors.Is(err, vss.VDSErrObjectNotFound) {
 		return m.forgetMounts(p.LUN, -1) // deleted elsewhere
 	}
-	if err != nil || d.Device == "" || d.LUN.Kind != array.KindPlain || isMountPoint(p.Path) {
+	if err != nil || d.Device == "" || d.LUN.Kind != array.KindPlain || mount.IsPoint(p.Path) {
 		return err
 	}
 	v, err := m.volumeOf("MountLun", d, p.Partition)

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
+	"github.com/stillpoint-vss/stillpoint/internal/mount"
 	"github.com/stillpoint-vss/stillpoint/internal/volume"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -106,11 +107,8 @@ func unmountNode(node string, force bool) error {
 		if strings.HasPrefix(p, "/proc/") {
 			return vss.E(op, vss.ErrVolumeInUse, errors.New("it is mounted in the mount namespace of another process")).On(p).Advise("end that process or container, or unmount it there")
 		}
-		err := unix.Unmount(p, unix.UMOUNT_NOFOLLOW)
-		if errors.Is(err, unix.EBUSY) && force {
-			err = unix.Unmount(p, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-		}
-		if err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: it went with one below it
+		err := mount.Unmount(p, mount.Owner{Devices: []string{node}}, force)
+		if err != nil {
 			return vss.E(op, vss.ErrVolumeInUse, err).On(p).Advise("end what uses it: `fuser -vm " + p + "`")
 		}
 	}

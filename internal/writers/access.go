@@ -10,7 +10,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/config"
 )
 
-// Accounts are the accounts, besides root, whose processes the configuration allows to be writers.
+// Accounts returns the accounts, besides root, that the configuration allows to run writers, in alphabetical order.
 func Accounts(c *config.Config) []string {
 	var all []string
 	for _, name := range slices.Sorted(maps.Keys(c.Accounts)) {
@@ -21,7 +21,7 @@ func Accounts(c *config.Config) []string {
 	return all
 }
 
-// Trust is the function that refuses processes of accounts that the configuration doesn't allow to be writers.
+// Trust returns a function that reports an error for user IDs that the configuration doesn't allow to run writers.
 func Trust(c *config.Config) func(uid uint32) error {
 	return func(uid uint32) error {
 		name := "root"
@@ -33,7 +33,7 @@ func Trust(c *config.Config) func(uid uint32) error {
 			name = u.Username
 		}
 		if !c.AccessOf(name).Writer() {
-			return fmt.Errorf("account %s may not be a writer; [accounts] of the configuration says who may", name)
+			return fmt.Errorf("account %s may not run a writer; allow it in [accounts] of the configuration", name)
 		}
 		return nil
 	}

@@ -11,16 +11,16 @@ import (
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
 
-// local is a writer in this process as if it were behind a socket. It is closed with the registry only.
+// local adapts a writer in this process to writer.Remote. The registry closes it when the registry itself is closed.
 type local struct{ *writer.Watched }
 
-// Gone implements writer.Remote: it never goes.
+// Gone implements writer.Remote. It returns nil, since a writer in this process doesn't disconnect.
 func (local) Gone() <-chan struct{} { return nil }
 
-// Close implements writer.Remote: a registration that failed is tried again.
+// Close implements writer.Remote. It does nothing, so that a failed registration can be tried again.
 func (local) Close() error { return nil }
 
-// member is a writer that takes part: it is who it was when it joined, or it is sent away.
+// member is a registered writer. Its class must remain the one it registered with; otherwise it is disconnected.
 type member struct {
 	writer.Remote
 	id   vss.WriterInstanceID
@@ -28,7 +28,7 @@ type member struct {
 	log  *slog.Logger
 }
 
-// lost says that the writer's process has gone.
+// lost reports whether the writer's process has ended.
 func (m *member) lost() bool {
 	select {
 	case <-m.Gone():
@@ -44,14 +44,14 @@ func (m *member) Info(ctx context.Context) (writer.Info, error) {
 	if err != nil {
 		return writer.Info{}, err
 	}
-	return m.info, m.same("GetInfo", i.ID)
+	return m.info, m.checkClass("GetInfo", i.ID)
 }
 
-// Identify implements writer.Writer. The metadata carry the instance id that the service gave.
+// Identify implements writer.Writer. The metadata carry the instance ID that the service assigned.
 func (m *member) Identify(ctx context.Context) (*document.WriterMetadata, error) {
 	md, err := m.Remote.Identify(ctx)
 	if err == nil {
-		err = m.same("Identify", md.WriterID)
+		err = m.checkClass("Identify", md.WriterID)
 	}
 	if err != nil {
 		return nil, err
@@ -61,13 +61,14 @@ func (m *member) Identify(ctx context.Context) (*document.WriterMetadata, error)
 	return md, nil
 }
 
-// same sends a writer away that is suddenly of another class.
-func (m *member) same(op string, class vss.WriterID) error {
+// checkClass disconnects the writer and returns an error if class isn't the one it registered with.
+func (m *member) checkClass(op string, class vss.WriterID) error {
 	if class == m.info.ID {
 		return nil
 	}
-	err := vss.E(op, vss.ErrWriterErrorNonRetryable, fmt.Errorf("it joined as class %s and now says that it is of %s", m.info.ID, class)).
-		On(m.info.Name).Advise("a writer's class never changes; fix the writer")
-	m.log.Error("a writer lies about its class and is sent away", "error", err)
+	err := vss.E(op, vss.ErrWriterErrorNonRetryable, fmt.Errorf("it registered as class %s and now reports class %s", m.info.ID, class)).
+		On(m.info.Name).
+		Advise("a writer's class must not change; correct the writer")
+	m.log.Error("a writer changed its class and is disconnected", "error", err)
 	return errors.Join(err, m.Close())
 }

@@ -1,9 +1,11 @@
-// Package writers knows which writers run now: those in the service and those behind sockets in the run directory.
+// Package writers keeps the registry of running writers: those in the service and those behind sockets in the run
+// directory.
 //
-// RUN/writers/ is root's, mode 0711: a process of root's puts its socket there. Every account that the configuration allows
-// has a folder RUN/writers/ACCOUNT/ of its own, mode 0700, for its processes' sockets. So nobody can take another's name, fill
-// the folder, or lead the service to a socket elsewhere: symbolic links are not followed, and who is behind a socket is
-// asked of the kernel (SO_PEERCRED). Source: writer's reference, access control.
+// The folder RUN/writers/ belongs to root, with mode 0711; processes of root create their sockets there. Each account
+// that the configuration allows has a folder RUN/writers/ACCOUNT/ of its own, with mode 0700. An account therefore
+// can't take another's name, fill the folder, or redirect the service to a socket elsewhere: symbolic links are not
+// followed, and the kernel reports the process behind a socket (SO_PEERCRED). Source: writer's reference, access
+// control.
 package writers
 
 import (
@@ -26,21 +28,21 @@ import (
 )
 
 const (
-	connectLimit = 2 * time.Second  // for a writer to say who it is
-	retryAfter   = 10 * time.Second // until one that didn't, or was refused, is asked again
-	maxSockets   = 256              // looked at in one folder
+	connectLimit = 2 * time.Second  // for a writer to identify itself
+	retryAfter   = 10 * time.Second // before a writer that failed or was refused is tried again
+	maxSockets   = 256              // sockets examined in one folder
 )
 
-// Config is what a registry is made of.
+// Config holds the parameters of New.
 type Config struct {
 	RunDir   string
 	InBox    []writer.Writer        // run in this process, under writer.Watch
-	Accounts []string               // accounts, besides root, that have a folder of their own
-	Trust    func(uid uint32) error // refuses the process behind a socket
+	Accounts []string               // accounts, besides root, that get a folder of their own
+	Trust    func(uid uint32) error // returns an error for a process that must not be a writer
 	Logger   *slog.Logger
 }
 
-// Registry finds the writers that run. Its methods may be called from many goroutines.
+// Registry finds running writers. Its methods may be called from multiple goroutines.
 type Registry struct {
 	folders []folder
 	trust   func(uid uint32) error
@@ -54,44 +56,44 @@ type Registry struct {
 	closed  bool
 }
 
-// folder is where sockets are looked for; uid is whose processes they must be, any -1.
+// folder is a folder with sockets. Their processes must run as uid; -1 allows any.
 type folder struct {
 	path string
 	uid  int64
 }
 
-// socket is one that was seen: another one at the same path is another writer.
+// socket identifies a socket file. A new file at the same path is a different writer.
 type socket struct {
 	path     string
 	dev, ino uint64
 }
 
-// entry is a writer in process, or what is behind a socket.
+// entry is a writer in this process or behind a socket.
 type entry struct {
 	name    string // for the log
 	reach   func(context.Context) (writer.Remote, error)
-	again   bool          // it failed before: nobody waits for it
+	again   bool          // a former attempt failed: Running doesn't wait for this one
 	ready   chan struct{} // closed when instance is known
-	dropped bool          // Registry.mu: nobody wants it any more
+	dropped bool          // Registry.mu: the socket was removed
 
-	instance *writer.Instance // Registry.mu, or after ready; nil: it was refused or didn't answer
-	member   *member          // as instance
-	failed   time.Time        // as instance: when there was none
+	instance *writer.Instance // guarded by Registry.mu or ready; nil if it was refused or didn't answer
+	member   *member          // guarded like instance
+	failed   time.Time        // guarded like instance: when connecting failed
 }
 
-// New makes the folders and a registry. An account that doesn't exist is left out, with a word in the log.
-// Errors: E_ACCESSDENIED, VSS_E_UNEXPECTED.
+// New creates the folders and the registry. Accounts that don't exist are skipped with a warning in the log. Errors:
+// E_ACCESSDENIED, VSS_E_UNEXPECTED.
 func New(c Config) (*Registry, error) {
 	r := &Registry{trust: c.Trust, log: c.Logger, sockets: map[socket]*entry{}}
 	top := filepath.Join(c.RunDir, "writers")
-	if err := own(top, os.Geteuid(), 0o711); err != nil {
+	if err := makeFolder(top, os.Geteuid(), 0o711); err != nil {
 		return nil, err
 	}
 	r.folders = append(r.folders, folder{top, -1})
 	for _, name := range c.Accounts {
 		u, err := user.Lookup(name)
 		if err != nil || name != filepath.Base(name) {
-			r.log.Warn("an account that may be a writer doesn't exist", "account", name, "error", err)
+			r.log.Warn("an account that may run writers doesn't exist", "account", name, "error", err)
 			continue
 		}
 		uid, err := strconv.ParseUint(u.Uid, 10, 32)
@@ -99,7 +101,7 @@ func New(c Config) (*Registry, error) {
 			return nil, vss.E("StartWriters", vss.ErrUnexpected, err).On(name)
 		}
 		f := folder{filepath.Join(top, name), int64(uid)}
-		if err := own(f.path, int(uid), 0o700); err != nil {
+		if err := makeFolder(f.path, int(uid), 0o700); err != nil {
 			return nil, err
 		}
 		r.folders = append(r.folders, f)
@@ -109,21 +111,26 @@ func New(c Config) (*Registry, error) {
 	for _, w := range c.InBox {
 		watched := writer.Watch(w, c.Logger)
 		r.watched = append(r.watched, watched)
-		e := &entry{name: "in process", reach: func(context.Context) (writer.Remote, error) { return local{watched}, nil }}
+		e := &entry{
+			name:  "in process",
+			reach: func(context.Context) (writer.Remote, error) { return local{watched}, nil },
+		}
 		r.start(e)
 		r.inBox = append(r.inBox, e)
 	}
 	return r, nil
 }
 
-// own makes a folder that belongs to uid, whatever was there.
-func own(path string, uid int, mode os.FileMode) error {
+// makeFolder creates the folder path if necessary and gives it to uid with mode.
+func makeFolder(path string, uid int, mode os.FileMode) error {
 	fail := func(err error) error {
 		code := vss.ErrUnexpected
 		if errors.Is(err, os.ErrPermission) {
 			code = vss.ErrAccessDenied
 		}
-		return vss.E("StartWriters", code, err).On(path).Advise("remove what is there, or choose another --run")
+		return vss.E("StartWriters", code, err).
+			On(path).
+			Advise("remove this file, or choose another directory with --run")
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fail(err)
@@ -132,7 +139,7 @@ func own(path string, uid int, mode os.FileMode) error {
 		return fail(err)
 	}
 	if info, err := os.Lstat(path); err != nil || !info.IsDir() {
-		return fail(cmp.Or(err, errors.New("it is no folder")))
+		return fail(cmp.Or(err, errors.New("not a directory")))
 	}
 	if err := os.Lchown(path, uid, -1); err != nil {
 		return fail(err)
@@ -143,11 +150,12 @@ func own(path string, uid int, mode os.FileMode) error {
 	return nil
 }
 
-// Running lists the writers that run now, in-box ones first. It connects to those it doesn't know yet, all at once, and waits
-// at most two seconds for one that doesn't answer; one that failed is asked again from time to time, and not waited for.
+// Running returns the writers that run now, those in this process first. It connects to all new writers at once and
+// waits at most two seconds for them. Writers that failed before are tried again from time to time, without waiting
+// for them.
 func (r *Registry) Running(ctx context.Context) []*writer.Instance {
 	var all []*writer.Instance
-	for _, e := range r.look() {
+	for _, e := range r.refresh() {
 		if !e.again {
 			select {
 			case <-e.ready:
@@ -165,8 +173,8 @@ func (r *Registry) Running(ctx context.Context) []*writer.Instance {
 	return all
 }
 
-// look brings the entries to what is there now.
-func (r *Registry) look() []*entry {
+// refresh updates the entries from the sockets that exist now and returns them.
+func (r *Registry) refresh() []*entry {
 	seen := r.scan()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -174,21 +182,24 @@ func (r *Registry) look() []*entry {
 		return nil
 	}
 	for i, e := range r.inBox {
-		if e.over() {
+		if e.stale() {
 			r.inBox[i] = r.restart(e)
 		}
 	}
 	for s, e := range r.sockets {
 		if _, there := seen[s]; !there {
-			e.drop()
+			e.close()
 			delete(r.sockets, s)
-		} else if e.over() {
+		} else if e.stale() {
 			r.sockets[s] = r.restart(e)
 		}
 	}
 	for s, f := range seen {
 		if r.sockets[s] == nil {
-			e := &entry{name: s.path, reach: func(ctx context.Context) (writer.Remote, error) { return r.connect(ctx, s, f) }}
+			e := &entry{
+				name:  s.path,
+				reach: func(ctx context.Context) (writer.Remote, error) { return r.connect(ctx, s, f) },
+			}
 			r.start(e)
 			r.sockets[s] = e
 		}
@@ -197,9 +208,9 @@ func (r *Registry) look() []*entry {
 	return append(slices.Clone(r.inBox), outside...)
 }
 
-// over says whether it is time to ask anew: the process is gone, or long enough has passed since it failed. Registry.mu is
-// held.
-func (e *entry) over() bool {
+// stale reports whether the entry is to be replaced: its process has ended, or retryAfter has passed since it failed.
+// Registry.mu is held.
+func (e *entry) stale() bool {
 	select {
 	case <-e.ready:
 	default:
@@ -217,15 +228,15 @@ func (r *Registry) restart(e *entry) *entry {
 	return n
 }
 
-// drop lets a writer go whose socket has gone. Registry.mu is held.
-func (e *entry) drop() {
+// close disconnects the writer. Registry.mu is held.
+func (e *entry) close() {
 	e.dropped = true
 	if e.instance != nil {
 		_ = e.member.Close()
 	}
 }
 
-// start asks a writer who it is, beside everything else.
+// start connects to the writer in the background.
 func (r *Registry) start(e *entry) {
 	e.ready = make(chan struct{})
 	go func() {
@@ -234,13 +245,13 @@ func (r *Registry) start(e *entry) {
 		defer cancel()
 		if err := r.admit(ctx, e); err != nil {
 			e.failed = time.Now()
-			r.log.Warn("a writer can't take part", "at", e.name, "error", err, "hint", vss.Hint(err))
+			r.log.Warn("a writer can't be registered", "at", e.name, "error", err, "hint", vss.Hint(err))
 		}
 	}()
 }
 
-// admit makes a writer an instance, unless another one has its place. Errors: those of Connect and Info,
-// VSS_E_WRITER_ALREADY_SUBSCRIBED.
+// admit connects to the writer and registers it. Errors: those of Connect and Info, VSS_E_WRITER_ALREADY_SUBSCRIBED if
+// another instance has the same class and instance name.
 func (r *Registry) admit(ctx context.Context, e *entry) error {
 	c, err := e.reach(ctx)
 	if err != nil {
@@ -252,7 +263,7 @@ func (r *Registry) admit(ctx context.Context, e *entry) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.vacant(info); err != nil || e.dropped || r.closed {
+	if err := r.checkVacant(info); err != nil || e.dropped || r.closed {
 		return errors.Join(err, c.Close())
 	}
 	id := vss.WriterInstanceID{GUID: vss.NewGUID()}
@@ -261,29 +272,33 @@ func (r *Registry) admit(ctx context.Context, e *entry) error {
 	return nil
 }
 
-// vacant refuses a second instance of a class with the same instance name: at a restore nobody could tell which is which.
-func (r *Registry) vacant(i writer.Info) error {
+// checkVacant returns an error if an instance with the same class and instance name is registered: a restore
+// could not distinguish the two.
+func (r *Registry) checkVacant(i writer.Info) error {
 	for _, e := range slices.Concat(r.inBox, slices.Collect(maps.Values(r.sockets))) {
-		if n := e.instance; n != nil && !e.member.lost() && n.Info.ID == i.ID && n.Info.InstanceName == i.InstanceName && i.InstanceName != "" {
-			return vss.E("Subscribe", vss.ErrWriterAlreadySubscribed, fmt.Errorf("instance %q of class %s runs already, at %s", i.InstanceName, i.ID, e.name)).
-				On(i.Name).Advise("stop one of the two, or give them different instance names")
+		if n := e.instance; n != nil && !e.member.lost() && n.Info.ID == i.ID &&
+			n.Info.InstanceName == i.InstanceName &&
+			i.InstanceName != "" {
+			return vss.E("Subscribe", vss.ErrWriterAlreadySubscribed, fmt.Errorf("instance %q of class %s is already registered, at %s", i.InstanceName, i.ID, e.name)).
+				On(i.Name).
+				Advise("stop one of the two, or give them different instance names")
 		}
 	}
 	return nil
 }
 
-// Close lets all writers go. Those in process end their sessions: whoever is frozen is told Abort. Those behind sockets do
-// the same when they see the connection end.
+// Close disconnects all writers. Writers in this process end their sessions; frozen ones receive Abort. Writers behind
+// sockets do the same when they see the connection close.
 func (r *Registry) Close() error {
 	r.mu.Lock()
 	r.closed = true
 	for _, e := range r.sockets {
-		e.drop()
+		e.close()
 	}
 	r.mu.Unlock()
 	var all sync.WaitGroup
 	for _, w := range r.watched {
-		all.Go(func() { _ = w.Close() }) // it reports to the log
+		all.Go(func() { _ = w.Close() }) // errors are logged
 	}
 	all.Wait()
 	return nil

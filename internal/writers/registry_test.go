@@ -23,8 +23,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/writer/writertest"
 )
 
-// TestMain is also the writer's process of tests that need one: it serves a recorder in a folder and, at an event that the
-// environment names, dies.
+// TestMain is also the writer's process of tests that need one: it serves a recorder in a folder and, at an event that
+// the environment names, dies.
 func TestMain(m *testing.M) {
 	folder := os.Getenv("TEST_WRITER_FOLDER")
 	if folder == "" {
@@ -141,7 +141,13 @@ func becomes(t *testing.T, r *writers.Registry, want string) []*writer.Instance 
 
 func TestRunning(t *testing.T) {
 	run := runDir(t)
-	r := registry(t, writers.Config{RunDir: run, InBox: []writer.Writer{writertest.NewRecorder("zebra"), writertest.NewRecorder("yak")}})
+	r := registry(
+		t,
+		writers.Config{
+			RunDir: run,
+			InBox:  []writer.Writer{writertest.NewRecorder("zebra"), writertest.NewRecorder("yak")},
+		},
+	)
 	folder := filepath.Join(run, "writers")
 	if info, err := os.Stat(folder); err != nil || info.Mode().Perm() != 0o711 {
 		t.Errorf("%v, %v", info.Mode(), err)
@@ -312,7 +318,9 @@ func TestLiar(t *testing.T) {
 			if err := ask(t, all[0].Writer); vss.CodeOf(err) != vss.ErrWriterErrorNonRetryable {
 				t.Errorf("%v", err)
 			}
-			if err := all[0].Writer.Thaw(t.Context(), &writer.Event{Session: id}); vss.CodeOf(err) != vss.ErrWriterNotResponding {
+			if err := all[0].Writer.Thaw(t.Context(), &writer.Event{Session: id}); vss.CodeOf(
+				err,
+			) != vss.ErrWriterNotResponding {
 				t.Errorf("it still takes part: %v", err)
 			}
 			for end := time.Now().Add(20 * time.Second); l.Frozen(); time.Sleep(10 * time.Millisecond) {
@@ -358,7 +366,11 @@ func TestAccounts(t *testing.T) {
 	lane.Host(t)
 	const nobody = 65534
 	c := config.Default()
-	c.Accounts = map[string]config.Access{"nobody": config.AccessWriter, "daemon": config.AccessRequester, "no-such-account": config.AccessBoth}
+	c.Accounts = map[string]config.Access{
+		"nobody":          config.AccessWriter,
+		"daemon":          config.AccessRequester,
+		"no-such-account": config.AccessBoth,
+	}
 	run := runDir(t)
 	r := registry(t, writers.Config{RunDir: run, Accounts: writers.Accounts(c), Trust: writers.Trust(c)})
 	top := filepath.Join(run, "writers")
@@ -387,7 +399,12 @@ func TestManyWriters(t *testing.T) {
 	run := runDir(t)
 	r := registry(t, writers.Config{RunDir: run})
 	for i := range 64 {
-		writertest.Serve(t, filepath.Join(run, "writers"), fmt.Sprintf("w%02d", i), writertest.NewRecorder(fmt.Sprintf("w%02d", i)))
+		writertest.Serve(
+			t,
+			filepath.Join(run, "writers"),
+			fmt.Sprintf("w%02d", i),
+			writertest.NewRecorder(fmt.Sprintf("w%02d", i)),
+		)
 	}
 	began := time.Now()
 	all := r.Running(t.Context())

@@ -16,16 +16,16 @@ import (
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
 
-// scan lists the sockets that are there. What is no socket, or more than can be, is left alone.
+// scan lists the sockets in the folders, at most maxSockets in each. Other files are ignored.
 func (r *Registry) scan() map[socket]folder {
 	seen := map[socket]folder{}
 	for _, f := range r.folders {
 		d, err := os.Open(f.path)
 		if err != nil {
-			r.log.Warn("a folder for writers can't be read", "folder", f.path, "error", err)
+			r.log.Warn("can't read a folder for writers", "folder", f.path, "error", err)
 			continue
 		}
-		names, _ := d.Readdirnames(4 * maxSockets) // what was read before an error counts
+		names, _ := d.Readdirnames(4 * maxSockets) // an error after some names is ignored
 		_ = d.Close()
 		n := 0
 		for _, name := range names {
@@ -39,7 +39,7 @@ func (r *Registry) scan() map[socket]folder {
 	return seen
 }
 
-// find says which socket is at a path; false for anything else, symbolic links too.
+// find identifies the socket at path; false for any other file, including symbolic links.
 func find(path string) (socket, bool) {
 	var st unix.Stat_t
 	if unix.Lstat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
@@ -48,7 +48,8 @@ func find(path string) (socket, bool) {
 	return socket{path, st.Dev, st.Ino}, true
 }
 
-// connect reaches the writer behind a socket, the very one that was seen. Errors: those of writer.Connect.
+// connect connects to the writer behind the socket s, and fails if another file has replaced it. Errors: those of
+// writer.Connect.
 func (r *Registry) connect(ctx context.Context, s socket, f folder) (writer.Remote, error) {
 	fd, err := unix.Open(s.path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -58,11 +59,12 @@ func (r *Registry) connect(ctx context.Context, s socket, f folder) (writer.Remo
 	defer file.Close()
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || st.Dev != s.dev || st.Ino != s.ino {
-		return nil, vss.E("Connect", vss.ErrUnexpected, errors.Join(err, errors.New("another file has taken its place"))).On(s.path)
+		return nil, vss.E("Connect", vss.ErrUnexpected, errors.Join(err, errors.New("the socket was replaced by another file"))).
+			On(s.path)
 	}
 	c, err := writer.Connect(ctx, fmt.Sprintf("/proc/self/fd/%d", fd), func(uid uint32) error {
 		if f.uid >= 0 && int64(uid) != f.uid {
-			return fmt.Errorf("a process of uid %d answers where only one of uid %d may", uid, f.uid)
+			return fmt.Errorf("the socket belongs to a process of uid %d; want uid %d", uid, f.uid)
 		}
 		return r.trust(uid)
 	})
@@ -73,8 +75,8 @@ func (r *Registry) connect(ctx context.Context, s socket, f folder) (writer.Remo
 	return c, err
 }
 
-// remove deletes a socket at which nobody listens. Whoever puts another one in its place holds the folder's lock meanwhile
-// (wire.Listen); if the lock is taken the socket stays for the next time.
+// remove deletes a socket without a listener. A process that replaces the socket holds the lock of its folder
+// meanwhile (wire.Listen); if the lock is taken, the socket remains until the next attempt.
 func remove(s socket) error {
 	d, err := os.Open(filepath.Dir(s.path))
 	if err != nil {

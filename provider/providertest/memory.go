@@ -131,19 +131,22 @@ func (a *Array) dropSet(set vss.SnapshotSetID) bool {
 	return known
 }
 
-// Memory is a hardware provider over an Array: a whole one, for tests of those who call providers. It shows with the fewest
-// words what a provider does; only its storage is not real.
+// Memory is a complete hardware provider over an Array, for tests of code that calls providers. Change its exported fields
+// before the first call.
 type Memory struct {
+	ID   vss.ProviderID
+	Name string
+
 	array   *Array
 	machine *provider.Machine
 }
 
-// MemoryID is the provider id of every Memory.
+// MemoryID is the provider id of NewMemory's providers.
 var MemoryID = vss.ProviderID{GUID: vss.MustGUID("5f1d0c6e-93b4-4c0e-9a55-6f2f0d9f3a11")}
 
-// NewMemory makes a provider: a process that speaks to the array.
+// NewMemory returns a provider: a process that speaks to the array.
 func NewMemory(a *Array) *Memory {
-	return &Memory{a, provider.NewMachine(func(_ context.Context, set vss.SnapshotSetID) error {
+	return &Memory{ID: MemoryID, Name: "Memory Provider", array: a, machine: provider.NewMachine(func(_ context.Context, set vss.SnapshotSetID) error {
 		a.dropSet(set)
 		return nil
 	})}
@@ -153,7 +156,7 @@ var _ provider.Hardware = (*Memory)(nil)
 
 // Properties implements provider.Provider.
 func (m *Memory) Properties(context.Context) (provider.Properties, error) {
-	return provider.Properties{ID: MemoryID, Name: "Memory Provider", Type: vss.ProviderHardware, Version: "1.0.0", VersionID: MemoryID.GUID,
+	return provider.Properties{ID: m.ID, Name: m.Name, Type: vss.ProviderHardware, Version: "1.0.0", VersionID: m.ID.GUID,
 		Capabilities: []provider.Capability{provider.CanDifferential, provider.CanTransport, provider.CanResync}}, nil
 }
 
@@ -162,14 +165,19 @@ func (m *Memory) OnLoad(context.Context) error { return nil }
 
 // OnUnload implements provider.Provider.
 func (m *Memory) OnUnload(ctx context.Context, force bool) error {
-	if !m.machine.Pending() {
+	return unload(ctx, m.machine, force)
+}
+
+// unload gives up an unfinished set if force is set, and refuses if there is one and it isn't.
+func unload(ctx context.Context, m *provider.Machine, force bool) error {
+	if !m.Pending() {
 		return nil
 	}
 	if !force {
 		return vss.False
 	}
-	set, _ := m.machine.Now()
-	return m.machine.Abort(ctx, set)
+	set, _ := m.Now()
+	return m.Abort(ctx, set)
 }
 
 // AreLUNsSupported implements provider.Hardware.
@@ -216,7 +224,7 @@ func (a *Array) copyOf(set vss.SnapshotSetID, original *vss.LUNInformation) *mem
 
 // EndPrepareSnapshots implements provider.Provider.
 func (m *Memory) EndPrepareSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	return m.machine.Step(ctx, provider.EventEndPrepare, set, func(ctx context.Context) error {
+	return m.machine.Step(ctx, provider.CallEndPrepare, set, func(ctx context.Context) error {
 		m.array.mu.Lock()
 		gate := m.array.gate
 		m.array.mu.Unlock()
@@ -236,12 +244,12 @@ func done(context.Context) error { return nil }
 
 // PreCommitSnapshots implements provider.Provider.
 func (m *Memory) PreCommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	return m.machine.Step(ctx, provider.EventPreCommit, set, done)
+	return m.machine.Step(ctx, provider.CallPreCommit, set, done)
 }
 
 // CommitSnapshots implements provider.Provider.
 func (m *Memory) CommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	return m.machine.Step(ctx, provider.EventCommit, set, func(context.Context) error {
+	return m.machine.Step(ctx, provider.CallCommit, set, func(context.Context) error {
 		m.each(set, func(l *memoryLUN) { l.content = m.array.luns[l.origin].content })
 		return nil
 	})
@@ -259,17 +267,17 @@ func (m *Memory) each(set vss.SnapshotSetID, f func(*memoryLUN)) {
 
 // PostCommitSnapshots implements provider.Provider.
 func (m *Memory) PostCommitSnapshots(ctx context.Context, set vss.SnapshotSetID, _ int) error {
-	return m.machine.Step(ctx, provider.EventPostCommit, set, done)
+	return m.machine.Step(ctx, provider.CallPostCommit, set, done)
 }
 
 // PreFinalCommitSnapshots implements provider.Provider.
 func (m *Memory) PreFinalCommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	return m.machine.Step(ctx, provider.EventPreFinalCommit, set, done)
+	return m.machine.Step(ctx, provider.CallPreFinalCommit, set, done)
 }
 
 // PostFinalCommitSnapshots implements provider.Provider.
 func (m *Memory) PostFinalCommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	return m.machine.Step(ctx, provider.EventPostFinalCommit, set, func(context.Context) error {
+	return m.machine.Step(ctx, provider.CallPostFinalCommit, set, func(context.Context) error {
 		m.each(set, func(l *memoryLUN) { l.final = true })
 		return nil
 	})

@@ -24,7 +24,7 @@ var hardwareCases = []testCase{
 	{"NewSetDropsTheOld", newSetDropsTheOld},
 	{"UnknownSet", unknownSet},
 	{"Restart", restart},
-	{"Unload", unload},
+	{"Unload", unloaded},
 	{"Attributes", attributes},
 	{"Stranger", stranger},
 	{"TargetsTooEarly", targetsTooEarly},
@@ -207,8 +207,8 @@ func restart(t *testing.T, w *HardwareWorld) {
 	c.left(t, "emptied by the next process", 0)
 }
 
-// unload is refused while work is pending, or drops it; with force it drops it, and keeps what is finished.
-func unload(t *testing.T, w *HardwareWorld) {
+// unloaded: OnUnload is refused while work is pending, or drops it; with force it drops it, and keeps what is finished.
+func unloaded(t *testing.T, w *HardwareWorld) {
 	must(t, "OnUnload when idle", w.Provider.OnUnload(t.Context(), false))
 	must(t, "OnLoad", w.Provider.OnLoad(t.Context()))
 	c := w.creation()

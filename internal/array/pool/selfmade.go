@@ -8,7 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
+	"slices"
 	"sync"
 	"unsafe"
 
@@ -16,6 +16,7 @@ import (
 
 	"github.com/stillpoint-vss/stillpoint/internal/array"
 	"github.com/stillpoint-vss/stillpoint/internal/array/loopdev"
+	"github.com/stillpoint-vss/stillpoint/internal/mount"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -112,22 +113,23 @@ func (p *SelfMade) open() error {
 	if err != nil {
 		return p.fail("OpenPool", err)
 	}
-	mount := !mounted(loop.Name(), p.mount)
+	missing := !p.mountedFrom(loop)
 	undo := func() {
-		if mount {
-			_ = unix.Unmount(p.mount, 0)
+		if missing {
+			_ = mount.Unmount(p.mount, p.owner(loop), false)
 		}
 		loop.Close()
 		if attached {
 			_ = loopdev.Detach(loop.Name())
 		}
 	}
-	if mount {
+	if missing {
 		// nodiscard: the blocks of the image are reserved, and stay so
-		if err := unix.Mount(loop.Name(), p.mount, "btrfs", unix.MS_NOATIME, "nodiscard"); err != nil {
-			mount = false
+		o := mount.Options{Device: loop.Name(), Type: "btrfs", NoATime: true, Data: []string{"nodiscard"}}
+		if _, err := mount.FileSystem(p.mount, o); err != nil {
+			missing = false
 			undo()
-			return p.fail("OpenPool", fmt.Errorf("mount: %w", err))
+			return p.fail("OpenPool", err)
 		}
 	}
 	r, err := Open(p.mount)
@@ -142,9 +144,14 @@ func (p *SelfMade) open() error {
 	return nil
 }
 
-func mounted(device, path string) bool {
-	b, _ := os.ReadFile("/proc/self/mounts")
-	return strings.Contains("\n"+string(b), "\n"+device+" "+path+" ")
+// owner identifies the pool's own mounts.
+func (p *SelfMade) owner(loop *os.File) mount.Owner {
+	return mount.Owner{Devices: []string{loop.Name()}}
+}
+
+// mountedFrom reports whether the pool is mounted in its place already.
+func (p *SelfMade) mountedFrom(loop *os.File) bool {
+	return slices.ContainsFunc(mount.List(), func(m mount.Info) bool { return m.Point == p.mount && m.On(loop.Name()) })
 }
 
 // attach gives the loop device that an image has, or a new one.
@@ -344,7 +351,7 @@ func (p *SelfMade) Close() error {
 	err := p.pool.Close()
 	p.pool = nil
 	p.loop.Close()
-	if unix.Unmount(p.mount, 0) == nil {
+	if mount.Unmount(p.mount, p.owner(p.loop), false) == nil {
 		err = errors.Join(err, loopdev.Detach(p.loop.Name()))
 		_ = os.Remove(p.mount)
 	}

@@ -11,19 +11,19 @@ import (
 )
 
 // step does one step of the set under way.
-func (p *Provider) step(ctx context.Context, e provider.Event, set vss.SnapshotSetID, run func(context.Context) error) error {
+func (p *Provider) step(ctx context.Context, e provider.Call, set vss.SnapshotSetID, run func(context.Context) error) error {
 	return p.answer(e.String(), set.String(), p.machine.Step(ctx, e, set, run))
 }
 
 // onArrays does one step at all arrays of the set under way at once.
-func (p *Provider) onArrays(e provider.Event, set vss.SnapshotSetID, do func(part) error) error {
+func (p *Provider) onArrays(e provider.Call, set vss.SnapshotSetID, do func(part) error) error {
 	return each(p.noted(set), func(x part) error { return lost(e.String(), set, do(x)) })
 }
 
 // EndPrepareSnapshots implements provider.Provider. An abort makes it return at once, whatever the arrays do; drop waits
 // for them.
 func (p *Provider) EndPrepareSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	const e = provider.EventEndPrepare
+	const e = provider.CallEndPrepare
 	return p.step(ctx, e, set, func(ctx context.Context) error {
 		prepared, ok := p.close(set)
 		if !ok {
@@ -59,14 +59,14 @@ func (p *Provider) close(set vss.SnapshotSetID) (prepared chan struct{}, ok bool
 
 // PreCommitSnapshots implements provider.Provider. All is armed since EndPrepareSnapshots.
 func (p *Provider) PreCommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	return p.step(ctx, provider.EventPreCommit, set, nothing)
+	return p.step(ctx, provider.CallPreCommit, set, nothing)
 }
 
 func nothing(context.Context) error { return nil }
 
 // CommitSnapshots implements provider.Provider: the arrays cut, and nothing else happens. Why it failed is logged later.
 func (p *Provider) CommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	const e = provider.EventCommit
+	const e = provider.CallCommit
 	err := p.machine.Step(ctx, e, set, func(ctx context.Context) error {
 		return p.onArrays(e, set, func(x part) error {
 			_, err := x.array.CommitCopies(ctx, set, p.cfg.Host)
@@ -83,7 +83,7 @@ func (p *Provider) CommitSnapshots(ctx context.Context, set vss.SnapshotSetID) e
 
 // PostCommitSnapshots implements provider.Provider.
 func (p *Provider) PostCommitSnapshots(ctx context.Context, set vss.SnapshotSetID, _ int) error {
-	const e = provider.EventPostCommit
+	const e = provider.CallPostCommit
 	p.say()
 	return p.step(ctx, e, set, func(ctx context.Context) error {
 		return p.onArrays(e, set, func(x part) error {
@@ -95,12 +95,12 @@ func (p *Provider) PostCommitSnapshots(ctx context.Context, set vss.SnapshotSetI
 
 // PreFinalCommitSnapshots implements provider.Provider. Room for what recovery writes is the arrays' constant care.
 func (p *Provider) PreFinalCommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	return p.step(ctx, provider.EventPreFinalCommit, set, nothing)
+	return p.step(ctx, provider.CallPreFinalCommit, set, nothing)
 }
 
 // PostFinalCommitSnapshots implements provider.Provider.
 func (p *Provider) PostFinalCommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	const e = provider.EventPostFinalCommit
+	const e = provider.CallPostFinalCommit
 	return p.step(ctx, e, set, func(ctx context.Context) error {
 		return p.onArrays(e, set, func(x part) error { return x.array.KeepCopies(ctx, set, p.cfg.Host) })
 	})

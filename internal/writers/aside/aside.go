@@ -1,5 +1,5 @@
-// Package aside sets the files that a restore replaces aside, so that a restore finds none of the application's former files
-// (above all no log that a starting server would replay) and nothing is lost should it fail.
+// Package aside sets aside the files that a restore replaces. A restore then finds none of the application's former
+// files, above all no log that a starting server would replay, and nothing is lost if it fails.
 package aside
 
 import (
@@ -17,11 +17,11 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/writers/server"
 )
 
-// Mark is in the names of folders with what a restore replaces.
+// Mark is part of the names of folders with files that were set aside.
 const Mark = ".before-restore-"
 
-// Owner is the account whose the files are. All is done in its name: what links it makes must not lead root to files that aren't
-// the account's.
+// Owner is the account that owns the files. All operations run as this account, so that its symbolic links can't lead
+// root to files of others.
 type Owner struct{ UID, GID int }
 
 // Moved is a folder whose files were set aside.
@@ -30,9 +30,9 @@ type Moved struct {
 	To  string `json:"to"`
 }
 
-// Set sets the files of a file set aside: into a new folder beside their own or, where that is another volume or not the
-// owner's, in it. A folder that isn't there is made. Volumes mounted below a recursive set are emptied likewise. What was moved
-// is told also with an error.
+// Set moves the files of a file set into a new folder beside their own folder. If that lies on another volume or isn't
+// the owner's, the new folder is created inside. A folder that doesn't exist is created. Volumes mounted below a
+// recursive set are emptied in the same way. Set returns what was moved also with an error.
 func (o Owner) Set(set document.FileSet, tag string) (out []Moved, err error) {
 	if _, err := os.Stat(set.Path); errors.Is(err, fs.ErrNotExist) {
 		if err := os.MkdirAll(set.Path, 0o755); err != nil {
@@ -54,10 +54,10 @@ func (o Owner) Set(set document.FileSet, tag string) (out []Moved, err error) {
 	return out, err
 }
 
-// all says whether a set is a folder with all that is in it.
+// all reports whether a set is a folder with all files in it.
 func all(set document.FileSet) bool { return set.Recursive && set.FileSpec == "*" }
 
-// folder makes a folder of the owner's on the volume of another folder.
+// folder creates a folder that belongs to the owner, on the volume of dir.
 func (o Owner) folder(dir, path string) error {
 	if device(filepath.Dir(path)) != device(dir) {
 		return unix.EXDEV
@@ -73,7 +73,7 @@ func (o Owner) folder(dir, path string) error {
 	return f.Chown(o.UID, o.GID)
 }
 
-// move moves the files of a set to another folder, "" for one in their own.
+// move moves the files of a set to another folder; "" stands for a new one in their own.
 func move(set document.FileSet, to, tag string) ([]Moved, error) {
 	entries, err := os.ReadDir(set.Path)
 	if err != nil {
@@ -81,7 +81,8 @@ func move(set document.FileSet, to, tag string) ([]Moved, error) {
 	}
 	if to == "" {
 		to = filepath.Join(set.Path, Mark+tag)
-		if err := os.Mkdir(to, 0o700); err != nil && !errors.Is(err, fs.ErrExist) { // several sets may be of one folder
+		// several sets may have the same folder
+		if err := os.Mkdir(to, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
 		}
 	}
@@ -109,7 +110,7 @@ func move(set document.FileSet, to, tag string) ([]Moved, error) {
 	return out, nil
 }
 
-// device is the number of the volume that a folder is on, 0 if it isn't there.
+// device returns the device number of a folder, 0 if it doesn't exist.
 func device(path string) uint64 {
 	var st unix.Stat_t
 	if unix.Stat(path, &st) != nil {
@@ -118,19 +119,25 @@ func device(path string) uint64 {
 	return st.Dev
 }
 
-// Back undoes Set. What a restore has left in the folders stays where a name is taken, and is an error.
+// Back undoes Set. Files whose names are taken by restored ones stay, and are an error.
 func (o Owner) Back(moved []Moved) error {
 	return o.each(moved, func(m Moved, name string) error {
-		return unix.Renameat2(unix.AT_FDCWD, filepath.Join(m.To, name), unix.AT_FDCWD, filepath.Join(m.Dir, name), unix.RENAME_NOREPLACE)
+		return unix.Renameat2(
+			unix.AT_FDCWD,
+			filepath.Join(m.To, name),
+			unix.AT_FDCWD,
+			filepath.Join(m.Dir, name),
+			unix.RENAME_NOREPLACE,
+		)
 	})
 }
 
-// Drop deletes what was set aside.
+// Drop deletes the files that were set aside.
 func (o Owner) Drop(moved []Moved) error {
 	return o.each(moved, func(m Moved, name string) error { return os.RemoveAll(filepath.Join(m.To, name)) })
 }
 
-// each does something with all that was set aside, and removes the folders.
+// each calls f for all files that were set aside, and removes the folders.
 func (o Owner) each(moved []Moved, f func(m Moved, name string) error) error {
 	err := server.As(o.UID, o.GID, func() error {
 		var errs []error
@@ -146,7 +153,7 @@ func (o Owner) each(moved []Moved, f func(m Moved, name string) error) error {
 		return errors.Join(errs...)
 	})
 	for _, m := range moved {
-		// As ourselves: the folder around it may be root's. Never anything but a folder: the owner may have put a file there.
+		// As this process: the parent folder may belong to root. Rmdir only: the owner may have put a file there.
 		if e := unix.Rmdir(m.To); e != nil && !errors.Is(e, fs.ErrNotExist) {
 			err = errors.Join(err, &fs.PathError{Op: "rmdir", Path: m.To, Err: e})
 		}
@@ -154,7 +161,7 @@ func (o Owner) each(moved []Moved, f func(m Moved, name string) error) error {
 	return err
 }
 
-// Empty says whether none of the files of the sets is there.
+// Empty reports whether no file of the sets exists.
 func Empty(sets []document.FileSet) bool {
 	for _, set := range sets {
 		entries, err := os.ReadDir(set.Path)
@@ -163,7 +170,9 @@ func Empty(sets []document.FileSet) bool {
 		}
 		for _, e := range entries {
 			match, err := filepath.Match(set.FileSpec, e.Name())
-			if err != nil || match && (set.Recursive || !e.IsDir()) && !strings.HasPrefix(e.Name(), Mark) && e.Name() != "lost+found" {
+			if err != nil ||
+				match && (set.Recursive || !e.IsDir()) && !strings.HasPrefix(e.Name(), Mark) &&
+					e.Name() != "lost+found" {
 				return false
 			}
 		}
@@ -171,7 +180,8 @@ func Empty(sets []document.FileSet) bool {
 	return true
 }
 
-// Owns makes sure that folders which were restored whole are the owner's, as the application would say it, later and in its log.
+// Owns checks that completely restored folders belong to the owner. The application itself would report this only
+// later, in its log.
 func (o Owner) Owns(sets []document.FileSet) error {
 	for _, set := range sets {
 		st, err := os.Stat(set.Path)
@@ -179,13 +189,18 @@ func (o Owner) Owns(sets []document.FileSet) error {
 			return err
 		}
 		if uid := int(st.Sys().(*syscall.Stat_t).Uid); set.Recursive && uid != o.UID {
-			return fmt.Errorf("%s belongs to account %d, not to %d: files are to be restored with owner and mode", set.Path, uid, o.UID)
+			return fmt.Errorf(
+				"%s belongs to account %d, not to %d: restore files with their owner and mode",
+				set.Path,
+				uid,
+				o.UID,
+			)
 		}
 	}
 	return nil
 }
 
-// Places are the folders with what was set aside, for people.
+// Places returns the folders with files that were set aside, as text for messages.
 func Places(moved []Moved) string {
 	var out []string
 	for _, m := range moved {

@@ -10,13 +10,13 @@ import (
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
 
-// PrepareBackup notes which instances the backup has, and makes sure that those whose backup goes on from an earlier one can. One
-// that can't is a veto.
+// PrepareBackup records the instances of the backup and checks that each whose backup builds on an earlier one can do
+// so. An instance that can't is a veto.
 func (w *Writer) PrepareBackup(ctx context.Context, e *writer.Event) error {
 	const op = "PrepareBackup"
 	s := w.begin(e.Session)
 	s.choose(e, w.schema())
-	if !s.builds() {
+	if !s.incremental() {
 		return nil
 	}
 	all, err := w.engine.Find(ctx)
@@ -32,13 +32,14 @@ func (w *Writer) PrepareBackup(ctx context.Context, e *writer.Event) error {
 		return w.builder.Follow(ctx, c.Name, one, c.PreviousBackupStamp)
 	})
 	s.refuse(refused)
-	blame(e, refused, func(c *document.Component) *string { return &c.PrepareForBackupFailure })
-	w.goOn(e, op, s, refused, len(s.names()))
+	recordFailures(e, refused, func(c *document.Component) *string { return &c.PrepareForBackupFailure })
+	w.canContinue(e, op, s, refused, len(s.names()))
 	return nil
 }
 
-// PrepareSnapshot makes sure that the set has all volumes of each instance that it touches, and prepares them. It vetoes with
-// VSS_E_WRITERERROR_INCONSISTENTSNAPSHOT for a missing volume, and with what the engine says of an instance that fails.
+// PrepareSnapshot checks that the set has all volumes of each instance that it has any volume of, and prepares these
+// instances. It vetoes with VSS_E_WRITERERROR_INCONSISTENTSNAPSHOT for a missing volume, and with the engine's error
+// for an instance that fails.
 func (w *Writer) PrepareSnapshot(ctx context.Context, e *writer.Event) error {
 	const op = "PrepareSnapshot"
 	s := w.begin(e.Session)
@@ -51,7 +52,7 @@ func (w *Writer) PrepareSnapshot(ctx context.Context, e *writer.Event) error {
 		w.veto(e, op, failure(op, w.info.Name, err))
 		return nil
 	}
-	if len(r.failures()) == 0 || w.spares(s, len(touched)) {
+	if len(r.failures()) == 0 || w.canOmit(s, len(touched)) {
 		r.fail(of(op, touched, Instance.Name, func(i Instance) error {
 			h, err := i.Prepare(ctx, s.backup(i.Name()))
 			if err != nil {
@@ -61,11 +62,11 @@ func (w *Writer) PrepareSnapshot(ctx context.Context, e *writer.Event) error {
 		}))
 	}
 	all, _, _ := r.at()
-	w.goOn(e, op, s, r.failures(), len(all))
+	w.canContinue(e, op, s, r.failures(), len(all))
 	return nil
 }
 
-// touched are the instances of the backup that the set has, without those that fail.
+// touched returns the instances of the backup that lie on the set's volumes, without those that fail.
 func (w *Writer) touched(ctx context.Context, s *session, r *round, volumes []string) ([]Instance, error) {
 	const op = "PrepareSnapshot"
 	all, err := w.engine.Find(ctx)
@@ -83,7 +84,7 @@ func (w *Writer) touched(ctx context.Context, s *session, r *round, volumes []st
 		if d == nil {
 			return err
 		}
-		// Also with an error: what is known without the instance's help.
+		// Describe may return an error and still what is known without the instance's help.
 		touched, incomplete := complete(ctx, d, s.backup(all[i].Name()).Kind, volumes)
 		if !touched {
 			return nil
@@ -93,8 +94,9 @@ func (w *Writer) touched(ctx context.Context, s *session, r *round, volumes []st
 	})
 	for _, name := range s.names() {
 		if !slices.ContainsFunc(all, func(i Instance) bool { return i.Name() == name }) {
-			failed[name] = vss.E(op, vss.ErrWriterErrorRetryable, errors.New("it has ended since the backup began")).
-				On(name).Advise("start it, or leave its component out of the backup")
+			failed[name] = vss.E(op, vss.ErrWriterErrorRetryable, errors.New("the instance has ended since the backup began")).
+				On(name).
+				Advise("start it, or leave its component out of the backup")
 		}
 	}
 	r.fail(failed)
@@ -107,7 +109,7 @@ func (w *Writer) touched(ctx context.Context, s *session, r *round, volumes []st
 	return out, nil
 }
 
-// Freeze freezes the instances, all at once. One that can't be frozen is a veto.
+// Freeze freezes the instances in parallel. One that can't be frozen is a veto.
 func (w *Writer) Freeze(ctx context.Context, e *writer.Event) error {
 	const op = "Freeze"
 	s := w.begin(e.Session)
@@ -117,13 +119,13 @@ func (w *Writer) Freeze(ctx context.Context, e *writer.Event) error {
 	all, _, _ := r.at()
 	r.fail(w.engine.Freeze(ctx, all))
 	all, _, _ = r.at()
-	if w.goOn(e, op, s, r.failures(), len(all)) {
+	if w.canContinue(e, op, s, r.failures(), len(all)) {
 		r.step(true, false)
 	}
 	return nil
 }
 
-// Thaw thaws the instances and lets them go. One that wasn't frozen all the time is a veto.
+// Thaw thaws the instances and releases them. One that wasn't frozen throughout is a veto.
 func (w *Writer) Thaw(ctx context.Context, e *writer.Event) error {
 	const op = "Thaw"
 	s := w.begin(e.Session)
@@ -137,12 +139,13 @@ func (w *Writer) Thaw(ctx context.Context, e *writer.Event) error {
 	defer cancel()
 	r.fail(Each(op, all, func(h Held) error { return h.Thaw(ctx) }))
 	all, _, _ = r.at()
-	r.step(false, w.goOn(e, op, s, r.failures(), len(all)))
+	r.step(false, w.canContinue(e, op, s, r.failures(), len(all)))
 	return nil
 }
 
-// PostSnapshot notes with each component what the copy holds. Kinds of backups on which no other builds leave no stamp. Components
-// that failed have their failure; the writer's is VSS_E_WRITERERROR_PARTIAL_FAILURE then.
+// PostSnapshot records with each component what the copy holds. Copy and differential backups leave no stamp, since no
+// other backup builds on them. Components that failed have their failure, and the writer's status is then
+// VSS_E_WRITERERROR_PARTIAL_FAILURE.
 func (w *Writer) PostSnapshot(_ context.Context, e *writer.Event) error {
 	r := w.begin(e.Session).now()
 	all, _, done := r.at()
@@ -159,7 +162,9 @@ func (w *Writer) PostSnapshot(_ context.Context, e *writer.Event) error {
 			err = c.SetBackupMetadata(m.Text)
 		}
 		if err != nil {
-			return vss.E("PostSnapshot", vss.ErrWriterErrorNonRetryable, err).On(t.Name).Advise("the session is out of order; begin a new one")
+			return vss.E("PostSnapshot", vss.ErrWriterErrorNonRetryable, err).
+				On(t.Name).
+				Advise("the session is out of sequence; begin a new one")
 		}
 		if e.BackupType != vss.BackupCopy && e.BackupType != vss.BackupDifferential {
 			c.BackupStamp = m.Stamp
@@ -169,15 +174,15 @@ func (w *Writer) PostSnapshot(_ context.Context, e *writer.Event) error {
 		}
 	}
 	failed := r.failures()
-	if blame(e, failed, func(c *document.Component) *string { return &c.PostSnapshotFailure }) {
-		_, message := told(failed.Err())
+	if recordFailures(e, failed, func(c *document.Component) *string { return &c.PostSnapshotFailure }) {
+		_, message := failureText(failed.Err())
 		e.SetFailure(vss.ErrWriterErrorPartialFailure, message)
 	}
 	return nil
 }
 
-// BackupComplete lets go what was kept for the backup, instance by instance, once all of its files are saved. Where that fails it
-// stays for longer, which harms no backup: the log tells.
+// BackupComplete releases what was kept for the backup, instance by instance, after all of its files are saved. A
+// failure is logged only: what is kept for longer doesn't harm the backup.
 func (w *Writer) BackupComplete(ctx context.Context, e *writer.Event) error {
 	all, _, done := w.begin(e.Session).now().at()
 	if !done || w.builder == nil || e.Components == nil {
@@ -189,7 +194,15 @@ func (w *Writer) BackupComplete(ctx context.Context, e *writer.Event) error {
 			return nil
 		}
 		if err := w.builder.Complete(ctx, t); err != nil {
-			w.log.Warn("what was kept for the backup is still kept", "instance", t.Name, "session", e.Session, "error", err)
+			w.log.Warn(
+				"can't release what was kept for the backup",
+				"instance",
+				t.Name,
+				"session",
+				e.Session,
+				"error",
+				err,
+			)
 		}
 		return nil
 	})
@@ -202,7 +215,7 @@ func (w *Writer) BackupShutdown(_ context.Context, e *writer.Event) error {
 	return nil
 }
 
-// Abort ends the session, whatever it is at.
+// Abort ends the session in any state.
 func (w *Writer) Abort(_ context.Context, e *writer.Event) error {
 	w.forget(e.Session)
 	return nil

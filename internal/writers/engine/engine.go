@@ -1,6 +1,6 @@
-// Package engine is what the writers of databases have in common: which instances are in a backup, whether the set has all
-// volumes of each, one thread from PrepareSnapshot to Thaw with each instance, all at once, which always ends, what becomes of the
-// others when one fails, and a restore that sets aside what it replaces. What is particular to a kind of database is behind the
+// Package engine holds what writers of databases have in common: it selects the instances of a backup, checks that the
+// set has all volumes of each, runs PrepareSnapshot to Thaw for all instances in parallel with a guaranteed end,
+// handles instances that fail, and restores by setting the replaced files aside. Each kind of database implements the
 // interface Engine.
 package engine
 
@@ -15,42 +15,43 @@ import (
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
 
-// Engine is one kind of database. Its methods may be called from many goroutines.
+// Engine is one kind of database. Its methods may be called from multiple goroutines.
 type Engine interface {
-	// Find lists the instances that are here now, by name. It changes nothing and is quick.
+	// Find returns the instances on this host, sorted by name. It changes nothing and returns quickly.
 	Find(ctx context.Context) ([]Instance, error)
-	// Freeze brings what is on the volumes to what Thaw will vouch for, of all instances that a set has together, and tells which
-	// failed. It ends with ctx. Where each can be frozen for itself, Each does it.
+	// Freeze brings the files of all instances to the state that Thaw verifies, and returns the instances that failed.
+	// It ends with ctx. Engines whose instances are independent call Each.
 	Freeze(ctx context.Context, all []Taken) Failures
-	// Recall reads an instance from backup metadata: it needn't be here any more.
+	// Recall reads an instance from backup metadata. The instance need not exist any more.
 	Recall(metadata string) (Saved, error)
 }
 
-// Builder is an engine whose backups may go on from earlier ones. Of others each backup stands for itself.
+// Builder is an engine that supports backups that build on earlier ones.
 type Builder interface {
 	Engine
-	// Schema is what kinds of backups there are.
+	// Schema returns the supported kinds of backups.
 	Schema() vss.BackupSchema
-	// Follow makes sure that a backup of the instance with a name can go on from the one that left a stamp. One that isn't here now
-	// is nil.
+	// Follow checks that a backup of the named instance can build on the one that left stamp. i is nil if the instance
+	// doesn't exist now.
 	Follow(ctx context.Context, name string, i Instance, stamp string) error
-	// Complete lets go what an instance kept for the backup, once all of its files are saved.
+	// Complete releases what an instance kept for the backup, after all of its files are saved.
 	Complete(ctx context.Context, t Taken) error
 }
 
-// Backup is what an instance is prepared for.
+// Backup describes the backup that an instance is prepared for.
 type Backup struct {
-	Kind  vss.BackupType // as the writer makes it: full or copy; a Builder's incremental or differential, too
-	After string         // the stamp of the backup that it goes on from; "" for one that stands for itself
+	Kind  vss.BackupType // full or copy; with a Builder also incremental or differential
+	After string         // stamp of the backup that this one builds on; "" for none
 }
 
-// Instance is one database or server, as it is now.
+// Instance is one database or server.
 type Instance interface {
-	// Name is the component's, lasting and without backslash.
+	// Name returns the component's name. It doesn't change, and has no backslash.
 	Name() string
-	// Describe tells what files it has, as far as is known also with an error; nil where it keeps nothing. It changes nothing.
+	// Describe returns the instance's files; nil if it stores nothing. With an error it returns what is known
+	// nevertheless. It changes nothing.
 	Describe(ctx context.Context) (*Description, error)
-	// Prepare does what takes long before a copy. It cleans up after itself where it fails, and ends with ctx.
+	// Prepare does the slow work before a copy. It cleans up after itself on failure, and ends with ctx.
 	Prepare(ctx context.Context, b Backup) (Held, error)
 }
 
@@ -59,66 +60,68 @@ type Description struct {
 	Caption  string
 	Files    []document.FileSet
 	Excludes []document.FileSet
-	// Needs are the paths whose volumes a copy must have, all or none, where the backup isn't one that goes on from another. Those
-	// of files that such a backup reads from the copy are among them without being named.
+	// Needs lists paths whose volumes a copy must have, all or none, unless the backup builds on another. Paths of
+	// files that such a backup reads from the copy are included implicitly.
 	Needs []string
 }
 
-// Taken is an instance that a set has.
+// Taken is an instance that is part of a set.
 type Taken struct {
 	Name string
 	Held
 }
 
-// Held is an instance from Prepare to Release.
+// Held is an instance between Prepare and Release.
 type Held interface {
-	// Thaw undoes Freeze, and fails if the instance hasn't been as Freeze left it all the time.
+	// Thaw undoes Freeze. It fails if the instance didn't remain frozen throughout.
 	Thaw(ctx context.Context) error
-	// Release undoes whatever is to be undone, within seconds. It may come at any time, beside other calls, whose contexts have
-	// ended then, and repeatedly.
+	// Release undoes what remains to be undone, within seconds. It may be called at any time and repeatedly, also
+	// during other calls; their contexts are cancelled before.
 	Release()
-	// Metadata are what is noted of it with its component. After Thaw.
+	// Metadata returns what is recorded with the component. It is called after Thaw.
 	Metadata() (Metadata, error)
 }
 
-// Metadata are what a backup notes of an instance.
+// Metadata is what a backup records about an instance.
 type Metadata struct {
-	Text        string                      // what a restore needs to know
-	Stamp       string                      // on which later backups build, "" for none
-	Differenced []document.DifferencedFiles // of a backup that goes on from another: since when files count
+	Text        string                      // what a restore requires
+	Stamp       string                      // stamp for later backups to build on, "" for none
+	Differenced []document.DifferencedFiles // of a backup that builds on another: since when changed files count
 }
 
-// Saved is an instance as a backup has it.
+// Saved is an instance as recorded in a backup.
 type Saved interface {
-	// Files are what a restore replaces, and the account whose they are.
+	// Files returns the files that a restore replaces, and the account that owns them.
 	Files() ([]document.FileSet, aside.Owner)
-	// Stop ends what uses the files, and tells whether that ran.
+	// Stop stops the process that uses the files, and reports whether it was running.
 	Stop(ctx context.Context) (ran bool, err error)
-	// Start starts what uses the files and returns when it has recovered.
+	// Start starts the process that uses the files and returns when it has recovered.
 	Start(ctx context.Context) error
 }
 
 // Layer is a Saved whose backups are restored one on top of another.
 type Layer interface {
 	Saved
-	// Resume comes when nothing uses the files, before any is set aside. It tells of the restores that this one goes on from, or takes
-	// the place of, whether the instance ran before them and what they have set aside.
+	// Resume is called when nothing uses the files and before any is set aside. It returns what Next recorded in
+	// earlier restores that this one continues or repeats: whether the instance ran before them, and what they set
+	// aside.
 	Resume(tag string) (ran bool, earlier []aside.Moved, err error)
-	// Whole makes sure that what was restored, all of the backup's files or not, is good for what comes next.
+	// Whole checks that what was restored, all of the backup's files or a part, can be used for the next step.
 	Whole(all bool) error
-	// Next prepares for more restores, or for the start. Whether the instance ran before them all, and what they have set aside, is
-	// for Resume.
+	// Next prepares for further restores, or for the start. It records ran and all for Resume: whether the instance
+	// ran before the restores, and what they set aside.
 	Next(more, ran bool, all []aside.Moved) error
 }
 
 // Writer is the writer of all instances of one engine on this host.
 type Writer struct {
-	// Partial has an instance that fails left out: its component has the failure, and the others go on. Else it is a veto.
+	// Partial omits an instance that fails: its component records the failure, and the others continue. Without
+	// Partial the failure is a veto.
 	Partial bool
 
 	info    writer.Info
 	engine  Engine
-	builder Builder // nil: it is none
+	builder Builder // nil if engine isn't a Builder
 	log     *slog.Logger
 
 	mu       sync.Mutex
@@ -127,7 +130,7 @@ type Writer struct {
 
 var _ writer.Writer = (*Writer)(nil)
 
-// New makes the writer of an engine. A nil logger stands for none.
+// New returns the writer of an engine. With a nil logger it doesn't log.
 func New(info writer.Info, e Engine, logger *slog.Logger) *Writer {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
@@ -137,7 +140,7 @@ func New(info writer.Info, e Engine, logger *slog.Logger) *Writer {
 	return w
 }
 
-// schema is what kinds of backups the writer knows.
+// schema returns the kinds of backups that the writer supports.
 func (w *Writer) schema() vss.BackupSchema {
 	if w.builder == nil {
 		return vss.SchemaCopy
@@ -145,11 +148,12 @@ func (w *Writer) schema() vss.BackupSchema {
 	return w.builder.Schema()
 }
 
-// Info tells who the writer is.
+// Info implements writer.Writer.
 func (w *Writer) Info(context.Context) (writer.Info, error) { return w.info, nil }
 
-// Identify describes the instances that are here now, each a file group: those may have folders with all below them, so that a
-// database that is made after Identify is still in the copy; a database component names its folders one by one.
+// Identify describes the instances on this host, each as a file group. File groups may name folders with everything
+// below them, so that a database created after Identify is still in the copy; a database component would name its
+// folders one by one.
 func (w *Writer) Identify(ctx context.Context) (*document.WriterMetadata, error) {
 	m := &document.WriterMetadata{
 		WriterID: w.info.ID, Name: w.info.Name, Usage: w.info.Usage, Source: w.info.Source,
@@ -168,7 +172,7 @@ func (w *Writer) Identify(ctx context.Context) (*document.WriterMetadata, error)
 			d, err := one.Describe(ctx)
 			described[i] = d
 			if err != nil {
-				w.log.Warn("an instance can't be asked", "instance", one.Name(), "error", err)
+				w.log.Warn("an instance can't be queried", "instance", one.Name(), "error", err)
 			}
 		})
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -13,10 +14,10 @@ import (
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
 
-// Failures are those of instances, by name; empty where all is well.
+// Failures holds the errors of instances by name; it is empty on success.
 type Failures map[string]error
 
-// Err is all of them, by name; nil where all is well.
+// Err joins all errors, sorted by name; nil on success.
 func (f Failures) Err() error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(f)) {
@@ -25,12 +26,12 @@ func (f Failures) Err() error {
 	return errors.Join(errs...)
 }
 
-// Each does something with all instances at once. Errors become those of a writer, each about its instance.
+// Each calls f for all instances in parallel. Errors are converted to writer errors about their instances.
 func Each(op string, all []Taken, f func(Held) error) Failures {
 	return of(op, all, func(t Taken) string { return t.Name }, func(t Taken) error { return f(t.Held) })
 }
 
-// of does something with all at once and gives the failures of a writer, by their names.
+// of calls f for all in parallel and returns the failures by name, as writer errors.
 func of[T any](op string, all []T, name func(T) string, f func(T) error) Failures {
 	out := Failures{}
 	for i, err := range parallel(all, f) {
@@ -42,7 +43,7 @@ func of[T any](op string, all []T, name func(T) string, f func(T) error) Failure
 	return out
 }
 
-// parallel does something with all at once and gives the errors, in their order.
+// parallel calls f for all in parallel and returns the errors in the order of all.
 func parallel[T any](all []T, f func(T) error) []error {
 	errs := make([]error, len(all))
 	var wg sync.WaitGroup
@@ -53,7 +54,7 @@ func parallel[T any](all []T, f func(T) error) []error {
 	return errs
 }
 
-// failure makes an error one of a writer, about an instance.
+// failure converts an error to a writer error about an instance. It doesn't change err.
 func failure(op, name string, err error) error {
 	if err == nil {
 		return nil
@@ -61,25 +62,25 @@ func failure(op, name string, err error) error {
 	var known *vss.Error
 	if errors.As(err, &known) && vss.IsWriterError(known.Code) {
 		if known.Object == "" {
-			known.Object = name
+			return about(err, known, name)
 		}
 		return err
 	}
 	code, advice := vss.ErrWriterErrorRetryable, "see the server's log; wait ten minutes and try again, at most three times"
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
-		code, advice = vss.ErrWriterErrorTimeout, "the server doesn't answer in time: look at its load and its log, then try again"
+		code, advice = vss.ErrWriterErrorTimeout, "the server doesn't answer in time: check its load and its log, then try again"
 	}
 	return vss.E(op, code, err).On(name).Advise(advice)
 }
 
-// goOn says whether the copy can be good for somebody. Where a failure is nobody's own, since the writer isn't Partial or the
-// requester isn't in component mode, and where nobody is left, it is the writer's status from now on. Otherwise PostSnapshot tells:
-// until then a failed status would keep the writer from the others' events.
-func (w *Writer) goOn(e *writer.Event, op string, s *session, failed Failures, left int) bool {
+// canContinue reports whether any instance is still usable. If not, and also if failures can't be attributed to
+// components (the writer isn't Partial, or the requester isn't in component mode), the failure becomes the writer's
+// status. Otherwise PostSnapshot reports it, since a failed status would stop the writer's events.
+func (w *Writer) canContinue(e *writer.Event, op string, s *session, failed Failures, left int) bool {
 	if len(failed) == 0 {
 		return true
 	}
-	if w.spares(s, left) {
+	if w.canOmit(s, left) {
 		w.log.Warn(op+" failed for some instances", "session", e.Session, "error", failed.Err())
 		return true
 	}
@@ -88,18 +89,19 @@ func (w *Writer) goOn(e *writer.Event, op string, s *session, failed Failures, l
 	return false
 }
 
-// spares says whether those that are left go on without those that failed.
-func (w *Writer) spares(s *session, left int) bool { return w.Partial && s.byName() && left > 0 }
+// canOmit reports whether the remaining instances continue without those that failed.
+func (w *Writer) canOmit(s *session, left int) bool { return w.Partial && s.byName() && left > 0 }
 
-// blame notes with each component that failed why, and says whether there are such. Source: IVssComponentEx2::SetFailure.
-func blame(e *writer.Event, failed Failures, text func(*document.Component) *string) bool {
+// recordFailures records the failure with each component that failed, and reports whether there are any. Source:
+// IVssComponentEx2::SetFailure.
+func recordFailures(e *writer.Event, failed Failures, text func(*document.Component) *string) bool {
 	found := false
 	for _, c := range e.Components.Components {
 		err := failed[c.Name]
 		if err == nil {
 			continue
 		}
-		code, message := told(err)
+		code, message := failureText(err)
 		c.Failure = &document.ComponentFailure{Code: code, Message: message}
 		*text(c) = message
 		found = true
@@ -107,8 +109,8 @@ func blame(e *writer.Event, failed Failures, text func(*document.Component) *str
 	return found
 }
 
-// told is a failure as a requester gets it.
-func told(err error) (code vss.Code, message string) {
+// failureText returns a failure as requesters receive it.
+func failureText(err error) (code vss.Code, message string) {
 	code, message = vss.CodeOf(err), err.Error()
 	if !vss.IsWriterError(code) {
 		code = vss.ErrWriterErrorNonRetryable
@@ -119,9 +121,19 @@ func told(err error) (code vss.Code, message string) {
 	return code, message
 }
 
-// veto makes a failure the writer's status: the requester decides whether the copy is worth having without this writer.
+// veto makes a failure the writer's status: the requester decides whether to keep the copy without this writer.
 func (w *Writer) veto(e *writer.Event, op string, err error) {
-	code, message := told(err)
+	code, message := failureText(err)
 	w.log.Error(op+" failed", "session", e.Session, "error", err)
 	e.SetFailure(code, message)
+}
+
+// about names the object of known, which err is or wraps.
+func about(err error, known *vss.Error, object string) error {
+	if err != error(known) {
+		return fmt.Errorf("%s: %w", object, err)
+	}
+	named := *known
+	named.Object = object
+	return &named
 }

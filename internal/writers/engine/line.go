@@ -7,25 +7,25 @@ import (
 	"time"
 )
 
-// Line is a session with a server, from Prepare to Release: that it still answers in Thaw proves that the server lived through the
-// copy. It takes one question at a time.
+// Line is a session with a server, from Prepare to Release: its answer in Thaw proves that the server ran throughout
+// the copy. It serves one request at a time.
 type Line[C any] struct {
 	mu   sync.Mutex // the fields below
 	conn C
 	open bool
-	busy bool // the last question wasn't answered
+	busy bool // the last request wasn't answered
 }
 
-var errHungUp = errors.New("the writer has ended the session with the server")
+var errHungUp = errors.New("the session with the server is closed")
 
-// Open makes a session the line's.
+// Open sets the session.
 func (l *Line[C]) Open(conn C) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.conn, l.open = conn, true
 }
 
-// Ask uses the session within a limit.
+// Ask calls question with the session, limited by ctx and limit.
 func (l *Line[C]) Ask(ctx context.Context, limit time.Duration, question func(context.Context, C) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -39,8 +39,8 @@ func (l *Line[C]) Ask(ctx context.Context, limit time.Duration, question func(co
 	return err
 }
 
-// HangUp ends the session by what end does, unless that was done before. A question under way ends first. Busy: the server may
-// still be at the last one.
+// HangUp closes the session by calling end, unless it is closed. It waits for a request in progress. With busy the
+// server may still be executing the last one.
 func (l *Line[C]) HangUp(end func(conn C, busy bool)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

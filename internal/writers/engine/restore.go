@@ -13,16 +13,16 @@ import (
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
 
-// restoring is the restore metadata of a component: what PreRestore tells PostRestore.
+// restoring is the restore metadata of a component, by which PreRestore passes state to PostRestore.
 type restoring struct {
-	Running bool          `json:"running"`           // the server ran, and was stopped
+	Running bool          `json:"running"`           // the server was running and was stopped
 	Aside   []aside.Moved `json:"aside"`             // in this restore
-	Earlier []aside.Moved `json:"earlier,omitempty"` // in restores that this one goes on from, or takes the place of
+	Earlier []aside.Moved `json:"earlier,omitempty"` // by restores that this one continues or repeats
 }
 
-// PreRestore stops the servers whose files are to be restored and sets these aside. An instance is known by its backup metadata:
-// it needn't exist any more. One whose files can't be set aside goes on as it was, and is a veto (VSS_E_WRITERERROR_NONRETRYABLE,
-// or RETRYABLE where the server didn't stop).
+// PreRestore stops the servers whose files are to be restored and sets these files aside. Backup metadata identify an
+// instance; it need not exist any more. If files can't be set aside, the instance continues as before and is a veto
+// (VSS_E_WRITERERROR_NONRETRYABLE, or RETRYABLE if the server didn't stop).
 func (w *Writer) PreRestore(ctx context.Context, e *writer.Event) error {
 	text := func(c *document.Component) *string { return &c.PreRestoreFailure }
 	w.restored(e, "PreRestore", text, func(c *document.Component) error { return w.makeRoom(ctx, e, c) })
@@ -38,10 +38,10 @@ func (w *Writer) makeRoom(ctx context.Context, e *writer.Event, c *document.Comp
 	w.log.Info("stopping the server", "instance", c.Name, "session", e.Session)
 	ran, err := saved.Stop(ctx)
 	if err != nil {
-		if vss.IsWriterError(vss.CodeOf(err)) { // the engine has advised
+		if vss.IsWriterError(vss.CodeOf(err)) { // the engine has given advice
 			return err
 		}
-		return vss.E(op, vss.ErrWriterErrorRetryable, err).Advise("stop the server by hand and try again")
+		return vss.E(op, vss.ErrWriterErrorRetryable, err).Advise("stop the server manually and try again")
 	}
 	state, tag := restoring{Running: ran}, e.Session.Plain()[:8]
 	if l, ok := saved.(Layer); ok && !ran {
@@ -58,7 +58,8 @@ func (w *Writer) makeRoom(ctx context.Context, e *writer.Event, c *document.Comp
 			if ran {
 				err = errors.Join(err, saved.Start(ctx))
 			}
-			return vss.E(op, vss.ErrWriterErrorNonRetryable, err).Advise("make " + set.Path + " a folder of the account that owns the files")
+			return vss.E(op, vss.ErrWriterErrorNonRetryable, err).
+				Advise("make " + set.Path + " a folder of the account that owns the files")
 		}
 	}
 	text, err := json.Marshal(state)
@@ -68,9 +69,9 @@ func (w *Writer) makeRoom(ctx context.Context, e *writer.Event, c *document.Comp
 	return c.SetRestoreMetadata(string(text))
 }
 
-// PostRestore starts the servers on what was restored and deletes what was set aside for it. Where nothing was restored all is
-// put back; where a part was, the server stays down and the former files stay aside. The server isn't started while more restores
-// follow.
+// PostRestore starts the servers on the restored files and deletes what was set aside. If no file was restored,
+// everything is put back; if a part was, the server stays stopped and the former files stay aside. With more restores
+// to follow, the server isn't started yet.
 func (w *Writer) PostRestore(ctx context.Context, e *writer.Event) error {
 	text := func(c *document.Component) *string { return &c.PostRestoreFailure }
 	w.restored(e, "PostRestore", text, func(c *document.Component) error { return w.bringUp(ctx, e, c) })
@@ -85,49 +86,24 @@ func (w *Writer) bringUp(ctx context.Context, e *writer.Event, c *document.Compo
 	}
 	var state restoring
 	if err := json.Unmarshal([]byte(c.RestoreMetadata), &state); err != nil {
-		return vss.E(op, vss.ErrWriterErrorNonRetryable, fmt.Errorf("PreRestore hasn't prepared it: %w", err)).Advise("see the failure of PreRestore; then restore again")
+		return vss.E(op, vss.ErrWriterErrorNonRetryable, fmt.Errorf("PreRestore hasn't prepared it: %w", err)).
+			Advise("see the failure of PreRestore; then restore again")
+	}
+	all := slices.Concat(state.Earlier, state.Aside)
+	if c.FileRestoreStatus != vss.RestoredAll {
+		return putBack(ctx, saved, state)
 	}
 	files, owner := saved.Files()
-	layer, _ := saved.(Layer)
-	all := slices.Concat(state.Earlier, state.Aside)
-	before := "the files from before are in " + aside.Places(all)
-	fail := func(err error, advice string) error {
-		var own *vss.Error
-		if !vss.IsWriterError(vss.CodeOf(err)) || !errors.As(err, &own) { // else the engine has advised
-			own = vss.E(op, vss.ErrWriterErrorNonRetryable, err).Advise(advice)
-			err = own
-		}
-		own.Hint += "; " + before
-		return err
-	}
-	if c.FileRestoreStatus != vss.RestoredAll {
-		if layer != nil {
-			if err := layer.Whole(false); err != nil {
-				return fail(err, "restore this backup again")
-			}
-		}
-		if !aside.Empty(files) {
-			return fail(errors.New("only a part of its files was restored: the server stays down"), "restore again")
-		}
-		err := owner.Back(state.Aside)
-		if err == nil && state.Running && len(state.Earlier) == 0 {
-			err = saved.Start(ctx)
-		}
-		if err != nil {
-			return vss.E(op, vss.ErrWriterErrorNonRetryable, err).Advise("nothing was restored; move the files in " + aside.Places(state.Aside) + " back and start the server")
-		}
-		return nil
-	}
 	if err := owner.Owns(files); err != nil {
-		return fail(err, "restore again, as root")
+		return restoreFailure(err, "restore again, as root", all)
 	}
-	if layer != nil {
+	if layer, ok := saved.(Layer); ok {
 		err := layer.Whole(true)
 		if err == nil {
 			err = layer.Next(c.AdditionalRestores, state.Running, all)
 		}
 		if err != nil {
-			return fail(err, "restore again, as root")
+			return restoreFailure(err, "restore again, as root", all)
 		}
 	}
 	if c.AdditionalRestores {
@@ -135,16 +111,61 @@ func (w *Writer) bringUp(ctx context.Context, e *writer.Event, c *document.Compo
 	}
 	w.log.Info("starting the server", "instance", c.Name, "session", e.Session)
 	if err := saved.Start(ctx); err != nil {
-		return fail(err, "see the server's log")
+		return restoreFailure(err, "see the server's log", all)
 	}
 	if err := owner.Drop(all); err != nil {
-		w.log.Warn("what was set aside can't be deleted", "instance", c.Name, "error", err)
+		w.log.Warn("can't delete the files that were set aside", "instance", c.Name, "error", err)
 	}
 	return nil
 }
 
-// restored does something for each component that is restored. What fails is noted in its text, and is the writer's status.
-func (w *Writer) restored(e *writer.Event, op string, text func(*document.Component) *string, f func(*document.Component) error) {
+// putBack ends a restore that brought not all files: it puts the former files back and starts the server again if no
+// file was restored, and fails otherwise.
+func putBack(ctx context.Context, saved Saved, state restoring) error {
+	all := slices.Concat(state.Earlier, state.Aside)
+	if layer, ok := saved.(Layer); ok {
+		if err := layer.Whole(false); err != nil {
+			return restoreFailure(err, "restore this backup again", all)
+		}
+	}
+	files, owner := saved.Files()
+	if !aside.Empty(files) {
+		err := errors.New("only a part of its files was restored, so the server stays stopped")
+		return restoreFailure(err, "restore again", all)
+	}
+	err := owner.Back(state.Aside)
+	if err == nil && state.Running && len(state.Earlier) == 0 {
+		err = saved.Start(ctx)
+	}
+	if err != nil {
+		return vss.E("PostRestore", vss.ErrWriterErrorNonRetryable, err).
+			Advise("nothing was restored; move the files in " + aside.Places(state.Aside) + " back and start the server")
+	}
+	return nil
+}
+
+// restoreFailure returns err as a failure of PostRestore, with advice unless the engine has given its own. The hint
+// says where the former files are.
+func restoreFailure(err error, advice string, all []aside.Moved) error {
+	failed := vss.E("PostRestore", vss.ErrWriterErrorNonRetryable, err)
+	var own *vss.Error
+	if vss.IsWriterError(vss.CodeOf(err)) && errors.As(err, &own) {
+		advice = own.Hint
+		copied := *own
+		failed = &copied
+	}
+	failed.Hint = advice + "; the files from before are in " + aside.Places(all)
+	return failed
+}
+
+// restored calls f for each component selected for restore. A failure is recorded in the component's text and becomes
+// the writer's status.
+func (w *Writer) restored(
+	e *writer.Event,
+	op string,
+	text func(*document.Component) *string,
+	f func(*document.Component) error,
+) {
 	if e.Components == nil {
 		return
 	}
@@ -158,7 +179,7 @@ func (w *Writer) restored(e *writer.Event, op string, text func(*document.Compon
 		}
 		var known *vss.Error
 		if errors.As(err, &known) && known.Object == "" {
-			known.Object = c.Name
+			err = about(err, known, c.Name)
 		}
 		w.veto(e, op, err)
 		*text(c) = e.Failure.Message

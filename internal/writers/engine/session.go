@@ -12,28 +12,28 @@ import (
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
 
-// session is what the writer knows of one backup.
+// session is the state of one backup.
 type session struct {
 	mu      sync.Mutex        // the fields below
 	all     bool              // not in component mode: all instances take part
-	chosen  []string          // else these
-	kind    vss.BackupType    // as the writer makes it
-	after   map[string]string // the stamps that chosen instances' backups go on from
+	chosen  []string          // otherwise these
+	kind    vss.BackupType    // as the writer performs it
+	after   map[string]string // backup stamps of the backups that chosen instances build on
 	refused Failures          // of chosen instances, in PrepareBackup
 	round   *round            // of the last PrepareSnapshot; never nil
-	over    bool              // it has ended: what comes late holds nothing any more
+	over    bool              // the session has ended: later events hold nothing
 }
 
-// round is one set of a session.
+// round is the creation of one set in a session.
 type round struct {
-	life context.Context // ends with the round
+	life context.Context // cancelled at the end of the round
 	end  context.CancelFunc
 
 	mu     sync.Mutex // the fields below
 	held   []Taken
-	failed Failures // of those that aren't held, or no more
+	failed Failures // of instances that aren't held
 	frozen bool     // from Freeze to Thaw
-	done   bool     // Thaw was well
+	done   bool     // Thaw succeeded
 	over   bool     // released
 }
 
@@ -43,7 +43,7 @@ func newRound(failed Failures) *round {
 	return r
 }
 
-// begin gives the session of an event, a new one if need be.
+// begin returns the session of an event, creating it if necessary.
 func (w *Writer) begin(id vss.SessionID) *session {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -55,7 +55,7 @@ func (w *Writer) begin(id vss.SessionID) *session {
 	return s
 }
 
-// forget ends a session and releases what it held.
+// forget ends a session and releases its instances.
 func (w *Writer) forget(id vss.SessionID) {
 	w.mu.Lock()
 	s := w.sessions[id]
@@ -76,7 +76,7 @@ func (s *session) now() *round {
 	return s.round
 }
 
-// next begins a round. What an earlier one held is released.
+// next begins a round, after releasing the instances of the former one.
 func (s *session) next() *round {
 	s.now().release()
 	s.mu.Lock()
@@ -86,84 +86,84 @@ func (s *session) next() *round {
 	return s.round
 }
 
-// choose notes which components the backup has, and what kind of backup it is to a writer of this schema.
+// choose records the components of the backup and the kind of backup for this schema.
 func (s *session) choose(e *writer.Event, schema vss.BackupSchema) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := document.WriterMetadata{BackupSchema: schema}
 	s.all, s.chosen, s.kind = e.Components == nil, nil, m.EffectiveType(e.BackupType)
 	s.after, s.refused = map[string]string{}, nil
-	if s.all { // without components there are no stamps, and no files of which some could be left out
+	if s.all { // without components there are no stamps, and no files can be left out
 		s.kind = m.EffectiveType(vss.BackupFull)
 		return
 	}
 	for _, c := range e.Components.Components {
 		s.chosen = append(s.chosen, c.Name)
 	}
-	if s.goesOn() {
+	if s.buildsOn() {
 		for _, c := range e.Components.Components {
 			s.after[c.Name] = c.PreviousBackupStamp
 		}
 	}
 }
 
-// goesOn says whether the backup goes on from an earlier one. Session.mu is held.
-func (s *session) goesOn() bool {
+// buildsOn reports whether the backup builds on an earlier one. Session.mu is held.
+func (s *session) buildsOn() bool {
 	return s.kind == vss.BackupIncremental || s.kind == vss.BackupDifferential
 }
 
-// builds is goesOn.
-func (s *session) builds() bool {
+// incremental is buildsOn for callers that don't hold the lock.
+func (s *session) incremental() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.goesOn()
+	return s.buildsOn()
 }
 
-// backup is what an instance is prepared for.
+// backup returns the backup that an instance is prepared for.
 func (s *session) backup(name string) Backup {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return Backup{s.kind, s.after[name]}
 }
 
-// refuse notes which instances can't take part.
+// refuse records instances that can't take part.
 func (s *session) refuse(failed Failures) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refused = failed
 }
 
-// takes says whether the backup has an instance.
+// takes reports whether the backup includes an instance.
 func (s *session) takes(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.refused[name] == nil && (s.all || slices.Contains(s.chosen, name))
 }
 
-// names are the components that were chosen by name and not refused.
+// names returns the components that were chosen by name and not refused.
 func (s *session) names() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(s.chosen), func(name string) bool { return s.refused[name] != nil })
 }
 
-// byName says whether the backup has instances by name, so that each can have a failure of its own.
+// byName reports whether the backup has instances by name, so that each can have a failure of its own.
 func (s *session) byName() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !s.all
 }
 
-// within is a context for work of the round: it ends with it.
+// within returns a context that ends with the round.
 func (r *round) within(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(r.life, cancel)
 	return ctx, func() { stop(); cancel() }
 }
 
-var errLetGo = errors.New("the session ended meanwhile")
+var errLetGo = errors.New("the session has ended")
 
-// add takes an instance into the round, or releases it where the round is over.
+// add takes an instance into the round. If the round has ended, it releases the instance and returns an error.
 func (r *round) add(name string, h Held) error {
 	r.mu.Lock()
 	if !r.over {
@@ -176,7 +176,7 @@ func (r *round) add(name string, h Held) error {
 	return errLetGo
 }
 
-// fail notes failures and lets go whom they are of.
+// fail records failures and releases their instances.
 func (r *round) fail(failed Failures) {
 	if len(failed) == 0 {
 		return
@@ -198,28 +198,28 @@ func (r *round) fail(failed Failures) {
 	_ = parallel(gone, func(t Taken) error { t.Release(); return nil })
 }
 
-// failures are those so far.
+// failures returns the failures so far.
 func (r *round) failures() Failures {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return maps.Clone(r.failed)
 }
 
-// step moves the round on.
+// step sets the progress of the round.
 func (r *round) step(frozen, done bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.frozen, r.done = frozen, done
 }
 
-// at tells where the round is and what it holds.
+// at returns the instances and the progress of the round.
 func (r *round) at() (all []Taken, frozen, done bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.held), r.frozen, r.done
 }
 
-// release ends the round. What was learned of the instances stays.
+// release ends the round and releases its instances. Their results remain readable.
 func (r *round) release() {
 	r.mu.Lock()
 	r.over, r.frozen = true, false

@@ -12,8 +12,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// affected tells which paths lie on the volumes of a set (IsPathAffected): by device numbers, so that it doesn't matter how
-// anything is spelt or linked. For a subvolume of btrfs that is a number of its own.
+// affected splits paths by whether they lie on the volumes of a set (IsPathAffected). It compares device numbers, so
+// that spelling and links don't matter; a btrfs subvolume has a number of its own.
 func affected(volumes, paths []string) (in, out []string) {
 	set := map[uint64]bool{}
 	for _, v := range volumes {
@@ -25,7 +25,7 @@ func affected(volumes, paths []string) (in, out []string) {
 	for _, p := range paths {
 		var st unix.Stat_t
 		err := unix.Stat(p, &st)
-		for dir := p; err != nil && dir != "/"; { // what went away counts where it was
+		for dir := p; err != nil && dir != "/"; { // a removed path counts where it was
 			dir = filepath.Dir(dir)
 			err = unix.Stat(dir, &st)
 		}
@@ -38,7 +38,7 @@ func affected(volumes, paths []string) (in, out []string) {
 	return in, out
 }
 
-// needs are the paths whose volumes a backup must have: those of the files that it reads from the copy.
+// needs returns the paths whose volumes a backup must have: those of the files that it reads from the copy.
 func (d *Description) needs(kind vss.BackupType) []string {
 	var out []string
 	from := vss.FullSnapshotRequired // for a copy, too
@@ -58,8 +58,8 @@ func (d *Description) needs(kind vss.BackupType) []string {
 	return out
 }
 
-// complete says whether a set touches an instance, and fails when it has some of its volumes and not all: a copy of parts is
-// worse than none. Errors: VSS_E_WRITERERROR_INCONSISTENTSNAPSHOT, which names the first path that is missing.
+// complete reports whether a set includes any volume of an instance, and fails if it includes some but not all of
+// them. Errors: VSS_E_WRITERERROR_INCONSISTENTSNAPSHOT, which names the first path that is missing.
 func complete(ctx context.Context, d *Description, kind vss.BackupType, volumes []string) (touched bool, err error) {
 	in, out := affected(volumes, d.needs(kind))
 	if len(in) == 0 || len(out) == 0 {
@@ -69,6 +69,13 @@ func complete(ctx context.Context, d *Description, kind vss.BackupType, volumes 
 	if v, err := volume.New(volume.Options{}).Find(ctx, missing); err == nil {
 		missing = v.Name
 	}
-	return true, vss.E("PrepareSnapshot", vss.ErrWriterErrorInconsistentSnapshot,
-		fmt.Errorf("%s is not on a volume of the set (%s)", out[0], strings.Join(volumes, ", "))).Advise("add " + missing + " to the set")
+	return true, vss.E(
+		"PrepareSnapshot",
+		vss.ErrWriterErrorInconsistentSnapshot,
+		fmt.Errorf(
+			"%s is not on a volume of the set (%s)",
+			out[0],
+			strings.Join(volumes, ", "),
+		),
+	).Advise("add " + missing + " to the set")
 }

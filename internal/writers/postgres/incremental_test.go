@@ -8,16 +8,16 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stillpoint-vss/stillpoint/internal/demo/pgserver"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
 	. "github.com/stillpoint-vss/stillpoint/internal/writers/engine/enginetest"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres"
-	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
 	"github.com/stillpoint-vss/stillpoint/vss"
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
 
 // next makes a backup of a kind that goes on from another ("": from none).
-func next(t testing.TB, w *engine.Writer, s *pgtest.Server, v []string, kind vss.BackupType, from string) *saved {
+func next(t testing.TB, w *engine.Writer, s *pgserver.Server, v []string, kind vss.BackupType, from string) *saved {
 	t.Helper()
 	k := newSaved(t, w, v, s.Data)
 	k.BackupType = kind
@@ -42,7 +42,7 @@ func (k *saved) again(more bool) {
 }
 
 // write adds rows that tell which backup has them, a file of WAL full of changes, and what isn't rows.
-func write(t testing.TB, s *pgtest.Server, n int) {
+func write(t testing.TB, s *pgserver.Server, n int) {
 	t.Helper()
 	_, err := s.SQL(ctx, fmt.Sprintf(`CREATE TABLE IF NOT EXISTS rows (n int, filler text);
 		INSERT INTO rows SELECT %d, repeat('x', 1000) FROM generate_series(1, 3000);
@@ -50,14 +50,14 @@ func write(t testing.TB, s *pgtest.Server, n int) {
 	must(t, err)
 }
 
-func rows(t testing.TB, s *pgtest.Server) string {
+func rows(t testing.TB, s *pgserver.Server) string {
 	t.Helper()
 	out, err := s.SQL(ctx, "SELECT n, count(*) FROM rows GROUP BY n ORDER BY n")
 	must(t, err)
 	return strings.ReplaceAll(out, "\n", " ")
 }
 
-func drop(t testing.TB, s *pgtest.Server) {
+func drop(t testing.TB, s *pgserver.Server) {
 	t.Helper()
 	must(t, s.Stop(ctx))
 	dirs := []string{s.Data, s.WAL}
@@ -82,7 +82,7 @@ func TestIncremental(t *testing.T) {
 		t.Errorf("a copy backup has stamp %q, metadata %q", c.BackupStamp, c.BackupMetadata)
 	}
 	later := filepath.Join(v[2], "later")
-	must(t, (&pgtest.Server{Data: s.Data, Run: s.Run, Tablespaces: map[string]string{"later": later}}).Own())
+	must(t, (&pgserver.Server{Data: s.Data, Run: s.Run, Tablespaces: map[string]string{"later": later}}).Own())
 	_, err := s.SQL(ctx, fmt.Sprintf("CREATE TABLESPACE later LOCATION '%s'", later))
 	must(t, err)
 	for _, statement := range []string{"CREATE TABLE apart TABLESPACE later AS SELECT 7 AS n", "CREATE DATABASE another STRATEGY file_copy"} {
@@ -207,7 +207,7 @@ func TestWAL(t *testing.T) {
 }
 
 // The server keeps no WAL for the writer: each checkpoint removes it.
-func goneWAL(t *testing.T, s *pgtest.Server, v []string) {
+func goneWAL(t *testing.T, s *pgserver.Server, v []string) {
 	w := newWriter(t)
 	full := next(t, w, s, v, vss.BackupFull, "")
 	write(t, s, 100)
@@ -241,7 +241,7 @@ func goneWAL(t *testing.T, s *pgtest.Server, v []string) {
 }
 
 // A slot of the writer keeps WAL up to the backup that saved it.
-func heldWAL(t *testing.T, s *pgtest.Server, v []string) {
+func heldWAL(t *testing.T, s *pgserver.Server, v []string) {
 	w := postgres.New(postgres.Config{Only: []string{s.Data}, HoldWAL: true})
 	full := next(t, w, s, v, vss.BackupFull, "")
 	held := func() string {

@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"github.com/stillpoint-vss/stillpoint/document"
+	"github.com/stillpoint-vss/stillpoint/internal/demo/pgserver"
 	. "github.com/stillpoint-vss/stillpoint/internal/writers/engine/enginetest"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres"
-	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
 	"github.com/stillpoint-vss/stillpoint/vss"
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
@@ -24,7 +24,7 @@ func TestCluster(t *testing.T) {
 	s, v := three(t)
 	for _, c := range []struct {
 		name string
-		test func(*testing.T, *pgtest.Server, []string)
+		test func(*testing.T, *pgserver.Server, []string)
 	}{
 		{"copies under load", backupUnderLoad}, {"a copy backup leaves no stamp", copyBackupLeavesNoStamp}, {"a missing volume", missingVolume},
 		{"Abort", abort}, {"Abort ends a checkpoint", abortEndsCheckpoint}, {"a question ends with its context", queryEndsWithContext},
@@ -34,7 +34,7 @@ func TestCluster(t *testing.T) {
 	}
 }
 
-func described(t *testing.T, s *pgtest.Server, v []string) {
+func described(t *testing.T, s *pgserver.Server, v []string) {
 	m, c := Identify(t, newWriter(t), s.Data)
 	if c == nil {
 		t.Fatalf("the cluster isn't among %v", m.Components)
@@ -73,7 +73,7 @@ func described(t *testing.T, s *pgtest.Server, v []string) {
 	}
 }
 
-func backupUnderLoad(t *testing.T, s *pgtest.Server, v []string) {
+func backupUnderLoad(t *testing.T, s *pgserver.Server, v []string) {
 	stop, err := s.Bench(ctx, 2, 1)
 	must(t, err)
 	j, err := s.Journal(ctx, 4, "space")
@@ -118,7 +118,7 @@ func backupUnderLoad(t *testing.T, s *pgtest.Server, v []string) {
 	}
 }
 
-func copyBackupLeavesNoStamp(t *testing.T, s *pgtest.Server, v []string) {
+func copyBackupLeavesNoStamp(t *testing.T, s *pgserver.Server, v []string) {
 	b := New(t, newWriter(t), v, s.Data)
 	b.BackupType = vss.BackupCopy
 	b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
@@ -127,7 +127,7 @@ func copyBackupLeavesNoStamp(t *testing.T, s *pgtest.Server, v []string) {
 	}
 }
 
-func position(t testing.TB, s *pgtest.Server) string {
+func position(t testing.TB, s *pgserver.Server) string {
 	t.Helper()
 	lsn, err := s.SQL(ctx, "SELECT pg_current_wal_flush_lsn()")
 	must(t, err)
@@ -135,7 +135,7 @@ func position(t testing.TB, s *pgtest.Server) string {
 }
 
 // ordered says whether WAL positions don't go back.
-func ordered(t testing.TB, s *pgtest.Server, lsns ...string) bool {
+func ordered(t testing.TB, s *pgserver.Server, lsns ...string) bool {
 	t.Helper()
 	answer, err := s.SQL(ctx, "SELECT bool_and(l <= next) FROM (SELECT l, lead(l) OVER (ORDER BY i) AS next FROM unnest('{"+
 		strings.Join(lsns, ",")+"}'::pg_lsn[]) WITH ORDINALITY AS x(l, i)) AS pairs")
@@ -144,7 +144,7 @@ func ordered(t testing.TB, s *pgtest.Server, lsns ...string) bool {
 }
 
 // left says whether sessions of the writer are left in the server. One that was closed takes a moment to end there.
-func left(t testing.TB, s *pgtest.Server, which string) bool {
+func left(t testing.TB, s *pgserver.Server, which string) bool {
 	t.Helper()
 	query := "FROM pg_stat_activity WHERE application_name = 'vss' AND " + which
 	n, err := s.SQL(ctx, `DO $$ BEGIN FOR i IN 1..30 LOOP PERFORM pg_stat_clear_snapshot(); EXIT WHEN NOT EXISTS (SELECT `+query+`);
@@ -153,7 +153,7 @@ func left(t testing.TB, s *pgtest.Server, which string) bool {
 	return n != "0"
 }
 
-func missingVolume(t *testing.T, s *pgtest.Server, v []string) {
+func missingVolume(t *testing.T, s *pgserver.Server, v []string) {
 	w := newWriter(t)
 	for i, volume := range v {
 		set := slices.Delete(slices.Clone(v), i, i+1)
@@ -171,7 +171,7 @@ func missingVolume(t *testing.T, s *pgtest.Server, v []string) {
 	}
 }
 
-func abort(t *testing.T, s *pgtest.Server, v []string) {
+func abort(t *testing.T, s *pgserver.Server, v []string) {
 	w := newWriter(t)
 	for _, upTo := range [][]writer.Handler{
 		nil, {writer.OnPrepareBackup}, {writer.OnPrepareBackup, writer.OnPrepareSnapshot},
@@ -187,7 +187,7 @@ func abort(t *testing.T, s *pgtest.Server, v []string) {
 	}
 }
 
-func abortEndsCheckpoint(t *testing.T, s *pgtest.Server, v []string) {
+func abortEndsCheckpoint(t *testing.T, s *pgserver.Server, v []string) {
 	w := newWriter(t)
 	b := New(t, w, v, s.Data)
 	b.Well(writer.OnPrepareBackup)
@@ -217,7 +217,7 @@ func abortEndsCheckpoint(t *testing.T, s *pgtest.Server, v []string) {
 	}
 }
 
-func queryEndsWithContext(t *testing.T, s *pgtest.Server, v []string) {
+func queryEndsWithContext(t *testing.T, s *pgserver.Server, v []string) {
 	w := newWriter(t)
 	b := New(t, w, v, s.Data)
 	b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
@@ -237,7 +237,7 @@ func queryEndsWithContext(t *testing.T, s *pgtest.Server, v []string) {
 	}
 }
 
-func clusterDies(t *testing.T, s *pgtest.Server, v []string) {
+func clusterDies(t *testing.T, s *pgserver.Server, v []string) {
 	w := newWriter(t)
 	for _, c := range []struct {
 		name   string
@@ -262,7 +262,7 @@ func clusterDies(t *testing.T, s *pgtest.Server, v []string) {
 	}
 }
 
-func clusterRefuses(t *testing.T, s *pgtest.Server, v []string) {
+func clusterRefuses(t *testing.T, s *pgserver.Server, v []string) {
 	hba := filepath.Join(s.Data, "pg_hba.conf")
 	before, err := os.ReadFile(hba)
 	must(t, err)
@@ -284,7 +284,7 @@ func clusterRefuses(t *testing.T, s *pgtest.Server, v []string) {
 	}
 }
 
-func connectionString(t *testing.T, s, other *pgtest.Server, v []string) {
+func connectionString(t *testing.T, s, other *pgserver.Server, v []string) {
 	_, err := s.SQL(ctx, "CREATE ROLE vss LOGIN PASSWORD 'secret' IN ROLE pg_checkpoint, pg_read_all_settings")
 	must(t, err)
 	must(t, os.WriteFile(filepath.Join(s.Data, "pg_hba.conf"), []byte("local all postgres peer\nlocal all vss scram-sha-256\n"), 0o600))
@@ -300,7 +300,7 @@ func connectionString(t *testing.T, s, other *pgtest.Server, v []string) {
 	}
 	b.Well(writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
 
-	wrong := postgres.New(postgres.Config{Connections: map[string]string{s.Data: "host=" + other.Run + " user=" + pgtest.Client + " dbname=postgres"}})
+	wrong := postgres.New(postgres.Config{Connections: map[string]string{s.Data: "host=" + other.Run + " user=" + pgserver.Client + " dbname=postgres"}})
 	b = New(t, wrong, v, s.Data)
 	b.Well(writer.OnPrepareBackup)
 	if m := b.Vetoed(writer.OnPrepareSnapshot, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, "system identifier") {
@@ -312,14 +312,14 @@ func connectionString(t *testing.T, s, other *pgtest.Server, v []string) {
 func TestClusters(t *testing.T) {
 	t.Parallel() // servers take most of their time to wait
 	v, run := Volumes(t, "ext4", "xfs")
-	a := start(t, &pgtest.Server{Data: v[0] + "/a", Run: run + "a"})
-	b := start(t, &pgtest.Server{Data: v[0] + "/b", WAL: v[1] + "/b", Run: run + "b"})
+	a := start(t, &pgserver.Server{Data: v[0] + "/a", Run: run + "a"})
+	b := start(t, &pgserver.Server{Data: v[0] + "/b", WAL: v[1] + "/b", Run: run + "b"})
 	t.Run("in one set", func(t *testing.T) { severalClusters(t, a, b, v) })
 	t.Run("one fails", func(t *testing.T) { oneClusterFails(t, a, b, v) })
 	t.Run("a connection string", func(t *testing.T) { connectionString(t, a, b, v) })
 }
 
-func severalClusters(t *testing.T, a, b *pgtest.Server, v []string) {
+func severalClusters(t *testing.T, a, b *pgserver.Server, v []string) {
 	w := newWriter(t)
 	for _, c := range []struct {
 		name       string
@@ -359,7 +359,7 @@ func severalClusters(t *testing.T, a, b *pgtest.Server, v []string) {
 }
 
 // What fails in one cluster, whenever it does, leaves the others in the backup.
-func oneClusterFails(t *testing.T, good, bad *pgtest.Server, v []string) {
+func oneClusterFails(t *testing.T, good, bad *pgserver.Server, v []string) {
 	w := newWriter(t)
 	for _, c := range []struct {
 		name   string
@@ -407,7 +407,7 @@ func oneClusterFails(t *testing.T, good, bad *pgtest.Server, v []string) {
 	})
 }
 
-func fsyncOff(t *testing.T, s *pgtest.Server, v []string) {
+func fsyncOff(t *testing.T, s *pgserver.Server, v []string) {
 	set := func(statement, want string) {
 		t.Helper()
 		_, err := s.SQL(ctx, statement)

@@ -10,9 +10,9 @@ import (
 	"testing"
 
 	"github.com/stillpoint-vss/stillpoint/document"
+	"github.com/stillpoint-vss/stillpoint/internal/demo/pgserver"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
 	. "github.com/stillpoint-vss/stillpoint/internal/writers/engine/enginetest"
-	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
 	"github.com/stillpoint-vss/stillpoint/vss"
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
@@ -28,7 +28,7 @@ type saved struct {
 }
 
 // save backs up a cluster under load.
-func save(t testing.TB, s *pgtest.Server, volumes []string, name string) *saved {
+func save(t testing.TB, s *pgserver.Server, volumes []string, name string) *saved {
 	t.Helper()
 	j, err := s.Journal(ctx, 4, "")
 	must(t, err)
@@ -43,7 +43,7 @@ func newSaved(t testing.TB, w *engine.Writer, volumes []string, name string) *sa
 }
 
 // run makes the backup: of what is on the volumes at one instant, it saves what the writer's documents list.
-func (k *saved) run(j *pgtest.Journal) {
+func (k *saved) run(j *pgserver.Journal) {
 	t, frozen := k.t, Elsewhere(k.t)
 	t.Helper()
 	m, err := k.w.Identify(ctx)
@@ -97,7 +97,7 @@ func (k *saved) putFiles() {
 }
 
 // nothingAside checks that what a restore replaced is gone.
-func nothingAside(t testing.TB, s *pgtest.Server) {
+func nothingAside(t testing.TB, s *pgserver.Server) {
 	t.Helper()
 	for _, dir := range append(slices.Collect(maps.Values(s.Tablespaces)), s.Data, s.WAL) {
 		for _, pattern := range []string{dir + ".before-restore-*", dir + "/.before-restore-*", dir + "/PG_*.before-restore-*"} {
@@ -114,16 +114,16 @@ func TestRestore(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		checks bool // every table and index: it takes its time
-		damage func(t *testing.T, s *pgtest.Server, v []string)
+		damage func(t *testing.T, s *pgserver.Server, v []string)
 	}{
-		{"a server that runs", false, func(*testing.T, *pgtest.Server, []string) {}},
-		{"a dropped cluster", true, func(t *testing.T, s *pgtest.Server, v []string) {
+		{"a server that runs", false, func(*testing.T, *pgserver.Server, []string) {}},
+		{"a dropped cluster", true, func(t *testing.T, s *pgserver.Server, v []string) {
 			must(t, s.Stop(ctx))
 			for _, dir := range []string{s.Data, s.WAL, s.Tablespaces["space"]} {
 				must(t, os.RemoveAll(dir))
 			}
 		}},
-		{"a server whose files are damaged", false, func(t *testing.T, s *pgtest.Server, v []string) {
+		{"a server whose files are damaged", false, func(t *testing.T, s *pgserver.Server, v []string) {
 			must(t, os.RemoveAll(filepath.Join(s.Data, "base")))
 		}},
 	} {
@@ -155,7 +155,7 @@ func TestRestore(t *testing.T) {
 	t.Run("that fails", func(t *testing.T) { restoreThatFails(t, s, v) })
 }
 
-func restoreThatFails(t *testing.T, s *pgtest.Server, v []string) {
+func restoreThatFails(t *testing.T, s *pgserver.Server, v []string) {
 	k := save(t, s, v, s.Data)
 	_, err := s.SQL(ctx, "CREATE TABLE later AS SELECT 1")
 	must(t, err)
@@ -231,7 +231,7 @@ func TestRestoreDebian(t *testing.T) {
 	t.Parallel() // servers take most of their time to wait
 	v, run := Volumes(t, "ext4")
 	name := "vsstest" + vss.NewGUID().Plain()[:8]
-	s := &pgtest.Server{Data: v[0] + "/data", Run: run}
+	s := &pgserver.Server{Data: v[0] + "/data", Run: run}
 	must(t, s.Own())
 	t.Cleanup(func() { must(t, exec.Command("pg_dropcluster", "--stop", "15", name).Run()) })
 	Run(t, "pg_createcluster", "-d", s.Data, "-s", run, "-p", "5432", "15", name)

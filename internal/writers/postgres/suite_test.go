@@ -4,16 +4,16 @@ import (
 	"log/slog"
 	"testing"
 
+	"github.com/stillpoint-vss/stillpoint/internal/demo/pgserver"
 	. "github.com/stillpoint-vss/stillpoint/internal/writers/engine/enginetest"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres"
-	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
 	"github.com/stillpoint-vss/stillpoint/writer/writertest"
 )
 
 func TestSuite(t *testing.T) {
 	t.Parallel() // servers take most of their time to wait
 	v, run := Volumes(t, "ext4")
-	s := start(t, &pgtest.Server{Data: v[0] + "/data", Run: run})
+	s := start(t, &pgserver.Server{Data: v[0] + "/data", Run: run})
 	writertest.Run(t, func(t *testing.T) *writertest.World {
 		return &writertest.World{
 			Writer:  postgres.New(postgres.Config{Only: []string{s.Data}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}),

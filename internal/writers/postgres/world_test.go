@@ -10,10 +10,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stillpoint-vss/stillpoint/internal/demo/pgserver"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
 	. "github.com/stillpoint-vss/stillpoint/internal/writers/engine/enginetest"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres"
-	"github.com/stillpoint-vss/stillpoint/internal/writers/postgres/pgtest"
 )
 
 var ctx = context.Background()
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 func exists(path string) bool { _, err := os.Stat(path); return err == nil }
 
 // start makes a cluster and runs its server for the time of the test. Its WAL's files are small: they are copied often.
-func start(t testing.TB, s *pgtest.Server) *pgtest.Server {
+func start(t testing.TB, s *pgserver.Server) *pgserver.Server {
 	t.Helper()
 	t.Cleanup(func() { must(t, s.Stop(context.WithoutCancel(ctx))) })
 	s.WALSegment = 1
@@ -47,15 +47,15 @@ func start(t testing.TB, s *pgtest.Server) *pgtest.Server {
 }
 
 // three is a cluster with data, WAL and a tablespace on three volumes.
-func three(t testing.TB) (*pgtest.Server, []string) {
+func three(t testing.TB) (*pgserver.Server, []string) {
 	t.Helper()
 	return threeWith(t, nil)
 }
 
-func threeWith(t testing.TB, settings map[string]string) (*pgtest.Server, []string) {
+func threeWith(t testing.TB, settings map[string]string) (*pgserver.Server, []string) {
 	t.Helper()
 	v, run := Volumes(t, "ext4", "xfs", "ext4")
-	return start(t, &pgtest.Server{Data: v[0] + "/data", WAL: v[1] + "/wal", Tablespaces: map[string]string{"space": v[2] + "/space"},
+	return start(t, &pgserver.Server{Data: v[0] + "/data", WAL: v[1] + "/wal", Tablespaces: map[string]string{"space": v[2] + "/space"},
 		Run: run, Settings: settings}), v
 }
 

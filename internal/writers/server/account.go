@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// As calls f with the effective ids of an account, on a thread that nobody else uses meanwhile. It needs root, unless the account
-// is our own. Should the ids not come back, the thread ends with its goroutine.
+// As calls f with the effective user and group ID of an account, on a thread of its own. It needs root, unless the
+// account is that of this process. If the former IDs can't be restored, the thread ends with its goroutine.
 func As(uid, gid int, f func() error) error {
 	root, group := os.Geteuid(), os.Getegid()
 	if root == uid {
@@ -34,7 +34,7 @@ func As(uid, gid int, f func() error) error {
 	return <-done
 }
 
-// setID sets one effective id of this thread; the functions of package syscall would set that of all threads.
+// setID sets one effective ID of this thread; the functions of package syscall would set that of all threads.
 func setID(call uintptr, id int) error {
 	const keep = ^uintptr(0)
 	if _, _, e := unix.RawSyscall(call, keep, uintptr(id), keep); e != 0 {

@@ -22,7 +22,7 @@ const (
 	acceptsCon = 0x10000 // SO_ACCEPTCON in the flags of a unix socket
 )
 
-// Sockets are the unix sockets that the process listens at, by their paths from the root; abstract ones begin with @.
+// Sockets returns the unix sockets at which the process listens, as absolute paths; abstract ones begin with @.
 func (p *Process) Sockets() ([]string, error) {
 	mine, err := p.inodes()
 	if err != nil {
@@ -42,7 +42,7 @@ func (p *Process) Sockets() ([]string, error) {
 		if err != nil || flags&acceptsCon == 0 {
 			continue
 		}
-		_, path, _ := strings.Cut(strings.TrimRight(line, "\n"), " "+f[6]+" ") // it may have blanks
+		_, path, _ := strings.Cut(strings.TrimRight(line, "\n"), " "+f[6]+" ") // the path may contain blanks
 		if path[0] != '/' && path[0] != '@' {
 			path = filepath.Join(p.Dir, path)
 		}
@@ -51,8 +51,8 @@ func (p *Process) Sockets() ([]string, error) {
 	return slices.Compact(out), nil
 }
 
-// Ports are the addresses of this host at which the process listens by TCP; one that listens everywhere is at the loopback
-// address, too.
+// Ports returns the addresses of this host at which the process listens by TCP. A wildcard address is returned as the
+// loopback address.
 func (p *Process) Ports() ([]netip.AddrPort, error) {
 	mine, err := p.inodes()
 	if err != nil {
@@ -80,7 +80,7 @@ func (p *Process) Ports() ([]netip.AddrPort, error) {
 	return out, nil
 }
 
-// address reads an address of /proc/net/tcp: 32-bit words in the byte order of little-endian machines, then the port.
+// address parses an address of /proc/net/tcp: 32-bit words in the byte order of little-endian machines, then the port.
 func address(s string) (netip.AddrPort, error) {
 	host, port, _ := strings.Cut(s, ":")
 	b, err := hex.DecodeString(host)
@@ -96,7 +96,7 @@ func address(s string) (netip.AddrPort, error) {
 	}
 	ip, ok := netip.AddrFromSlice(b)
 	if !ok {
-		return netip.AddrPort{}, fmt.Errorf("%q is no address", s)
+		return netip.AddrPort{}, fmt.Errorf("invalid address %q", s)
 	}
 	ip = ip.Unmap()
 	if ip.IsUnspecified() {
@@ -107,7 +107,7 @@ func address(s string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(ip, uint16(n)), nil
 }
 
-// inodes are the sockets that the process has open.
+// inodes returns the inode numbers of the sockets that the process has open.
 func (p *Process) inodes() ([]string, error) {
 	dir := fmt.Sprintf("/proc/%d/fd", p.PID)
 	fds, err := os.ReadDir(dir)
@@ -124,7 +124,8 @@ func (p *Process) inodes() ([]string, error) {
 	return out, nil
 }
 
-// Dial connects to a unix socket and makes sure that this process is behind it: a folder of sockets may be open to everybody.
+// Dial connects to a unix socket and checks that this process listens there: other processes may create sockets in the
+// same folder.
 func (p *Process) Dial(ctx context.Context, path string) (net.Conn, error) {
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "unix", path)
@@ -151,7 +152,13 @@ func (p *Process) behind(c *net.UnixConn) error {
 		return asked
 	}
 	if int(peer.Pid) != p.PID {
-		return fmt.Errorf("process %d of account %d is behind %s, not the server, process %d", peer.Pid, peer.Uid, c.RemoteAddr(), p.PID)
+		return fmt.Errorf(
+			"%[3]s belongs to process %[1]d of account %[2]d, not to the server, process %[4]d",
+			peer.Pid,
+			peer.Uid,
+			c.RemoteAddr(),
+			p.PID,
+		)
 	}
 	return nil
 }

@@ -1,5 +1,5 @@
-// Package server is about the servers that run on this host, as a writer meets them: which there are, where they listen, and
-// how one is stopped for a restore and started again as it ran before.
+// Package server finds servers that run on this host and the addresses at which they listen, and stops and starts them
+// for a restore.
 package server
 
 import (
@@ -15,23 +15,23 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Process is a server that runs, and what is needed to start it again: that goes into backup metadata as it is.
+// Process is a running server with what is needed to start it again. It is stored in backup metadata.
 type Process struct {
 	Program string   `json:"program"`
 	Args    []string `json:"args"`           // without the program's name
 	Dir     string   `json:"dir,omitempty"`  // its working directory
-	UID     int      `json:"uid"`            // of the account that it runs as
+	UID     int      `json:"uid"`            // account that it runs as
 	GID     int      `json:"gid"`            //
-	Log     string   `json:"log,omitempty"`  // the file that it writes what goes wrong to, if that is one
-	Unit    string   `json:"unit,omitempty"` // systemd's service that it is of
+	Log     string   `json:"log,omitempty"`  // regular file behind its standard error, "" for none
+	Unit    string   `json:"unit,omitempty"` // its systemd service, "" for none
 	PID     int      `json:"-"`
-	Started uint64   `json:"-"` // in ticks since the machine's start: no other process has this and PID
+	Started uint64   `json:"-"` // in ticks since the machine's start; together with PID it identifies the process
 	parent  int
 }
 
-// Find lists the servers on this host whose name, as ps shows it, is one of names; in the order of their process ids. Servers in
-// containers, whose files have other names there, are left out, and so are processes that a server has forked. Errors: those of
-// the context, VSS_E_UNEXPECTED without /proc.
+// Find returns the servers on this host whose name, as shown by ps, is one of names, sorted by process ID. Servers in
+// containers, whose paths differ from ours, and processes forked by a server are omitted. Errors: those of the
+// context, VSS_E_UNEXPECTED without /proc.
 func Find(ctx context.Context, names ...string) ([]*Process, error) {
 	procs, err := os.ReadDir("/proc")
 	if err != nil {
@@ -57,7 +57,7 @@ func Find(ctx context.Context, names ...string) ([]*Process, error) {
 		if theirs, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", pid)); err != nil || theirs != ours {
 			continue
 		}
-		if one, err := look(pid); err == nil { // else it ended meanwhile
+		if one, err := look(pid); err == nil { // otherwise it ended meanwhile
 			out = append(out, one)
 		}
 	}
@@ -70,7 +70,8 @@ func Find(ctx context.Context, names ...string) ([]*Process, error) {
 	return out, nil
 }
 
-// In is the server of one of the names that works in a folder, nil if there is none. Errors: those of Find.
+// In returns the server with one of the names whose working directory is dir, nil if there is none. Errors: those of
+// Find.
 func In(ctx context.Context, dir string, names ...string) (*Process, error) {
 	all, err := Find(ctx, names...)
 	if err != nil {
@@ -91,7 +92,7 @@ func look(pid int) (*Process, error) {
 	if p.Program, err = os.Readlink(proc + "exe"); err != nil {
 		return nil, err
 	}
-	p.Program = strings.TrimSuffix(p.Program, " (deleted)") // it was upgraded under the running server
+	p.Program = strings.TrimSuffix(p.Program, " (deleted)") // the program was upgraded while the server ran
 	if p.Dir, err = os.Readlink(proc + "cwd"); err != nil {
 		return nil, err
 	}
@@ -139,7 +140,8 @@ func look(pid int) (*Process, error) {
 	return p, nil
 }
 
-// unit is the service of a control group of systemd's, "" if it is of none. A server may be in a group below its service's.
+// unit returns the systemd service of a control group, "" if there is none. A server may be in a group below its
+// service's.
 func unit(group string) string {
 	for line := range strings.Lines(group) {
 		_, path, _ := strings.Cut(line, ":")
@@ -159,16 +161,17 @@ func unit(group string) string {
 	return ""
 }
 
-// started is when a process was started. Source: proc(5), field 22 of stat.
+// started returns the start time of a process. Source: proc(5), field 22 of stat.
 func started(pid int) (uint64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}
-	rest := string(b[strings.LastIndexByte(string(b), ')')+1:]) // the name before may hold anything
+	// the program's name before may contain blanks and parentheses
+	rest := string(b[strings.LastIndexByte(string(b), ')')+1:])
 	f := strings.Fields(rest)
 	if len(f) < 20 {
-		return 0, fmt.Errorf("/proc/%d/stat makes no sense", pid)
+		return 0, fmt.Errorf("/proc/%d/stat is malformed", pid)
 	}
 	if f[0] == "Z" {
 		return 0, os.ErrProcessDone
@@ -176,7 +179,7 @@ func started(pid int) (uint64, error) {
 	return strconv.ParseUint(f[19], 10, 64)
 }
 
-// Runs says whether the process is still there.
+// Runs reports whether the process still runs.
 func (p *Process) Runs() bool {
 	now, err := started(p.PID)
 	return err == nil && now == p.Started

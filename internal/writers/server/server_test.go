@@ -58,7 +58,9 @@ func TestFind(t *testing.T) {
 	must(t, cmd.Start())
 	defer func() { _ = cmd.Wait() }()
 	p := await(t, program)
-	if p.PID != cmd.Process.Pid || p.Program != program || !slices.Equal(p.Args, []string{"60"}) || p.Dir != "/" || p.UID != os.Geteuid() || !p.Runs() {
+	if p.PID != cmd.Process.Pid || p.Program != program || !slices.Equal(p.Args, []string{"60"}) || p.Dir != "/" ||
+		p.UID != os.Geteuid() ||
+		!p.Runs() {
 		t.Errorf("found %+v", p)
 	}
 	must(t, p.Stop(context.Background()))
@@ -74,7 +76,8 @@ func TestFind(t *testing.T) {
 	must(t, await(t, program).Stop(context.Background()))
 	broken := *p
 	broken.Args = []string{"no-number"}
-	if err := broken.Start(context.Background(), func(context.Context) error { return os.ErrNotExist }); err == nil || !strings.Contains(err.Error(), "ended at once") {
+	if err := broken.Start(context.Background(), func(context.Context) error { return os.ErrNotExist }); err == nil ||
+		!strings.Contains(err.Error(), "ended after its start") {
 		t.Errorf("a program that fails: %v", err)
 	}
 }
@@ -149,7 +152,8 @@ func TestListening(t *testing.T) {
 	if got, err := p.Sockets(); err != nil || !slices.Equal(got, []string{path}) {
 		t.Errorf("sockets %q, %v", got, err)
 	}
-	if got, err := p.Ports(); err != nil || !slices.Equal(got, []netip.AddrPort{netip.MustParseAddrPort(tcp.Addr().String())}) {
+	if got, err := p.Ports(); err != nil ||
+		!slices.Equal(got, []netip.AddrPort{netip.MustParseAddrPort(tcp.Addr().String())}) {
 		t.Errorf("ports %v, %v", got, err)
 	}
 	conn, err := p.Dial(context.Background(), path)
@@ -157,7 +161,8 @@ func TestListening(t *testing.T) {
 	must(t, conn.Close())
 	stranger := *p
 	stranger.PID++
-	if _, err := stranger.Dial(context.Background(), path); err == nil || !strings.Contains(err.Error(), "not the server") {
+	if _, err := stranger.Dial(context.Background(), path); err == nil ||
+		!strings.Contains(err.Error(), "not to the server") {
 		t.Errorf("another process behind the socket: %v", err)
 	}
 }

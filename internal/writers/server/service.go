@@ -14,17 +14,17 @@ import (
 
 // Limits of a restore.
 const (
-	StopLimit  = 5 * time.Minute  // for a server to end in order
-	StartLimit = 10 * time.Minute // for a server to recover and take clients
+	StopLimit  = 5 * time.Minute  // for a server to stop
+	StartLimit = 10 * time.Minute // for a server to recover and accept connections
 
-	lookAgain = 250 * time.Millisecond // how often one is asked whether it is up or down
+	pollInterval = 250 * time.Millisecond // interval of checks whether a server is up or down
 )
 
-// Stop ends the server in order and returns when it is gone. systemd is asked to do it where it runs the service, so that it
-// isn't started again behind our back.
+// Stop stops the server and returns when it has ended. A service of systemd is stopped by systemd, so that it isn't
+// restarted.
 func (p *Process) Stop(ctx context.Context) error { return p.StopBy(ctx, p.end) }
 
-// StopBy is Stop for servers that have a program of their own to end them: order asks for it and needn't wait.
+// StopBy is Stop for servers with a stop command of their own. Order requests the stop and need not wait for it.
 func (p *Process) StopBy(ctx context.Context, order func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, StopLimit)
 	defer cancel()
@@ -33,7 +33,7 @@ func (p *Process) StopBy(ctx context.Context, order func(context.Context) error)
 	}
 	for p.Runs() {
 		if err := pause(ctx); err != nil {
-			return fmt.Errorf("the server (process %d) doesn't end: %w", p.PID, err)
+			return fmt.Errorf("the server (process %d) doesn't stop: %w", p.PID, err)
 		}
 	}
 	return nil
@@ -49,14 +49,18 @@ func (p *Process) end(ctx context.Context) error {
 	return nil
 }
 
-// Start starts the server as it ran before and returns when up says that it takes clients. Up is asked again and again.
+// Start starts the server with its former arguments and returns when up returns nil. It calls up repeatedly.
 func (p *Process) Start(ctx context.Context, up func(context.Context) error) error {
 	return StartBy(ctx, p.begin, up)
 }
 
-// StartBy is Start for servers that have a program of their own to start them. Start tells by the channel that the server has
-// ended; nil where nobody sees that.
-func StartBy(ctx context.Context, start func(context.Context) (ended <-chan error, err error), up func(context.Context) error) error {
+// StartBy is Start for servers with a start command of their own. The channel that start returns receives the server's
+// exit; it may be nil.
+func StartBy(
+	ctx context.Context,
+	start func(context.Context) (ended <-chan error, err error),
+	up func(context.Context) error,
+) error {
 	ctx, cancel := context.WithTimeout(ctx, StartLimit)
 	defer cancel()
 	ended, err := start(ctx)
@@ -70,11 +74,11 @@ func StartBy(ctx context.Context, start func(context.Context) (ended <-chan erro
 		}
 		select {
 		case status := <-ended:
-			return fmt.Errorf("the server ended at once: %w", errors.Join(status, err))
+			return fmt.Errorf("the server ended after its start: %w", errors.Join(status, err))
 		default:
 		}
 		if e := pause(ctx); e != nil {
-			return fmt.Errorf("the server doesn't come up: %w: %w", err, e)
+			return fmt.Errorf("the server doesn't accept connections: %w: %w", err, e)
 		}
 	}
 }
@@ -86,7 +90,7 @@ func (p *Process) begin(ctx context.Context) (<-chan error, error) {
 	return p.run()
 }
 
-// run runs the program as the account that it ran as, in a session of its own, so that it outlives us.
+// run runs the program as its former account, in a session of its own, so that it outlives this process.
 func (p *Process) run() (<-chan error, error) {
 	name := p.Log
 	if name == "" {
@@ -108,7 +112,7 @@ func (p *Process) run() (<-chan error, error) {
 	}
 	ended := make(chan error, 1)
 	go func() {
-		if err := cmd.Wait(); err != nil { // else it may have put itself into the background
+		if err := cmd.Wait(); err != nil { // otherwise it may have daemonized
 			ended <- err
 		}
 	}()
@@ -118,7 +122,13 @@ func (p *Process) run() (<-chan error, error) {
 func systemctl(ctx context.Context, verb, unit string) error {
 	said, err := exec.CommandContext(ctx, "systemctl", verb, unit).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("systemctl %s %s: %w: %s", verb, unit, err, strings.TrimSpace(string(bytes.ToValidUTF8(said, []byte("?")))))
+		return fmt.Errorf(
+			"systemctl %s %s: %w: %s",
+			verb,
+			unit,
+			err,
+			strings.TrimSpace(string(bytes.ToValidUTF8(said, []byte("?")))),
+		)
 	}
 	return nil
 }
@@ -127,7 +137,7 @@ func pause(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(lookAgain):
+	case <-time.After(pollInterval):
 		return nil
 	}
 }
