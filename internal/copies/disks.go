@@ -69,7 +69,7 @@ type Devices interface {
 	// Table reads a disk's partition table. Errors: VSS_E_VOLUME_NOT_SUPPORTED for a corrupt one.
 	Table(device string) (*disk.Table, error)
 	// CanFlag returns why a disk could not carry the shadow copy flags.
-	CanFlag(device string, t *disk.Table) error
+	CanFlag(device string) error
 	// Edit opens and locks a disk for changes of its flags. The file systems on it may be in use.
 	Edit(ctx context.Context, device string, live bool) (Editor, error)
 	// Partitioned reports whether the kernel knows partitions of a disk.
@@ -107,30 +107,15 @@ func (m *manager) SetFlags(ctx context.Context, d vds.Disk, set, clr vss.DiskFla
 	return m.SetLUNFlags(ctx, d, set, clr)
 }
 
+func (m *manager) SetReadOnly(device string, on bool) error { return disk.SetReadOnly(device, on) }
+
 func (m *manager) Lock(ctx context.Context, d vds.Disk) (LockedDisk, error) {
-	has, release, err := disk.Lock(ctx, d.Device)
+	l, err := m.Manager.Lock(ctx, d)
 	if err != nil {
 		return nil, err
 	}
-	return &lockedDisk{m, d, has, release}, nil
+	return l, nil
 }
-
-type lockedDisk struct {
-	m       *manager
-	d       vds.Disk
-	has     context.Context
-	release func()
-}
-
-func (l *lockedDisk) SetIdentity(_ context.Context, id disk.Identity) error {
-	return l.m.Manager.SetIdentity(l.has, l.d, id)
-}
-
-func (l *lockedDisk) SetFlags(_ context.Context, set, clr vss.DiskFlags) error {
-	return l.m.SetLUNFlags(l.has, l.d, set, clr)
-}
-
-func (l *lockedDisk) Unlock() { l.release() }
 
 func (m *manager) MakePlain(ctx context.Context, ids []vss.LUNID) error {
 	byArray := map[array.Array][]vss.LUNID{}
@@ -189,10 +174,9 @@ func (m *manager) Arrays(ctx context.Context) []ArrayInfo {
 // kernel is Devices by package disk.
 type kernel struct{}
 
-func (kernel) Table(device string) (*disk.Table, error)   { return disk.Read(device) }
-func (kernel) CanFlag(device string, t *disk.Table) error { return disk.CanFlag(device, t) }
-func (kernel) Partitioned(device string) bool             { return len(disk.Nodes(device)) > 1 }
-func (kernel) SetReadOnly(device string, on bool) error   { return disk.SetReadOnly(device, on) }
+func (kernel) Table(device string) (*disk.Table, error) { return disk.Read(device) }
+func (kernel) CanFlag(device string) error              { return disk.CanFlag(device) }
+func (kernel) Partitioned(device string) bool           { return len(disk.Nodes(device)) > 1 }
 func (kernel) SetBtrfsFSID(nodes []string, fsid vss.GUID) error {
 	return disk.SetBtrfsFSID(nodes, fsid)
 }

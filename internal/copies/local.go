@@ -26,7 +26,7 @@ var (
 
 // identify describes a volume to a provider.
 func identify(v *volume.Volume) provider.Volume {
-	p := provider.Volume{Name: v.Name, FileSystem: v.FileSystem, UUID: v.UUID, Subvolume: v.Subvolume, Devices: v.Disks, Extents: v.Extents}
+	p := provider.Volume{Name: v.Name, FileSystem: v.FileSystem, UUID: v.UUID, Subvolume: v.Subvolume, Device: v.Device, Devices: v.Disks, Extents: v.Extents}
 	if len(v.MountPoints) > 0 {
 		p.Mount = v.MountPoints[0]
 	}

@@ -43,11 +43,7 @@ func (k *lunKind) sources(ctx context.Context, v *volume.Volume) ([]vss.LUNInfor
 		if d.LUN.Kind == array.KindShadowCopy {
 			return nil, fmt.Errorf("%s is a shadow copy itself; break its set first", dev)
 		}
-		t, err := k.disks().Table(dev)
-		if err != nil {
-			return nil, err
-		}
-		if err := k.disks().CanFlag(dev, t); err != nil {
+		if err := k.disks().CanFlag(dev); err != nil {
 			return nil, err
 		}
 		out = append(out, d.LUN.Information())
