@@ -41,7 +41,8 @@ func (s *Set) AddComponent(instance vss.WriterInstanceID, class vss.WriterID, t 
 	}
 	p := s.participant(class, instance)
 	if p == nil {
-		return vss.E(op, vss.ErrObjectNotFound, errors.New("the writer is not in this session")).On(class.String())
+		return vss.E(op, vss.ErrObjectNotFound, errors.New("the writer is not in this session")).
+			On(class.String()).Advise("GetWriterMetadata lists the writers of the session")
 	}
 	c := p.meta.Component(logicalPath, name)
 	if c == nil || c.Type != t {

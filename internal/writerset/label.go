@@ -31,10 +31,10 @@ func (s *Set) Labels(t Target, volumes []Volume) (labels []vss.Consistency, set 
 		case !v.Held:
 			labels[i] = vss.ConsistencyCrash
 			why = v.Name + " holds no mounted file system, so its writes could not be held"
-		case spoiled[i] != "":
-			labels[i], why = vss.ConsistencyFileSystem, spoiled[i]
 		case !t.withWriters():
 			labels[i], why = vss.ConsistencyFileSystem, "no writers were involved"
+		case spoiled[i] != "":
+			labels[i], why = vss.ConsistencyFileSystem, spoiled[i]
 		case !consistent[i]:
 			labels[i], why = vss.ConsistencyFileSystem, "no writer has data on "+v.Name
 		default:
