@@ -46,7 +46,11 @@ func (k *lunKind) sources(ctx context.Context, v *volume.Volume) ([]vss.LUNInfor
 		if err := k.disks().CanFlag(dev); err != nil {
 			return nil, err
 		}
-		out = append(out, d.LUN.Information())
+		info, ok := k.disks().Inquiry(ctx, dev)
+		if !ok {
+			return nil, fmt.Errorf("%s doesn't answer an inquiry", dev)
+		}
+		out = append(out, *info)
 	}
 	if len(out) == 0 {
 		return nil, errors.New("it lies on no disk of this host")
