@@ -147,7 +147,7 @@ func (s *Session) IsVolumeSupported(ctx context.Context, name, providerName stri
 	if err != nil {
 		return false, err
 	}
-	candidates, err := s.k.named(op, providerName)
+	candidates, err := s.k.named(ctx, op, providerName)
 	if err != nil {
 		return false, err
 	}

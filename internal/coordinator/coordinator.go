@@ -31,6 +31,8 @@ type Config struct {
 	Holder    Holder
 	Host      Host
 	Providers []provider.Provider // loaded by New; see AddProvider for later ones
+	// LookForProviders adds the providers that have started but aren't added yet, before they are listed. Nil: there are none.
+	LookForProviders func(context.Context)
 	// Writers lists the writers that run now.
 	Writers         func(context.Context) []*writer.Instance
 	WriterLimits    writerset.Limits

@@ -76,7 +76,7 @@ type Host interface {
 	Sweep() error
 	SweepLinks(known []catalog.Snapshot)
 	Rescan(ctx context.Context) error
-	Inspect(ctx context.Context, known copies.Known) ([]copies.Finding, error)
+	Inspect(ctx context.Context, known copies.Known, kinds copies.Kinds) ([]copies.Finding, error)
 }
 
 var _ Volumes = (*volume.Host)(nil)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
 	"github.com/stillpoint-vss/stillpoint/internal/copies"
@@ -28,9 +29,14 @@ func (k *Coordinator) AddProvider(ctx context.Context, p provider.Provider) erro
 	return nil
 }
 
+// identifyLimit is how long a provider may take to identify itself.
+const identifyLimit = 10 * time.Second
+
 // load loads a provider and puts it behind those of its type.
 func (k *Coordinator) load(ctx context.Context, p provider.Provider) (copies.Kind, error) {
-	props, err := p.Properties(ctx)
+	soon, cancel := context.WithTimeout(ctx, identifyLimit)
+	defer cancel()
+	props, err := p.Properties(soon)
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +161,10 @@ func (k *Coordinator) loaded() []copies.Kind {
 }
 
 // Providers lists the providers that are loaded.
-func (k *Coordinator) Providers() []provider.Properties {
+func (k *Coordinator) Providers(ctx context.Context) []provider.Properties {
+	if k.LookForProviders != nil {
+		k.LookForProviders(ctx)
+	}
 	var out []provider.Properties
 	for _, kind := range k.loaded() {
 		out = append(out, kind.Properties())
@@ -175,16 +184,23 @@ func (k *Coordinator) kind(id vss.ProviderID) (copies.Kind, error) {
 
 // named returns the candidates for a volume: all kinds, or the one whose provider has this id or name. Errors:
 // VSS_E_PROVIDER_NOT_REGISTERED.
-func (k *Coordinator) named(op, name string) ([]copies.Kind, error) {
-	all := k.loaded()
+func (k *Coordinator) named(ctx context.Context, op, name string) ([]copies.Kind, error) {
 	if name == "" {
-		return all, nil
+		return k.loaded(), nil
 	}
-	for _, kind := range all {
-		p := kind.Properties()
-		if strings.EqualFold(name, p.Name) || strings.EqualFold(strings.Trim(name, "{}"), p.ID.Plain()) {
-			return []copies.Kind{kind}, nil
-		}
+	find := func() []copies.Kind {
+		return slices.DeleteFunc(slices.Clone(k.loaded()), func(kind copies.Kind) bool {
+			p := kind.Properties()
+			return !strings.EqualFold(name, p.Name) && !strings.EqualFold(strings.Trim(name, "{}"), p.ID.Plain())
+		})
+	}
+	found := find()
+	if len(found) == 0 && k.LookForProviders != nil {
+		k.LookForProviders(ctx)
+		found = find()
+	}
+	if len(found) > 0 {
+		return found[:1], nil
 	}
 	return nil, vss.E(op, vss.ErrProviderNotRegistered, nil).On(name).Advise("`vss list providers` shows which providers are registered")
 }

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
 	"github.com/stillpoint-vss/stillpoint/vss"
@@ -35,16 +36,11 @@ func (k *Coordinator) recordsOf(set vss.SnapshotSetID) (out []*catalog.Snapshot,
 
 // recordsWhere returns the records of all copies for which keep is true.
 func (k *Coordinator) recordsWhere(keep func(*catalog.Snapshot) bool) (out []catalog.Snapshot, err error) {
-	err = k.Catalog.View(func(tx *catalog.Tx) error {
-		all, err := tx.Snapshots()
-		for i := range all {
-			if keep(&all[i]) {
-				out = append(out, all[i])
-			}
-		}
+	err = k.Catalog.View(func(tx *catalog.Tx) (err error) {
+		out, err = tx.Snapshots()
 		return err
 	})
-	return out, err
+	return slices.DeleteFunc(out, func(r catalog.Snapshot) bool { return !keep(&r) }), err
 }
 
 func notImported(op string, object fmt.Stringer) error {

@@ -3,105 +3,179 @@ package coordinator
 import (
 	"context"
 	"errors"
-	"iter"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
-	"github.com/stillpoint-vss/stillpoint/internal/disk"
+	"github.com/stillpoint-vss/stillpoint/internal/copies"
+	"github.com/stillpoint-vss/stillpoint/internal/events"
 	"github.com/stillpoint-vss/stillpoint/internal/fault"
-	"github.com/stillpoint-vss/stillpoint/internal/hold"
-	"github.com/stillpoint-vss/stillpoint/internal/vds"
+	"github.com/stillpoint-vss/stillpoint/internal/writerset"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Recover brings the host to a state in which every set either exists or never was. It is the first thing that the service
-// does, and may itself be cut off and run again. What it can't mend now it leaves recorded and tells by an event: a service
-// that doesn't start would help nobody.
+// Recover brings the host to a state in which every set either exists or does not. It is the first thing that the service
+// does, and may itself be cut off and run again. What it can't do now it leaves recorded and reports by an event: the service
+// starts all the same. Errors: those of reading the catalogue.
 func (k *Coordinator) Recover(ctx context.Context) error {
-	thawed, err := hold.ThawAll(k.RunDir)
+	thawed, err := k.Holder.Thaw()
 	if len(thawed) > 0 || err != nil {
-		k.events.add(catalog.Event{Severity: "warning", What: "thawed", Code: vss.CodeOf(err), Message: "released at start: " + strings.Join(thawed, ", "), Hint: "the service had died while it held them; the set it made was dropped"})
+		k.Events.Add(events.Thawed, events.Warning, catalog.Event{Code: vss.CodeOf(err), Message: "released at start: " + strings.Join(thawed, ", "),
+			Hint: "the service had died while it held them; the set that it was creating was dropped"})
 	}
-	_ = os.Remove(filepath.Join(k.RunDir, "creating"))
-	if _, err := k.Disks.Rescan(ctx, vds.RescanOptions{}); err != nil {
-		k.Logger.Warn("rescan at start", "error", err)
+	if err := k.Host.Sweep(); err != nil {
+		k.Logger.Warn("leftovers of a former service", "error", err)
 	}
-	k.sweepPrivateMounts()
-	state, err := k.recorded()
+	k.rescan(ctx)
+	last, err := k.recoverStages(ctx, func(*recorded) {})
 	if err != nil {
 		return err
 	}
-	for _, c := range state.creations {
-		k.mend("creation", c.Set, fault.Around("recover", "creation", func() error { return k.recoverCreation(ctx, c) }))
-	}
-	if len(state.creations) > 0 { // of an original and its half-made twin only one had partitions, whichever came first
-		if _, err := k.Disks.Rescan(ctx, vds.RescanOptions{}); err != nil {
-			k.Logger.Warn("rescan after creations were undone", "error", err)
-		}
-	}
-	for _, b := range state.breaks {
-		k.mend("break", b.Set, fault.Around("recover", "break", func() error { return k.recoverBreak(ctx, b) }))
-	}
-	if state, err = k.recorded(); err != nil {
-		return err
-	}
-	for set, records := range state.imports() {
-		k.mend("import", set.ID, fault.Around("recover", "import", func() error { return k.resumeImport(ctx, set, records) }))
-	}
-	for i := range state.copies {
-		r := &state.copies[i]
-		switch {
-		case r.State == vss.StateDeleted:
-			k.mend("deletion", r.SetID, fault.Around("recover", "deletion", func() error { return k.deleteCopy(ctx, r, true) }))
-		case r.State == vss.StateCreated && !r.Attributes.Has(vss.AttrNoAutoRelease):
-			k.autoRelease(ctx, r.SetID)
-		case r.State == vss.StateCreated && r.Imported:
-			k.mend("copy", r.SetID, fault.Around("recover", "copy", func() error { return k.restore(ctx, r) }))
-		}
-	}
-	k.sweepLinks()
+	k.Host.SweepLinks(last.copies)
 	return nil
 }
 
-// mend tells of one thing that recovery did, or could not do.
-func (k *Coordinator) mend(what string, set vss.SnapshotSetID, err error) {
-	if err != nil {
-		k.events.add(catalog.Event{Severity: "error", What: "recovery-" + what, SetID: set, Code: vss.CodeOf(err), Message: err.Error(), Hint: "mend the cause and restart the service, or run `vss doctor`"})
+// recoverOf finishes what an earlier service, or one of its own connections, left of a provider's copies.
+func (k *Coordinator) recoverOf(ctx context.Context, id vss.ProviderID) {
+	if _, err := k.recoverStages(ctx, func(r *recorded) { r.only(id) }); err != nil {
+		k.Logger.Warn("copies of a provider not recovered", "provider", id, "error", err)
 	}
 }
 
-type recorded struct {
-	creations []catalog.Creation
-	breaks    []catalog.Break
-	sets      []catalog.Set // with a copy that is committed and not created
-	copies    []catalog.Snapshot
-}
-
-// imports are the sets whose import was under way, with the copies concerned.
-func (r *recorded) imports() iter.Seq2[catalog.Set, []*catalog.Snapshot] {
-	return func(yield func(catalog.Set, []*catalog.Snapshot) bool) {
-		for _, set := range r.sets {
-			var records []*catalog.Snapshot
-			creating := slices.ContainsFunc(r.creations, func(c catalog.Creation) bool { return c.Set == set.ID })
-			for i := range r.copies {
-				if c := &r.copies[i]; c.SetID == set.ID && c.State == vss.StatePostCommitted && !creating {
-					records = append(records, c)
-				}
-			}
-			if len(records) > 0 && !yield(set, records) {
-				return
-			}
+// recoverStages runs the stages on what narrow leaves of the catalogue, and returns what is recorded in the end.
+func (k *Coordinator) recoverStages(ctx context.Context, narrow func(*recorded)) (*recorded, error) {
+	for s := range stages {
+		r, err := k.recorded()
+		if err != nil {
+			return nil, err
+		}
+		narrow(r)
+		actions := plan(s, r, k.seen())
+		for _, a := range actions {
+			k.recoverOne(ctx, a)
+		}
+		if s == stageCreations && len(actions) > 0 {
+			k.rescan(ctx) // of an original and its copy with one identity only one had partitions
 		}
 	}
+	return k.recorded()
 }
 
-func (k *Coordinator) recorded() (r recorded, err error) {
+// recoverOne applies an action and reports its failure.
+func (k *Coordinator) recoverOne(ctx context.Context, a action) {
+	if a.deed == releaseSet {
+		k.autoRelease(ctx, a.set) // it reports for itself
+		return
+	}
+	name := deedNames[a.deed]
+	err := fault.Around("recover", name, func() error { return k.apply(ctx, a) })
+	if err != nil {
+		k.Events.Add(events.Recovery(name), events.Error, catalog.Event{SetID: a.set, Code: vss.CodeOf(err), Message: err.Error(),
+			Hint: "remove the cause and restart the service, or run `vss doctor`"})
+	}
+}
+
+func (k *Coordinator) apply(ctx context.Context, a action) error {
+	unlock, err := k.lockSet("Recover", a.set)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	switch a.deed {
+	case dropCreation:
+		return k.dropCreation(ctx, a.creation)
+	case finishCreation:
+		return k.finishCreation(ctx, a)
+	case endBreak:
+		return k.recoverBreak(ctx, *a.record)
+	case resumeImport:
+		return k.resumeImport(ctx, catalog.Set{ID: a.set}, a.copies)
+	case endDeletion:
+		for _, r := range a.copies {
+			if err := k.deleteCopy(ctx, r, true); err != nil {
+				return err
+			}
+		}
+	case restoreCopy:
+		c, err := k.open(a.copies[0])
+		if err != nil {
+			return err
+		}
+		return k.Host.Restore(ctx, c)
+	}
+	return nil
+}
+
+// dropCreation undoes a creation during which the service died. If one of its providers isn't loaded, its part waits.
+func (k *Coordinator) dropCreation(ctx context.Context, c *catalog.Creation) error {
+	if err := fault.Around("recover", "clear-flags", func() error { return k.Host.RestoreOriginals(ctx, *c) }); err != nil {
+		return err
+	}
+	if c.Writers {
+		writerset.AbortDropped(ctx, k.Config.writers(), c.Set)
+	}
+	var kinds []copies.Kind
+	for _, id := range c.Providers {
+		kind, err := k.kind(id)
+		if err != nil {
+			return err
+		}
+		kinds = append(kinds, kind)
+	}
+	if err := fault.Around("recover", "drop-remains", func() error { return dropRemains(ctx, k.Catalog, c.Set, kinds) }); err != nil {
+		return err
+	}
+	k.Events.Add(events.CreationDropped, events.Warning, catalog.Event{SetID: c.Set, Code: vss.OK,
+		Message: "a creation during which the service died was undone", Hint: "start the backup again"})
+	return nil
+}
+
+// finishCreation ends the creation of a set that was complete: its copies are as good as if the service had not died.
+func (k *Coordinator) finishCreation(ctx context.Context, a action) error {
+	parts, err := k.parts(a.copies)
+	if err != nil {
+		return err
+	}
+	var set catalog.Set
 	err = k.Catalog.View(func(tx *catalog.Tx) (err error) {
+		set, _, err = tx.Set(a.set)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range parts {
+		if err := notFound(p.kind.Join(a.set, set.Context).PostFinalCommit(ctx)); err != nil {
+			return err
+		}
+	}
+	set.Finishing = false
+	err = k.Catalog.Update(func(tx *catalog.Tx) error {
+		for _, r := range a.copies {
+			r.State = vss.StateCreated
+			if err := tx.PutSnapshot(*r); err != nil {
+				return err
+			}
+		}
+		return errors.Join(tx.PutSet(set), tx.RemoveCreation(a.set))
+	})
+	if err != nil {
+		return err
+	}
+	k.Events.Add(events.CreationFinished, events.Info, catalog.Event{SetID: a.set, Code: vss.OK,
+		Message: "a set that was complete when the service died was finished"})
+	return nil
+}
+
+func (k *Coordinator) rescan(ctx context.Context) {
+	if err := k.Host.Rescan(ctx); err != nil {
+		k.Logger.Warn("rescan in recovery", "error", err)
+	}
+}
+
+// recorded reads the catalogue.
+func (k *Coordinator) recorded() (*recorded, error) {
+	r := &recorded{sets: map[vss.SnapshotSetID]catalog.Set{}}
+	err := k.Catalog.View(func(tx *catalog.Tx) (err error) {
 		if r.creations, err = tx.Creations(); err != nil {
 			return err
 		}
@@ -111,9 +185,8 @@ func (k *Coordinator) recorded() (r recorded, err error) {
 		if r.copies, err = tx.Snapshots(); err != nil {
 			return err
 		}
-		for i := range r.copies {
-			c := &r.copies[i]
-			if c.State != vss.StatePostCommitted || slices.ContainsFunc(r.sets, func(s catalog.Set) bool { return s.ID == c.SetID }) {
+		for _, c := range r.copies {
+			if _, ok := r.sets[c.SetID]; ok || c.State == vss.StateCreated {
 				continue
 			}
 			set, ok, err := tx.Set(c.SetID)
@@ -121,7 +194,7 @@ func (k *Coordinator) recorded() (r recorded, err error) {
 				return err
 			}
 			if ok {
-				r.sets = append(r.sets, set)
+				r.sets[c.SetID] = set
 			}
 		}
 		return nil
@@ -129,205 +202,38 @@ func (k *Coordinator) recorded() (r recorded, err error) {
 	return r, err
 }
 
-// recoverCreation undoes a creation that died with the process.
-func (k *Coordinator) recoverCreation(ctx context.Context, c catalog.Creation) error {
-	if err := fault.Around("recover", "clear-flags", func() error { return k.clearOriginals(ctx, c) }); err != nil {
-		return err
+// seen returns what is loaded and in use now.
+func (k *Coordinator) seen() *seen {
+	s := &seen{providers: map[vss.ProviderID]bool{}, busy: k.busy(), owned: map[vss.SnapshotSetID]bool{}}
+	for _, kind := range k.loaded() {
+		s.providers[kind.Properties().ID] = true
 	}
-	if c.Writers {
-		k.abortForDead(ctx, c.Set)
-	}
-	if err := fault.Around("recover", "drop-remains", func() error { return k.dropRemains(ctx, c) }); err != nil {
-		return err
-	}
-	k.events.add(catalog.Event{Severity: "warning", What: "creation-dropped", SetID: c.Set, Code: vss.OK, Message: "a creation that the service had died in was undone", Hint: "start the backup again"})
-	return nil
-}
-
-// clearOriginals puts the flags of the originals back. Which disks they are is told by their page 0x83, never by the flags.
-func (k *Coordinator) clearOriginals(ctx context.Context, c catalog.Creation) error {
-	var errs []error
-	for _, f := range c.Flagged {
-		d, ok := k.Disks.ByInformation(ctx, &f.LUN)
-		if !ok {
-			continue // the LUN itself is gone
-		}
-		if d.Device == "" {
-			errs = append(errs, vss.E("ClearFlags", vss.ErrMissingDisk, errors.New("an original that may carry shadow copy flags isn't visible here")).On(d.LUN.Name).Advise("unmask it to this host and restart the service"))
-			continue
-		}
-		errs = append(errs, k.clearOriginal(ctx, d.Device, f))
-	}
-	return errors.Join(errs...)
-}
-
-func (k *Coordinator) clearOriginal(ctx context.Context, device string, f catalog.Flagged) error {
-	if err := disk.SetReadOnly(device, false); err != nil { // after a boot the kernel obeys the flags that are to go
-		return err
-	}
-	e, err := disk.Open(ctx, device)
-	if err != nil {
-		return err
-	}
-	defer e.Close()
-	if err := restoreFlags(e, f); err != nil {
-		return err
-	}
-	ro := f.Disk&vss.FlagReadOnly != 0
-	for _, b := range f.Before {
-		ro = ro || b&vss.FlagReadOnly != 0
-	}
-	return disk.SetReadOnly(device, ro)
-}
-
-// dropRemains deletes whatever exists of an aborted set: its LUNs wherever they are, its records, and last the record that
-// it was being made.
-func (k *Coordinator) dropRemains(ctx context.Context, c catalog.Creation) error {
-	var copies []catalog.Snapshot
-	if err := k.Catalog.View(func(tx *catalog.Tx) (err error) {
-		copies, err = tx.SnapshotsOf(c.Set)
-		return err
-	}); err != nil {
-		return err
-	}
-	disks, err := k.Disks.Disks(ctx)
-	if err != nil {
-		return err
-	}
-	for _, d := range disks {
-		if d.LUN.Set == c.Set && d.Device != "" {
-			if err := k.Disks.Uninstall(ctx, d, true); err != nil {
-				return err
-			}
-		}
-	}
-	for i := range copies {
-		k.unlink(&copies[i])
-		if hw, _, err := k.hardware(copies[i].ProviderID); err == nil {
-			for _, l := range copies[i].LUNs {
-				if err := hw.OnLUNEmpty(ctx, "", &l.Copy); err != nil && !errors.Is(err, vss.ErrObjectNotFound) {
-					return err
-				}
-			}
-		}
-	}
-	for _, id := range c.Providers {
-		p, err := k.provider(id)
-		if err != nil {
-			return err
-		}
-		if err := p.AbortSnapshots(ctx, c.Set); err != nil && !errors.Is(err, vss.ErrObjectNotFound) {
-			return err
-		}
-	}
-	return k.Catalog.Update(func(tx *catalog.Tx) error {
-		if err := tx.RemoveSet(c.Set); err != nil {
-			return err
-		}
-		return tx.RemoveCreation(c.Set)
-	})
-}
-
-// recoverBreak finishes a break that had begun to forget its set, and undoes any other.
-func (k *Coordinator) recoverBreak(ctx context.Context, b catalog.Break) error {
-	var copies []catalog.Snapshot
-	if err := k.Catalog.View(func(tx *catalog.Tx) (err error) {
-		copies, err = tx.SnapshotsOf(b.Set)
-		return err
-	}); err != nil {
-		return err
-	}
-	if b.Forgetting {
-		return k.finishBreak(ctx, b)
-	}
-	if b.MaskLUNs {
-		return k.finishMask(ctx, b, copies)
-	}
-	return k.undoBreak(ctx, b, copies, nil)
-}
-
-// finishMask goes on with a break that masks: masking is idempotent, and a LUN that left this host is not brought back.
-func (k *Coordinator) finishMask(ctx context.Context, b catalog.Break, copies []catalog.Snapshot) error {
-	for i := range copies {
-		r := &copies[i]
-		k.withdraw(ctx, r)
-		hw, props, err := k.hardware(r.ProviderID)
-		if err != nil {
-			return err
-		}
-		for _, l := range r.LUNs {
-			err := hw.OnLUNStateChange(ctx, []vss.LUNInformation{l.Copy}, []vss.LUNInformation{l.Original}, vss.DoMaskLUNs)
-			if err != nil && !errors.Is(err, vss.ErrObjectNotFound) {
-				return k.said(props, "OnLunStateChange", b.Set, err)
-			}
-		}
-	}
-	return k.finishBreak(ctx, b)
-}
-
-// restore brings a persistent copy back to what the catalogue says of it: read-only, with its device object and exposure.
-func (k *Coordinator) restore(ctx context.Context, r *catalog.Snapshot) error {
-	if err := k.blockReadOnly(ctx, r, true); err != nil {
-		return err
-	}
-	if err := k.link(ctx, r); err != nil {
-		return err
-	}
-	if r.ExposedAt == "" || isMountPoint(r.ExposedAt) {
-		return nil
-	}
-	if err := os.MkdirAll(r.ExposedAt, 0o755); err != nil {
-		return err
-	}
-	return k.mount(ctx, r, r.ExposedAt, true)
-}
-
-func isMountPoint(path string) bool {
-	var self, parent unix.Stat_t
-	if unix.Lstat(path, &self) != nil || unix.Lstat(filepath.Dir(path), &parent) != nil {
-		return false
-	}
-	return self.Dev != parent.Dev
-}
-
-// sweepPrivateMounts takes off what MountSnapshot of a dead service left.
-func (k *Coordinator) sweepPrivateMounts() {
-	left, _ := filepath.Glob(filepath.Join(k.RunDir, "mnt", "*"))
-	k.unmountPrivate(left)
-}
-
-// sweepLinks removes device objects of copies that are no more.
-func (k *Coordinator) sweepLinks() {
-	state, err := k.recorded()
-	if err != nil {
-		return
-	}
-	known := map[string]bool{}
-	for i := range state.copies {
-		known[k.deviceObject(&state.copies[i])] = true
-	}
-	links, _ := filepath.Glob(filepath.Join(k.DeviceDir, "HarddiskVolumeShadowCopy*"))
-	for _, l := range links {
-		if !known[l] {
-			_ = os.Remove(l)
-		}
-	}
-}
-
-// Shutdown releases every session; it waits for what is under way.
-func (k *Coordinator) Shutdown() {
 	k.mu.Lock()
-	var open []*Session
-	for _, s := range k.sessions {
-		open = append(open, s)
+	open := make([]*Session, 0, len(k.sessions))
+	for _, o := range k.sessions {
+		open = append(open, o)
 	}
 	k.mu.Unlock()
-	for _, s := range open {
-		s.Close()
-	}
-	for _, p := range k.providers {
-		if err := p.OnUnload(context.Background(), true); err != nil {
-			k.Logger.Warn("provider not unloaded cleanly", "provider", p.props.Name, "error", err)
+	for _, o := range open {
+		o.mu.Lock()
+		for _, set := range o.owned {
+			s.owned[set] = true
 		}
+		o.mu.Unlock()
 	}
+	return s
+}
+
+// busy returns the sets that operations work on.
+func (k *Coordinator) busy() map[vss.SnapshotSetID]bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	out := map[vss.SnapshotSetID]bool{}
+	for id := range k.busySets {
+		out[id] = true
+	}
+	if k.creating != nil {
+		out[k.creating.id] = true
+	}
+	return out
 }

@@ -239,7 +239,7 @@ func (s *Session) expire() {
 // leaves the choice to the service. Source: AddToSnapshotSet.
 func (s *Session) AddToSnapshotSet(ctx context.Context, volume, providerName string) (id vss.SnapshotID, err error) {
 	err = s.act("AddToSnapshotSet", whileOpen, func() error {
-		candidates, err := s.k.named("AddToSnapshotSet", providerName)
+		candidates, err := s.k.named(ctx, "AddToSnapshotSet", providerName)
 		if err == nil {
 			id, err = s.set.add(ctx, volume, candidates, providerName != "")
 		}

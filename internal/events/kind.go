@@ -12,6 +12,7 @@ const (
 	BreakNotUndone    Kind = "break-not-undone"    // a failed break left something behind
 	CopyLost          Kind = "copy-lost"           // a shadow copy is invalid and was removed
 	CreationDropped   Kind = "creation-dropped"    // recovery undid an unfinished creation
+	CreationFinished  Kind = "creation-finished"   // recovery finished a creation that was complete
 	CreationFailed    Kind = "creation-failed"     // DoSnapshotSet failed
 	DeleteFailed      Kind = "delete-failed"       // a shadow copy was not deleted
 	Departure         Kind = "departure"           // a disk was not removed from this host

@@ -13,11 +13,14 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
 	"github.com/stillpoint-vss/stillpoint/internal/config"
 	"github.com/stillpoint-vss/stillpoint/internal/coordinator"
+	"github.com/stillpoint-vss/stillpoint/internal/copies"
+	"github.com/stillpoint-vss/stillpoint/internal/events"
 	"github.com/stillpoint-vss/stillpoint/internal/journal"
 	"github.com/stillpoint-vss/stillpoint/internal/providers/lun"
 	"github.com/stillpoint-vss/stillpoint/internal/vds"
 	"github.com/stillpoint-vss/stillpoint/internal/volume"
 	"github.com/stillpoint-vss/stillpoint/internal/writers"
+	"github.com/stillpoint-vss/stillpoint/internal/writerset"
 	"github.com/stillpoint-vss/stillpoint/provider"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -26,6 +29,7 @@ import (
 type parts struct {
 	array       *array.Controller
 	disks       *vds.Manager
+	events      *events.Log
 	coordinator *coordinator.Coordinator
 	closers     []func() error
 	logger      *slog.Logger
@@ -53,9 +57,18 @@ func assemble(ctx context.Context, cfg *config.Config, o Options, store *catalog
 		return nil, err
 	}
 	p.closers = append(p.closers, p.array.Close)
+	p.events = events.New(store, logger)
 	p.disks, err = vds.New(vds.Config{
-		Host: cfg.Host.Name, Arrays: []array.Array{p.array}, Initiators: map[string]vds.Initiator{"loop": loop.Initiator{}}, StateDir: o.State, Logger: logger,
-		InUse: func(id vss.LUNID) string { return p.coordinator.InUse(id) }, Event: func(e catalog.Event) { p.coordinator.AddEvent(e) },
+		Host: cfg.Host.Name, Arrays: []array.Array{p.array}, Initiators: map[string]vds.Initiator{"loop": loop.Initiator{}}, StateDir: o.State,
+		Logger: logger, InUse: func(id vss.LUNID) string { return p.coordinator.InUse(id) },
+		Event: func(e catalog.Event) { p.events.Add(events.Kind(e.What), events.Severity(e.Severity), e) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	host, err := copies.NewHost(copies.Config{
+		Name: cfg.Host.Name, RunDir: o.Run, DeviceDir: deviceDir(o.Run), LettersRoot: cfg.LettersRoot(o.Run), ExposeRoots: cfg.ExposeRoots(o.Run),
+		Letters: func(name string) bool { return cfg.Volumes[name] != "" }, Catalog: store, Events: p.events, Disks: copies.Manager(p.disks), Logger: logger,
 	})
 	if err != nil {
 		return nil, err
@@ -68,10 +81,10 @@ func assemble(ctx context.Context, cfg *config.Config, o Options, store *catalog
 	p.closers = append(p.closers, registry.Close)
 	hardware := lun.New(lun.Config{Host: cfg.Host.Name, Arrays: p.disks.Arrays, Logger: logger})
 	p.coordinator, err = coordinator.New(ctx, coordinator.Config{
-		Host: cfg.Host.Name, RunDir: o.Run, DeviceDir: deviceDir(o.Run), StateDir: o.State, ExposeRoots: cfg.ExposeRoots(o.Run),
-		LettersRoot: cfg.LettersRoot(o.Run), Letters: func(name string) bool { return cfg.Volumes[name] != "" }, HoldLimit: cfg.Service.HoldLimit.Duration,
-		Catalog: store, Volumes: volume.New(volume.Options{Names: cfg.Volumes}), Disks: p.disks, Providers: []provider.Provider{hardware},
-		Writers: registry.Running, RequiredWriters: cfg.Writers.Required(), WriterLimits: coordinator.WriterLimits{
+		Name: cfg.Host.Name, HoldLimit: cfg.Service.HoldLimit.Duration, Catalog: store, Events: p.events,
+		Volumes: volume.New(volume.Options{Names: cfg.Volumes}), Holder: &holder{runDir: o.Run, logger: logger}, Host: host,
+		Providers: []provider.Provider{hardware}, Writers: registry.Running, RequiredWriters: cfg.Writers.Required(),
+		WriterLimits: writerset.Limits{
 			Identify: cfg.Writers.Limits.Identify.Duration, PrepareSnapshot: cfg.Writers.Limits.PrepareSnapshot.Duration, Work: cfg.Writers.Limits.Work.Duration,
 		},
 		Quiet: quiet, Logger: logger,
@@ -80,7 +93,7 @@ func assemble(ctx context.Context, cfg *config.Config, o Options, store *catalog
 		return nil, err
 	}
 	for _, err := range notLoaded {
-		p.coordinator.AddEvent(catalog.Event{Severity: "error", What: "writer-not-loaded", Code: vss.CodeOf(err), Message: err.Error(), Hint: vss.Hint(err)})
+		p.events.Problem(events.WriterNotLoaded, events.Error, vss.SnapshotSetID{}, "", err)
 	}
 	if err := p.forward(ctx); err != nil {
 		return nil, err
@@ -120,7 +133,7 @@ func openPools(cfg *config.Config, state string) ([]array.NamedPool, error) {
 // forward puts what the array does by itself into the event log.
 func (p *parts) forward(ctx context.Context) error {
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
-	events, err := p.array.Events(life)
+	reported, err := p.array.Events(life)
 	if err != nil {
 		stop()
 		return err
@@ -128,13 +141,13 @@ func (p *parts) forward(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for e := range events {
-			severity := "warning"
-			if e.What == "hydrated" {
-				severity = "info"
+		for e := range reported {
+			severity := events.Warning
+			if e.What == string(events.Hydrated) {
+				severity = events.Info
 			}
-			p.coordinator.AddEvent(catalog.Event{Time: e.Time, Severity: severity, What: e.What, Provider: "lun", SetID: e.LUN.Set, Object: e.LUN.Name, Message: e.Text, Hint: e.Hint})
-			if e.What == "dropped" {
+			p.events.Add(events.Kind(e.What), severity, catalog.Event{Time: e.Time, Provider: "lun", SetID: e.LUN.Set, Object: e.LUN.Name, Message: e.Text, Hint: e.Hint})
+			if e.What == string(events.Dropped) {
 				p.coordinator.Dropped(life, e.LUN.ID)
 			}
 		}

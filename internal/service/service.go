@@ -21,6 +21,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/config"
 	"github.com/stillpoint-vss/stillpoint/internal/coordinator"
 	"github.com/stillpoint-vss/stillpoint/internal/journal"
+	"github.com/stillpoint-vss/stillpoint/internal/rpc"
 	"github.com/stillpoint-vss/stillpoint/internal/vds"
 	"github.com/stillpoint-vss/stillpoint/internal/wire"
 	"github.com/stillpoint-vss/stillpoint/requester"
@@ -135,7 +136,7 @@ func serve(ctx context.Context, l net.Listener, cfg *config.Config, o Options, p
 	var busy activity
 	g := gate{cfg}
 	server := wire.NewServer(logger, grpc.StatsHandler(&busy), grpc.ChainUnaryInterceptor(g.unary), grpc.ChainStreamInterceptor(g.stream))
-	vssv1.RegisterCoordinatorServer(server, p.coordinator.Service())
+	vssv1.RegisterCoordinatorServer(server, rpc.New(p.coordinator, logger))
 	vssv1.RegisterDisksServer(server, vds.NewServer(p.disks))
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
