@@ -13,7 +13,7 @@ import (
 // TestComponentCalls: what a requester tells of its components, in each phase of a backup.
 func TestComponentCalls(t *testing.T) {
 	_, i := recorder("db")
-	n := ComponentName{i.Info.ID, vss.ComponentDatabase, "", "data"}
+	n := ComponentName{Writer: i.Info.ID, Type: vss.ComponentDatabase, LogicalPath: "", Name: "data"}
 	none := n
 	none.Name = "other" // not added
 	early := []phase{phaseInit, phaseOpen}
@@ -55,7 +55,7 @@ func TestComponentCalls(t *testing.T) {
 func TestComponentsReachWriters(t *testing.T) {
 	r, i := recorder("db")
 	s := openOnly(t, i)
-	n := ComponentName{i.Info.ID, vss.ComponentDatabase, "", "data"}
+	n := ComponentName{Writer: i.Info.ID, Type: vss.ComponentDatabase, LogicalPath: "", Name: "data"}
 	must(t, s.InitializeForBackup(nil), s.SetBackupState(true, false, vss.BackupIncremental, false), ended(s.GatherWriterMetadata()),
 		s.AddComponent(i.ID, i.Info.ID, n.Type, "", "data"), s.SetBackupOptions(n, "wish"), s.SetPreviousBackupStamp(n, "base"))
 	set, err := s.StartSnapshotSet()

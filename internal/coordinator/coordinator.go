@@ -51,6 +51,7 @@ func (c *Config) writers() *writerset.Config {
 type Coordinator struct {
 	Config
 
+	table    []step // of a creation
 	mu       sync.Mutex
 	kinds    []copies.Kind // hardware, software, system; in this order they are asked for a volume
 	stops    map[vss.ProviderID]func()
@@ -62,7 +63,7 @@ type Coordinator struct {
 // New returns a coordinator with its providers loaded. A provider that can't be loaded is logged and left out. Recover must
 // run before the first session. Errors: E_INVALIDARG for a hold limit out of range.
 func New(ctx context.Context, c Config) (*Coordinator, error) {
-	k := &Coordinator{Config: c, stops: map[vss.ProviderID]func(){}, sessions: map[string]*Session{}, busySets: map[vss.SnapshotSetID]bool{}}
+	k := &Coordinator{Config: c, table: steps, stops: map[vss.ProviderID]func(){}, sessions: map[string]*Session{}, busySets: map[vss.SnapshotSetID]bool{}}
 	if k.HoldLimit <= 0 || k.HoldLimit > hold.MaxLimit {
 		return nil, vss.E("Configure", vss.ErrInvalidArg, fmt.Errorf("hold limit %v", k.HoldLimit)).Advise("0 < hold limit <= 10s")
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
+	"github.com/stillpoint-vss/stillpoint/internal/copies"
+	"github.com/stillpoint-vss/stillpoint/internal/events"
 	"github.com/stillpoint-vss/stillpoint/internal/vds"
 	"github.com/stillpoint-vss/stillpoint/internal/volume"
 	"github.com/stillpoint-vss/stillpoint/vss"
@@ -30,13 +32,20 @@ func bare(t *testing.T, writers ...*writer.Instance) *Coordinator {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	disks, err := vds.New(vds.Config{Host: "test", StateDir: dir, Logger: slog.New(slog.DiscardHandler)})
+	logger := slog.New(slog.DiscardHandler)
+	disks, err := vds.New(vds.Config{Host: "test", StateDir: dir, Logger: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := events.New(store, logger)
+	host, err := copies.NewHost(copies.Config{Name: "test", RunDir: dir, DeviceDir: filepath.Join(dir, "dev"), Catalog: store, Events: log,
+		Disks: copies.Manager(disks), Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
 	k, err := New(context.Background(), Config{
-		Host: "test", RunDir: dir, DeviceDir: filepath.Join(dir, "dev"), StateDir: dir, HoldLimit: 10 * time.Second, Catalog: store, Disks: disks,
-		Volumes: volume.New(volume.Options{}), Writers: func(context.Context) []*writer.Instance { return writers }, Quiet: loud{}, Logger: slog.New(slog.DiscardHandler),
+		Name: "test", HoldLimit: 10 * time.Second, Catalog: store, Events: log, Volumes: volume.New(volume.Options{}), Holder: &fakeHolder{}, Host: host,
+		Writers: func(context.Context) []*writer.Instance { return writers }, Quiet: loud{}, Logger: logger,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +80,7 @@ func TestIdle(t *testing.T) {
 		if _, err := stuck.DoSnapshotSet(0); !errors.Is(err, vss.ErrBadState) {
 			t.Errorf("the aborted set: %v", err)
 		}
-		past, _, _, err := k.Events(time.Time{}, false)
+		past, err := k.Config.Events.List(time.Time{})
 		if err != nil || len(past) != 1 || past[0].What != "set-expired" || past[0].Hint == "" {
 			t.Errorf("events %+v, %v", past, err)
 		}

@@ -59,28 +59,12 @@ func saved(t *testing.T, i *writer.Instance, r *writertest.Recorder, names ...st
 	return doc, meta
 }
 
-// ended runs an operation to its end.
-func ended(a *Async, err error) error {
-	if err != nil {
-		return err
-	}
-	<-a.Done()
-	return a.QueryStatus().Err
-}
-
-func must(t *testing.T, errs ...error) {
-	t.Helper()
-	if err := errors.Join(errs...); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // TestRestoreTable: each call in each phase of a restore, and the calls of a restore in each phase of a backup. Source:
 // requester's reference, session state machine.
 func TestRestoreTable(t *testing.T) {
 	r, i := recorder("db")
 	doc, meta := saved(t, i, r, "data")
-	n := ComponentName{i.Info.ID, vss.ComponentDatabase, "", "data"}
+	n := ComponentName{Writer: i.Info.ID, Type: vss.ComponentDatabase, LogicalPath: "", Name: "data"}
 	f := document.FileSet{Path: "/srv/data", FileSpec: "*.db", AlternatePath: "/srv/aside"}
 	now := func(_ *Async, err error) error { return err }
 	_, notFound, bad := vss.OK, vss.ErrObjectNotFound, vss.ErrBadState
@@ -209,7 +193,7 @@ func TestRestoreEvents(t *testing.T) {
 	doc, meta := saved(t, i, r, "data", "other")
 	k := bare(t, i, j)
 	s := k.OpenSession(0)
-	n := ComponentName{i.Info.ID, vss.ComponentDatabase, "", "data"}
+	n := ComponentName{Writer: i.Info.ID, Type: vss.ComponentDatabase, LogicalPath: "", Name: "data"}
 	must(t, s.InitializeForRestore(doc, [][]byte{meta}), ended(s.GatherWriterMetadata()), s.SetSelectedForRestore(n, true, vss.WriterInstanceID{}),
 		s.AddRestoreSubcomponent(n, "data", "part"), s.SetRestoreOptions(n, "fast"), s.SetAdditionalRestores(n, true), s.SetAuthoritativeRestore(n, true),
 		s.SetRollForward(n, vss.RollForwardPartial, "lsn 7"), s.SetRestoreName(n, "data2"), s.SetPreviousBackupStamp(n, "stamp"),
@@ -292,7 +276,7 @@ func TestRestoreStates(t *testing.T) {
 			doc, _ := saved(t, i, r, "data")
 			s := bare(t, i).OpenSession(0)
 			defer s.Close()
-			n := ComponentName{i.Info.ID, vss.ComponentDatabase, "", "data"}
+			n := ComponentName{Writer: i.Info.ID, Type: vss.ComponentDatabase, LogicalPath: "", Name: "data"}
 			must(t, s.InitializeForRestore(doc, nil), ended(s.GatherWriterMetadata()), s.SetSelectedForRestore(n, true, vss.WriterInstanceID{}))
 			if c.pre != nil {
 				r.At(writer.OnPreRestore, c.pre)
@@ -327,7 +311,7 @@ func TestRestoreReceiver(t *testing.T) {
 	called(old, "two")
 	was := instanceOf(old)
 	doc, meta := saved(t, was, old, "data")
-	n := ComponentName{was.Info.ID, vss.ComponentDatabase, "", "data"}
+	n := ComponentName{Writer: was.Info.ID, Type: vss.ComponentDatabase, LogicalPath: "", Name: "data"}
 	make := func(name string) (*writertest.Recorder, *writer.Instance) {
 		r, _ := recorder("db")
 		r.Who.ID = old.Who.ID
@@ -380,10 +364,10 @@ func TestRestoreRefused(t *testing.T) {
 		return s
 	}
 	rich, bare := open(doc, meta), open(poor, pm)
-	n := ComponentName{i.Info.ID, vss.ComponentDatabase, "", "data"}
-	part := ComponentName{i.Info.ID, vss.ComponentDatabase, "data", "part"}
-	none := ComponentName{i.Info.ID, vss.ComponentDatabase, "", "none"}
-	group := ComponentName{i.Info.ID, vss.ComponentFileGroup, "", "data"}
+	n := ComponentName{Writer: i.Info.ID, Type: vss.ComponentDatabase, LogicalPath: "", Name: "data"}
+	part := ComponentName{Writer: i.Info.ID, Type: vss.ComponentDatabase, LogicalPath: "data", Name: "part"}
+	none := ComponentName{Writer: i.Info.ID, Type: vss.ComponentDatabase, LogicalPath: "", Name: "none"}
+	group := ComponentName{Writer: i.Info.ID, Type: vss.ComponentFileGroup, LogicalPath: "", Name: "data"}
 	here := document.FileSet{Path: "/srv/data", FileSpec: "*.db", AlternatePath: "/srv/new"}
 	other := here
 	other.Path = "/srv/nowhere"
@@ -446,7 +430,7 @@ func TestRestoreIfReplaceFails(t *testing.T) {
 		r.Metadata.RestoreMethod.WriterRestore = vss.WriterRestoreIfReplaceFails
 		doc, _ := saved(t, i, r, "data")
 		s := openOnly(t, i)
-		n := ComponentName{i.Info.ID, vss.ComponentDatabase, "", "data"}
+		n := ComponentName{Writer: i.Info.ID, Type: vss.ComponentDatabase, LogicalPath: "", Name: "data"}
 		must(t, s.InitializeForRestore(doc, nil), ended(s.GatherWriterMetadata()), s.SetSelectedForRestore(n, true, vss.WriterInstanceID{}),
 			ended(s.PreRestore()), s.SetFileRestoreStatus(n, status), ended(s.PostRestore()))
 		if got := r.Names(s.ID); len(got) != want {
@@ -460,7 +444,7 @@ func TestPostRestoreIsWhole(t *testing.T) {
 	r, i := recorder("db")
 	doc, _ := saved(t, i, r, "data")
 	s := bare(t, i).OpenSession(0)
-	n := ComponentName{i.Info.ID, vss.ComponentDatabase, "", "data"}
+	n := ComponentName{Writer: i.Info.ID, Type: vss.ComponentDatabase, LogicalPath: "", Name: "data"}
 	began := make(chan struct{})
 	var cut error
 	r.At(writer.OnPostRestore, func(ctx context.Context, _ *writer.Event) error {

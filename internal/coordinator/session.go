@@ -271,11 +271,11 @@ func (s *Session) DoSnapshotSet(limit time.Duration) (a *Async, err error) {
 	s.idle.Stop()
 	c := s.set
 	return s.async(func(ctx context.Context, a *Async) (vss.Code, error) {
+		defer s.k.endCreation(c)
 		c.began = time.Now()
-		err := c.run(ctx, steps, a.progress)
+		err := c.run(ctx, s.k.table, a.progress)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.k.endCreation(c)
 		if err != nil {
 			s.phase = phaseFailed
 			s.k.Events.Failed(events.CreationFailed, c.id, "", err)
