@@ -61,7 +61,9 @@ func assemble(ctx context.Context, cfg *config.Config, o Options, store *catalog
 	p.disks, err = vds.New(vds.Config{
 		Host: cfg.Host.Name, Arrays: []array.Array{p.array}, Initiators: map[string]vds.Initiator{"loop": loop.Initiator{}}, StateDir: o.State,
 		Logger: logger, InUse: func(id vss.LUNID) string { return p.coordinator.InUse(id) },
-		Event: func(e catalog.Event) { p.events.Add(events.Kind(e.What), events.Severity(e.Severity), e) },
+		Event: func(kind events.Kind, severity events.Severity, object string, err error) {
+			p.events.Problem(kind, severity, vss.SnapshotSetID{}, object, err)
+		},
 	})
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/stillpoint-vss/stillpoint/internal/array"
+	"github.com/stillpoint-vss/stillpoint/internal/events"
 	"github.com/stillpoint-vss/stillpoint/internal/mount"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -92,7 +93,7 @@ func (m *Manager) mountPersistent(ctx context.Context) {
 	slices.SortFunc(list, func(a, b persistentMount) int { return cmp.Compare(a.Path, b.Path) })
 	for _, p := range list {
 		if err := m.mountAgain(ctx, p); err != nil {
-			m.event("error", "persistent-mount", p.Path, err)
+			m.event(events.PersistentMount, events.Error, p.Path, err)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stillpoint-vss/stillpoint/internal/array"
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
+	"github.com/stillpoint-vss/stillpoint/internal/events"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -44,7 +45,7 @@ func (m *Manager) Rescan(ctx context.Context, o RescanOptions) (arrived []Disk, 
 				arrived = append(arrived, d)
 			}
 			if err != nil {
-				m.event("error", "arrival", x.LUN.Name, err)
+				m.event(events.Arrival, events.Error, x.LUN.Name, err)
 				errs = append(errs, err)
 			}
 		}
@@ -173,7 +174,7 @@ func (m *Manager) dropOne(ctx context.Context, id vss.LUNID) {
 		return
 	}
 	if used := claimed(p.Device); len(used) > 0 {
-		m.event("warning", "departure", p.Device, vss.E("RescanLuns", vss.VDSErrDeviceInUse, errors.New("its LUN isn't shown to this host any more, and it is still in use")).On(used[0]).Advise("unmount it, then `vss lun rescan`"))
+		m.event(events.Departure, events.Warning, p.Device, vss.E("RescanLuns", vss.VDSErrDeviceInUse, errors.New("its LUN isn't shown to this host any more, and it is still in use")).On(used[0]).Advise("unmount it, then `vss lun rescan`"))
 		return
 	}
 	i, err := m.initiator(p.Address)
@@ -182,7 +183,7 @@ func (m *Manager) dropOne(ctx context.Context, id vss.LUNID) {
 		err = i.Detach(ctx, p.Device)
 	}
 	if err != nil {
-		m.event("warning", "departure", p.Device, err)
+		m.event(events.Departure, events.Warning, p.Device, err)
 		return
 	}
 	m.forget(id)

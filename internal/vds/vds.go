@@ -14,7 +14,7 @@ import (
 	"sync"
 
 	"github.com/stillpoint-vss/stillpoint/internal/array"
-	"github.com/stillpoint-vss/stillpoint/internal/catalog"
+	"github.com/stillpoint-vss/stillpoint/internal/events"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -38,8 +38,9 @@ type Config struct {
 	StateDir   string               // for persistent mounts, and where LUNs were attached
 	// InUse says what needs a LUN as it is (a shadow copy of a set, a set being made), "" if nothing does: such a LUN is
 	// neither masked, deleted nor changed by an administrator. It may be nil.
-	InUse  func(vss.LUNID) (why string)
-	Event  func(catalog.Event) // tells an administrator; may be nil
+	InUse func(vss.LUNID) (why string)
+	// Event reports a problem to administrators; it may be nil.
+	Event  func(kind events.Kind, severity events.Severity, object string, err error)
 	Logger *slog.Logger
 }
 
@@ -110,10 +111,10 @@ func (m *Manager) initiator(a array.Address) (Initiator, error) {
 	return nil, vss.E("FindInitiator", vss.VDSErrNotSupported, errors.New("no initiator for targets of type "+a.Type)).On(m.cfg.Host).Advise("the array shows this LUN in a way that this host can't reach")
 }
 
-// event tells of something that an administrator should know.
-func (m *Manager) event(severity, what, object string, err error) {
-	m.cfg.Logger.Warn(what, "object", object, "error", err)
+// event reports a problem to administrators.
+func (m *Manager) event(kind events.Kind, severity events.Severity, object string, err error) {
+	m.cfg.Logger.Warn(string(kind), "object", object, "error", err)
 	if m.cfg.Event != nil {
-		m.cfg.Event(catalog.Event{Severity: severity, What: what, Object: object, Code: vss.CodeOf(err), Message: err.Error(), Hint: vss.Hint(err)})
+		m.cfg.Event(kind, severity, object, err)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/array/target/loop"
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
+	"github.com/stillpoint-vss/stillpoint/internal/events"
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 	"github.com/stillpoint-vss/stillpoint/internal/vds"
 	"github.com/stillpoint-vss/stillpoint/vss"
@@ -70,9 +71,11 @@ func (w *world) host(name string, arrays ...array.Array) {
 	w.state, w.inUse = lane.Scratch(w.t), map[vss.LUNID]string{}
 	w.config = vds.Config{Host: name, Arrays: arrays, Initiators: map[string]vds.Initiator{"loop": loop.Initiator{}}, StateDir: w.state, Logger: logger(w.t),
 		InUse: func(id vss.LUNID) string { return w.inUse[id] },
-		Event: func(e catalog.Event) {
+		Event: func(kind events.Kind, severity events.Severity, object string, err error) {
 			w.mu.Lock()
-			w.events = append(w.events, e)
+			w.events = append(w.events, catalog.Event{
+				What: string(kind), Severity: string(severity), Object: object, Message: err.Error(),
+			})
 			w.mu.Unlock()
 		}}
 	w.restart()
