@@ -27,7 +27,7 @@ type step struct {
 var steps = []step{
 	{"end-prepare", vss.StateProcessingPrepare, vss.StatePrepared, (*creation).endPrepare, (*creation).abortProviders, nil}, // renewed by progress
 	{"open-volumes", 0, 0, (*creation).openVolumes, (*creation).closeVolumes, nil},
-	{"record-intent", 0, 0, (*creation).recordIntent, (*creation).releaseOriginals, nil},
+	{"record-intent", 0, 0, (*creation).recordIntent, (*creation).releaseOriginals, (*creation).disksLimit},
 	{"set-flags", 0, 0, (*creation).setFlags, (*creation).undoFlags, nil},
 	{"prepare-snapshot", 0, 0, (*creation).prepareSnapshot, (*creation).abortWriters, (*creation).prepareLimit},
 	{"preflush", 0, 0, (*creation).preflush, nil, nil},
@@ -42,7 +42,7 @@ var steps = []step{
 	{"verify-flags", 0, 0, (*creation).verifyFlags, nil, nil},
 	{"thaw", 0, 0, (*creation).thaw, nil, nil},
 	{"collect", 0, 0, (*creation).collect, nil, nil},
-	{"import", 0, 0, (*creation).surface, (*creation).unsurface, nil},
+	{"import", 0, 0, (*creation).surface, (*creation).unsurface, (*creation).disksLimit},
 	{"pre-recovery", 0, 0, (*creation).preRecovery, (*creation).releaseOriginals, nil},
 	{"pre-final-commit", vss.StateProcessingPreFinalCommit, vss.StatePreFinalCommitted, (*creation).preFinalCommit, nil, nil},
 	{"post-snapshot", 0, 0, (*creation).postSnapshot, nil, (*creation).workLimit},
@@ -68,6 +68,9 @@ func (c *creation) prepareLimit() time.Duration {
 func (c *creation) workLimit() time.Duration {
 	return cmp.Or(c.WriterLimits.Work, 15*time.Minute) + time.Minute
 }
+
+// disksLimit is for steps that work on one disk after another, up to 64 of them.
+func (c *creation) disksLimit() time.Duration { return 30 * time.Minute }
 
 // holdLimit leaves the guards time to start the hold.
 func (c *creation) holdLimit() time.Duration { return c.limit + 5*time.Second }

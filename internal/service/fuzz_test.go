@@ -18,7 +18,10 @@ import (
 	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
 	"github.com/stillpoint-vss/stillpoint/internal/coordinator"
+	"github.com/stillpoint-vss/stillpoint/internal/copies"
+	"github.com/stillpoint-vss/stillpoint/internal/events"
 	"github.com/stillpoint-vss/stillpoint/internal/journal"
+	"github.com/stillpoint-vss/stillpoint/internal/rpc"
 	"github.com/stillpoint-vss/stillpoint/internal/vds"
 	"github.com/stillpoint-vss/stillpoint/internal/volume"
 	"github.com/stillpoint-vss/stillpoint/internal/wire"
@@ -55,15 +58,19 @@ func newBare(t testing.TB) *bare {
 	logger := slog.New(slog.DiscardHandler)
 	disks, err := vds.New(vds.Config{Host: "fuzz", StateDir: dir, Logger: logger})
 	fail(err)
-	k, err := coordinator.New(t.Context(), coordinator.Config{Host: "fuzz", RunDir: dir, DeviceDir: filepath.Join(dir, "dev"), StateDir: dir, ExposeRoots: []string{filepath.Join(dir, "exposed")},
-		LettersRoot: filepath.Join(dir, "letters"), Letters: func(string) bool { return false }, HoldLimit: time.Second, Catalog: store, Volumes: volume.New(volume.Options{}), Disks: disks,
+	log := events.New(store, logger)
+	host, err := copies.NewHost(copies.Config{Name: "fuzz", RunDir: dir, DeviceDir: filepath.Join(dir, "dev"), ExposeRoots: []string{filepath.Join(dir, "exposed")},
+		LettersRoot: filepath.Join(dir, "letters"), Letters: func(string) bool { return false }, Catalog: store, Events: log, Disks: copies.Manager(disks), Logger: logger})
+	fail(err)
+	k, err := coordinator.New(t.Context(), coordinator.Config{Name: "fuzz", HoldLimit: time.Second, Catalog: store, Events: log,
+		Volumes: volume.New(volume.Options{}), Holder: &holder{runDir: dir, logger: logger}, Host: host,
 		Writers: func(context.Context) []*writer.Instance { return nil }, Quiet: journal.NewRing(slog.DiscardHandler, 16), Logger: logger})
 	fail(err)
 	b := &bare{k: k}
 	for _, s := range []struct {
 		server any
 		desc   grpc.ServiceDesc
-	}{{k.Service(), vssv1.Coordinator_ServiceDesc}, {vds.NewServer(disks), vssv1.Disks_ServiceDesc}} {
+	}{{rpc.New(k, logger), vssv1.Coordinator_ServiceDesc}, {vds.NewServer(disks), vssv1.Disks_ServiceDesc}} {
 		for _, m := range s.desc.Methods {
 			b.methods = append(b.methods, method{m.MethodName, s.server, m.Handler})
 		}
