@@ -13,6 +13,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/demo/pgserver"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
 	. "github.com/stillpoint-vss/stillpoint/internal/writers/engine/enginetest"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/engine/load"
 	"github.com/stillpoint-vss/stillpoint/vss"
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
@@ -43,7 +44,7 @@ func newSaved(t testing.TB, w *engine.Writer, volumes []string, name string) *sa
 }
 
 // run makes the backup: of what is on the volumes at one instant, it saves what the writer's documents list.
-func (k *saved) run(j *pgserver.Journal) {
+func (k *saved) run(j *load.Journal) {
 	t, frozen := k.t, Elsewhere(k.t)
 	t.Helper()
 	m, err := k.w.Identify(ctx)
