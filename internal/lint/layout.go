@@ -11,7 +11,7 @@ const module = "github.com/stillpoint-vss/stillpoint"
 var layout = [][]string{
 	{"vss", "conformance", "internal/lane", "internal/journal", "internal/counters", "internal/lint"},
 	{"api/vss/v1", "document", "internal/config", "internal/fault"},
-	{"internal/wire"},
+	{"internal/wire", "internal/sockets"},
 	{"writer", "provider"},
 	{"writer/writertest", "provider/providertest"},
 	{"requester"},
