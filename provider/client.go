@@ -13,9 +13,9 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Connect reaches a provider that serves at a unix socket. What it gives is a Hardware or a Software, as the provider says
-// of itself, and an io.Closer. Options are those of wire.Dial; wire.Trust is one. A provider that dies makes every call
-// VSS_E_UNEXPECTED with wire.ErrServiceGone, and is there again when another process serves at the socket.
+// Connect reaches a provider that serves at a unix socket. What it gives is a Hardware or a Software, as the provider
+// says of itself, and an io.Closer. Options are those of wire.Dial; wire.Trust is one. A provider that dies makes
+// every call VSS_E_UNEXPECTED with wire.ErrServiceGone, and is there again when another process serves at the socket.
 // Errors: those of wire.Dial and of Properties; VSS_E_PROVIDER_VETO for a provider of another kind.
 func Connect(ctx context.Context, socket string, opts ...grpc.DialOption) (Provider, error) {
 	conn, err := wire.Dial(ctx, socket, opts...)
@@ -33,7 +33,8 @@ func Connect(ctx context.Context, socket string, opts ...grpc.DialOption) (Provi
 	case vss.ProviderSoftware, vss.ProviderSystem:
 		return &softwareClient{c, vssv1.NewSoftwareProviderClient(conn)}, nil
 	}
-	err = vss.E("Connect", vss.ErrProviderVeto, fmt.Errorf("a provider of type %s", props.Type)).On(socket).Advise("hardware, software and system providers can be reached over a socket")
+	err = vss.E("Connect", vss.ErrProviderVeto, fmt.Errorf("a provider of type %s", props.Type)).On(socket).
+		Advise("hardware, software and system providers can be reached over a socket")
 	return nil, errors.Join(err, conn.Close())
 }
 
@@ -95,7 +96,10 @@ func (c *client) CommitSnapshots(ctx context.Context, set vss.SnapshotSetID) err
 }
 
 func (c *client) PostCommitSnapshots(ctx context.Context, set vss.SnapshotSetID, count int) error {
-	_, err := c.rpc.PostCommitSnapshots(ctx, &vssv1.PostCommitSnapshotsRequest{SetId: set.String(), Snapshots: int32(count)})
+	_, err := c.rpc.PostCommitSnapshots(
+		ctx,
+		&vssv1.PostCommitSnapshotsRequest{SetId: set.String(), Snapshots: int32(count)},
+	)
 	return err
 }
 
@@ -127,8 +131,16 @@ type hardwareClient struct {
 	hw vssv1.HardwareProviderClient
 }
 
-func (c *hardwareClient) AreLUNsSupported(ctx context.Context, vc vss.Context, devices []string, luns []vss.LUNInformation) (bool, []vss.LUNInformation, error) {
-	r, err := c.hw.AreLunsSupported(ctx, &vssv1.AreLunsSupportedRequest{Context: uint32(vc), Devices: devices, Luns: lunsOut(luns)})
+func (c *hardwareClient) AreLUNsSupported(
+	ctx context.Context,
+	vc vss.Context,
+	devices []string,
+	luns []vss.LUNInformation,
+) (bool, []vss.LUNInformation, error) {
+	r, err := c.hw.AreLunsSupported(
+		ctx,
+		&vssv1.AreLunsSupportedRequest{Context: uint32(vc), Devices: devices, Luns: lunsOut(luns)},
+	)
 	if err != nil {
 		return false, nil, err
 	}
@@ -143,13 +155,37 @@ func (c *hardwareClient) AreLUNsSupported(ctx context.Context, vc vss.Context, d
 	return r.GetSupported() && p.err == nil, filled, p.err
 }
 
-func (c *hardwareClient) BeginPrepareSnapshot(ctx context.Context, set vss.SnapshotSetID, snapshot vss.SnapshotID, vc vss.Context, devices []string, luns []vss.LUNInformation) error {
-	_, err := c.hw.BeginPrepareSnapshot(ctx, &vssv1.BeginPrepareLunsRequest{SetId: set.String(), SnapshotId: snapshot.String(), Context: uint32(vc), Devices: devices, Luns: lunsOut(luns)})
+func (c *hardwareClient) BeginPrepareSnapshot(
+	ctx context.Context,
+	set vss.SnapshotSetID,
+	snapshot vss.SnapshotID,
+	vc vss.Context,
+	devices []string,
+	luns []vss.LUNInformation,
+) error {
+	_, err := c.hw.BeginPrepareSnapshot(
+		ctx,
+		&vssv1.BeginPrepareLunsRequest{
+			SetId:      set.String(),
+			SnapshotId: snapshot.String(),
+			Context:    uint32(vc),
+			Devices:    devices,
+			Luns:       lunsOut(luns),
+		},
+	)
 	return err
 }
 
-func (c *hardwareClient) GetTargetLUNs(ctx context.Context, set vss.SnapshotSetID, devices []string, sources []vss.LUNInformation) ([]vss.LUNInformation, error) {
-	r, err := c.hw.GetTargetLuns(ctx, &vssv1.GetTargetLunsRequest{SetId: set.String(), Devices: devices, Sources: lunsOut(sources)})
+func (c *hardwareClient) GetTargetLUNs(
+	ctx context.Context,
+	set vss.SnapshotSetID,
+	devices []string,
+	sources []vss.LUNInformation,
+) ([]vss.LUNInformation, error) {
+	r, err := c.hw.GetTargetLuns(
+		ctx,
+		&vssv1.GetTargetLunsRequest{SetId: set.String(), Devices: devices, Sources: lunsOut(sources)},
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -181,12 +217,27 @@ func (c *hardwareClient) OnLUNEmpty(ctx context.Context, device string, info *vs
 	return err
 }
 
-func (c *hardwareClient) OnLUNStateChange(ctx context.Context, snapshots, originals []vss.LUNInformation, change vss.LUNStateChange) error {
-	_, err := c.hw.OnLunStateChange(ctx, &vssv1.OnLunStateChangeRequest{Snapshots: lunsOut(snapshots), Originals: lunsOut(originals), Change: uint32(change)})
+func (c *hardwareClient) OnLUNStateChange(
+	ctx context.Context,
+	snapshots, originals []vss.LUNInformation,
+	change vss.LUNStateChange,
+) error {
+	_, err := c.hw.OnLunStateChange(
+		ctx,
+		&vssv1.OnLunStateChangeRequest{
+			Snapshots: lunsOut(snapshots),
+			Originals: lunsOut(originals),
+			Change:    uint32(change),
+		},
+	)
 	return err
 }
 
-func (c *hardwareClient) ResyncLUNs(ctx context.Context, sources, targets []vss.LUNInformation, progress func(percent float64)) error {
+func (c *hardwareClient) ResyncLUNs(
+	ctx context.Context,
+	sources, targets []vss.LUNInformation,
+	progress func(percent float64),
+) error {
 	if err := surplus("ResyncLuns", len(sources), len(targets)); err != nil {
 		return err
 	}

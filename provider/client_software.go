@@ -33,7 +33,13 @@ func (c *softwareClient) IsVolumeSnapshotted(ctx context.Context, v Volume) (boo
 	return r.GetSnapshotted(), vss.SnapshotCompatibility(r.GetCompatibility()), err
 }
 
-func (c *softwareClient) BeginPrepareSnapshot(ctx context.Context, set vss.SnapshotSetID, snapshot vss.SnapshotID, v Volume, vc vss.Context) error {
+func (c *softwareClient) BeginPrepareSnapshot(
+	ctx context.Context,
+	set vss.SnapshotSetID,
+	snapshot vss.SnapshotID,
+	v Volume,
+	vc vss.Context,
+) error {
 	_, err := c.sw.BeginPrepareSnapshot(ctx, &vssv1.BeginPrepareVolumeRequest{
 		SetId: set.String(), SnapshotId: snapshot.String(), Volume: volumeOut(v), Context: uint32(vc),
 	})
@@ -69,7 +75,10 @@ func (c *softwareClient) Withdraw(ctx context.Context, r Ref, force bool) error 
 	return err
 }
 
-func (c *softwareClient) GetSnapshotProperties(ctx context.Context, snapshot vss.SnapshotID) (SnapshotProperties, error) {
+func (c *softwareClient) GetSnapshotProperties(
+	ctx context.Context,
+	snapshot vss.SnapshotID,
+) (SnapshotProperties, error) {
 	r, err := c.sw.GetSnapshotProperties(ctx, &vssv1.ProviderSnapshotRequest{SnapshotId: snapshot.String()})
 	if err != nil {
 		return SnapshotProperties{}, err
@@ -91,7 +100,12 @@ func (c *softwareClient) Query(ctx context.Context) ([]SnapshotProperties, error
 	return out, p.err
 }
 
-func (c *softwareClient) SetSnapshotProperty(ctx context.Context, snapshot vss.SnapshotID, prop Property, value any) error {
+func (c *softwareClient) SetSnapshotProperty(
+	ctx context.Context,
+	snapshot vss.SnapshotID,
+	prop Property,
+	value any,
+) error {
 	m := &vssv1.SetSnapshotPropertyRequest{SnapshotId: snapshot.String(), Property: int32(prop)}
 	if err := setProperty(m, value); err != nil {
 		return err
@@ -133,7 +147,8 @@ func (c *softwareClient) Events(ctx context.Context) (<-chan Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	if header, err := stream.Header(); header == nil || err != nil { // it has failed: the error comes with the first message
+	if header, err := stream.Header(); header == nil ||
+		err != nil { // it has failed: the error comes with the first message
 		if _, rerr := stream.Recv(); rerr != nil {
 			err = rerr
 		}

@@ -26,15 +26,21 @@ func badMessage(op, why string) error {
 
 func lunOut(l *vss.LUNInformation) *vssv1.LunInformation {
 	o := &vssv1.LunInformation{
-		Version: l.Version, DeviceType: uint32(l.DeviceType), DeviceTypeModifier: uint32(l.DeviceTypeModifier), CommandQueueing: l.CommandQueueing,
-		BusType: int32(l.BusType), VendorId: l.VendorID, ProductId: l.ProductID, ProductRevision: l.ProductRevision, SerialNumber: l.SerialNumber,
-		DiskSignature: l.DiskSignature.String(),
+		Version: l.Version, DeviceType: uint32(l.DeviceType), DeviceTypeModifier: uint32(l.DeviceTypeModifier),
+		CommandQueueing: l.CommandQueueing, BusType: int32(l.BusType), VendorId: l.VendorID, ProductId: l.ProductID,
+		ProductRevision: l.ProductRevision, SerialNumber: l.SerialNumber, DiskSignature: l.DiskSignature.String(),
 	}
 	for _, d := range l.DeviceIDs {
-		o.DeviceIds = append(o.DeviceIds, &vssv1.LunIdentifier{CodeSet: int32(d.CodeSet), Type: int32(d.Type), Id: d.ID})
+		o.DeviceIds = append(
+			o.DeviceIds,
+			&vssv1.LunIdentifier{CodeSet: int32(d.CodeSet), Type: int32(d.Type), Id: d.ID},
+		)
 	}
 	for _, i := range l.Interconnects {
-		o.Interconnects = append(o.Interconnects, &vssv1.LunInterconnect{Type: int32(i.Type), Port: i.Port, Address: i.Address})
+		o.Interconnects = append(
+			o.Interconnects,
+			&vssv1.LunInterconnect{Type: int32(i.Type), Port: i.Port, Address: i.Address},
+		)
 	}
 	return o
 }
@@ -52,15 +58,26 @@ func (p *parser) lun(l *vssv1.LunInformation) vss.LUNInformation {
 		p.err = badMessage("LunInformation", "a LUN's description is missing or out of range")
 	}
 	o := vss.LUNInformation{
-		Version: l.GetVersion(), DeviceType: uint8(l.GetDeviceType()), DeviceTypeModifier: uint8(l.GetDeviceTypeModifier()), CommandQueueing: l.GetCommandQueueing(),
-		BusType: vss.BusType(l.GetBusType()), VendorID: l.GetVendorId(), ProductID: l.GetProductId(), ProductRevision: l.GetProductRevision(), SerialNumber: l.GetSerialNumber(),
+		Version: l.GetVersion(), DeviceType: uint8(l.GetDeviceType()), DeviceTypeModifier: uint8(l.GetDeviceTypeModifier()),
+		CommandQueueing: l.GetCommandQueueing(), BusType: vss.BusType(l.GetBusType()), VendorID: l.GetVendorId(),
+		ProductID: l.GetProductId(), ProductRevision: l.GetProductRevision(), SerialNumber: l.GetSerialNumber(),
 		DiskSignature: p.guid(l.GetDiskSignature()),
 	}
 	for _, d := range l.GetDeviceIds() {
-		o.DeviceIDs = append(o.DeviceIDs, vss.StorageIdentifier{CodeSet: vss.CodeSet(d.GetCodeSet()), Type: vss.IdentifierType(d.GetType()), ID: d.GetId()})
+		o.DeviceIDs = append(
+			o.DeviceIDs,
+			vss.StorageIdentifier{
+				CodeSet: vss.CodeSet(d.GetCodeSet()),
+				Type:    vss.IdentifierType(d.GetType()),
+				ID:      d.GetId(),
+			},
+		)
 	}
 	for _, i := range l.GetInterconnects() {
-		o.Interconnects = append(o.Interconnects, vss.Interconnect{Type: vss.InterconnectType(i.GetType()), Port: i.GetPort(), Address: i.GetAddress()})
+		o.Interconnects = append(
+			o.Interconnects,
+			vss.Interconnect{Type: vss.InterconnectType(i.GetType()), Port: i.GetPort(), Address: i.GetAddress()},
+		)
 	}
 	return o
 }
@@ -74,7 +91,13 @@ func (p *parser) luns(luns []*vssv1.LunInformation) []vss.LUNInformation {
 }
 
 func propertiesOut(p Properties) *vssv1.ProviderProperties {
-	o := &vssv1.ProviderProperties{Id: p.ID.String(), Name: p.Name, Type: int32(p.Type), Version: p.Version, VersionId: p.VersionID.String()}
+	o := &vssv1.ProviderProperties{
+		Id:        p.ID.String(),
+		Name:      p.Name,
+		Type:      int32(p.Type),
+		Version:   p.Version,
+		VersionId: p.VersionID.String(),
+	}
 	for _, c := range p.Capabilities {
 		o.Capabilities = append(o.Capabilities, string(c))
 	}
@@ -82,7 +105,13 @@ func propertiesOut(p Properties) *vssv1.ProviderProperties {
 }
 
 func (p *parser) properties(m *vssv1.ProviderProperties) Properties {
-	o := Properties{ID: vss.ProviderID{GUID: p.guid(m.GetId())}, Name: m.GetName(), Type: vss.ProviderType(m.GetType()), Version: m.GetVersion(), VersionID: p.guid(m.GetVersionId())}
+	o := Properties{
+		ID:        vss.ProviderID{GUID: p.guid(m.GetId())},
+		Name:      m.GetName(),
+		Type:      vss.ProviderType(m.GetType()),
+		Version:   m.GetVersion(),
+		VersionID: p.guid(m.GetVersionId()),
+	}
 	for _, c := range m.GetCapabilities() {
 		o.Capabilities = append(o.Capabilities, Capability(c))
 	}

@@ -126,9 +126,14 @@ func snapshotOut(s SnapshotProperties) *vssv1.ProviderSnapshot {
 
 func (p *parser) snapshotProperties(m *vssv1.ProviderSnapshot) SnapshotProperties {
 	return SnapshotProperties{
-		ID: p.snapshot(m.GetId()), SetID: p.set(m.GetSetId()), Count: int(m.GetCount()), DeviceObject: m.GetDeviceObject(),
+		ID: p.snapshot(
+			m.GetId(),
+		), SetID: p.set(m.GetSetId()), Count: int(m.GetCount()), DeviceObject: m.GetDeviceObject(),
 		OriginalVolume: m.GetOriginalVolume(), OriginatingHost: m.GetOriginatingHost(), ServiceHost: m.GetServiceHost(),
-		ExposedName: m.GetExposedName(), ExposedPath: m.GetExposedPath(), ProviderID: vss.ProviderID{GUID: p.guid(m.GetProviderId())},
-		Attributes: vss.Attributes(m.GetAttributes()), Created: moment(m.GetCreatedUnixNano()), State: vss.SnapshotState(m.GetState()),
+		ExposedName: m.GetExposedName(), ExposedPath: m.GetExposedPath(),
+		ProviderID: vss.ProviderID{GUID: p.guid(m.GetProviderId())},
+		Attributes: vss.Attributes(
+			m.GetAttributes(),
+		), Created: moment(m.GetCreatedUnixNano()), State: vss.SnapshotState(m.GetState()),
 	}
 }

@@ -11,10 +11,22 @@ import (
 )
 
 func fullLUN() vss.LUNInformation {
-	return vss.LUNInformation{Version: 1, DeviceType: 5, DeviceTypeModifier: 255, CommandQueueing: true, BusType: vss.BusFibre, VendorID: "v", ProductID: "p",
-		ProductRevision: "r", SerialNumber: "s", DiskSignature: vss.NewGUID(),
-		DeviceIDs:     []vss.StorageIdentifier{{CodeSet: vss.CodeSetBinary, Type: vss.IdentifierNAA, ID: []byte{0x60, 0, 255}}},
-		Interconnects: []vss.Interconnect{{Type: vss.InterconnectSCSI, Port: []byte{1}, Address: []byte{2}}}}
+	return vss.LUNInformation{
+		Version:            1,
+		DeviceType:         5,
+		DeviceTypeModifier: 255,
+		CommandQueueing:    true,
+		BusType:            vss.BusFibre,
+		VendorID:           "v",
+		ProductID:          "p",
+		ProductRevision:    "r",
+		SerialNumber:       "s",
+		DiskSignature:      vss.NewGUID(),
+		DeviceIDs: []vss.StorageIdentifier{
+			{CodeSet: vss.CodeSetBinary, Type: vss.IdentifierNAA, ID: []byte{0x60, 0, 255}},
+		},
+		Interconnects: []vss.Interconnect{{Type: vss.InterconnectSCSI, Port: []byte{1}, Address: []byte{2}}},
+	}
 }
 
 func TestLUNRoundTrip(t *testing.T) {

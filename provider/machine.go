@@ -12,7 +12,8 @@ import (
 // Call is a call that moves a shadow copy set at a provider.
 type Call int
 
-// The calls, in the order of a creation. Begin of another set than the present one is a call of its own: the old set is dead.
+// The calls, in the order of a creation. Begin of another set than the present one is a call of its own: the old set
+// is dead.
 const (
 	CallBegin Call = iota
 	CallBeginOther
@@ -52,8 +53,9 @@ const (
 
 // table is what a provider does with each call in each state.
 //
-// It differs from the sample provider in one place: the sample takes a set for created after PostCommitSnapshots and keeps
-// it from there on; here that is so after PostFinalCommitSnapshots. Source: shadow-copy-creation-for-providers, VSS_SNAPSHOT_STATE.
+// It differs from the sample provider in one place: the sample takes a set for created after PostCommitSnapshots and
+// keeps it from there on; here that is so after PostFinalCommitSnapshots. Source: shadow-copy-creation-for-providers,
+// VSS_SNAPSHOT_STATE.
 var table = map[vss.SnapshotState][callCount]action{
 	//                                  begin   other    end      pre      commit   post     prefinal postfinal abort
 	vss.StateUnknown:                   {begin, begin, missing, missing, missing, missing, missing, missing, missing},
@@ -83,12 +85,13 @@ var steps = map[Call]struct{ during, after vss.SnapshotState }{
 	CallPostFinalCommit: {vss.StateProcessingPostFinalCommit, vss.StateCreated},
 }
 
-// Machine keeps a provider to the order of calls. It knows one set, the one that is being created, and calls the provider's
-// work when it is due; all methods may be called from many goroutines. Begin and the first step of a set may not overlap,
-// which the coordinator sees to.
+// Machine keeps a provider to the order of calls. It knows one set, the one that is being created, and calls the
+// provider's work when it is due; all methods may be called from many goroutines. Begin and the first step of a set
+// may not overlap, which the coordinator sees to.
 //
-// A set that is given up becomes aborted at once. Its work is undone at once, too, unless its volumes may be held at that
-// moment: undoing writes, so it is left to the Abort or Begin that follows. The same goes for a step that failed.
+// A set that is given up becomes aborted at once. Its work is undone at once, too, unless its volumes may be held at
+// that moment: undoing writes, so it is left to the Abort or Begin that follows. The same goes for a step that
+// failed.
 type Machine struct {
 	drop func(ctx context.Context, set vss.SnapshotSetID) error
 
@@ -102,8 +105,9 @@ type Machine struct {
 	cancel  context.CancelFunc // of the step under way
 }
 
-// NewMachine makes a machine. Drop undoes all that was done for a set, committed copies included, and may be called again
-// after it failed. A drop that nobody asked for (the old set, when a new one begins) has nobody to report to: it must log.
+// NewMachine makes a machine. Drop undoes all that was done for a set, committed copies included, and may be called
+// again after it failed. A drop that nobody asked for (the old set, when a new one begins) has nobody to report to:
+// it must log.
 func NewMachine(drop func(ctx context.Context, set vss.SnapshotSetID) error) *Machine {
 	return &Machine{drop: drop}
 }
@@ -129,8 +133,8 @@ func (m *Machine) look(set vss.SnapshotSetID, same, other Call) action {
 	return table[m.state][other]
 }
 
-// Begin takes one more copy into a set, or begins a set, by calling start. When start fails, the copy is not in the set; a
-// set that has no other is aborted. Errors: those of start; VSS_E_PROVIDER_VETO out of order.
+// Begin takes one more copy into a set, or begins a set, by calling start. When start fails, the copy is not in the
+// set; a set that has no other is aborted. Errors: those of start; VSS_E_PROVIDER_VETO out of order.
 func (m *Machine) Begin(ctx context.Context, set vss.SnapshotSetID, start func(ctx context.Context) error) error {
 	m.work.Lock()
 	defer m.work.Unlock()
@@ -168,15 +172,15 @@ func (m *Machine) Begin(ctx context.Context, set vss.SnapshotSetID, start func(c
 			m.mu.Lock()
 			m.state = vss.StateAborted
 			m.mu.Unlock()
-			_ = m.dropNow(ctx, set) // the caller hears why it began badly; what is left goes with the next Abort or Begin
+			_ = m.dropNow(ctx, set) // start's error counts; what this leaves goes with the next Abort or Begin
 		}
 		return err
 	}
 }
 
 // Step does one of the steps from EndPrepare to PostFinalCommit by calling run, whose context also ends when the set is
-// aborted while it waits in EndPrepare. Errors: those of run; VSS_E_OBJECT_NOT_FOUND; VSS_E_PROVIDER_VETO out of order or
-// aborted meanwhile.
+// aborted while it waits in EndPrepare. Errors: those of run; VSS_E_OBJECT_NOT_FOUND; VSS_E_PROVIDER_VETO out of
+// order or aborted meanwhile.
 func (m *Machine) Step(ctx context.Context, e Call, set vss.SnapshotSetID, run func(ctx context.Context) error) error {
 	m.mu.Lock()
 	a := missing
@@ -205,7 +209,8 @@ func (m *Machine) Step(ctx context.Context, e Call, set vss.SnapshotSetID, run f
 	close(done)
 	switch {
 	case m.state != s.during: // given up meanwhile
-		return vss.E(e.String(), vss.ErrProviderVeto, errors.New("the set was given up meanwhile")).On(set.String()).Advise("create the set anew")
+		return vss.E(e.String(), vss.ErrProviderVeto, errors.New("the set was given up meanwhile")).On(set.String()).
+			Advise("create the set anew")
 	case err != nil:
 		m.state = vss.StateAborted
 	default:
@@ -215,8 +220,8 @@ func (m *Machine) Step(ctx context.Context, e Call, set vss.SnapshotSetID, run f
 	return err
 }
 
-// Abort undoes a set that isn't created; a waiting EndPrepare is cancelled at once, any other step ends first. Errors: those
-// of drop, and Abort may be repeated; VSS_E_OBJECT_NOT_FOUND.
+// Abort undoes a set that isn't created; a waiting EndPrepare is cancelled at once, any other step ends first.
+// Errors: those of drop, and Abort may be repeated; VSS_E_OBJECT_NOT_FOUND.
 func (m *Machine) Abort(ctx context.Context, set vss.SnapshotSetID) error {
 	m.work.Lock()
 	defer m.work.Unlock()
@@ -263,7 +268,10 @@ func (m *Machine) giveUp(ctx context.Context, e Call, set vss.SnapshotSetID, a a
 		m.giveUpLocked()
 	}
 	m.mu.Unlock()
-	err := error(vss.E(e.String(), vss.ErrProviderVeto, fmt.Errorf("the set is %s", was)).On(set.String()).Advise("the calls came out of order; create the set anew"))
+	err := error(
+		vss.E(e.String(), vss.ErrProviderVeto, fmt.Errorf("the set is %s", was)).On(set.String()).
+			Advise("the calls came out of order; create the set anew"),
+	)
 	switch was {
 	case vss.StatePreparing, vss.StatePrepared, vss.StatePostCommitted, vss.StatePreFinalCommitted:
 	case vss.StateProcessingPrepare:
@@ -307,6 +315,7 @@ func wait(ctx context.Context, e Call, set vss.SnapshotSetID, running <-chan str
 	case <-running:
 		return nil
 	case <-ctx.Done():
-		return vss.E(e.String(), vss.ErrBadState, fmt.Errorf("a step of the set didn't end: %w", ctx.Err())).On(set.String()).Advise("call it again")
+		return vss.E(e.String(), vss.ErrBadState, fmt.Errorf("a step of the set didn't end: %w", ctx.Err())).
+			On(set.String()).Advise("call it again")
 	}
 }

@@ -97,8 +97,8 @@ func (b *bench) call(ctx context.Context, e Call) error {
 	return b.Step(ctx, e, thisSet, nothing)
 }
 
-// TestMachineEveryCell checks each call in each state against the table of the specification, written down here once more
-// and in other words: what the caller hears, where the set is afterwards, and whether its work was undone.
+// TestMachineEveryCell checks each call in each state against the table of the specification, written down here once
+// more and in other words: what the caller hears, where the set is afterwards, and whether its work was undone.
 func TestMachineEveryCell(t *testing.T) {
 	const (
 		ok    = vss.OK
@@ -111,8 +111,14 @@ func TestMachineEveryCell(t *testing.T) {
 		after vss.SnapshotState
 		drop  bool // this set's work was undone when the call returned
 	}
-	processing := map[vss.SnapshotState]bool{vss.StateProcessingPrepare: true, vss.StateProcessingPreCommit: true, vss.StateProcessingCommit: true,
-		vss.StateProcessingPostCommit: true, vss.StateProcessingPreFinalCommit: true, vss.StateProcessingPostFinalCommit: true}
+	processing := map[vss.SnapshotState]bool{
+		vss.StateProcessingPrepare:         true,
+		vss.StateProcessingPreCommit:       true,
+		vss.StateProcessingCommit:          true,
+		vss.StateProcessingPostCommit:      true,
+		vss.StateProcessingPreFinalCommit:  true,
+		vss.StateProcessingPostFinalCommit: true,
+	}
 	next := map[vss.SnapshotState]struct {
 		e  Call
 		to vss.SnapshotState
@@ -125,8 +131,14 @@ func TestMachineEveryCell(t *testing.T) {
 		vss.StatePreFinalCommitted: {CallPostFinalCommit, vss.StateCreated},
 	}
 	// Where volumes may be held, or a step that isn't cancelled is under way, undoing waits for the Abort.
-	late := map[vss.SnapshotState]bool{vss.StateProcessingPreCommit: true, vss.StatePreCommitted: true, vss.StateProcessingCommit: true,
-		vss.StateCommitted: true, vss.StateProcessingPostCommit: true, vss.StateProcessingPreFinalCommit: true}
+	late := map[vss.SnapshotState]bool{
+		vss.StateProcessingPreCommit:      true,
+		vss.StatePreCommitted:             true,
+		vss.StateProcessingCommit:         true,
+		vss.StateCommitted:                true,
+		vss.StateProcessingPostCommit:     true,
+		vss.StateProcessingPreFinalCommit: true,
+	}
 	want := func(s vss.SnapshotState, e Call) cell {
 		finished := s == vss.StateCreated || s == vss.StateProcessingPostFinalCommit
 		idle := s == vss.StateUnknown || s == vss.StateAborted

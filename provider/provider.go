@@ -1,17 +1,17 @@
-// Package provider is for those who write providers: the parts of the Volume Shadow Copy Service that know how to make a
-// copy of a volume or of a LUN. A provider implements Hardware or Software, in process or behind Serve; the coordinator
-// holds it by the same interface either way. Run providertest against it.
+// Package provider is for those who write providers: the parts of the Volume Shadow Copy Service that know how to
+// make a copy of a volume or of a LUN. A provider implements Hardware or Software, in process or behind Serve; the
+// coordinator holds it by the same interface either way. Run providertest against it.
 //
 // The order of calls for a set is: BeginPrepareSnapshot once per copy, EndPrepareSnapshots, PreCommitSnapshots,
-// CommitSnapshots, PostCommitSnapshots, (import), PreFinalCommitSnapshots, PostFinalCommitSnapshots. AbortSnapshots may come
-// at any time after EndPrepareSnapshots was called, from another goroutine, also while it waits.
+// CommitSnapshots, PostCommitSnapshots, (import), PreFinalCommitSnapshots, PostFinalCommitSnapshots. AbortSnapshots
+// may come at any time after EndPrepareSnapshots was called, from another goroutine, also while it waits.
 // BeginPrepareSnapshot with another set's id, at any moment, means that the old set is dead.
 //
 // Legal results are S_OK, E_OUTOFMEMORY, E_INVALIDARG, E_ACCESSDENIED, VSS_E_BAD_STATE, VSS_E_OBJECT_NOT_FOUND,
 // VSS_E_INSUFFICIENT_STORAGE, VSS_E_VOLUME_NOT_SUPPORTED, VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER,
-// VSS_E_MAXIMUM_NUMBER_OF_SNAPSHOTS_REACHED, VSS_E_PROVIDER_VETO, VSS_E_CANNOT_REVERT_DISKID and what a method's comment
-// adds; the coordinator turns any other into VSS_E_UNEXPECTED_PROVIDER_ERROR.
-// Source: error-handling-in-shadow-copy-providers, shadow-copy-creation-for-providers.
+// VSS_E_MAXIMUM_NUMBER_OF_SNAPSHOTS_REACHED, VSS_E_PROVIDER_VETO, VSS_E_CANNOT_REVERT_DISKID and what a method's
+// comment adds; the coordinator turns any other into VSS_E_UNEXPECTED_PROVIDER_ERROR. Source:
+// error-handling-in-shadow-copy-providers, shadow-copy-creation-for-providers.
 package provider
 
 import (
@@ -44,8 +44,8 @@ type Provider interface {
 	EndPrepareSnapshots(ctx context.Context, set vss.SnapshotSetID) error
 	// PreCommitSnapshots is the last arming step: writers are frozen, I/O still runs. A second or two.
 	PreCommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error
-	// CommitSnapshots takes the point in time while all writes to the set are held. Well below a second; no file I/O, no
-	// log, no wait but for the copies themselves.
+	// CommitSnapshots takes the point in time while all writes to the set are held. Well below a second; no file I/O,
+	// no log, no wait but for the copies themselves.
 	CommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error
 	// PostCommitSnapshots comes after the release; count is how many copies the set has.
 	PostCommitSnapshots(ctx context.Context, set vss.SnapshotSetID, count int) error
@@ -66,14 +66,31 @@ type Hardware interface {
 	Provider
 	// AreLUNsSupported says whether it can copy all of these LUNs with this context, now. A passing shortage is false,
 	// not an error. It may complete the descriptions (not their interconnects) and returns them.
-	AreLUNsSupported(ctx context.Context, c vss.Context, devices []string, luns []vss.LUNInformation) (bool, []vss.LUNInformation, error)
+	AreLUNsSupported(
+		ctx context.Context,
+		c vss.Context,
+		devices []string,
+		luns []vss.LUNInformation,
+	) (bool, []vss.LUNInformation, error)
 	// BeginPrepareSnapshot starts the slow work for one copy and returns at once. A LUN already named for this set is
 	// counted once. Errors: also VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED, VSS_E_NESTED_VOLUME_LIMIT,
 	// VSS_E_UNSUPPORTED_CONTEXT.
-	BeginPrepareSnapshot(ctx context.Context, set vss.SnapshotSetID, snapshot vss.SnapshotID, c vss.Context, devices []string, luns []vss.LUNInformation) error
+	BeginPrepareSnapshot(
+		ctx context.Context,
+		set vss.SnapshotSetID,
+		snapshot vss.SnapshotID,
+		c vss.Context,
+		devices []string,
+		luns []vss.LUNInformation,
+	) error
 	// GetTargetLUNs describes the copies of these originals, in their order, from the array's own knowledge: nothing of
 	// them is visible on any host yet.
-	GetTargetLUNs(ctx context.Context, set vss.SnapshotSetID, devices []string, sources []vss.LUNInformation) ([]vss.LUNInformation, error)
+	GetTargetLUNs(
+		ctx context.Context,
+		set vss.SnapshotSetID,
+		devices []string,
+		sources []vss.LUNInformation,
+	) ([]vss.LUNInformation, error)
 	// LocateLUNs unmasks the copies to this host, read/write. VSS_E_BAD_STATE: they were imported before.
 	LocateLUNs(ctx context.Context, luns []vss.LUNInformation) error
 	// FillInLUNInfo completes what the host read of a disk so that it equals GetTargetLUNs. Strangers: false, no error.

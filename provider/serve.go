@@ -15,9 +15,10 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Serve answers for a provider, which is a Hardware or a Software one, on a listener until ctx ends: the coordinator finds
-// it when the listener is a socket in RUN/providers/. Calls under way get their answers first, but for those that still run
-// when the context given to them has ended with ctx. Errors: E_INVALIDARG for a provider of neither kind.
+// Serve answers for a provider, which is a Hardware or a Software one, on a listener until ctx ends: the coordinator
+// finds it when the listener is a socket in RUN/providers/. Calls under way get their answers first, but for those
+// that still run when the context given to them has ended with ctx. Errors: E_INVALIDARG for a provider of neither
+// kind.
 func Serve(ctx context.Context, l net.Listener, p Provider, logger *slog.Logger) error {
 	s := wire.NewServer(logger)
 	vssv1.RegisterSnapshotProviderServer(s, &server{p: p})
@@ -38,7 +39,10 @@ type server struct {
 	p Provider
 }
 
-func (s *server) Properties(ctx context.Context, _ *vssv1.ProviderPropertiesRequest) (*vssv1.ProviderProperties, error) {
+func (s *server) Properties(
+	ctx context.Context,
+	_ *vssv1.ProviderPropertiesRequest,
+) (*vssv1.ProviderProperties, error) {
 	props, err := s.p.Properties(ctx)
 	return propertiesOut(props), err
 }
@@ -57,7 +61,11 @@ func (s *server) OnUnload(ctx context.Context, r *vssv1.OnUnloadRequest) (*vssv1
 }
 
 // onSet reads the set's id and calls the method.
-func onSet(ctx context.Context, id string, call func(context.Context, vss.SnapshotSetID) error) (*vssv1.ProviderDone, error) {
+func onSet(
+	ctx context.Context,
+	id string,
+	call func(context.Context, vss.SnapshotSetID) error,
+) (*vssv1.ProviderDone, error) {
 	var p parser
 	set := p.set(id)
 	if p.err != nil {
@@ -102,17 +110,26 @@ func (s *server) CommitSnapshots(ctx context.Context, r *vssv1.ProviderSetReques
 	return onSet(ctx, r.GetSetId(), s.p.CommitSnapshots)
 }
 
-func (s *server) PostCommitSnapshots(ctx context.Context, r *vssv1.PostCommitSnapshotsRequest) (*vssv1.ProviderDone, error) {
+func (s *server) PostCommitSnapshots(
+	ctx context.Context,
+	r *vssv1.PostCommitSnapshotsRequest,
+) (*vssv1.ProviderDone, error) {
 	return onSet(ctx, r.GetSetId(), func(ctx context.Context, set vss.SnapshotSetID) error {
 		return s.p.PostCommitSnapshots(ctx, set, int(r.GetSnapshots()))
 	})
 }
 
-func (s *server) PreFinalCommitSnapshots(ctx context.Context, r *vssv1.ProviderSetRequest) (*vssv1.ProviderDone, error) {
+func (s *server) PreFinalCommitSnapshots(
+	ctx context.Context,
+	r *vssv1.ProviderSetRequest,
+) (*vssv1.ProviderDone, error) {
 	return onSet(ctx, r.GetSetId(), s.p.PreFinalCommitSnapshots)
 }
 
-func (s *server) PostFinalCommitSnapshots(ctx context.Context, r *vssv1.ProviderSetRequest) (*vssv1.ProviderDone, error) {
+func (s *server) PostFinalCommitSnapshots(
+	ctx context.Context,
+	r *vssv1.ProviderSetRequest,
+) (*vssv1.ProviderDone, error) {
 	return onSet(ctx, r.GetSetId(), s.p.PostFinalCommitSnapshots)
 }
 

@@ -20,7 +20,10 @@ func pairs(op string, a, b int) error {
 	return nil
 }
 
-func (s *hardwareServer) AreLunsSupported(ctx context.Context, r *vssv1.AreLunsSupportedRequest) (*vssv1.AreLunsSupportedReply, error) {
+func (s *hardwareServer) AreLunsSupported(
+	ctx context.Context,
+	r *vssv1.AreLunsSupportedRequest,
+) (*vssv1.AreLunsSupportedReply, error) {
 	p := parser{err: pairs("AreLunsSupported", len(r.GetDevices()), len(r.GetLuns()))}
 	luns := p.luns(r.GetLuns())
 	if p.err != nil {
@@ -30,16 +33,29 @@ func (s *hardwareServer) AreLunsSupported(ctx context.Context, r *vssv1.AreLunsS
 	return &vssv1.AreLunsSupportedReply{Supported: ok, Luns: lunsOut(luns)}, err
 }
 
-func (s *hardwareServer) BeginPrepareSnapshot(ctx context.Context, r *vssv1.BeginPrepareLunsRequest) (*vssv1.ProviderDone, error) {
+func (s *hardwareServer) BeginPrepareSnapshot(
+	ctx context.Context,
+	r *vssv1.BeginPrepareLunsRequest,
+) (*vssv1.ProviderDone, error) {
 	p := parser{err: pairs("BeginPrepareSnapshot", len(r.GetDevices()), len(r.GetLuns()))}
 	set, snapshot, luns := p.set(r.GetSetId()), p.snapshot(r.GetSnapshotId()), p.luns(r.GetLuns())
 	if p.err != nil {
 		return nil, p.err
 	}
-	return &vssv1.ProviderDone{}, s.p.BeginPrepareSnapshot(ctx, set, snapshot, vss.Context(r.GetContext()), r.GetDevices(), luns)
+	return &vssv1.ProviderDone{}, s.p.BeginPrepareSnapshot(
+		ctx,
+		set,
+		snapshot,
+		vss.Context(r.GetContext()),
+		r.GetDevices(),
+		luns,
+	)
 }
 
-func (s *hardwareServer) GetTargetLuns(ctx context.Context, r *vssv1.GetTargetLunsRequest) (*vssv1.LunInformationList, error) {
+func (s *hardwareServer) GetTargetLuns(
+	ctx context.Context,
+	r *vssv1.GetTargetLunsRequest,
+) (*vssv1.LunInformationList, error) {
 	p := parser{err: pairs("GetTargetLuns", len(r.GetDevices()), len(r.GetSources()))}
 	set, sources := p.set(r.GetSetId()), p.luns(r.GetSources())
 	if p.err != nil {
@@ -77,7 +93,10 @@ func (s *hardwareServer) OnLunEmpty(ctx context.Context, r *vssv1.DeviceLun) (*v
 	return &vssv1.ProviderDone{}, s.p.OnLUNEmpty(ctx, r.GetDevice(), &lun)
 }
 
-func (s *hardwareServer) OnLunStateChange(ctx context.Context, r *vssv1.OnLunStateChangeRequest) (*vssv1.ProviderDone, error) {
+func (s *hardwareServer) OnLunStateChange(
+	ctx context.Context,
+	r *vssv1.OnLunStateChangeRequest,
+) (*vssv1.ProviderDone, error) {
 	p := parser{err: pairs("OnLunStateChange", len(r.GetSnapshots()), len(r.GetOriginals()))}
 	copies, originals := p.luns(r.GetSnapshots()), p.luns(r.GetOriginals())
 	if p.err != nil {

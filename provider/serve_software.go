@@ -17,7 +17,10 @@ type softwareServer struct {
 	p Software
 }
 
-func (s *softwareServer) IsVolumeSupported(ctx context.Context, r *vssv1.ProviderVolumeRequest) (*vssv1.ProviderBool, error) {
+func (s *softwareServer) IsVolumeSupported(
+	ctx context.Context,
+	r *vssv1.ProviderVolumeRequest,
+) (*vssv1.ProviderBool, error) {
 	var p parser
 	v := p.volume(r.GetVolume())
 	if p.err != nil {
@@ -37,7 +40,10 @@ func (s *softwareServer) Consider(ctx context.Context, r *vssv1.ProviderVolumeRe
 	return &vssv1.ProviderOffer{Hold: int32(o.Hold), Suspends: o.Suspends, Cost: o.Cost}, err
 }
 
-func (s *softwareServer) IsVolumeSnapshotted(ctx context.Context, r *vssv1.ProviderVolumeRequest) (*vssv1.ProviderVolumeSnapshotted, error) {
+func (s *softwareServer) IsVolumeSnapshotted(
+	ctx context.Context,
+	r *vssv1.ProviderVolumeRequest,
+) (*vssv1.ProviderVolumeSnapshotted, error) {
 	var p parser
 	v := p.volume(r.GetVolume())
 	if p.err != nil {
@@ -47,7 +53,10 @@ func (s *softwareServer) IsVolumeSnapshotted(ctx context.Context, r *vssv1.Provi
 	return &vssv1.ProviderVolumeSnapshotted{Snapshotted: ok, Compatibility: int32(c)}, err
 }
 
-func (s *softwareServer) BeginPrepareSnapshot(ctx context.Context, r *vssv1.BeginPrepareVolumeRequest) (*vssv1.ProviderDone, error) {
+func (s *softwareServer) BeginPrepareSnapshot(
+	ctx context.Context,
+	r *vssv1.BeginPrepareVolumeRequest,
+) (*vssv1.ProviderDone, error) {
 	var p parser
 	set, snapshot, v := p.set(r.GetSetId()), p.snapshot(r.GetSnapshotId()), p.volume(r.GetVolume())
 	if p.err != nil {
@@ -92,7 +101,10 @@ func (s *softwareServer) Surface(ctx context.Context, r *vssv1.ProviderRef) (*vs
 	return locationOut(l), err
 }
 
-func (s *softwareServer) SetWritable(ctx context.Context, r *vssv1.ProviderSetWritableRequest) (*vssv1.ProviderDone, error) {
+func (s *softwareServer) SetWritable(
+	ctx context.Context,
+	r *vssv1.ProviderSetWritableRequest,
+) (*vssv1.ProviderDone, error) {
 	var p parser
 	c := p.ref(r.GetCopy())
 	if p.err != nil {
@@ -110,7 +122,10 @@ func (s *softwareServer) Withdraw(ctx context.Context, r *vssv1.ProviderWithdraw
 	return &vssv1.ProviderDone{}, s.p.Withdraw(ctx, c, r.GetForce())
 }
 
-func (s *softwareServer) GetSnapshotProperties(ctx context.Context, r *vssv1.ProviderSnapshotRequest) (*vssv1.ProviderSnapshot, error) {
+func (s *softwareServer) GetSnapshotProperties(
+	ctx context.Context,
+	r *vssv1.ProviderSnapshotRequest,
+) (*vssv1.ProviderSnapshot, error) {
 	var p parser
 	id := p.snapshot(r.GetSnapshotId())
 	if p.err != nil {
@@ -120,7 +135,10 @@ func (s *softwareServer) GetSnapshotProperties(ctx context.Context, r *vssv1.Pro
 	return snapshotOut(props), err
 }
 
-func (s *softwareServer) Query(ctx context.Context, _ *vssv1.ProviderQueryRequest) (*vssv1.ProviderSnapshotList, error) {
+func (s *softwareServer) Query(
+	ctx context.Context,
+	_ *vssv1.ProviderQueryRequest,
+) (*vssv1.ProviderSnapshotList, error) {
 	all, err := s.p.Query(ctx)
 	var out vssv1.ProviderSnapshotList
 	for _, c := range all {
@@ -129,7 +147,10 @@ func (s *softwareServer) Query(ctx context.Context, _ *vssv1.ProviderQueryReques
 	return &out, err
 }
 
-func (s *softwareServer) SetSnapshotProperty(ctx context.Context, r *vssv1.SetSnapshotPropertyRequest) (*vssv1.ProviderDone, error) {
+func (s *softwareServer) SetSnapshotProperty(
+	ctx context.Context,
+	r *vssv1.SetSnapshotPropertyRequest,
+) (*vssv1.ProviderDone, error) {
 	var p parser
 	id := p.snapshot(r.GetSnapshotId())
 	if p.err != nil {
@@ -148,7 +169,10 @@ func (s *softwareServer) SetSnapshotProperty(ctx context.Context, r *vssv1.SetSn
 }
 
 // DeleteSnapshots returns a failure inside the reply, which also has the number of copies deleted before it.
-func (s *softwareServer) DeleteSnapshots(ctx context.Context, r *vssv1.ProviderDeleteRequest) (*vssv1.ProviderDeleteReply, error) {
+func (s *softwareServer) DeleteSnapshots(
+	ctx context.Context,
+	r *vssv1.ProviderDeleteRequest,
+) (*vssv1.ProviderDeleteReply, error) {
 	var p parser
 	var copies []Ref
 	for _, c := range r.GetCopies() {
@@ -158,7 +182,11 @@ func (s *softwareServer) DeleteSnapshots(ctx context.Context, r *vssv1.ProviderD
 		return nil, p.err
 	}
 	n, failed, err := s.p.DeleteSnapshots(ctx, copies, r.GetForce())
-	return &vssv1.ProviderDeleteReply{Deleted: int32(n), Failed: failed.String(), Error: wire.Detail("DeleteSnapshots", err)}, nil
+	return &vssv1.ProviderDeleteReply{
+		Deleted: int32(n),
+		Failed:  failed.String(),
+		Error:   wire.Detail("DeleteSnapshots", err),
+	}, nil
 }
 
 func (s *softwareServer) RevertToSnapshot(ctx context.Context, r *vssv1.ProviderRef) (*vssv1.ProviderDone, error) {
@@ -170,18 +198,28 @@ func (s *softwareServer) RevertToSnapshot(ctx context.Context, r *vssv1.Provider
 	return &vssv1.ProviderDone{}, s.p.RevertToSnapshot(ctx, c)
 }
 
-func (s *softwareServer) QueryRevertStatus(ctx context.Context, r *vssv1.ProviderVolumeRequest) (*vssv1.ProviderRevertStatus, error) {
+func (s *softwareServer) QueryRevertStatus(
+	ctx context.Context,
+	r *vssv1.ProviderVolumeRequest,
+) (*vssv1.ProviderRevertStatus, error) {
 	var p parser
 	v := p.volume(r.GetVolume())
 	if p.err != nil {
 		return nil, p.err
 	}
 	st, err := s.p.QueryRevertStatus(ctx, v)
-	return &vssv1.ProviderRevertStatus{Done: st.Done, Percent: st.Percent, Error: wire.Detail("RevertToSnapshot", st.Err)}, err
+	return &vssv1.ProviderRevertStatus{
+		Done:    st.Done,
+		Percent: st.Percent,
+		Error:   wire.Detail("RevertToSnapshot", st.Err),
+	}, err
 }
 
 // Events sends headers first, so that the caller knows when it is listening.
-func (s *softwareServer) Events(_ *vssv1.ProviderEventsRequest, stream grpc.ServerStreamingServer[vssv1.ProviderEvent]) error {
+func (s *softwareServer) Events(
+	_ *vssv1.ProviderEventsRequest,
+	stream grpc.ServerStreamingServer[vssv1.ProviderEvent],
+) error {
 	events, err := s.p.Events(stream.Context())
 	if err == nil {
 		err = stream.SendHeader(metadata.MD{})
@@ -197,7 +235,8 @@ func (s *softwareServer) Events(_ *vssv1.ProviderEventsRequest, stream grpc.Serv
 	return nil
 }
 
-// setProperty puts a property's value into a message. Errors: E_INVALIDARG for a value of another type than the property's.
+// setProperty puts a property's value into a message. Errors: E_INVALIDARG for a value of another type than the
+// property's.
 func setProperty(m *vssv1.SetSnapshotPropertyRequest, value any) error {
 	switch v := value.(type) {
 	case string:
@@ -205,7 +244,8 @@ func setProperty(m *vssv1.SetSnapshotPropertyRequest, value any) error {
 	case vss.Attributes:
 		m.Value = &vssv1.SetSnapshotPropertyRequest_Number{Number: uint32(v)}
 	default:
-		return vss.E("SetSnapshotProperty", vss.ErrInvalidArg, fmt.Errorf("unsupported value type %T", value)).Advise("names and paths are strings, attributes are vss.Attributes")
+		return vss.E("SetSnapshotProperty", vss.ErrInvalidArg, fmt.Errorf("unsupported value type %T", value)).
+			Advise("names and paths are strings, attributes are vss.Attributes")
 	}
 	return nil
 }

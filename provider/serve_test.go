@@ -29,7 +29,13 @@ type recorder struct {
 func (r *recorder) note(a ...any) error { r.asked = append([]any{}, a...); return r.err }
 
 func (r *recorder) Properties(context.Context) (provider.Properties, error) {
-	return provider.Properties{ID: providertest.MemoryID, Name: "recorder", Type: vss.ProviderSoftware, Version: "2", VersionID: vss.NewGUID()}, nil
+	return provider.Properties{
+		ID:        providertest.MemoryID,
+		Name:      "recorder",
+		Type:      vss.ProviderSoftware,
+		Version:   "2",
+		VersionID: vss.NewGUID(),
+	}, nil
 }
 func (r *recorder) OnLoad(context.Context) error                 { return r.err }
 func (r *recorder) OnUnload(_ context.Context, force bool) error { return r.note(force) }
@@ -60,12 +66,26 @@ func (r *recorder) IsVolumeSupported(_ context.Context, v provider.Volume, c vss
 	return r.err == nil, r.note(v, c)
 }
 func (r *recorder) Consider(_ context.Context, v provider.Volume, c vss.Context) (provider.Offer, error) {
-	return provider.Offer{Hold: provider.HoldSuspend, Suspends: []string{"/dev/a", "/dev/b"}, Cost: "much"}, r.note(v, c)
+	return provider.Offer{
+			Hold:     provider.HoldSuspend,
+			Suspends: []string{"/dev/a", "/dev/b"},
+			Cost:     "much",
+		}, r.note(
+			v,
+			c,
+		)
 }
 func (r *recorder) IsVolumeSnapshotted(_ context.Context, v provider.Volume) (bool, vss.SnapshotCompatibility, error) {
 	return true, vss.DisableContentIndex, r.note(v)
 }
-func (r *recorder) BeginPrepareSnapshot(_ context.Context, s vss.SnapshotSetID, id vss.SnapshotID, v provider.Volume, c vss.Context) error {
+
+func (r *recorder) BeginPrepareSnapshot(
+	_ context.Context,
+	s vss.SnapshotSetID,
+	id vss.SnapshotID,
+	v provider.Volume,
+	c vss.Context,
+) error {
 	return r.note(s, id, v, c)
 }
 func (r *recorder) WritePaths(_ context.Context, s vss.SnapshotSetID) ([]string, error) {
@@ -97,7 +117,13 @@ func (r *recorder) DeleteSnapshots(_ context.Context, copies []provider.Ref, for
 }
 func (r *recorder) RevertToSnapshot(_ context.Context, c provider.Ref) error { return r.note(c) }
 func (r *recorder) QueryRevertStatus(_ context.Context, v provider.Volume) (provider.RevertStatus, error) {
-	return provider.RevertStatus{Done: true, Percent: 50, Err: vss.E("RevertToSnapshot", vss.ErrRevertVolumeLost, nil)}, r.note(v)
+	return provider.RevertStatus{
+			Done:    true,
+			Percent: 50,
+			Err:     vss.E("RevertToSnapshot", vss.ErrRevertVolumeLost, nil),
+		}, r.note(
+			v,
+		)
 }
 func (r *recorder) Events(ctx context.Context) (<-chan provider.Event, error) {
 	out := make(chan provider.Event)
@@ -113,17 +139,40 @@ func (r *recorder) Events(ctx context.Context) (<-chan provider.Event, error) {
 }
 
 func TestSoftwareOverSocket(t *testing.T) {
-	r := &recorder{props: provider.SnapshotProperties{ID: vss.SnapshotID{GUID: vss.NewGUID()}, SetID: vss.SnapshotSetID{GUID: vss.NewGUID()}, Count: 2, DeviceObject: "/dev/x",
-		OriginalVolume: "/srv", OriginatingHost: "a", ServiceHost: "b", ExposedName: "n", ExposedPath: "/p", ProviderID: providertest.MemoryID,
-		Attributes: vss.AttrPersistent | vss.AttrTxFRecovery, Created: time.Unix(5, 7), State: vss.StateCreated}}
+	r := &recorder{
+		props: provider.SnapshotProperties{
+			ID:              vss.SnapshotID{GUID: vss.NewGUID()},
+			SetID:           vss.SnapshotSetID{GUID: vss.NewGUID()},
+			Count:           2,
+			DeviceObject:    "/dev/x",
+			OriginalVolume:  "/srv",
+			OriginatingHost: "a",
+			ServiceHost:     "b",
+			ExposedName:     "n",
+			ExposedPath:     "/p",
+			ProviderID:      providertest.MemoryID,
+			Attributes:      vss.AttrPersistent | vss.AttrTxFRecovery,
+			Created:         time.Unix(5, 7),
+			State:           vss.StateCreated,
+		},
+	}
 	p, ok := providertest.Socket(t, r).(provider.Software)
 	if !ok {
 		t.Fatal("not a software provider")
 	}
 	ctx := t.Context()
 	set, id := r.props.SetID, r.props.ID
-	srv := provider.Volume{Name: "/srv", Mount: "/srv", FileSystem: "btrfs", UUID: "u", Subvolume: "home", Device: "/dev/c", Devices: []string{"/dev/a", "/dev/b"},
-		Extents: []vss.Extent{{LUN: 1, Start: 1 << 20, Length: 1 << 40}}, Size: 1 << 40}
+	srv := provider.Volume{
+		Name:       "/srv",
+		Mount:      "/srv",
+		FileSystem: "btrfs",
+		UUID:       "u",
+		Subvolume:  "home",
+		Device:     "/dev/c",
+		Devices:    []string{"/dev/a", "/dev/b"},
+		Extents:    []vss.Extent{{LUN: 1, Start: 1 << 20, Length: 1 << 40}},
+		Size:       1 << 40,
+	}
 	ref := provider.Ref{ID: id, Payload: []byte{0, 255}}
 	for _, c := range []struct {
 		name string
@@ -162,7 +211,8 @@ func TestSoftwareOverSocket(t *testing.T) {
 			}
 			r.err = vss.E("X", vss.ErrProviderVeto, vss.VDSErrNotEnoughSpace).On("o").Advise("do it")
 			err := c.call()
-			if !errors.Is(err, vss.ErrProviderVeto) || !errors.Is(err, vss.VDSErrNotEnoughSpace) || vss.Hint(err) != "do it" {
+			if !errors.Is(err, vss.ErrProviderVeto) || !errors.Is(err, vss.VDSErrNotEnoughSpace) ||
+				vss.Hint(err) != "do it" {
 				t.Errorf("the error arrived as %v", err)
 			}
 		})
@@ -180,13 +230,15 @@ func TestSoftwareOverSocket(t *testing.T) {
 	if ok, c, err := p.IsVolumeSnapshotted(ctx, srv); !ok || c != vss.DisableContentIndex || err != nil {
 		t.Error(ok, c, err)
 	}
-	if s, err := p.QueryRevertStatus(ctx, srv); err != nil || !s.Done || s.Percent != 50 || !errors.Is(s.Err, vss.ErrRevertVolumeLost) {
+	if s, err := p.QueryRevertStatus(ctx, srv); err != nil || !s.Done || s.Percent != 50 ||
+		!errors.Is(s.Err, vss.ErrRevertVolumeLost) {
 		t.Errorf("%+v %v", s, err)
 	}
 	if err := p.SetSnapshotProperty(ctx, id, provider.PropertyAttributes, 1.5); !errors.Is(err, vss.ErrInvalidArg) {
 		t.Errorf("a value of a strange type: %v", err)
 	}
-	if o, err := p.Consider(ctx, srv, 0); err != nil || o.Hold != provider.HoldSuspend || len(o.Suspends) != 2 || o.Cost != "much" {
+	if o, err := p.Consider(ctx, srv, 0); err != nil || o.Hold != provider.HoldSuspend || len(o.Suspends) != 2 ||
+		o.Cost != "much" {
 		t.Errorf("Consider: %+v %v", o, err)
 	}
 	if l, err := p.Surface(ctx, ref); err != nil || len(l.Devices) != 2 || l.Folder != "/f" || l.Subvolume != "s" {
@@ -195,7 +247,13 @@ func TestSoftwareOverSocket(t *testing.T) {
 	if paths, err := p.WritePaths(ctx, set); err != nil || !cmp.Equal(paths, []string{"/x", "/y"}) {
 		t.Errorf("WritePaths: %v %v", paths, err)
 	}
-	r.copy = provider.Copy{Payload: []byte{1, 0, 2}, Version: 3, FirstCut: time.Unix(5, 7), LastCut: time.Unix(5, 9), Attributes: vss.AttrPlex}
+	r.copy = provider.Copy{
+		Payload:    []byte{1, 0, 2},
+		Version:    3,
+		FirstCut:   time.Unix(5, 7),
+		LastCut:    time.Unix(5, 9),
+		Attributes: vss.AttrPlex,
+	}
 	if c, err := p.Describe(ctx, set, id); err != nil || !cmp.Equal(c, r.copy) {
 		t.Errorf("Describe: %v\n%s", err, cmp.Diff(r.copy, c))
 	}
@@ -204,11 +262,13 @@ func TestSoftwareOverSocket(t *testing.T) {
 		t.Errorf("Describe with a payload that is too large: %v", err)
 	}
 	var progress []float64
-	if err := p.EndPrepareSnapshots(provider.WithReport(ctx, func(f float64) { progress = append(progress, f) }), set); err != nil || !cmp.Equal(progress, []float64{25, 75}) {
+	if err := p.EndPrepareSnapshots(provider.WithReport(ctx, func(f float64) { progress = append(progress, f) }), set); err != nil ||
+		!cmp.Equal(progress, []float64{25, 75}) {
 		t.Errorf("EndPrepareSnapshots reported %v, %v", progress, err)
 	}
 	r.err = vss.ErrObjectNotFound
-	if n, failed, err := p.DeleteSnapshots(ctx, []provider.Ref{ref}, false); n != 3 || failed != id || !errors.Is(err, vss.ErrObjectNotFound) {
+	if n, failed, err := p.DeleteSnapshots(ctx, []provider.Ref{ref}, false); n != 3 || failed != id ||
+		!errors.Is(err, vss.ErrObjectNotFound) {
 		t.Errorf("a failed delete tells %d, %s, %v", n, failed, err)
 	}
 	r.err = vss.False
@@ -219,8 +279,17 @@ func TestSoftwareOverSocket(t *testing.T) {
 
 // TestEventsOverSocket receives an event, ends the subscription, and gets the error of one that fails.
 func TestEventsOverSocket(t *testing.T) {
-	r := &recorder{event: provider.Event{Time: time.Unix(5, 7), Kind: provider.EventCopyLost, Snapshot: vss.SnapshotID{GUID: vss.NewGUID()}, Object: "/srv",
-		Percent: 99.5, Text: "no space", Hint: "delete it"}}
+	r := &recorder{
+		event: provider.Event{
+			Time:     time.Unix(5, 7),
+			Kind:     provider.EventCopyLost,
+			Snapshot: vss.SnapshotID{GUID: vss.NewGUID()},
+			Object:   "/srv",
+			Percent:  99.5,
+			Text:     "no space",
+			Hint:     "delete it",
+		},
+	}
 	p := providertest.Socket(t, r).(provider.Software)
 	ctx, stop := context.WithCancel(t.Context())
 	events, err := p.Events(ctx)

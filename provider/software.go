@@ -30,8 +30,8 @@ func (m HoldMode) String() string {
 	return "unknown"
 }
 
-// Volume identifies a volume of this host. It is the same volume for as long as UUID and Extents are the same; Name, Mount
-// and Devices may change between two calls.
+// Volume identifies a volume of this host. It is the same volume for as long as UUID and Extents are the same; Name,
+// Mount and Devices may change between two calls.
 type Volume struct {
 	Name       string       // as the requester named it
 	Mount      string       // a mount point, "" for a volume that isn't mounted
@@ -135,8 +135,8 @@ type RevertStatus struct {
 // Software is a provider that keeps copies of single volumes on this host (IVssSoftwareSnapshotProvider). The system
 // provider is one, too.
 //
-// A provider needs no store of its own for finished copies: whatever it returns as Copy.Payload comes back in each Ref. It
-// must find unfinished copies of a former process by itself, in AbortSnapshots and OnLoad.
+// A provider needs no store of its own for finished copies: whatever it returns as Copy.Payload comes back in each
+// Ref. It must find unfinished copies of a former process by itself, in AbortSnapshots and OnLoad.
 type Software interface {
 	Provider
 	// IsVolumeSupported reports whether copies of the volume are possible in principle, even if not at this moment (a
@@ -147,24 +147,32 @@ type Software interface {
 	Consider(ctx context.Context, v Volume, c vss.Context) (Offer, error)
 	// IsVolumeSnapshotted reports whether the volume has copies of this provider, and what they disable on it.
 	IsVolumeSnapshotted(ctx context.Context, v Volume) (bool, vss.SnapshotCompatibility, error)
-	// BeginPrepareSnapshot starts the slow work for one copy and returns at once. Errors: also VSS_E_UNSUPPORTED_CONTEXT.
-	BeginPrepareSnapshot(ctx context.Context, set vss.SnapshotSetID, snapshot vss.SnapshotID, v Volume, c vss.Context) error
-	// WritePaths returns the files and devices that CommitSnapshots writes to; it is called after EndPrepareSnapshots. The
-	// service refuses a set that holds a volume on which one of them lies.
+	// BeginPrepareSnapshot starts the slow work for one copy and returns at once. Errors: also
+	// VSS_E_UNSUPPORTED_CONTEXT.
+	BeginPrepareSnapshot(
+		ctx context.Context,
+		set vss.SnapshotSetID,
+		snapshot vss.SnapshotID,
+		v Volume,
+		c vss.Context,
+	) error
+	// WritePaths returns the files and devices that CommitSnapshots writes to; it is called after
+	// EndPrepareSnapshots. The service refuses a set that holds a volume on which one of them lies.
 	WritePaths(ctx context.Context, set vss.SnapshotSetID) ([]string, error)
 	// Describe describes one copy of the set; it is called after PostCommitSnapshots. Errors: VSS_E_OBJECT_NOT_FOUND,
 	// VSS_E_BAD_STATE before the copy is taken.
 	Describe(ctx context.Context, set vss.SnapshotSetID, snapshot vss.SnapshotID) (Copy, error)
-	// Surface makes a copy accessible on this host, read-only, and returns where. It mounts nothing below Location.Devices.
-	// It may be called again for a copy that is accessible already, and after a restart of the host.
+	// Surface makes a copy accessible on this host, read-only, and returns where. It mounts nothing below
+	// Location.Devices. It may be called again for a copy that is accessible already, and after a restart of the
+	// host.
 	Surface(ctx context.Context, r Ref) (Location, error)
 	// SetWritable makes a surfaced copy writable, for auto-recovery, or read-only again.
 	SetWritable(ctx context.Context, r Ref, on bool) error
-	// Withdraw undoes Surface and keeps the copy. Without force it fails with VSS_E_VOLUME_IN_USE while the copy is in use.
-	// It may be repeated.
+	// Withdraw undoes Surface and keeps the copy. Without force it fails with VSS_E_VOLUME_IN_USE while the copy is
+	// in use. It may be repeated.
 	Withdraw(ctx context.Context, r Ref, force bool) error
-	// GetSnapshotProperties returns the properties of one copy. Errors: VSS_E_OBJECT_NOT_FOUND, also for a copy that isn't
-	// created yet.
+	// GetSnapshotProperties returns the properties of one copy. Errors: VSS_E_OBJECT_NOT_FOUND, also for a copy that
+	// isn't created yet.
 	GetSnapshotProperties(ctx context.Context, snapshot vss.SnapshotID) (SnapshotProperties, error)
 	// Query lists the created copies.
 	Query(ctx context.Context) ([]SnapshotProperties, error)

@@ -1,5 +1,5 @@
-// Package config reads the configuration of a host, one TOML file. Everything in it has a default: without a file the
-// service runs. A key that isn't known is an error, so that a slip of the pen doesn't pass for a setting.
+// Package config reads the configuration of a host, one TOML file. All keys have defaults, and the file is optional.
+// Unknown keys are errors, so that misspelt ones aren't ignored.
 package config
 
 import (
@@ -10,35 +10,37 @@ import (
 	"time"
 )
 
-// DefaultPath is where the file is looked for when none is named.
+// DefaultPath is the path of the file if none is given.
 const DefaultPath = "/etc/vss/vss.toml"
 
-// Config is the whole file. docs/vss.toml is a sample with every key.
+// Config is the content of the file. docs/vss.toml is an example with every key.
 type Config struct {
-	Host      Host              `toml:"host"`
-	Volumes   map[string]string `toml:"volumes"` // what scripts call a volume = mount point, device, UUID= or LABEL=; default none
+	Host Host `toml:"host"`
+	// name of a volume in scripts = mount point, device, UUID= or LABEL=; default none
+	Volumes   map[string]string `toml:"volumes"`
 	Letters   Letters           `toml:"letters"`
 	Writers   Writers           `toml:"writers"`
 	Providers Providers         `toml:"providers"`
-	Accounts  map[string]Access `toml:"accounts"` // name of a local account = what it may be; default none
+	Accounts  map[string]Access `toml:"accounts"` // name of a local account = its rights; default none
 	Service   Service           `toml:"service"`
 	Array     Array             `toml:"array"`
 }
 
-// Host is who this host is.
+// Host identifies this host.
 type Host struct {
-	Name string `toml:"name"` // in masks and documents; default the hostname. Two --state/--run pairs are two hosts only if this differs
+	// in masks and documents; default the hostname. Two --state/--run pairs are two hosts only if this differs
+	Name string `toml:"name"`
 }
 
-// Letters are drive letters that scripts from Windows use and [volumes] doesn't have.
+// Letters configures drive letters that scripts from Windows use and that [volumes] doesn't define.
 type Letters struct {
-	Root string `toml:"root"` // folder in which a letter is a folder; default RUN/letters
+	Root string `toml:"root"` // folder with a folder for each letter; default RUN/letters
 }
 
-// Writers are the writers that the service starts itself, and how it takes what any writer does.
+// Writers configures the writers of the service, and how results of any writer are treated.
 type Writers struct {
-	Hooks  []string          `toml:"hooks"`  // hook writers: each entry one writer's folder, or a folder of such folders; default none
-	Policy map[string]Policy `toml:"policy"` // name or class id of a writer = whether a set does without it; default none
+	Hooks  []string          `toml:"hooks"`  // folders of hook writers, or folders of such folders; default none
+	Policy map[string]Policy `toml:"policy"` // name or class id of a writer = whether it is required; default none
 	Limits Limits            `toml:"limits"`
 
 	Postgres Postgres `toml:"postgres"`
@@ -47,40 +49,46 @@ type Writers struct {
 	SQLite   SQLite   `toml:"sqlite"`
 }
 
-// Policy says what a writer's failure does to a set.
+// Policy is the effect of a writer's failure on a set.
 type Policy string
 
-// Policies. A writer that isn't named is reported.
+// Policies. Writers that aren't named have PolicyReport.
 const (
-	PolicyReport  Policy = "report"  // its status tells, and the consistency of the copies; the requester decides
-	PolicyRequire Policy = "require" // no set without it: one that fails, or isn't there, fails the set
+	PolicyReport  Policy = "report"  // its status and the consistency of the copies report it; the requester decides
+	PolicyRequire Policy = "require" // a set fails if the writer fails or is missing
 )
 
-// Limits are how long a writer may take. Freeze to Thaw has the writer's own limit. The figures are ours where the original
-// publishes none.
+// Limits are how long a writer may take. Freeze to Thaw has the writer's own limit. Microsoft documents no figures for
+// some of them.
 type Limits struct {
 	Identify        Duration `toml:"identify"`         // default 60s
 	PrepareSnapshot Duration `toml:"prepare_snapshot"` // default 10m
-	Work            Duration `toml:"work"`             // the other events in which writers work; default 15m
+	Work            Duration `toml:"work"`             // other events that let writers work; default 15m
 }
 
-// Providers are the providers that join over a socket.
+// Providers configures the providers that connect over a socket.
 type Providers struct {
-	Accounts []string `toml:"accounts"` // names of accounts, besides root, whose processes may be providers; default none
+	Accounts []string `toml:"accounts"` // accounts, besides root, whose processes may be providers; default none
 }
 
-// Service is how the service behaves.
+// Service configures the service itself.
 type Service struct {
-	ExposeRoots []string `toml:"expose_roots"` // folders below which members of the group may expose copies; default RUN/exposed
-	IdleExit    Duration `toml:"idle_exit"`    // a service that a command started goes away this long after its last session; default 10s, 0s: at once
-	HoldLimit   Duration `toml:"hold_limit"`   // the longest time that writes are held; more than 0, at most 10s, the default
-	Group       string   `toml:"group"`        // members may make, list, expose and delete copies; default "backup"
+	// folders below which members of the group may expose copies; default RUN/exposed
+	ExposeRoots []string `toml:"expose_roots"`
+	// time after the last session until a service ends that was started on demand; default 10s
+	IdleExit Duration `toml:"idle_exit"`
+	// the longest time that writes are held; more than 0, at most 10s, the default
+	HoldLimit Duration `toml:"hold_limit"`
+	// group whose members may create, list, expose and delete copies; default "backup"
+	Group string `toml:"group"`
 }
 
-// Array is the storage array that is part of the service.
+// Array configures the storage array that is part of the service.
 type Array struct {
-	Pools    []Pool `toml:"pools"`     // where its LUNs are; default one reflink pool of its own under STATE
-	LowWater Size   `toml:"low_water"` // free space of a pool, in bytes, below which copies are dropped so that originals can still be written; default 0, chosen by the pool's size
+	Pools []Pool `toml:"pools"` // pools for its LUNs; default one reflink pool of its own below STATE
+	// free space of a pool below which copies are dropped so that originals can be written; default 0: chosen by the
+	// pool's size
+	LowWater Size `toml:"low_water"`
 }
 
 // Pool is one pool of the array.
@@ -90,12 +98,12 @@ type Pool struct {
 	Path string `toml:"path"` // the folder, or VG/POOL
 }
 
-// Access says what the processes of an account may be. An account that is not named may be neither, but for root, which may
-// be both; an explicit AccessNone shuts out root, too. Source: the writers' access control of the original (one value per
+// Access is the set of rights of an account's processes. Accounts that are not named have none, except for root, which
+// has all; an explicit AccessNone applies to root as well. Source: the writers' access control of VSS (one value per
 // account, 0 to 3).
 type Access int
 
-// What an account may be.
+// Rights of an account.
 const (
 	AccessNone      Access = 0
 	AccessWriter    Access = 1
@@ -103,16 +111,16 @@ const (
 	AccessBoth      Access = 3
 )
 
-// Writer says whether the account's processes may be writers.
+// Writer reports whether the account's processes may be writers.
 func (a Access) Writer() bool { return a&AccessWriter != 0 }
 
-// Requester says whether the account's processes may be requesters.
+// Requester reports whether the account's processes may be requesters.
 func (a Access) Requester() bool { return a&AccessRequester != 0 }
 
-// MaxHoldLimit is the most that hold_limit can be.
+// MaxHoldLimit is the maximum of hold_limit.
 const MaxHoldLimit = 10 * time.Second
 
-// Default is the configuration without a file.
+// Default returns the configuration without a file.
 func Default() *Config {
 	return &Config{
 		Host: Host{Name: hostname()},
@@ -123,7 +131,9 @@ func Default() *Config {
 		},
 		Writers: Writers{
 			Limits: Limits{
-				Identify: Duration{time.Minute}, PrepareSnapshot: Duration{10 * time.Minute}, Work: Duration{15 * time.Minute},
+				Identify: Duration{
+					time.Minute,
+				}, PrepareSnapshot: Duration{10 * time.Minute}, Work: Duration{15 * time.Minute},
 			},
 			MariaDB: MariaDB{LockWait: Duration{defaultLockWait}},
 			SQLite:  SQLite{LockWait: Duration{defaultLockWait}},
@@ -131,7 +141,7 @@ func Default() *Config {
 	}
 }
 
-// ExposeRoots are the folders below which members of the group may expose, given the folder of the running service.
+// ExposeRoots returns the folders below which members of the group may expose, given the run directory of the service.
 func (c *Config) ExposeRoots(run string) []string {
 	if len(c.Service.ExposeRoots) > 0 {
 		return c.Service.ExposeRoots
@@ -139,7 +149,7 @@ func (c *Config) ExposeRoots(run string) []string {
 	return []string{filepath.Join(run, "exposed")}
 }
 
-// LettersRoot is the folder of the drive letters, given the folder of the running service.
+// LettersRoot returns the folder of the drive letters, given the run directory of the service.
 func (c *Config) LettersRoot(run string) string {
 	if c.Letters.Root != "" {
 		return c.Letters.Root
@@ -147,7 +157,7 @@ func (c *Config) LettersRoot(run string) string {
 	return filepath.Join(run, "letters")
 }
 
-// AccessOf is what an account may be.
+// AccessOf returns the rights of an account.
 func (c *Config) AccessOf(account string) Access {
 	if a, named := c.Accounts[account]; named {
 		return a
@@ -158,7 +168,7 @@ func (c *Config) AccessOf(account string) Access {
 	return AccessNone
 }
 
-// Required are the writers, by class id or name, without which no set is made.
+// Required returns the writers, by class id or name, that a set requires.
 func (w *Writers) Required() []string {
 	var all []string
 	for _, name := range slices.Sorted(maps.Keys(w.Policy)) {

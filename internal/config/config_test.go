@@ -27,23 +27,38 @@ func TestSample(t *testing.T) {
 		},
 		Letters: Letters{Root: "/run/vss/letters"},
 		Writers: Writers{
-			Hooks: []string{"/etc/vss/writers.d"}, Policy: map[string]Policy{"PostgreSQL Writer": PolicyRequire, "{6f1f6b52-5c0e-4a3c-9a86-2f0f8a0a7d11}": PolicyReport},
-			Limits: Limits{Identify: Duration{time.Minute}, PrepareSnapshot: Duration{10 * time.Minute}, Work: Duration{15 * time.Minute}},
+			Hooks: []string{
+				"/etc/vss/writers.d",
+			}, Policy: map[string]Policy{"PostgreSQL Writer": PolicyRequire, "{6f1f6b52-5c0e-4a3c-9a86-2f0f8a0a7d11}": PolicyReport},
+			Limits: Limits{
+				Identify:        Duration{time.Minute},
+				PrepareSnapshot: Duration{10 * time.Minute},
+				Work:            Duration{15 * time.Minute},
+			},
 			Postgres: Postgres{
-				Clusters:    []string{"15/main", "/srv/db"},
-				Connections: map[string]string{"15/main": "host=/run/postgresql user=vss dbname=postgres passfile=/etc/vss/postgres.pass"},
-				HoldWAL:     true,
+				Clusters: []string{"15/main", "/srv/db"},
+				Connections: map[string]string{
+					"15/main": "host=/run/postgresql user=vss dbname=postgres passfile=/etc/vss/postgres.pass",
+				},
+				HoldWAL: true,
 			},
 			MariaDB: MariaDB{
-				Servers: []string{"/var/lib/mysql"}, LockWait: Duration{10 * time.Second}, Defaults: map[string]string{"/var/lib/mysql": "/etc/vss/mariadb.cnf"},
+				Servers: []string{
+					"/var/lib/mysql",
+				}, LockWait: Duration{10 * time.Second}, Defaults: map[string]string{"/var/lib/mysql": "/etc/vss/mariadb.cnf"},
 			},
-			Redis:  Redis{Servers: []string{"/var/lib/redis"}, Credentials: map[string]string{"/var/lib/redis": "/etc/vss/redis.toml"}},
+			Redis: Redis{
+				Servers:     []string{"/var/lib/redis"},
+				Credentials: map[string]string{"/var/lib/redis": "/etc/vss/redis.toml"},
+			},
 			SQLite: SQLite{Databases: []string{"/var/lib/app/*.db"}, LockWait: Duration{10 * time.Second}},
 		},
 		Providers: Providers{Accounts: []string{"vss-provider"}},
 		Accounts:  map[string]Access{"postgres": AccessWriter, "bareos": AccessRequester},
 		Service: Service{
-			ExposeRoots: []string{"/run/vss/exposed"}, IdleExit: Duration{10 * time.Second}, HoldLimit: Duration{10 * time.Second}, Group: "backup",
+			ExposeRoots: []string{
+				"/run/vss/exposed",
+			}, IdleExit: Duration{10 * time.Second}, HoldLimit: Duration{10 * time.Second}, Group: "backup",
 		},
 		Array: Array{Pools: []Pool{{Name: "fast", Type: "reflink", Path: "/srv/pool"}}, LowWater: 2 << 30},
 	}
@@ -66,7 +81,8 @@ func TestSampleIsComplete(t *testing.T) {
 			if key == "" {
 				continue
 			}
-			if !strings.Contains(string(text), "\n"+key+" = ") && !strings.Contains(string(text), "["+key+"]") && !strings.Contains(string(text), "."+key+"]") {
+			if !strings.Contains(string(text), "\n"+key+" = ") && !strings.Contains(string(text), "["+key+"]") &&
+				!strings.Contains(string(text), "."+key+"]") {
 				t.Errorf("the sample lacks %s", key)
 			}
 			switch f.Type.Kind() {
@@ -91,7 +107,8 @@ func TestDefaults(t *testing.T) {
 		t.Error(d)
 	}
 	name, _ := os.Hostname()
-	if c.Host.Name != name || c.Service.Group != "backup" || c.Service.HoldLimit.Duration != 10*time.Second || c.Service.IdleExit.Duration != 10*time.Second {
+	if c.Host.Name != name || c.Service.Group != "backup" || c.Service.HoldLimit.Duration != 10*time.Second ||
+		c.Service.IdleExit.Duration != 10*time.Second {
 		t.Errorf("%+v", c)
 	}
 	if got := c.ExposeRoots("/run/x"); !cmp.Equal(got, []string{"/run/x/exposed"}) {
@@ -122,7 +139,9 @@ func TestPartial(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Service.IdleExit.Duration != 90*time.Second || c.Service.Group != "backup" || c.Service.HoldLimit.Duration != 10*time.Second || c.Array.LowWater != 4096 {
+	if c.Service.IdleExit.Duration != 90*time.Second || c.Service.Group != "backup" ||
+		c.Service.HoldLimit.Duration != 10*time.Second ||
+		c.Array.LowWater != 4096 {
 		t.Errorf("%+v", c)
 	}
 }
@@ -138,19 +157,19 @@ func TestMistakes(t *testing.T) {
 		{"duration without unit", "[service]\nhold_limit = 5\n", "line 2", "missing unit"},
 		{"a lock wait that is too long", "[writers.mariadb]\nlock_wait = \"31s\"\n", "line 2", "1s to 30s"},
 		{"a pattern that is none", "[writers.sqlite]\ndatabases = [\"/a/[\"]\n", "line 2", "syntax error"},
-		{"a relative database", "[writers.sqlite]\ndatabases = [\"a.db\"]\n", "line 2", "from the root"},
-		{"a relative password file", "[writers.redis.credentials]\n\"/var/lib/redis\" = \"redis.toml\"\n", "line 2", "from the root"},
+		{"a relative database", "[writers.sqlite]\ndatabases = [\"a.db\"]\n", "line 2", "absolute"},
+		{"a relative password file", "[writers.redis.credentials]\n\"/var/lib/redis\" = \"redis.toml\"\n", "line 2", "absolute"},
 		{"hold limit 0", "[service]\nhold_limit = \"0s\"\n", "line 2", "at most 10s"},
 		{"hold limit too long", "\n[service]\nhold_limit = \"10.001s\"\n", "line 3", "at most 10s"},
 		{"negative idle time", "[service]\nidle_exit = \"-1s\"\n", "line 2", "negative"},
-		{"relative expose root", "[service]\nexpose_roots = [\n \"/a\",\n \"b\",\n]\n", "line 5", "from the root"},
-		{"relative hook", "[writers]\nhooks = [\"a\"]\n", "line 2", "from the root"},
-		{"relative letters", "[letters]\nroot = \"a\"\n", "line 2", "from the root"},
+		{"relative expose root", "[service]\nexpose_roots = [\n \"/a\",\n \"b\",\n]\n", "line 5", "absolute"},
+		{"relative hook", "[writers]\nhooks = [\"a\"]\n", "line 2", "absolute"},
+		{"relative letters", "[letters]\nroot = \"a\"\n", "line 2", "absolute"},
 		{"policy", "[writers.policy]\nMariaDB = \"perhaps\"\n", "line 2", "require"},
 		{"no limit", "[writers.limits]\nwork = \"0s\"\n", "line 2", "more than 0s"},
 		{"connection with a password", "[writers.postgres.connections]\n\"15/main\" = \"host=/run PassWord = secret\"\n", "line 2", "passfile"},
 		{"password in a URI", "[writers.postgres.connections]\n\"15/main\" = \"postgres://u:secret@/postgres\"\n", "line 2", "passfile"},
-		{"a URI with a port that is none", "[writers.postgres.connections]\n\"15/main\" = \"postgres://u:secret@h:x/postgres\"\n", "line 2", "no URL"},
+		{"a URI with a port that is none", "[writers.postgres.connections]\n\"15/main\" = \"postgres://u:secret@h:x/postgres\"\n", "line 2", "invalid URL"},
 		{"empty connection", "[writers.postgres.connections]\n\"15/main\" = \"\"\n", "line 2", "connection string"},
 		{"cluster without a name", "[writers.postgres]\nclusters = [\"\"]\n", "line 2", "name"},
 		{"access", "[accounts]\npostgres = 4\n", "line 2", "accounts.postgres"},
@@ -176,7 +195,8 @@ func TestMistakes(t *testing.T) {
 			if !errors.Is(err, vss.ErrInvalidArg) {
 				t.Fatalf("got %v, want E_INVALIDARG", err)
 			}
-			if !strings.Contains(err.Error(), tc.line) || !strings.Contains(err.Error(), tc.says) || !strings.Contains(err.Error(), path) {
+			if !strings.Contains(err.Error(), tc.line) || !strings.Contains(err.Error(), tc.says) ||
+				!strings.Contains(err.Error(), path) {
 				t.Errorf("%q lacks %q or %q", err, tc.line, tc.says)
 			}
 		})
@@ -184,7 +204,8 @@ func TestMistakes(t *testing.T) {
 }
 
 func TestMissingFile(t *testing.T) {
-	if _, err := Load(filepath.Join(t.TempDir(), "none.toml")); !errors.Is(err, vss.ErrObjectNotFound) || vss.Hint(err) == "" {
+	if _, err := Load(filepath.Join(t.TempDir(), "none.toml")); !errors.Is(err, vss.ErrObjectNotFound) ||
+		vss.Hint(err) == "" {
 		t.Errorf("an explicit file: %v", err)
 	}
 	if _, err := os.Stat(DefaultPath); err == nil {

@@ -7,26 +7,30 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// MariaDB is the writer of MariaDB and MySQL servers. Without a section it vouches for all that run and let root in.
+// MariaDB configures the writer of MariaDB and MySQL servers. Without a section it covers all running servers that
+// allow root to log in.
 type MariaDB struct {
-	Servers  []string          `toml:"servers"`   // data directories; default all that run, an empty list none
-	LockWait Duration          `toml:"lock_wait"` // the longest that a client's statement may keep the backup lock waiting; 1s to 30s, default 10s
-	Defaults map[string]string `toml:"defaults"`  // data directory = file of options with user, password, socket; default root by unix_socket authentication
+	Servers  []string `toml:"servers"`   // data directories; default all running servers, an empty list none
+	LockWait Duration `toml:"lock_wait"` // longest wait for the backup lock in Freeze; 1s to 30s, default 10s
+	// data directory = option file with user, password, socket; default root by unix_socket authentication
+	Defaults map[string]string `toml:"defaults"`
 }
 
-// Redis is the writer of Redis servers. Without a section it vouches for all that run and ask for no password.
+// Redis configures the writer of Redis servers. Without a section it covers all running servers that don't require a
+// password.
 type Redis struct {
-	Servers     []string          `toml:"servers"`     // working directories; default all that run, an empty list none
+	// working directories; default all running servers, an empty list none
+	Servers     []string          `toml:"servers"`
 	Credentials map[string]string `toml:"credentials"` // working directory = file with user and password; default none
 }
 
-// SQLite is the writer of SQLite databases.
+// SQLite configures the writer of SQLite databases.
 type SQLite struct {
-	Databases []string `toml:"databases"` // paths from the root, * and ? stand for characters; default none: there is no such writer
-	LockWait  Duration `toml:"lock_wait"` // the longest that a transaction may keep the lock waiting; 1s to 30s, default 10s
+	Databases []string `toml:"databases"` // absolute patterns with * and ?; default none: no such writer
+	LockWait  Duration `toml:"lock_wait"` // longest wait for transactions in Freeze; 1s to 30s, default 10s
 }
 
-// Of lock_wait: freezing must leave time for the copy in a writer's window of 60 s.
+// Range of lock_wait: Freeze must leave time for the copy within a writer's window of 60 s.
 const (
 	minLockWait     = time.Second
 	maxLockWait     = 30 * time.Second
@@ -50,7 +54,7 @@ func (s *SQLite) check() (toml.Key, string) {
 		if _, err := filepath.Match(pattern, ""); err != nil {
 			why = err.Error()
 		} else if !filepath.IsAbs(pattern) {
-			why = "want paths from the root"
+			why = "want absolute paths"
 		}
 		if why != "" {
 			return toml.Key{"writers", "sqlite", "databases"}, why
@@ -62,12 +66,12 @@ func (s *SQLite) check() (toml.Key, string) {
 func checkServers(name string, servers []string, key string, files map[string]string) (toml.Key, string) {
 	for _, s := range servers {
 		if !filepath.IsAbs(s) {
-			return toml.Key{"writers", name, "servers"}, "want paths from the root"
+			return toml.Key{"writers", name, "servers"}, "want absolute paths"
 		}
 	}
 	for s, file := range files {
 		if !filepath.IsAbs(s) || !filepath.IsAbs(file) {
-			return toml.Key{"writers", name, key, s}, "want a folder = a file, both by their paths from the root"
+			return toml.Key{"writers", name, key, s}, "want a folder = a file, both as absolute paths"
 		}
 	}
 	return nil, ""

@@ -21,8 +21,8 @@ const (
 	maxFile = 1 << 20 // bytes
 )
 
-// Load reads the file at path, "" for DefaultPath. A file that isn't there is no error at DefaultPath; elsewhere it is
-// VSS_E_OBJECT_NOT_FOUND. A file that is wrong is E_INVALIDARG, with the line.
+// Load reads the file at path, or at DefaultPath if path is "". A missing file is an error (VSS_E_OBJECT_NOT_FOUND)
+// unless path is "". An invalid file is E_INVALIDARG, with the line.
 func Load(path string) (*Config, error) {
 	named := path != "" && path != DefaultPath
 	if path == "" {
@@ -33,7 +33,9 @@ func Load(path string) (*Config, error) {
 	case errors.Is(err, fs.ErrNotExist) && !named:
 		return Default(), nil
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, vss.E(op, vss.ErrObjectNotFound, err).On(path).Advise("name a file that exists with --config, or leave it away")
+		return nil, vss.E(op, vss.ErrObjectNotFound, err).
+			On(path).
+			Advise("name an existing file with --config, or omit it")
 	case errors.Is(err, fs.ErrPermission):
 		return nil, vss.E(op, vss.ErrAccessDenied, err).On(path)
 	case err != nil:
@@ -49,20 +51,20 @@ func Load(path string) (*Config, error) {
 	}
 	c, err := Parse(text)
 	if err != nil {
-		return nil, vss.E(op, vss.ErrInvalidArg, err).On(path).Advise("every key is explained in vss.toml of the documentation")
+		return nil, vss.E(op, vss.ErrInvalidArg, err).On(path).Advise("see docs/vss.toml for all keys")
 	}
 	return c, nil
 }
 
-// Parse reads the text of a configuration. Its errors tell line and key.
+// Parse parses a configuration. Errors name line and key.
 func Parse(text []byte) (*Config, error) {
 	c := Default()
 	meta, err := toml.Decode(string(text), c)
 	if err != nil {
-		return nil, err // toml tells the line
+		return nil, err // toml names the line
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
-		return nil, at(text, unknown[0], "there is no such key")
+		return nil, at(text, unknown[0], "unknown key")
 	}
 	if key, why := c.check(); why != "" {
 		return nil, at(text, key, why)
@@ -70,7 +72,8 @@ func Parse(text []byte) (*Config, error) {
 	return c, nil
 }
 
-// at tells in which line a key is. toml doesn't keep that, so it is the first line up to which the text has the key.
+// at returns an error with the line of a key: as toml doesn't keep it, the first line up to which the text has the
+// key.
 func at(text []byte, key toml.Key, why string) error {
 	lines := bytes.SplitAfter(text, []byte("\n"))
 	end := 0
@@ -85,22 +88,22 @@ func at(text []byte, key toml.Key, why string) error {
 	return fmt.Errorf("key %s: %s", key, why)
 }
 
-// check tells the first key whose value means nothing, and why.
+// check returns the first key with an invalid value, and the reason.
 func (c *Config) check() (toml.Key, string) {
 	if why := badName(c.Host.Name); why != "" {
 		return toml.Key{"host", "name"}, why
 	}
 	for name, target := range c.Volumes {
 		if name == "" || target == "" {
-			return toml.Key{"volumes", name}, "a volume's name and what it stands for can't be empty"
+			return toml.Key{"volumes", name}, "a volume's name and its meaning must not be empty"
 		}
 	}
 	if c.Letters.Root != "" && !filepath.IsAbs(c.Letters.Root) {
-		return toml.Key{"letters", "root"}, "want a path from the root"
+		return toml.Key{"letters", "root"}, "want an absolute path"
 	}
 	for key, paths := range map[string][]string{"writers.hooks": c.Writers.Hooks, "service.expose_roots": c.Service.ExposeRoots} {
 		if slices.ContainsFunc(paths, func(p string) bool { return !filepath.IsAbs(p) }) {
-			return strings.Split(key, "."), "want paths from the root"
+			return strings.Split(key, "."), "want absolute paths"
 		}
 	}
 	for name, p := range c.Writers.Policy {
@@ -124,10 +127,10 @@ func (c *Config) check() (toml.Key, string) {
 		}
 	}
 	if slices.Contains(c.Providers.Accounts, "") {
-		return toml.Key{"providers", "accounts"}, "an account has a name"
+		return toml.Key{"providers", "accounts"}, "the name of an account must not be empty"
 	}
 	if c.Service.IdleExit.Duration < 0 {
-		return toml.Key{"service", "idle_exit"}, "can't be negative"
+		return toml.Key{"service", "idle_exit"}, "must not be negative"
 	}
 	if d := c.Service.HoldLimit.Duration; d <= 0 || d > MaxHoldLimit {
 		return toml.Key{"service", "hold_limit"}, "want more than 0s and at most 10s"
@@ -148,9 +151,9 @@ func (a *Array) check() (toml.Key, string) {
 		case p.Type != "reflink" && p.Type != "thin":
 			why = `type: want "reflink" or "thin"`
 		case p.Type == "reflink" && !filepath.IsAbs(p.Path):
-			why = "path: a reflink pool is a folder, by its path from the root"
+			why = "path: want the absolute path of a folder for a reflink pool"
 		case p.Type == "thin" && (!thin || vg == "" || lv == "" || strings.Contains(lv, "/")):
-			why = "path: a thin pool is VG/POOL"
+			why = "path: want VG/POOL for a thin pool"
 		}
 		if why != "" {
 			return toml.Key{"array", "pools"}, why
@@ -165,7 +168,7 @@ func badName(s string) string {
 	case s == "" || len(s) > 253:
 		return "want 1 to 253 bytes"
 	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == '/' || r == 0x7f || r == 0xfffd }):
-		return "can't have blanks, control characters or slashes"
+		return "must not contain blanks, control characters or slashes"
 	}
 	return ""
 }

@@ -10,16 +10,20 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// Postgres is the writer of PostgreSQL. A cluster is named as pg_lsclusters does (15/main), or by its data directory.
+// Postgres configures the writer of PostgreSQL. A cluster is named as by pg_lsclusters (15/main), or by its data
+// directory.
 type Postgres struct {
-	Clusters    []string          `toml:"clusters"`    // those that the writer vouches for; default all that run, []: none
-	Connections map[string]string `toml:"connections"` // cluster = connection string, where peer authentication doesn't let the writer in; default none
-	HoldWAL     bool              `toml:"hold_wal"`    // a replication slot keeps the WAL that the next incremental backup needs; default false
+	// clusters that the writer covers; default all running ones, an empty list none
+	Clusters []string `toml:"clusters"`
+	// cluster = connection string, if peer authentication doesn't suffice; default none
+	Connections map[string]string `toml:"connections"`
+	// retain the WAL for the next incremental backup by a replication slot; default false
+	HoldWAL bool `toml:"hold_wal"`
 }
 
 var passwordKey = regexp.MustCompile(`(?i)\bpassword\s*=`)
 
-// check: a password in a file that is passed around and shown is soon no secret. Source: libpq, connection strings.
+// check rejects passwords: configuration files are shared and displayed. Source: libpq, connection strings.
 func (p *Postgres) check() (toml.Key, string) {
 	for _, cluster := range slices.Sorted(maps.Keys(p.Connections)) {
 		text := p.Connections[cluster]
@@ -32,14 +36,14 @@ func (p *Postgres) check() (toml.Key, string) {
 		switch key := (toml.Key{"writers", "postgres", "connections", cluster}); {
 		case cluster == "" || strings.TrimSpace(text) == "":
 			return key, "want a cluster and its connection string"
-		case isURL && err != nil: // what is wrong with it might show a password
-			return key, "this is no URL; want postgresql://USER@HOST:PORT/DATABASE"
+		case isURL && err != nil: // the error itself might show a password
+			return key, "invalid URL; want postgresql://USER@HOST:PORT/DATABASE"
 		case passwordKey.MatchString(text), inURL:
-			return key, "no passwords here: put it into a file that only root can read and name that with passfile="
+			return key, "passwords aren't allowed here: use a file that only root can read, named by passfile="
 		}
 	}
 	if slices.Contains(p.Clusters, "") {
-		return toml.Key{"writers", "postgres", "clusters"}, "a cluster has a name"
+		return toml.Key{"writers", "postgres", "clusters"}, "the name of a cluster must not be empty"
 	}
 	return nil, ""
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Size is a number of bytes. In the file it is a number, or a text such as "512M" or "2G" (powers of 1024).
+// Size is a number of bytes. In the file it is a number, or a string such as "512M" or "2G" (powers of 1024).
 type Size int64
 
-// ParseSize reads digits and one of K, M, G, T, P (with or without "iB" or "B"), or digits alone for bytes. Errors:
+// ParseSize parses digits and one of K, M, G, T, P (with or without "iB" or "B"), or digits alone for bytes. Errors:
 // E_INVALIDARG.
 func ParseSize(s string) (Size, error) {
 	bad := func(err error) (Size, error) {
@@ -44,12 +44,12 @@ var units = map[string]int{
 	"P": 50, "PB": 50, "PIB": 50,
 }
 
-// UnmarshalTOML reads a number or a text.
+// UnmarshalTOML implements toml.Unmarshaler for numbers and strings.
 func (s *Size) UnmarshalTOML(v any) error {
 	switch t := v.(type) {
 	case int64:
 		if t < 0 {
-			return fmt.Errorf("a size can't be negative")
+			return fmt.Errorf("a size must not be negative")
 		}
 		*s = Size(t)
 		return nil
@@ -61,10 +61,10 @@ func (s *Size) UnmarshalTOML(v any) error {
 	return fmt.Errorf(`want a size such as "2G", not %T`, v)
 }
 
-// Duration is a time in Go's style: "10s", "1m30s". A bare number is refused, for it doesn't tell its unit.
+// Duration is a duration in the form of package time: "10s", "1m30s". Bare numbers are errors, since they lack a unit.
 type Duration struct{ time.Duration }
 
-// UnmarshalText reads "10s".
+// UnmarshalText implements encoding.TextUnmarshaler.
 func (d *Duration) UnmarshalText(b []byte) (err error) {
 	d.Duration, err = time.ParseDuration(string(b))
 	return err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stillpoint-vss/stillpoint/internal/counters"
 	"github.com/stillpoint-vss/stillpoint/internal/demo/pgserver"
+	clients "github.com/stillpoint-vss/stillpoint/internal/writers/engine/load"
 )
 
 const (
@@ -23,7 +24,7 @@ const (
 // load is what writes to the originals, and the journal of how far it was at which moment.
 type load struct {
 	bench    func() error
-	journal  *pgserver.Journal
+	journal  *clients.Journal
 	counters *counters.Load
 
 	stop context.CancelFunc // of the sampling

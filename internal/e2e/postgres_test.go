@@ -11,6 +11,7 @@ import (
 
 	"github.com/stillpoint-vss/stillpoint/internal/demo/pgserver"
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/engine/load"
 )
 
 // cluster is a PostgreSQL server with data, WAL and one tablespace on three volumes, under load.
@@ -18,7 +19,7 @@ type cluster struct {
 	*world
 	volumes []string // of data, WAL, tablespace
 	server  *pgserver.Server
-	journal *pgserver.Journal
+	journal *load.Journal
 }
 
 // newCluster makes the volumes and the server, and starts the load: pgbench with 8 clients and 4 that keep a journal of what

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// BenchmarkHold measures Hold and Release of quiet volumes beside what the kernel takes for it: FIFREEZE of all at once in
-// threads that are there, then FITHAW of all at once. Both are done in turn, and the medians reported.
+// BenchmarkHold measures Hold and Release of quiet volumes beside what the kernel takes for it: FIFREEZE of all at
+// once in threads that are there, then FITHAW of all at once. Both are done in turn, and the medians reported.
 func BenchmarkHold(b *testing.B) {
 	scratch := setUp(b)
 	var all []*fileSystem

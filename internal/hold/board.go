@@ -14,36 +14,36 @@ import (
 // States of a file system on the board.
 const (
 	idle     uint32 = iota
-	freezing        // FIFREEZE is about to be issued, under way or just back: it may be frozen
-	frozen          // by us
-	thawing         // one of us is about to thaw it, or just has
+	freezing        // FIFREEZE is about to be issued, in progress or has just returned: it may be frozen
+	frozen          // frozen by us
+	thawing         // one of our processes is about to thaw it, or has just done so
 	thawed
-	lost    // somebody else thawed it while it was ours
-	foreign // another program holds a freeze of it
-	failed  // FIFREEZE said no
+	lost    // another program thawed it while we held it
+	foreign // another program has frozen it
+	failed  // FIFREEZE failed
 )
 
-// Why a hold is over. The first one stays.
+// Reasons for the end of a hold. The first one is kept.
 const (
 	notOver uint32 = iota
 	released
 	overrun
 	peerDied
-	refused // a FIFREEZE failed
+	refused // FIFREEZE failed for a file system
 	cancelled
 	closed
 )
 
-// Patience with another process that took it on itself to thaw a file system and isn't done: after it anybody may.
+// claimPatience is how long the processes wait for the one that took over thawing a file system. After that any may.
 const claimPatience = 300 * time.Millisecond
 
-// mark is what the board says of one file system. Times are of CLOCK_MONOTONIC, in ns.
+// mark is the state of one file system on the board. Times are of CLOCK_MONOTONIC, in ns.
 type mark struct {
 	state   atomic.Uint32
 	errno   atomic.Uint32 // of the last ioctl that failed
 	begun   atomic.Int64  // FIFREEZE issued
 	froze   atomic.Int64  // FIFREEZE returned
-	claimed atomic.Int64  // somebody went to thaw it
+	claimed atomic.Int64  // a process took over thawing
 	ended   atomic.Int64  // FITHAW returned
 	_       [24]byte      // a cache line of its own
 }
@@ -52,8 +52,8 @@ type head struct {
 	over     atomic.Uint32
 	_        uint32
 	limit    atomic.Int64 // ns
-	start    atomic.Int64 // just before the first FIFREEZE
-	deadline atomic.Int64 // 0: nothing is held
+	start    atomic.Int64 // immediately before the first FIFREEZE
+	deadline atomic.Int64 // 0 if nothing is held
 	_        [32]byte
 }
 
@@ -66,7 +66,7 @@ type board struct {
 
 func boardSize(n int) int { return int(unsafe.Sizeof(head{})) + n*int(unsafe.Sizeof(mark{})) }
 
-// newBoard makes a board for n file systems, and the descriptor by which others map it.
+// newBoard returns a board for n file systems, and the descriptor by which the other processes map it.
 func newBoard(n int) (*board, *os.File, error) {
 	fd, err := unix.MemfdCreate("vss-hold", unix.MFD_CLOEXEC)
 	if err != nil {
@@ -90,23 +90,23 @@ func mapBoard(fd, n int) (*board, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mmap: %w", err)
 	}
-	_ = unix.Mlock(mem) // best effort: the guards lock all they have
+	_ = unix.Mlock(mem) // best effort: the guards lock all their memory
 	h := (*head)(unsafe.Pointer(unsafe.SliceData(mem)))
 	first := (*mark)(unsafe.Add(unsafe.Pointer(h), unsafe.Sizeof(head{})))
 	return &board{head: h, marks: unsafe.Slice(first, n), mem: mem}, nil
 }
 
-// end says why the hold is over, if nobody said so before.
+// end records the reason for the end of the hold, unless there is one.
 func (b *board) end(why uint32) { b.over.CompareAndSwap(notOver, why) }
 
-// late says whether the deadline is over.
+// late reports whether the deadline has passed.
 func (b *board) late() bool {
 	d := b.deadline.Load()
 	return d != 0 && clock() >= d
 }
 
-// settled says that file system i isn't frozen by us and won't be. To be asked only when the hold is over: the freezer
-// looks at that between saying freezing and doing it.
+// settled reports whether file system i isn't frozen by us and won't be. It may be called only after the end of the
+// hold: the freezer checks for that between recording freezing and FIFREEZE.
 func (b *board) settled(i int) bool {
 	switch b.marks[i].state.Load() {
 	case freezing, frozen, thawing:
@@ -115,7 +115,7 @@ func (b *board) settled(i int) bool {
 	return true
 }
 
-// left is the time until the deadline.
+// left returns the time until the deadline.
 func (b *board) left() time.Duration { return time.Duration(b.deadline.Load() - clock()) }
 
 func (b *board) allSettled() bool {
@@ -127,8 +127,9 @@ func (b *board) allSettled() bool {
 	return true
 }
 
-// thaw makes one try to end our freeze of file system i by the descriptor fd. doubt: thaw even what may be not ours, as
-// nobody can say any more; gone: the freezer is dead, so what is not frozen now won't be.
+// thaw tries once to end our freeze of file system i with descriptor fd. With doubt it thaws even a freeze that may
+// not be ours, as nobody can determine that any more. With gone the freezer is dead, so that a file system that isn't
+// frozen stays so.
 func (b *board) thaw(i, fd int, doubt, gone bool) {
 	m := &b.marks[i]
 	switch m.state.Load() {
@@ -138,7 +139,8 @@ func (b *board) thaw(i, fd int, doubt, gone bool) {
 			m.finish(thawSuper(fd), lost)
 		}
 	case thawing:
-		if clock()-m.claimed.Load() > int64(claimPatience) { // its thawer was stopped or killed, or is slow: then ours waits for it
+		// the process that took over was stopped or killed, or is slow; in the last case our FITHAW waits for it
+		if clock()-m.claimed.Load() > int64(claimPatience) {
 			m.finish(thawSuper(fd), thawed)
 		}
 	case freezing:
@@ -155,7 +157,7 @@ func (b *board) thaw(i, fd int, doubt, gone bool) {
 	}
 }
 
-// finish notes what FITHAW said of a file system that was thawing; absent is the state to note if it wasn't frozen.
+// finish records the result of FITHAW for a file system in state thawing; absent is the state if it wasn't frozen.
 func (m *mark) finish(err error, absent uint32) {
 	now := clock()
 	next := thawed
@@ -163,7 +165,7 @@ func (m *mark) finish(err error, absent uint32) {
 	case nil:
 	case syscall.EINVAL:
 		next = absent
-	default: // it is frozen still: try again
+	default: // still frozen: try again
 		if errno, ok := err.(syscall.Errno); ok {
 			m.errno.Store(uint32(errno))
 		}
@@ -175,7 +177,8 @@ func (m *mark) finish(err error, absent uint32) {
 	m.state.CompareAndSwap(thawing, next)
 }
 
-// mayKill says whether the freezer is stopped and no thread of it can be thawing. stat is its /proc/PID/stat, open.
+// mayKill reports whether the freezer is stopped and none of its threads can be thawing. stat is its open
+// /proc/PID/stat.
 func (b *board) mayKill(stat int) bool {
 	for i := range b.marks {
 		if b.marks[i].state.Load() == thawing {

@@ -1,35 +1,37 @@
-// Package hold flushes file systems and holds all writes to them for a moment, all at once, and makes sure that none of
-// them stays held whatever dies.
+// Package hold flushes file systems, then holds all writes to them together for a short time, and ensures that none
+// stays frozen if processes die.
 //
-// FIFREEZE has no limit of its own, isn't bound to a descriptor or a process, and completes even when its caller is killed
-// in the middle. So a hold is kept by three processes, each with its own descriptors of every file system, open before:
+// FIFREEZE has no time limit, isn't bound to a descriptor or a process, and completes even if its caller is killed
+// during the call. A hold is therefore kept by three processes, each with its own descriptors of every file system,
+// opened before:
 //
 //	coordinator   the process that called Start
-//	freezer       issues FIFREEZE and FITHAW, one thread per file system, and has the deadline in another
-//	sentinel      watches
+//	freezer       issues FIFREEZE and FITHAW, with one thread per file system and one for the deadline
+//	sentinel      monitors the other two
 //
-// Each is joined to the two others by a socket that nobody else holds, so that end of file means: the last thread of that
-// process is through with its last ioctl. All three map one page, the board, on which the freezer writes before and after
-// each ioctl what it does with each file system:
+// Each pair is connected by a socket that no other process has, so that end of file means that the last thread of the
+// other process has completed its last ioctl. All three map one page, the board, in which the freezer records before
+// and after each ioctl what it does with each file system:
 //
 //	idle -> freezing -> frozen -> thawing -> thawed    ours, and released by one of us
-//	                                    \--> lost      ours, but somebody else had thawed it
-//	               \--> foreign                        EBUSY: another program's freeze, never touched
-//	               \--> failed                         not frozen
+//	            |                      \--> lost      ours, but thawed by another program
+//	            |--> foreign                          EBUSY: frozen by another program, never touched
+//	            \--> failed                           not frozen
 //
-// An alarm is: the deadline is over, one of the other two died, or the hold is given up. The freezer then thaws what it has
-// frozen, and what is still in its flush as soon as that is over. The coordinator and the sentinel do the same, each by
-// itself, so any two of the three may be dead or stopped. Who is first takes a frozen file system over with one compare
-// and swap and is the only one who thaws it: a freeze that another program makes right after is left alone. While a file
-// system is "freezing" the others try FITHAW every 50 ms (issued during the flush it waits and then thaws; before that it
-// is EINVAL), and end a freezer that is found stopped. It is settled when FITHAW has said EINVAL after the freezer's end.
+// An alarm occurs if the deadline passes, one of the other two processes dies, or the hold is given up. The freezer
+// then thaws what it has frozen, and file systems that are still being flushed as soon as they are frozen. The
+// coordinator and the sentinel do the same independently, so any two of the three processes may be dead or stopped.
+// The first to act takes over a frozen file system with one compare-and-swap and is the only one to thaw it, so that a
+// freeze by another program directly afterwards is left alone. While a file system is freezing, the others try FITHAW
+// every 50 ms (during the flush it waits and then thaws; before, it returns EINVAL), and kill a freezer that is
+// stopped. The file system is settled when FITHAW returns EINVAL after the freezer's end.
 //
-// A process that may be in FITHAW is never killed here: btrfs reads its super block then, takes the interruption for a
-// damaged one and goes read-only (seen with Linux 6.18).
+// A process that may be in FITHAW is never killed: btrfs reads its super block there, takes the interruption for
+// damage and becomes read-only (seen with Linux 6.18).
 //
-// One choice is to be known: if the freezer dies in the microseconds between FIFREEZE saying EBUSY and the board saying
-// foreign, then the file system is thawed although the freeze was another's. A machine that hangs is worse.
+// There is one known risk: if the freezer dies in the microseconds between EBUSY from FIFREEZE and recording foreign,
+// the file system is thawed although another program froze it. A file system that stays frozen would be worse.
 //
-// If all three die, RUN/held/PID tells ThawAll what they held. It is written just before the hold and removed after it,
-// never during it.
+// If all three die, ThawAll finds in RUN/held/PID what they held. The file is written before the hold and removed
+// after it, never during it.
 package hold

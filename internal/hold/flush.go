@@ -12,12 +12,13 @@ import (
 )
 
 const (
-	preflushRound = time.Second      // a round as short as this is the last
-	preflushLimit = 60 * time.Second // for all rounds: writers that write faster than the disk would keep it going
+	preflushRound = time.Second      // a shorter round is the last
+	preflushLimit = 60 * time.Second // for all rounds: applications may write faster than the disk does
 )
 
-// Preflush writes out what is dirty on all volumes at once, again until a round takes less than a second or 60 s are over,
-// so that the flush inside the hold is short. Nothing is held. Errors: VSS_E_UNEXPECTED if a file system couldn't write.
+// Preflush writes dirty data of all volumes to disk in parallel, repeatedly until a round takes less than a second or
+// 60 s have passed, so that the flush within the hold is short. Nothing is held. Errors: VSS_E_UNEXPECTED if a file
+// system can't write.
 func (g *Guard) Preflush(ctx context.Context) error {
 	limit, cancel := context.WithTimeout(ctx, preflushLimit)
 	defer cancel()
@@ -28,16 +29,16 @@ func (g *Guard) Preflush(ctx context.Context) error {
 			continue
 		}
 		if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-			return nil // as clean as it gets; the hold's limit decides
+			return nil // the limit of the hold decides
 		}
 		return flushError("Preflush", err)
 	}
 }
 
-// Flush is one more round, just before the hold.
+// Flush is one more round, directly before the hold.
 func (g *Guard) Flush(ctx context.Context) error { return flushError("Flush", g.sync(ctx)) }
 
-// sync runs syncfs on all volumes. It can't be interrupted: when ctx ends it goes on by itself.
+// sync runs syncfs on all volumes. It can't be interrupted: after the end of ctx it continues in the background.
 func (g *Guard) sync(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -49,7 +50,9 @@ func (g *Guard) sync(ctx context.Context) error {
 		for i, r := range g.roots {
 			all.Go(func() {
 				if err := r.do(unix.Syncfs); err != nil {
-					errs[i] = vss.E("Syncfs", vss.ErrUnexpected, err).On(g.volumes[i].Name).Advise("look for I/O errors of this file system in the kernel log")
+					errs[i] = vss.E("Syncfs", vss.ErrUnexpected, err).
+						On(g.volumes[i].Name).
+						Advise("check the kernel log for I/O errors of this file system")
 				}
 			})
 		}

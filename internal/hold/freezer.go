@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// freezer is the process that freezes.
+// freezer is the process that freezes file systems.
 type freezer struct {
 	guard
 	*alarm
 	begin *alarm
-	flush atomic.Int32 // file systems whose FIFREEZE isn't back
+	flush atomic.Int32 // file systems whose FIFREEZE hasn't returned
 	left  atomic.Int32 // file systems not settled
 	done  chan struct{}
 }
@@ -36,7 +36,7 @@ func newFreezer(g guard) *freezer {
 	return f
 }
 
-// run does what the coordinator says, until it says quit or dies, and no file system is ours any more.
+// run executes the coordinator's commands until it sends quit or dies and no file system is frozen by us.
 func (f *freezer) run() {
 	coordinator, sentinel, done := f.coordinator.in, f.peer.in, f.done
 	deadline := time.NewTimer(time.Hour)
@@ -87,7 +87,7 @@ func (f *freezer) giveUp(why uint32) {
 	f.ring()
 }
 
-// hold is the life of one file system's thread.
+// hold is the thread of one file system.
 func (f *freezer) hold(i int) {
 	m, fd := &f.b.marks[i], f.fds[i]
 	<-f.begin.rung

@@ -12,7 +12,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// What a Guard has been used for.
+// phase is the progress of a Guard.
 type phase int
 
 const (
@@ -22,11 +22,11 @@ const (
 	gone
 )
 
-// grace is how long after the deadline a call still waits, to tell how it went.
+// grace is how long a call waits after the deadline for the outcome.
 const grace = 100 * time.Millisecond
 
-// Guard is the freezer and the sentinel, ready, and this process as the third that watches. It holds once. Preflush, Flush,
-// Hold and Release are called one after the other; Close at any time, also meanwhile.
+// Guard controls the freezer and the sentinel; this process is the third that watches. A Guard is good for one hold.
+// Preflush, Flush, Hold and Release are called one after the other, Close at any time, also during another call.
 type Guard struct {
 	c       Config
 	volumes []Volume
@@ -38,17 +38,17 @@ type Guard struct {
 	freezer, sentinel *child
 	stat              *os.File // the freezer's /proc/PID/stat
 	line              *line
-	awake, armed      chan struct{} // the sentinel is on guard; the deadline is on the board
-	frozen, thawed    *alarm        // all of them
+	awake, armed      chan struct{} // closed when the sentinel watches; when the deadline is on the board
+	frozen, thawed    *alarm        // all volumes are
 	watched           chan struct{} // watch has ended
 	closing           sync.Once
 
 	mu     sync.Mutex
 	phase  phase
-	failed error // how Hold or Release ended
+	failed error // outcome of Hold or Release
 }
 
-// watch is our part of the watch, until both guards are gone and nothing is ours any more.
+// watch is this process's part of the watch. It returns when both guards have ended and nothing is frozen by us.
 func (g *Guard) watch() {
 	defer close(g.watched)
 	freezer, sentinel, rung, settled := g.freezer.in, g.sentinel.in, g.line.rung, g.line.settled
@@ -99,21 +99,22 @@ func (g *Guard) watch() {
 	}
 }
 
-// giveUp ends the hold: everybody who lives thaws.
+// giveUp ends the hold: all living processes thaw.
 func (g *Guard) giveUp(why uint32) {
 	g.b.end(why)
 	g.line.ring()
 	g.freezer.say(sayRelease)
 }
 
-// Hold flushes and freezes all volumes at once and returns when the last one is frozen. The limit runs from just before
-// the first freeze; a freeze can't be interrupted, so the flush counts. After an error nothing of ours is frozen, except a
-// volume that is still flushing when the limit is over: it is thawed as soon as its flush is done, and Close waits for that.
+// Hold flushes and freezes all volumes in parallel and returns when the last one is frozen. The limit runs from the
+// first freeze on and includes the flush, since a freeze can't be interrupted. After an error nothing is frozen by us,
+// except a volume that is still being flushed at the end of the limit: it is thawed as soon as its flush has ended,
+// and Close waits for that.
 //
-// Errors: VSS_E_FLUSH_WRITES_TIMEOUT if the limit ended before the last volume was frozen; VSS_E_VOLUME_IN_USE if another
-// program holds a freeze (which is left alone); VSS_E_VOLUME_NOT_SUPPORTED if a file system can't be frozen;
+// Errors: VSS_E_FLUSH_WRITES_TIMEOUT if the limit ended before the last volume was frozen; VSS_E_VOLUME_IN_USE if
+// another program has frozen one (which is left alone); VSS_E_VOLUME_NOT_SUPPORTED if a file system can't be frozen;
 // VSS_E_HOLD_WRITES_TIMEOUT if a guard died; VSS_E_BAD_STATE if the Guard was used before; VSS_E_UNEXPECTED otherwise,
-// as when ctx ends.
+// for example when ctx ends.
 // Source: CommitSnapshots.
 func (g *Guard) Hold(ctx context.Context) error {
 	g.mu.Lock()
@@ -133,9 +134,11 @@ func (g *Guard) hold(ctx context.Context) error {
 	const op = "Hold"
 	if err := g.prepare(ctx); err != nil {
 		g.giveUp(cancelled)
-		return vss.E(op, vss.ErrUnexpected, err).On(g.path).Advise("is there room in the run folder, and did nobody kill the guards? Then try again")
+		return vss.E(op, vss.ErrUnexpected, err).
+			On(g.path).
+			Advise("check that the run directory has free space and that no guard process was killed, then try again")
 	}
-	g.b.deadline.Store(clock() + g.b.limit.Load()) // the freezer sets it anew when it begins
+	g.b.deadline.Store(clock() + g.b.limit.Load()) // the freezer sets it again when it begins
 	g.armed <- struct{}{}
 	g.freezer.say(sayHold)
 	select {
@@ -155,12 +158,12 @@ func (g *Guard) hold(ctx context.Context) error {
 	return vss.E(op, vss.ErrUnexpected, context.Cause(ctx))
 }
 
-// prepare makes sure of the sentinel and writes down what will be held.
+// prepare checks that the sentinel watches and records what will be held.
 func (g *Guard) prepare(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	g.b.deadline.Store(clock() + int64(awakeWithin) + g.b.limit.Load()) // if we are stopped now
+	g.b.deadline.Store(clock() + int64(awakeWithin) + g.b.limit.Load()) // in case this process is stopped now
 	g.sentinel.say(sayHold)
 	if err := g.record.publish(g.path); err != nil {
 		return err
@@ -180,7 +183,7 @@ func (g *Guard) prepare(ctx context.Context) error {
 	return nil
 }
 
-// await waits until nothing is held, or the limit and a little more is over.
+// await waits until nothing is held, or until the limit and a short grace period have passed.
 func (g *Guard) await() {
 	late := time.NewTimer(max(g.b.left(), 0) + grace)
 	defer late.Stop()
@@ -190,11 +193,11 @@ func (g *Guard) await() {
 	}
 }
 
-// Release thaws all volumes at once. It returns when all are thawed, at the limit at the latest. After a Hold that failed
-// it gives what is known of it, with its error.
+// Release thaws all volumes in parallel. It returns when all are thawed, at the latest at the limit. After a failed
+// Hold it returns the known times with the error of Hold.
 //
-// Errors: VSS_E_HOLD_WRITES_TIMEOUT if the hold was not whole until now: the limit came first, a guard died, or somebody
-// else thawed a volume; VSS_E_BAD_STATE without a Hold before.
+// Errors: VSS_E_HOLD_WRITES_TIMEOUT if the volumes were not held until now: the limit passed, a guard died, or another
+// program thawed a volume; VSS_E_BAD_STATE without a Hold before.
 // Source: CommitSnapshots.
 func (g *Guard) Release() (Result, error) {
 	const op = "Release"
@@ -220,15 +223,15 @@ func (g *Guard) Release() (Result, error) {
 	return g.result(), g.failed
 }
 
-// forget removes the record, if nothing is held any more.
+// forget removes the record if nothing is held any more.
 func (g *Guard) forget() {
 	if g.b.allSettled() {
 		_ = os.Remove(g.path)
 	}
 }
 
-// Close ends both guards, and thaws first what is held. It waits as long as a volume may be frozen by us, that is until its
-// flush is over, and logs it. It may be called again, then does nothing.
+// Close ends both guards, after thawing what is held. It waits as long as we may have frozen a volume, that is until
+// its flush has ended, and logs that. Further calls do nothing.
 func (g *Guard) Close() error {
 	g.closing.Do(func() {
 		g.giveUp(closed)
@@ -244,7 +247,7 @@ func (g *Guard) Close() error {
 	return nil
 }
 
-// outwait returns when both guards are gone and nothing is held.
+// outwait returns when both guards have ended and nothing is held.
 func (g *Guard) outwait() {
 	round := time.NewTicker(goneWithin)
 	defer round.Stop()
@@ -254,7 +257,7 @@ func (g *Guard) outwait() {
 			return
 		case <-round.C:
 		}
-		if g.b.allSettled() { // a guard that is still here was stopped
+		if g.b.allSettled() { // a remaining guard is stopped
 			g.freezer.kill()
 			g.sentinel.kill()
 			continue
@@ -266,7 +269,11 @@ func (g *Guard) outwait() {
 					names = append(names, v.Name)
 				}
 			}
-			g.c.Logger.Warn("volumes are flushing after their hold was given up; they are released as soon as that is done", "volumes", strings.Join(names, ", "))
+			g.c.Logger.Warn(
+				"volumes are flushing after their hold was given up; they are released as soon as that is done",
+				"volumes",
+				strings.Join(names, ", "),
+			)
 		}
 	}
 }

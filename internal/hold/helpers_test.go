@@ -187,8 +187,8 @@ func (fs *fileSystem) dirty(t testing.TB, megabytes int) {
 	}
 }
 
-// coordinate is the main program of a coordinator that a test kills: it holds the folders given and says how far it is. It
-// never releases by itself.
+// coordinate is the main program of a coordinator that a test kills: it holds the folders given and says how far it
+// is. It never releases by itself.
 func coordinate(args []string) int {
 	limit, err := time.ParseDuration(args[0])
 	if err != nil {

@@ -57,14 +57,18 @@ func TestHold(t *testing.T) {
 					t.Errorf("the writer of %s didn't go on", all[i].dir)
 				}
 			}
-			if r.Start.Before(began) || r.Frozen.Before(r.Start) || r.Frozen.After(frozen) || r.End.Before(frozen) || r.End.After(done) {
+			if r.Start.Before(began) || r.Frozen.Before(r.Start) || r.Frozen.After(frozen) || r.End.Before(frozen) ||
+				r.End.After(done) {
 				t.Errorf("times are not in order: began %v, result %v, done %v", began, r, done)
 			}
 			if len(r.Volumes) != n {
 				t.Fatalf("%d volume results, want %d", len(r.Volumes), n)
 			}
 			for i, v := range r.Volumes {
-				if v.Name != all[i].dir || v.Start.Before(r.Start) || v.Frozen.Before(v.Start) || v.Frozen.After(r.Frozen) || v.End.Before(r.Frozen) || v.End.After(r.End) {
+				if v.Name != all[i].dir || v.Start.Before(r.Start) || v.Frozen.Before(v.Start) ||
+					v.Frozen.After(r.Frozen) ||
+					v.End.Before(r.Frozen) ||
+					v.End.After(r.End) {
 					t.Errorf("volume result %+v doesn't fit into %+v", v, r)
 				}
 			}
@@ -227,7 +231,11 @@ func TestNotSupported(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer shm.Close()
-	g, err := Start(t.Context(), Config{RunDir: scratch, Limit: time.Second}, append(volumes(fs), Volume{Name: "tmpfs", Root: shm}))
+	g, err := Start(
+		t.Context(),
+		Config{RunDir: scratch, Limit: time.Second},
+		append(volumes(fs), Volume{Name: "tmpfs", Root: shm}),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

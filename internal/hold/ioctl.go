@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// x/sys doesn't name these. They are _IOWR('X', 119, int) and _IOWR('X', 120, int), encoded alike on the architectures
-// named above and differently on some others.
+// Missing in x/sys: _IOWR('X', 119, int) and _IOWR('X', 120, int), which are encoded in this way on the architectures
+// named above, and differently on some others.
 const (
 	fifreeze = 0xC0045877
 	fithaw   = 0xC0045878
@@ -18,7 +18,7 @@ const (
 // freezeSuper blocks until the file system is flushed and frozen.
 func freezeSuper(fd int) error { return superIoctl(fd, fifreeze) }
 
-// thawSuper waits for a flush under way and thaws. EINVAL: it isn't frozen, or not yet.
+// thawSuper waits for a flush in progress and thaws. EINVAL: not frozen, or not yet.
 func thawSuper(fd int) error { return superIoctl(fd, fithaw) }
 
 func superIoctl(fd int, request uintptr) error {
@@ -34,7 +34,7 @@ func superIoctl(fd int, request uintptr) error {
 	}
 }
 
-// clock is CLOCK_MONOTONIC in nanoseconds, the same for all processes.
+// clock returns CLOCK_MONOTONIC in nanoseconds, which is the same for all processes.
 func clock() int64 {
 	var ts unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)

@@ -110,8 +110,8 @@ func TestStoppedWhileHeld(t *testing.T) {
 	}
 }
 
-// TestStruckWhileFreezing: a freeze completes also when its caller was killed in the middle, and doesn't come back when it
-// was stopped.
+// TestStruckWhileFreezing: a freeze completes also when its caller was killed in the middle, and doesn't come back
+// when it was stopped.
 func TestStruckWhileFreezing(t *testing.T) {
 	scratch := setUp(t)
 	for _, signal := range []struct {
@@ -149,7 +149,8 @@ func TestStruckWhileFreezing(t *testing.T) {
 	}
 }
 
-// TestEndOfFileMeansDone: the freezer's socket closes only when its last thread is through with its ioctl, be it killed.
+// TestEndOfFileMeansDone: the freezer's socket closes only when its last thread is through with its ioctl, be it
+// killed.
 func TestEndOfFileMeansDone(t *testing.T) {
 	scratch := setUp(t)
 	busy, quiet := makeFS(t, scratch, "ext4", 1000), makeFS(t, scratch, "xfs", 320)

@@ -8,14 +8,15 @@ import (
 )
 
 const (
-	retry       = 50 * time.Millisecond  // between two tries to thaw what is not settled
-	killAfter   = 500 * time.Millisecond // of an alarm: a stopped freezer is ended; asked again as often
-	readyWithin = 5 * time.Second        // for both guards to be set up
-	awakeWithin = time.Second            // for the sentinel to answer when the hold begins
-	goneWithin  = time.Second            // for a guard to end when asked to
+	retry = 50 * time.Millisecond // interval of attempts to thaw what isn't settled
+	// after an alarm until a stopped freezer is killed; also the interval of further attempts
+	killAfter   = 500 * time.Millisecond
+	readyWithin = 5 * time.Second // for both guards to be set up
+	awakeWithin = time.Second     // for the sentinel to answer when the hold begins
+	goneWithin  = time.Second     // for a guard to end when asked to
 )
 
-// alarm is a bell that rings once.
+// alarm is a signal that is given once.
 type alarm struct {
 	once sync.Once
 	rung chan struct{}
@@ -25,7 +26,7 @@ func newAlarm() *alarm { return &alarm{rung: make(chan struct{})} }
 
 func (a *alarm) ring() { a.once.Do(func() { close(a.rung) }) }
 
-// line is the second line of those who thaw: the sentinel has one and the coordinator another. Its threads exist from the
+// line is the second line of thawing: the sentinel and the coordinator have one each. Its threads exist from the
 // beginning and wait for the alarm.
 type line struct {
 	*alarm
@@ -34,7 +35,7 @@ type line struct {
 	settled chan struct{}
 }
 
-// newLine makes one with the given descriptors, of the board's file systems in order.
+// newLine makes a line with descriptors of the board's file systems, in their order.
 func newLine(b *board, fds []int) *line {
 	l := &line{alarm: newAlarm(), b: b, settled: make(chan struct{})}
 	var left atomic.Int32
@@ -43,7 +44,7 @@ func newLine(b *board, fds []int) *line {
 	threads.Add(len(fds))
 	for i, fd := range fds {
 		go func() {
-			runtime.LockOSThread() // a FITHAW that waits for a flush must not take one from anybody else
+			runtime.LockOSThread() // a FITHAW that waits for a flush must not take a thread from other goroutines
 			threads.Done()
 			l.thaw(i, fd)
 			if left.Add(-1) == 0 {
@@ -55,10 +56,10 @@ func newLine(b *board, fds []int) *line {
 	return l
 }
 
-// thaw waits for the alarm and then thaws until there is nothing left to thaw.
+// thaw waits for the alarm and then thaws file system i until it is settled.
 func (l *line) thaw(i, fd int) {
 	<-l.rung
-	for doubt := false; !l.b.settled(i); doubt = true { // a freezer alive has one round to say whose freeze it is
+	for doubt := false; !l.b.settled(i); doubt = true { // a living freezer gets one round to record whose freeze it is
 		gone := l.gone.Load()
 		if l.b.thaw(i, fd, doubt, gone); !l.b.settled(i) {
 			time.Sleep(retry)

@@ -6,23 +6,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What the coordinator tells its guards, and what they answer.
+// Messages between the coordinator and its guards.
 const (
-	sayHold    = 'H' // to the sentinel: be on guard, answered by sayReady; then to the freezer: freeze
+	sayHold    = 'H' // to the sentinel: begin to watch, answered by sayReady; to the freezer: freeze
 	sayRelease = 'R' // to the freezer
 	sayQuit    = 'Q'
 	sayReady   = 'r'
 	sayFrozen  = 'f' // from the freezer: all are frozen
-	sayThawed  = 't' // from the freezer: nothing is frozen by us any more
+	sayThawed  = 't' // from the freezer: nothing is frozen by us
 )
 
 // link is one end of the socket between two of the three processes.
 type link struct {
 	fd int
-	in chan byte // closed when the other one is dead
+	in chan byte // closed when the other process is dead
 }
 
-// joined makes the two ends of a link, as files to hand to a child.
+// joined returns the two ends of a link, as files to pass to a child.
 func joined() (here, there *os.File, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -31,7 +31,7 @@ func joined() (here, there *os.File, err error) {
 	return os.NewFile(uintptr(fds[0]), "link"), os.NewFile(uintptr(fds[1]), "link"), nil
 }
 
-// listen reads from a link in a thread of its own until the other side dies or cut is called.
+// listen reads from a link in a goroutine until the other process dies or cut is called.
 func listen(fd int) *link {
 	l := &link{fd: fd, in: make(chan byte, 16)}
 	go func() {
@@ -51,7 +51,7 @@ func listen(fd int) *link {
 	return l
 }
 
-// say sends one byte. That the other side is dead is heard by listening.
+// say sends one byte. A dead process at the other end shows in listen.
 func (l *link) say(b byte) {
 	for {
 		if _, err := unix.Write(l.fd, []byte{b}); err != unix.EINTR {

@@ -14,40 +14,41 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// heldDir is the folder below RunDir with one record for each hold under way.
+// heldDir is the folder below RunDir with one record for each hold in progress.
 const heldDir = "held"
 
-// recordFormat is raised when an older program couldn't read the record any more.
+// recordFormat is raised when older programs can no longer read the record.
 const recordFormat = 1
 
 var errNewer = errors.New("record of another format")
 
-// record is what must be known to thaw after all three processes have died.
+// record is what is needed to thaw after all three processes have died.
 type record struct {
 	Format      int          `json:"format"`
-	Boot        string       `json:"boot"` // the kernel's boot id: after a boot nothing is frozen
+	Boot        string       `json:"boot"` // boot ID of the kernel: after a restart nothing is frozen
 	Coordinator process      `json:"coordinator"`
 	Guards      []process    `json:"guards"`
 	Volumes     []heldVolume `json:"volumes"`
 }
 
-// process is a pid and what tells it from a later one of the same number.
+// process identifies a process beyond the reuse of its PID.
 type process struct {
 	PID   int    `json:"pid"`
 	Start uint64 `json:"start"` // field 22 of /proc/PID/stat, clock ticks since boot
 }
 
-// heldVolume is a file system and where it was seen.
+// heldVolume is a file system and a mount of it.
 type heldVolume struct {
-	Name   string `json:"name"`
-	Device string `json:"device"` // MAJ:MIN of the super block, as in mountinfo (not st_dev: btrfs has another for each subvolume)
+	Name string `json:"name"`
+	// MAJ:MIN of the super block, as in mountinfo (not st_dev: btrfs has another for each subvolume)
+	Device string `json:"device"`
 	Type   string `json:"type"`
 	Source string `json:"source"`
 	Mount  int    `json:"mount"` // mount id
 	Point  string `json:"point"`
 }
 
-// parseRecord reads a record. A record that was cut off in writing was of a hold that hadn't begun.
+// parseRecord reads a record. An incomplete one belongs to a hold that hadn't begun.
 func parseRecord(b []byte) (record, error) {
 	var r record
 	d := json.NewDecoder(bytes.NewReader(b))
@@ -60,7 +61,7 @@ func parseRecord(b []byte) (record, error) {
 	return r, nil
 }
 
-// publish writes the record, on tmpfs: it needs to outlive processes, not the machine.
+// publish writes the record, on tmpfs: it must outlive processes, not the machine.
 func (r record) publish(path string) error {
 	b, err := json.Marshal(r)
 	if err != nil {
@@ -74,7 +75,7 @@ func bootID() (string, error) {
 	return strings.TrimSpace(string(b)), err
 }
 
-// processOf identifies a process that is alive now.
+// processOf identifies a living process.
 func processOf(pid int) (process, error) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
@@ -83,38 +84,39 @@ func processOf(pid int) (process, error) {
 	_, rest, ok := strings.Cut(string(b[bytes.LastIndexByte(b, ')')+1:]), " ")
 	f := strings.Fields(rest)
 	if !ok || len(f) < 20 {
-		return process{}, fmt.Errorf("stat of process %d not understood", pid)
+		return process{}, fmt.Errorf("can't parse stat of process %d", pid)
 	}
 	start, err := strconv.ParseUint(f[19], 10, 64)
 	if err != nil {
 		return process{}, err
 	}
-	if (f[0] == "Z" || f[0] == "X") && (f[17] == "0" || f[17] == "1") { // else only its first thread has ended, and others may be in an ioctl
+	// otherwise only its first thread has ended, and others may be in an ioctl
+	if (f[0] == "Z" || f[0] == "X") && (f[17] == "0" || f[17] == "1") {
 		return process{}, fmt.Errorf("process %d: %w", pid, os.ErrProcessDone)
 	}
 	return process{PID: pid, Start: start}, nil
 }
 
-// stopped says whether a /proc/PID/stat is of a stopped process.
+// stopped reports whether a /proc/PID/stat describes a stopped process.
 func stopped(stat []byte) bool {
 	i := bytes.LastIndexByte(stat, ')') + 2
 	return i < len(stat) && (stat[i] == 'T' || stat[i] == 't')
 }
 
-// alive says whether it still is that process and not a zombie.
+// alive reports whether the process still exists and isn't a zombie.
 func (p process) alive() bool {
 	now, err := processOf(p.PID)
 	return err == nil && now == p
 }
 
-// holds says whether it is that process and can still let go by itself: one that was killed can't, though a thread of it that
-// waits for a held file system may keep it among the living.
+// holds reports whether the process is alive and can still release by itself. A killed process can't, even if a thread
+// that waits for a held file system keeps it in existence.
 func (p process) holds() bool {
 	status, err := os.ReadFile("/proc/" + strconv.Itoa(p.PID) + "/status")
 	return err == nil && !killed(status) && p.alive()
 }
 
-// killed says whether a /proc/PID/status is of a process that has ended or has SIGKILL pending.
+// killed reports whether a /proc/PID/status describes a process that has ended or has SIGKILL pending.
 func killed(status []byte) bool {
 	for line := range strings.Lines(string(status)) {
 		key, value, _ := strings.Cut(line, ":")
@@ -133,7 +135,7 @@ func killed(status []byte) bool {
 	return false
 }
 
-// locate tells which mount a descriptor is of, in whichever mount namespace that is.
+// locate returns the mount that a descriptor refers to, in any mount namespace.
 func locate(name string, f *os.File) (heldVolume, error) {
 	id, err := mountID(f)
 	if err != nil {
@@ -142,11 +144,18 @@ func locate(name string, f *os.File) (heldVolume, error) {
 	for _, pid := range namespaces() {
 		for _, m := range mountsOf(pid) {
 			if m.ID == id {
-				return heldVolume{Name: name, Device: device(m), Type: m.FSType, Source: m.Source, Mount: id, Point: m.Mountpoint}, nil
+				return heldVolume{
+					Name:   name,
+					Device: device(m),
+					Type:   m.FSType,
+					Source: m.Source,
+					Mount:  id,
+					Point:  m.Mountpoint,
+				}, nil
 			}
 		}
 	}
-	var st unix.Stat_t // unmounted, or mounted nowhere as by fsmount
+	var st unix.Stat_t // unmounted, or attached nowhere as by fsmount
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return heldVolume{}, err
 	}
@@ -155,7 +164,7 @@ func locate(name string, f *os.File) (heldVolume, error) {
 
 func device(m *mountinfo.Info) string { return fmt.Sprintf("%d:%d", m.Major, m.Minor) }
 
-// mountID is the id of the mount that a descriptor was opened through.
+// mountID returns the ID of the mount through which a descriptor was opened.
 func mountID(f *os.File) (int, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", f.Fd()))
 	if err != nil {
@@ -166,10 +175,10 @@ func mountID(f *os.File) (int, error) {
 			return strconv.Atoi(strings.TrimSpace(v))
 		}
 	}
-	return 0, errors.New("the kernel doesn't tell mount ids")
+	return 0, errors.New("the kernel doesn't report mount IDs")
 }
 
-// namespaces names one process of each mount namespace, ours first.
+// namespaces returns one process of each mount namespace, ours first.
 func namespaces() []string {
 	out := []string{"self"}
 	own, _ := os.Readlink("/proc/self/ns/mnt")
@@ -184,7 +193,7 @@ func namespaces() []string {
 	return out
 }
 
-// mountsOf is the mount table that a process sees; empty if it is gone.
+// mountsOf returns the mount table of a process; empty if it has ended.
 func mountsOf(pid string) []*mountinfo.Info {
 	f, err := os.Open("/proc/" + pid + "/mountinfo")
 	if err != nil {

@@ -10,15 +10,15 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Result tells when a hold was. A time is zero if it didn't come to that.
+// Result holds the times of a hold. A time is zero if the hold didn't get that far.
 type Result struct {
-	Start   time.Time // just before the first FIFREEZE
+	Start   time.Time // immediately before the first FIFREEZE
 	Frozen  time.Time // the last FIFREEZE returned
 	End     time.Time // the last FITHAW returned
 	Volumes []VolumeResult
 }
 
-// VolumeResult is the same for one volume.
+// VolumeResult holds the times of one volume.
 type VolumeResult struct {
 	Name               string
 	Start, Frozen, End time.Time
@@ -37,14 +37,17 @@ func (g *Guard) result() Result {
 	var froze int64
 	for i, v := range g.volumes {
 		m := &g.b.marks[i]
-		r.Volumes = append(r.Volumes, VolumeResult{Name: v.Name, Start: at(m.begun.Load()), Frozen: at(m.froze.Load()), End: at(m.ended.Load())})
+		r.Volumes = append(
+			r.Volumes,
+			VolumeResult{Name: v.Name, Start: at(m.begun.Load()), Frozen: at(m.froze.Load()), End: at(m.ended.Load())},
+		)
 		froze = max(froze, m.froze.Load())
 	}
 	r.Start, r.Frozen, r.End = at(g.b.start.Load()), at(froze), at(g.ended())
 	return r
 }
 
-// failure says what was wrong with the hold, in the words of the requester; nil if nothing was.
+// failure returns the error of the hold; nil if it succeeded.
 func (g *Guard) failure(op string) error {
 	var late, missing []string
 	limit := g.b.deadline.Load()
@@ -53,12 +56,18 @@ func (g *Guard) failure(op string) error {
 		errno := syscall.Errno(m.errno.Load())
 		switch m.state.Load() {
 		case foreign:
-			return vss.E(op, vss.ErrVolumeInUse, syscall.EBUSY).On(v.Name).Advise("another program holds a freeze (fsfreeze, qemu-ga): wait until it has let go, then try again")
+			return vss.E(op, vss.ErrVolumeInUse, syscall.EBUSY).
+				On(v.Name).
+				Advise("another program has frozen it (fsfreeze, qemu-ga): try again when it is thawed")
 		case failed:
 			if errno == syscall.EOPNOTSUPP || errno == syscall.ENOTTY {
-				return vss.E(op, vss.ErrVolumeNotSupported, errno).On(v.Name).Advise("this file system can't be frozen: leave it out")
+				return vss.E(op, vss.ErrVolumeNotSupported, errno).
+					On(v.Name).
+					Advise("this file system can't be frozen: remove it from the set")
 			}
-			return vss.E(op, vss.ErrUnexpected, fmt.Errorf("freeze: %w", errno)).On(v.Name).Advise("look for errors of this file system in the kernel log")
+			return vss.E(op, vss.ErrUnexpected, fmt.Errorf("freeze: %w", errno)).
+				On(v.Name).
+				Advise("check the kernel log for errors of this file system")
 		case lost:
 			missing = append(missing, v.Name)
 		}
@@ -71,25 +80,30 @@ func (g *Guard) failure(op string) error {
 	switch g.b.over.Load() {
 	case overrun:
 		if len(late) > 0 {
-			return vss.E(op, vss.ErrFlushWritesTimeout, fmt.Errorf("the flush took longer than %v", g.c.Limit)).On(names).Advise(later)
+			return vss.E(op, vss.ErrFlushWritesTimeout, fmt.Errorf("the flush took longer than %v", g.c.Limit)).
+				On(names).
+				Advise(later)
 		}
 		return vss.E(op, vss.ErrHoldWritesTimeout, fmt.Errorf("released at the limit of %v", g.c.Limit)).Advise(later)
 	case peerDied:
-		return vss.E(op, vss.ErrHoldWritesTimeout, g.whoDied()).Advise("find out who killed it, then try again")
+		return vss.E(op, vss.ErrHoldWritesTimeout, g.whoDied()).Advise("find out what killed it, then try again")
 	case closed:
 		return vss.E(op, vss.ErrHoldWritesTimeout, errors.New("the guard was closed"))
 	case released:
 		if len(missing) > 0 {
-			return vss.E(op, vss.ErrHoldWritesTimeout, errors.New("somebody else thawed it meanwhile")).On(strings.Join(missing, ", ")).Advise("find out which program thaws (fsfreeze, qemu-ga), then try again")
+			return vss.E(op, vss.ErrHoldWritesTimeout, errors.New("another program thawed it meanwhile")).
+				On(strings.Join(missing, ", ")).
+				Advise("find the program that thaws it (fsfreeze, qemu-ga), then try again")
 		}
 		if !g.b.allSettled() || g.ended() > limit {
-			return vss.E(op, vss.ErrHoldWritesTimeout, fmt.Errorf("not all were thawed at the limit of %v", g.c.Limit)).Advise(later)
+			return vss.E(op, vss.ErrHoldWritesTimeout, fmt.Errorf("not all volumes were thawed at the limit of %v", g.c.Limit)).
+				Advise(later)
 		}
 	}
 	return nil
 }
 
-// ended is when the last thaw returned, by clock.
+// ended returns the time when the last thaw returned, by clock.
 func (g *Guard) ended() int64 {
 	var last int64
 	for i := range g.b.marks {
@@ -98,7 +112,7 @@ func (g *Guard) ended() int64 {
 	return last
 }
 
-// whoDied names the guard that isn't there any more.
+// whoDied returns an error that names the guard that died.
 func (g *Guard) whoDied() error {
 	if g.line.gone.Load() {
 		return fmt.Errorf("the freezer, process %d, died", g.freezer.proc.Pid)

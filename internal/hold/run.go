@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The name by which a guard process knows what it is: the first of its arguments.
+// Names of the guard processes: the first of their arguments.
 const (
 	freezerName  = "vss-freezer"
 	sentinelName = "vss-sentinel"
@@ -27,11 +27,11 @@ const (
 	coordinatorFD
 	peerFD
 	freezerFD // pidfd of the freezer, for the sentinel
-	statFD    // its /proc/PID/stat
-	volumeFD  // the first
+	statFD    // the freezer's /proc/PID/stat
+	volumeFD  // the first volume
 )
 
-// guard is what both guard processes have.
+// guard is common to both guard processes.
 type guard struct {
 	b           *board
 	fds         []int
@@ -42,14 +42,25 @@ type guard struct {
 	record      string
 }
 
-// IsGuard says whether this process is a guard that Start has made of this program: RunGuard is then all it may do.
+// IsGuard reports whether Start has started this process as a guard; main must then call RunGuard and nothing else.
 func IsGuard(args []string) bool {
 	return len(args) == 3 && (args[0] == freezerName || args[0] == sentinelName)
 }
 
-// RunGuard is a guard's whole life. It returns its exit code.
+// RunGuard runs a guard process and returns its exit code.
 func RunGuard() int {
-	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU)
+	signal.Ignore(
+		syscall.SIGTERM,
+		syscall.SIGINT,
+		syscall.SIGHUP,
+		syscall.SIGQUIT,
+		syscall.SIGUSR1,
+		syscall.SIGUSR2,
+		syscall.SIGPIPE,
+		syscall.SIGTSTP,
+		syscall.SIGTTIN,
+		syscall.SIGTTOU,
+	)
 	g, err := newGuard(os.Args)
 	if err != nil {
 		return 2
@@ -71,21 +82,28 @@ func RunGuard() int {
 func newGuard(args []string) (guard, error) {
 	n, err := strconv.Atoi(args[1])
 	if err != nil || n < 1 {
-		return guard{}, fmt.Errorf("hold: %q is not a number of volumes", args[1])
+		return guard{}, fmt.Errorf("hold: invalid number of volumes %q", args[1])
 	}
 	b, err := mapBoard(boardFD, n)
 	if err != nil {
 		return guard{}, err
 	}
-	g := guard{b: b, freezer: freezerFD, freezerStat: statFD, record: args[2], coordinator: listen(coordinatorFD), peer: listen(peerFD)}
+	g := guard{
+		b:           b,
+		freezer:     freezerFD,
+		freezerStat: statFD,
+		record:      args[2],
+		coordinator: listen(coordinatorFD),
+		peer:        listen(peerFD),
+	}
 	for i := range n {
 		g.fds = append(g.fds, volumeFD+i)
 	}
 	return g, nil
 }
 
-// hide keeps the process from being killed by others' needs: memory, and `systemctl stop`, which kills a service's cgroup.
-// All of it is as good as the machine allows.
+// hide protects the process from being killed: by the OOM killer, and by `systemctl stop`, which kills the control
+// group of a service. Each measure is taken as far as the machine permits.
 func hide(name string) {
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
 	_ = os.WriteFile("/proc/self/comm", []byte(name), 0)
@@ -96,7 +114,7 @@ func hide(name string) {
 	}
 }
 
-// siblingCgroups are folders beside our cgroup in the hierarchies by which a service manager keeps services apart.
+// siblingCgroups returns folders beside our control group in the hierarchies that service managers use.
 func siblingCgroups() []string {
 	own, _ := os.ReadFile("/proc/self/cgroup")
 	var out []string
@@ -123,8 +141,8 @@ func siblingCgroups() []string {
 
 const cgroupName = "vss-guards"
 
-// lockMemory brings the program into memory and keeps there whatever is touched from now on: a page that has to be found
-// while volumes are held may have to wait for one of them. What Go has only reserved isn't brought in.
+// lockMemory loads the program into memory and keeps loaded what is used from now on: a page fault while volumes are
+// held may have to wait for one of them. Memory that Go has only reserved isn't loaded.
 func lockMemory() {
 	_ = unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT)
 	f, err := os.Open("/proc/self/maps")
@@ -134,7 +152,8 @@ func lockMemory() {
 	defer f.Close()
 	for s := bufio.NewScanner(f); s.Scan(); {
 		fields := strings.Fields(s.Text())
-		if len(fields) < 6 || fields[1][0] != 'r' || strings.HasPrefix(fields[5], "[v") || strings.HasPrefix(fields[5], "[anon") {
+		if len(fields) < 6 || fields[1][0] != 'r' || strings.HasPrefix(fields[5], "[v") ||
+			strings.HasPrefix(fields[5], "[anon") {
 			continue // neither program nor stack
 		}
 		from, to, _ := strings.Cut(fields[0], "-")

@@ -15,7 +15,7 @@ type sentinel struct {
 
 func newSentinel(g guard) *sentinel { return &sentinel{guard: g, line: newLine(g.b, g.fds)} }
 
-// run keeps watch until the coordinator said quit or died, the freezer is gone and no file system is ours any more.
+// run watches until the coordinator sends quit or dies, the freezer has ended and no file system is frozen by us.
 func (s *sentinel) run() {
 	coordinator, freezer, rung, settled := s.coordinator.in, s.peer.in, s.line.rung, s.line.settled
 	deadline, kill := time.NewTimer(time.Hour), time.NewTimer(time.Hour)
@@ -31,7 +31,7 @@ func (s *sentinel) run() {
 				coordinator, quit = nil, true
 				s.giveUp(peerDied)
 			case what == sayHold:
-				deadline.Reset(time.Duration(s.b.limit.Load())) // the board has it by then
+				deadline.Reset(time.Duration(s.b.limit.Load())) // the deadline is on the board by then
 				s.coordinator.say(sayReady)
 			case what == sayQuit:
 				quit = true
@@ -46,7 +46,8 @@ func (s *sentinel) run() {
 			if s.b.late() {
 				s.giveUp(overrun)
 			} else {
-				deadline.Reset(min(s.b.left(), retry)) // often, for it may be brought forward still: the freezer begins late
+				// often, since the deadline may still be brought forward when the freezer begins
+				deadline.Reset(min(s.b.left(), retry))
 			}
 		case <-rung:
 			rung = nil

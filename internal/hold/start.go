@@ -18,25 +18,25 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// MaxLimit is the longest that writes may be held, from just before the first freeze until the last thaw, the flush in
-// between included. Source: CommitSnapshots.
+// MaxLimit is the longest time that writes may be held, from the first freeze to the last thaw, flushes included.
+// Source: CommitSnapshots.
 const MaxLimit = 10 * time.Second
 
-// Config says how to hold.
+// Config holds the parameters of Start.
 type Config struct {
-	RunDir string        // a tmpfs: RunDir/held lists what is held
+	RunDir string        // on a tmpfs: RunDir/held lists what is held
 	Limit  time.Duration // 0 < Limit <= MaxLimit
-	Exe    string        // program to run as guards, whose main asks IsGuard; "" is this program
-	Logger *slog.Logger  // nil: no log. Nothing is logged between Hold and Release
+	Exe    string        // program to run as guards, whose main calls IsGuard; "" for this program
+	Logger *slog.Logger  // nil for none. Nothing is logged between Hold and Release
 }
 
 // Volume is one file system to hold.
 type Volume struct {
 	Name string
-	Root *os.File // a directory on it, open. Start duplicates the descriptor
+	Root *os.File // an open directory on it; Start duplicates the descriptor
 }
 
-// root is a descriptor of a file system that isn't closed while somebody uses it.
+// root is a descriptor of a file system that isn't closed while in use.
 type root struct {
 	file *os.File
 	conn syscall.RawConn
@@ -66,28 +66,29 @@ func (r *root) do(f func(fd int) error) error {
 	return err
 }
 
-// child is a guard process as its parent sees it.
+// child is a guard process.
 type child struct {
 	*link
 	file   *os.File // the link's descriptor
 	proc   *os.Process
-	exited chan struct{} // closed when it is reaped
+	exited chan struct{} // closed when the process is reaped
 }
 
 func (c *child) kill() { _ = c.proc.Kill() }
 
-// holds counts the guards of this process, for names.
+// holds counts the guards of this process, for their names.
 var holds atomic.Uint64
 
-// Start makes the two guard processes, gives them the volumes' descriptors and waits until both are ready, 5 s at most.
-// Nothing is held yet. The caller must Close the Guard; when Start fails, nothing is left.
+// Start starts the two guard processes with the volumes' descriptors and waits until both are ready, at most 5 s.
+// Nothing is held yet. The caller must close the Guard. If Start fails, nothing remains.
 //
-// Errors: E_INVALIDARG for a limit out of range, no volume, or one file system given twice (each super block is held
+// Errors: E_INVALIDARG for a limit out of range, no volume, or a file system given twice (each super block is held
 // once); VSS_E_UNEXPECTED if the guards can't be started.
 func Start(ctx context.Context, c Config, vols []Volume) (_ *Guard, err error) {
 	const op = "StartGuard"
 	if c.Limit <= 0 || c.Limit > MaxLimit {
-		return nil, vss.E(op, vss.ErrInvalidArg, fmt.Errorf("hold limit %v is not between 0 and %v", c.Limit, MaxLimit)).Advise("set a hold limit of at most 10 s")
+		return nil, vss.E(op, vss.ErrInvalidArg, fmt.Errorf("hold limit %v is not between 0 and %v", c.Limit, MaxLimit)).
+			Advise("set a hold limit of at most 10 s")
 	}
 	if len(vols) == 0 {
 		return nil, vss.E(op, vss.ErrInvalidArg, errors.New("no volume to hold"))
@@ -98,13 +99,22 @@ func Start(ctx context.Context, c Config, vols []Volume) (_ *Guard, err error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	g := &Guard{c: c, volumes: vols, frozen: newAlarm(), thawed: newAlarm(), awake: make(chan struct{}, 1), armed: make(chan struct{}, 1), watched: make(chan struct{})}
+	g := &Guard{
+		c:       c,
+		volumes: vols,
+		frozen:  newAlarm(),
+		thawed:  newAlarm(),
+		awake:   make(chan struct{}, 1),
+		armed:   make(chan struct{}, 1),
+		watched: make(chan struct{}),
+	}
 	defer func() {
 		if err != nil {
 			g.discard()
 			var e *vss.Error
 			if !errors.As(err, &e) {
-				err = vss.E(op, vss.ErrUnexpected, err).Advise("look at the service's limits: it must be able to start processes")
+				err = vss.E(op, vss.ErrUnexpected, err).
+					Advise("check the resource limits of the service, which must be able to start processes")
 			}
 		}
 	}()
@@ -120,7 +130,7 @@ func Start(ctx context.Context, c Config, vols []Volume) (_ *Guard, err error) {
 		select {
 		case what, ok := <-child.in:
 			if !ok || what != sayReady {
-				return nil, fmt.Errorf("guard process %d ended at once", child.proc.Pid)
+				return nil, fmt.Errorf("guard process %d ended at its start", child.proc.Pid)
 			}
 		case <-ready.C:
 			return nil, fmt.Errorf("guard process %d not ready in %v", child.proc.Pid, readyWithin)
@@ -136,7 +146,7 @@ func Start(ctx context.Context, c Config, vols []Volume) (_ *Guard, err error) {
 	return g, nil
 }
 
-// open duplicates the volumes' descriptors and sees to it that each file system is there once.
+// open duplicates the volumes' descriptors and checks that each file system is given once.
 func (g *Guard) open() error {
 	seen := map[string]string{}
 	for _, v := range g.volumes {
@@ -150,7 +160,8 @@ func (g *Guard) open() error {
 			return err
 		}
 		if other, ok := seen[at.Device]; ok {
-			return vss.E("StartGuard", vss.ErrInvalidArg, fmt.Errorf("it is one file system with %s", other)).On(v.Name)
+			return vss.E("StartGuard", vss.ErrInvalidArg, fmt.Errorf("it is the same file system as %s", other)).
+				On(v.Name)
 		}
 		seen[at.Device] = v.Name
 		g.record.Volumes = append(g.record.Volumes, at)
@@ -166,7 +177,7 @@ func (g *Guard) fds() []int {
 	return out
 }
 
-// spawn starts freezer and sentinel, joined to us and to each other.
+// spawn starts freezer and sentinel, connected to us and to each other.
 func (g *Guard) spawn() error {
 	b, page, err := newBoard(len(g.volumes))
 	if err != nil {
@@ -189,7 +200,7 @@ func (g *Guard) spawn() error {
 	if g.freezer, err = g.run(freezerName, page, left, page, page); err != nil {
 		return err
 	}
-	fd, err := unix.PidfdOpen(g.freezer.proc.Pid, 0) // it isn't reaped yet: no other process can have its number
+	fd, err := unix.PidfdOpen(g.freezer.proc.Pid, 0) // the process isn't reaped yet, so that no other can have its PID
 	if err != nil {
 		return os.NewSyscallError("pidfd_open", err)
 	}
@@ -206,7 +217,7 @@ func (g *Guard) spawn() error {
 	return nil
 }
 
-// run starts one guard. Its descriptors are those that newGuard expects.
+// run starts one guard with the descriptors that newGuard expects.
 func (g *Guard) run(name string, page, peer, freezer, stat *os.File) (*child, error) {
 	here, there, err := joined()
 	if err != nil {
@@ -215,7 +226,8 @@ func (g *Guard) run(name string, page, peer, freezer, stat *os.File) (*child, er
 	defer there.Close()
 	cmd := &exec.Cmd{
 		Path: g.c.Exe, Args: []string{name, strconv.Itoa(len(g.volumes)), g.path},
-		Env:         []string{"GOMAXPROCS=" + strconv.Itoa(len(g.volumes)+4), "GOTRACEBACK=none"}, // a thread in an ioctl never keeps another waiting
+		// a thread in an ioctl never blocks others
+		Env:         []string{"GOMAXPROCS=" + strconv.Itoa(len(g.volumes)+4), "GOTRACEBACK=none"},
 		Dir:         "/",
 		ExtraFiles:  []*os.File{page, there, peer, freezer, stat},
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
@@ -255,7 +267,7 @@ func (g *Guard) describe() error {
 	return nil
 }
 
-// discard gives back what a Guard has, when nothing is held and nobody uses it any more.
+// discard releases what a Guard has, when nothing is held and it is no longer used.
 func (g *Guard) discard() {
 	for _, c := range []*child{g.freezer, g.sentinel} {
 		if c != nil {
@@ -267,7 +279,7 @@ func (g *Guard) discard() {
 			if g.sentinel != nil {
 				<-c.exited
 			} else {
-				_, _ = c.proc.Wait() // spawn failed before somebody waited for it
+				_, _ = c.proc.Wait() // spawn failed before reap was started
 			}
 			c.cut()
 			for range c.in {
@@ -285,6 +297,6 @@ func (g *Guard) discard() {
 		_ = g.b.close()
 	}
 	for _, dir := range siblingCgroups() {
-		_ = os.Remove(dir) // when it is empty
+		_ = os.Remove(dir) // succeeds when it is empty
 	}
 }

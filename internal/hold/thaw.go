@@ -17,16 +17,17 @@ import (
 )
 
 const (
-	guardsWithin = 2 * time.Second  // for guards whose coordinator died to thaw by themselves, before ThawAll ends stopped ones
-	deadWithin   = 20 * time.Second // for their flush, before ThawAll comes back without them
+	// for guards of a dead coordinator to thaw by themselves, before ThawAll kills stopped ones
+	guardsWithin = 2 * time.Second
+	deadWithin   = 20 * time.Second // for their flush, before ThawAll returns without them
 )
 
-// ThawAll releases what runDir/held lists, and returns the names of the volumes that were frozen. A hold whose coordinator
-// lives is left alone. If only guards live they are left to do it; ended if they don't, as when they are stopped. A record
-// is removed when all it lists has been looked at.
+// ThawAll releases what runDir/held lists, and returns the names of the volumes that were frozen. A hold whose
+// coordinator is alive is left alone. If only guards are alive, they get time to thaw, and are killed if they are
+// stopped. A record is removed after everything in it has been processed.
 //
-// Errors (those of all volumes, joined; the others are thawed all the same): VSS_E_OBJECT_NOT_FOUND for a volume that is
-// mounted nowhere any more: if it was unmounted while it was frozen it still is, and nobody can reach it but by mounting it
+// Errors are joined, and don't prevent thawing the other volumes: VSS_E_OBJECT_NOT_FOUND for a volume that isn't
+// mounted any more, which is still frozen if it was unmounted in that state, and can be reached only by mounting it
 // again; VSS_E_UNEXPECTED if it can't be opened or thawed.
 func ThawAll(runDir string) ([]string, error) {
 	const op = "Thaw"
@@ -56,7 +57,10 @@ func ThawAll(runDir string) ([]string, error) {
 		}
 		r, err := parseRecord(b)
 		if errors.Is(err, errNewer) {
-			errs = append(errs, vss.E(op, vss.ErrUnexpected, err).On(path).Advise("run the newer program's `vssd thaw`"))
+			errs = append(
+				errs,
+				vss.E(op, vss.ErrUnexpected, err).On(path).Advise("run the newer program's `vssd thaw`"),
+			)
 			continue
 		}
 		if err != nil && writing(path) {
@@ -76,8 +80,13 @@ func ThawAll(runDir string) ([]string, error) {
 					errs = append(errs, err)
 				}
 			}
-			if !gone { // the record stays
-				errs = append(errs, vss.E(op, vss.ErrUnexpected, errors.New("a guard is still waiting for a flush")).On(path).Advise("it thaws when that is over; run `vssd thaw` again then"))
+			if !gone { // keep the record
+				errs = append(
+					errs,
+					vss.E(op, vss.ErrUnexpected, errors.New("a guard is still waiting for a flush")).
+						On(path).
+						Advise("the volume is thawed when that ends; then run `vssd thaw` again"),
+				)
 				continue
 			}
 		}
@@ -88,8 +97,8 @@ func ThawAll(runDir string) ([]string, error) {
 	return thawed, errors.Join(errs...)
 }
 
-// Left are the names of the volumes that runDir/held lists for a coordinator that is dead: ThawAll releases them. Errors:
-// VSS_E_UNEXPECTED for what can't be read.
+// Left returns the names of the volumes that runDir/held lists for dead coordinators, which ThawAll would release.
+// Errors: VSS_E_UNEXPECTED for what can't be read.
 func Left(runDir string) ([]string, error) {
 	const op = "Thaw"
 	dir := filepath.Join(runDir, heldDir)
@@ -121,7 +130,7 @@ func Left(runDir string) ([]string, error) {
 	return names, errors.Join(errs...)
 }
 
-// writing says whether the process that a record is named after is still there to finish it.
+// writing reports whether the process after which a record is named still exists and may complete it.
 func writing(path string) bool {
 	pid, _, _ := strings.Cut(filepath.Base(path), "-")
 	n, err := strconv.Atoi(pid)
@@ -132,8 +141,8 @@ func writing(path string) bool {
 	return err == nil
 }
 
-// endGuards waits until the record's guards are gone and says whether they are. It kills those that are stopped. A hold of
-// theirs may be flushing, and only after their end it is sure that nothing gets frozen any more.
+// endGuards waits until the record's guards have ended and reports whether they have. It kills stopped ones. A guard
+// may be flushing, and only after its end nothing can be frozen any more.
 func (r record) endGuards() bool {
 	for began := time.Now(); ; time.Sleep(retry / 5) {
 		left := slices.DeleteFunc(slices.Clone(r.Guards), func(p process) bool { return !p.alive() })
@@ -150,7 +159,7 @@ func (r record) endGuards() bool {
 	}
 }
 
-// kill ends exactly this process, if it is stopped.
+// kill kills exactly this process, if it is stopped.
 func (p process) kill() {
 	fd, err := unix.PidfdOpen(p.PID, 0)
 	if err != nil {
@@ -158,12 +167,12 @@ func (p process) kill() {
 	}
 	defer unix.Close(fd)
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID))
-	if err == nil && stopped(stat) && p.alive() { // so the descriptor is of this one
+	if err == nil && stopped(stat) && p.alive() { // so the descriptor refers to this process
 		_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
 	}
 }
 
-// thaw finds a way to the file system and thaws it until it isn't frozen. It says whether it was.
+// thaw opens the file system and thaws it until it isn't frozen. It reports whether it was.
 func (v heldVolume) thaw() (bool, error) {
 	const op = "Thaw"
 	f, err := v.open()
@@ -177,12 +186,12 @@ func (v heldVolume) thaw() (bool, error) {
 		case syscall.EINVAL:
 			return was, nil
 		default:
-			return was, vss.E(op, vss.ErrUnexpected, err).On(v.Name).Advise("try `fsfreeze --unfreeze` on it")
+			return was, vss.E(op, vss.ErrUnexpected, err).On(v.Name).Advise("run `fsfreeze --unfreeze` on it")
 		}
 	}
 }
 
-// open opens any mount of the file system, in whichever mount namespace.
+// open opens any mount of the file system, in any mount namespace.
 func (v heldVolume) open() (*os.File, error) {
 	const op = "Thaw"
 	var failed error
@@ -192,7 +201,7 @@ func (v heldVolume) open() (*os.File, error) {
 			prefix = "/proc/" + pid + "/root"
 		}
 		mounts := mountsOf(pid)
-		slices.Reverse(mounts) // the last one on a mount point is the one seen
+		slices.Reverse(mounts) // the last one on a mount point is the visible one
 		for _, m := range mounts {
 			if device(m) != v.Device {
 				continue
@@ -205,13 +214,17 @@ func (v heldVolume) open() (*os.File, error) {
 		}
 	}
 	if failed != nil {
-		return nil, vss.E(op, vss.ErrUnexpected, failed).On(v.Name).Advise("unmount what lies over it, then run `vssd thaw` again")
+		return nil, vss.E(op, vss.ErrUnexpected, failed).
+			On(v.Name).
+			Advise("unmount what is mounted over it, then run `vssd thaw` again")
 	}
-	return nil, vss.E(op, vss.ErrObjectNotFound, fmt.Errorf("%s (%s %s) is mounted nowhere: if it was unmounted while it was held it is still frozen", v.Source, v.Type, v.Device)).
-		On(v.Name).Advise("mount it again and run `fsfreeze --unfreeze` on it")
+	return nil, vss.E(op, vss.ErrObjectNotFound, fmt.Errorf("%s (%s %s) isn't mounted; if it was unmounted while it was held, it is still frozen", v.Source, v.Type, v.Device)).
+		On(v.Name).
+		Advise("mount it again and run `fsfreeze --unfreeze` on it")
 }
 
-// openMount opens the root of exactly this mount. It looks before it opens: the mount may be of a device node or a pipe.
+// openMount opens the root of exactly this mount. It checks before opening, as the mount may be of a device node or a
+// pipe.
 func openMount(path string, id int) (*os.File, error) {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -224,7 +237,7 @@ func openMount(path string, id int) (*os.File, error) {
 		return nil, err
 	}
 	if got != id {
-		return nil, errors.New("another mount lies over it")
+		return nil, errors.New("another file system is mounted over it")
 	}
 	st, err := look.Stat()
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package journal is where the service's log goes: to systemd's journal where that listens, else as text to standard error,
-// and in both cases through a Ring, which writes nothing while volumes are held.
+// Package journal is the destination of the service's log: systemd's journal if standard error is connected to it,
+// otherwise standard error as text. In both cases records pass a Ring, which writes nothing while volumes are held.
 package journal
 
 import (
@@ -14,8 +14,8 @@ import (
 	systemd "github.com/coreos/go-systemd/v22/journal"
 )
 
-// New makes the service's log, of records from level on. Systemd's journal is used only if standard error is a stream to
-// it, which JOURNAL_STREAM alone doesn't prove: children inherit the variable.
+// New returns the service's log, for records from level on. Systemd's journal is used only if standard error is a
+// stream to it; JOURNAL_STREAM alone isn't sufficient, since children inherit the variable.
 func New(level slog.Leveler) *Ring { return NewRing(handler(os.Stderr, level), DefaultSize) }
 
 func handler(stderr io.Writer, level slog.Leveler) slog.Handler {
@@ -26,10 +26,10 @@ func handler(stderr io.Writer, level slog.Leveler) slog.Handler {
 	return text
 }
 
-// sender writes records to systemd's journal: the message with its attributes as people read it, and each attribute as a
-// field of its own, VSS_SET_ID=... for set_id.
+// sender writes records to systemd's journal: the message with its attributes as text, and each attribute as a field
+// of its own, such as VSS_SET_ID=... for set_id.
 type sender struct {
-	text   slog.Handler // where a record goes that the journal doesn't take
+	text   slog.Handler // for records that the journal doesn't accept
 	level  slog.Leveler
 	send   func(message string, p systemd.Priority, fields map[string]string) error
 	prefix string // of the group, with its dot
@@ -101,7 +101,7 @@ func flatten(prefix string, a slog.Attr, message *strings.Builder, fields map[st
 	fields[field(key)] = text
 }
 
-// field is a name that the journal takes: A to Z, 0 to 9 and underscores, at most 64.
+// field returns a name that the journal accepts: A to Z, 0 to 9 and underscores, at most 64.
 func field(key string) string {
 	name := strings.Map(func(r rune) rune {
 		switch {

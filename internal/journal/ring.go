@@ -6,12 +6,13 @@ import (
 	"sync"
 )
 
-// DefaultSize is how many records a Ring keeps while it is held.
+// DefaultSize is the number of records that a Ring keeps while it is held.
 const DefaultSize = 4096
 
-// Ring is a slog.Handler that can hold its tongue. While a volume's writes are held, a log line may be a write to that very
-// volume, and whoever logs it would stand still until the release. Between Hold and Release every record goes to memory
-// and nothing is written, by any goroutine; logging never waits then. Handlers made by With and WithGroup share the ring.
+// Ring is a slog.Handler that can buffer records instead of writing them. While a volume's writes are held, a log line
+// may be a write to that volume, which would block the goroutine that logs until the release. Between Hold and Release
+// all records go to memory and nothing is written, by any goroutine; logging never waits then. Handlers made by With
+// and WithGroup share the ring.
 type Ring struct {
 	next slog.Handler
 	core *core
@@ -19,11 +20,11 @@ type Ring struct {
 
 type core struct {
 	mu      sync.Mutex
-	idle    *sync.Cond // signalled when a write has ended, and when the drain has
-	held    int        // Holds without their Release
-	writing int        // writes under way
-	drain   bool       // a goroutine writes out what was kept
-	kept    []entry    // in order, from first on
+	idle    *sync.Cond // signalled at the end of a write, and of the drain
+	held    int        // Holds without Release
+	writing int        // writes in progress
+	drain   bool       // a goroutine writes the kept records
+	kept    []entry    // in order, beginning at first
 	first   int
 	count   int
 	dropped int
@@ -35,16 +36,16 @@ type entry struct {
 	record slog.Record
 }
 
-// NewRing makes a ring before a handler. It keeps size records while held; when there are more, the oldest go, and their
-// number is logged.
+// NewRing returns a ring in front of a handler. While held it keeps size records; with more the oldest are dropped,
+// and their number is logged.
 func NewRing(next slog.Handler, size int) *Ring {
 	c := &core{kept: make([]entry, max(size, 1))}
 	c.idle = sync.NewCond(&c.mu)
 	return &Ring{next: next, core: c}
 }
 
-// Hold stops all writing. When it returns none is under way, so it must be called before the volumes are held. Holds are
-// counted: each needs its Release.
+// Hold stops all writing. When it returns no write is in progress, so it must be called before the volumes are held.
+// Holds are counted; each requires a Release.
 func (r *Ring) Hold() {
 	c := r.core
 	c.mu.Lock()
@@ -55,8 +56,8 @@ func (r *Ring) Hold() {
 	}
 }
 
-// Release lets writing go on: a goroutine of its own writes what was kept, in order, and Release doesn't wait for it. Call
-// it after the volumes were released. A Release without Hold does nothing.
+// Release resumes writing. A goroutine writes the kept records in order; Release doesn't wait for it. It must be
+// called after the volumes are released. A Release without Hold does nothing.
 func (r *Ring) Release() {
 	c := r.core
 	c.mu.Lock()
@@ -68,8 +69,8 @@ func (r *Ring) Release() {
 	c.start()
 }
 
-// Flush waits until nothing kept is left to be written, or ctx ends. Before the process exits; not between Hold and
-// Release, where it would wait for the Release.
+// Flush waits until all kept records are written, or ctx ends. It is for the end of the process; between Hold and
+// Release it would wait for the Release.
 func (r *Ring) Flush(ctx context.Context) error {
 	c := r.core
 	stop := context.AfterFunc(ctx, func() {
@@ -127,8 +128,8 @@ func (c *core) keep(e entry) {
 	c.count++
 }
 
-// take gives the next record to write and counts the write. False when there is none, or the ring is held again: the
-// drain has ended then.
+// take returns the next record to write and counts the write. It returns false if there is none or the ring is held
+// again, which ends the drain.
 func (c *core) take() (entry, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -145,14 +146,14 @@ func (c *core) take() (entry, bool) {
 		c.writing++
 		return entry{e.ctx, e.next, lost}, true
 	}
-	c.kept[c.first] = entry{} // let go of what it refers to
+	c.kept[c.first] = entry{} // release the references
 	c.first = (c.first + 1) % len(c.kept)
 	c.count--
 	c.writing++
 	return e, true
 }
 
-// start begins the drain, with the lock held.
+// start begins the drain. The lock is held.
 func (c *core) start() {
 	if c.held > 0 || c.drain || c.count == 0 {
 		return
@@ -160,7 +161,7 @@ func (c *core) start() {
 	c.drain = true
 	go func() {
 		for e, ok := c.take(); ok; e, ok = c.take() {
-			_ = e.next.Handle(e.ctx, e.record) // there is nobody left to tell
+			_ = e.next.Handle(e.ctx, e.record) // the error can't be reported
 			c.wrote()
 		}
 	}()

@@ -156,8 +156,8 @@ func (r *Ring) writes() int {
 	return r.core.writing
 }
 
-// Many goroutines log while the ring is held and released, also in the midst of its writing out: nothing is written in a
-// hold, nothing is lost, and each goroutine's records stay in order.
+// Many goroutines log while the ring is held and released, also in the midst of its writing out: nothing is written in
+// a hold, nothing is lost, and each goroutine's records stay in order.
 func TestRingRace(t *testing.T) {
 	const loggers, each = 8, 300
 	o := &out{slow: 50 * time.Microsecond}

@@ -9,9 +9,9 @@ const module = "github.com/stillpoint-vss/stillpoint"
 // layout lists the packages in the order of dependence: those of a row may import rows above it, and what is below
 // their own name. A package that isn't named belongs to the longest name that it is below.
 var layout = [][]string{
-	{"vss", "internal/lane", "internal/journal", "internal/counters", "internal/lint"},
+	{"vss", "conformance", "internal/lane", "internal/journal", "internal/counters", "internal/lint"},
 	{"api/vss/v1", "document", "internal/config", "internal/fault"},
-	{"internal/wire"},
+	{"internal/wire", "internal/sockets"},
 	{"writer", "provider"},
 	{"writer/writertest", "provider/providertest"},
 	{"requester"},
@@ -130,7 +130,7 @@ var banned = []struct {
 	{
 		"time",
 		"Now",
-		[]string{"internal", "requester", "writer", "provider", "cmd", "lab", "examples"},
+		[]string{"internal", "requester", "writer", "provider", "conformance", "cmd", "lab", "examples"},
 		"vocabulary and documents are the same at any time",
 	},
 	{"context", "TODO", nil, "take the caller's context"},

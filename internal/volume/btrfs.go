@@ -14,14 +14,14 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// pool is a mounted btrfs: its id and its devices in the order of their numbers in it.
+// pool is a mounted btrfs: its ID and its devices in the order of their device IDs.
 type pool struct {
 	fsid    string
 	devices []string
 }
 
-// mountedBtrfs asks the kernel which devices belong to which mounted btrfs, by device. Superblocks would not do: the devices
-// of an unmounted twin say the same.
+// mountedBtrfs returns the mounted btrfs by device, as reported by the kernel. Superblocks don't suffice: devices of
+// an unmounted copy have the same content.
 func mountedBtrfs() map[string]*pool {
 	out := map[string]*pool{}
 	dirs, _ := filepath.Glob("/sys/fs/btrfs/*-*/devices")
@@ -42,14 +42,14 @@ func mountedBtrfs() map[string]*pool {
 func sortByID(devices []string) {
 	ids := map[string]uint64{}
 	for _, d := range devices {
-		fs, _ := disk.ProbeFileSystem(d) // one that can't be read goes first
+		fs, _ := disk.ProbeFileSystem(d) // one that can't be read sorts first
 		ids[d] = fs.DeviceID
 	}
 	slices.SortFunc(devices, func(a, b string) int { return cmp.Or(cmp.Compare(ids[a], ids[b]), cmp.Compare(a, b)) })
 }
 
-// pool finds the btrfs that the mount shows: by its source, a name in the mount's own namespace, else by asking the file
-// system, since that name may be gone.
+// pool returns the btrfs that the mount shows: by its source, a name in the mount's own namespace, or otherwise by
+// asking the file system, since that name may no longer exist.
 func (m *mount) pool(pools map[string]*pool) *pool {
 	for _, source := range []string{m.source, m.prefix + m.source} {
 		if dev, err := devOf(source); err == nil && pools[deviceNode(dev)] != nil {
@@ -76,8 +76,8 @@ func (m *mount) pool(pools map[string]*pool) *pool {
 	return nil
 }
 
-// btrfsDevices are all devices of the unmounted btrfs that one of them belongs to. Where two claim one place in it, the
-// device that was asked about has it.
+// btrfsDevices returns all devices of the unmounted btrfs that device belongs to. If two have the same device ID,
+// device takes precedence.
 func btrfsDevices(device string, fs disk.FileSystem, all []*mount) []string {
 	out := []string{device}
 	if fs.Devices <= 1 {
@@ -88,7 +88,8 @@ func btrfsDevices(device string, fs disk.FileSystem, all []*mount) []string {
 		if !hasBtrfs(d) || slices.ContainsFunc(all, func(m *mount) bool { return slices.Contains(m.devices, d) }) {
 			continue
 		}
-		if o, err := disk.ProbeFileSystem(d); err == nil && o.FSID == fs.FSID && o.MetadataUUID == fs.MetadataUUID && !have[o.DeviceID] {
+		if o, err := disk.ProbeFileSystem(d); err == nil && o.FSID == fs.FSID && o.MetadataUUID == fs.MetadataUUID &&
+			!have[o.DeviceID] {
 			have[o.DeviceID] = true
 			out = append(out, d)
 		}
@@ -97,7 +98,7 @@ func btrfsDevices(device string, fs disk.FileSystem, all []*mount) []string {
 	return out
 }
 
-// hasBtrfs looks for the magic of a btrfs superblock only: probing a device in full takes longer.
+// hasBtrfs looks only for the magic of a btrfs superblock, as probing a device completely takes longer.
 func hasBtrfs(device string) bool {
 	f, err := os.Open(device)
 	if err != nil {
@@ -109,7 +110,7 @@ func hasBtrfs(device string) bool {
 	return err == nil && string(magic) == "_BHRfS_M"
 }
 
-// btrfsFSInfo is struct btrfs_ioctl_fs_info_args, of which the id matters here.
+// btrfsFSInfo is struct btrfs_ioctl_fs_info_args, of which only the ID is used.
 type btrfsFSInfo struct {
 	_    [16]byte
 	fsid [16]byte
@@ -118,7 +119,7 @@ type btrfsFSInfo struct {
 
 const btrfsIocFSInfo = 0x8400941f // _IOR(0x94, 31, 1024 bytes)
 
-// btrfsFSID asks a mounted btrfs for its id.
+// btrfsFSID returns the ID of a mounted btrfs.
 func btrfsFSID(f *os.File) (vss.GUID, error) {
 	var info btrfsFSInfo
 	if _, _, e := unix.Syscall(unix.SYS_IOCTL, f.Fd(), btrfsIocFSInfo, uintptr(unsafe.Pointer(&info))); e != 0 {

@@ -9,21 +9,28 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// notSupported says why something can't be copied.
+// notSupported returns an error with the reason why a shadow copy of something isn't possible.
 func notSupported(object, hint, format string, args ...any) error {
 	return vss.E("FindVolume", vss.ErrVolumeNotSupported, fmt.Errorf(format, args...)).On(object).Advise(hint)
 }
 
 const wantLocal = "shadow copies are made of file systems on local block devices; `vss list volumes` shows them"
 
-// describeMount tells all about the volume that a mount shows.
+// describeMount returns the volume that a mount shows.
 func describeMount(m *mount, all []*mount) (*Volume, error) {
 	if !m.local() {
-		return nil, notSupported(m.reach(), wantLocal, "its file system is %s, which is not on a local block device", m.kind)
+		return nil, notSupported(m.reach(), wantLocal, "its file system %s is not on a local block device", m.kind)
 	}
-	v := &Volume{FileSystem: m.kind, Mounted: true, Key: m.key(), SuperKey: m.superKey, Devices: m.devices, Subvolume: m.subvolume}
+	v := &Volume{
+		FileSystem: m.kind,
+		Mounted:    true,
+		Key:        m.key(),
+		SuperKey:   m.superKey,
+		Devices:    m.devices,
+		Subvolume:  m.subvolume,
+	}
 	fs, err := disk.ProbeFileSystem(v.Devices[0])
-	if err == nil { // a device that can't be read doesn't make the mount disappear
+	if err == nil { // an unreadable device doesn't hide the mount
 		v.UUID, v.Label = fs.UUID, fs.Label
 	}
 	v.mounts(all)
@@ -31,7 +38,7 @@ func describeMount(m *mount, all []*mount) (*Volume, error) {
 	return v, nil
 }
 
-// describeDevice tells all about the volume on a device, given by its number.
+// describeDevice returns the volume on a device, given by its number.
 func describeDevice(dev string, all []*mount) (*Volume, error) {
 	device := deviceNode(dev)
 	for _, m := range all {
@@ -41,7 +48,9 @@ func describeDevice(dev string, all []*mount) (*Volume, error) {
 	}
 	fs, err := disk.ProbeFileSystem(device)
 	if err != nil {
-		return nil, vss.E("FindVolume", vss.ErrObjectNotFound, err).On(device).Advise("the device can't be read; see the kernel's log")
+		return nil, vss.E("FindVolume", vss.ErrObjectNotFound, err).
+			On(device).
+			Advise("the device can't be read; check the kernel log")
 	}
 	if noCopies(fs.Type) {
 		return nil, notSupported(device, wantLocal, "it holds a %s file system", fs.Type)
@@ -54,13 +63,13 @@ func describeDevice(dev string, all []*mount) (*Volume, error) {
 	if fs.Type == "btrfs" {
 		v.Devices = btrfsDevices(device, fs, all)
 		v.SuperKey = "btrfs:" + fs.FSID.Plain()
-		v.Key = v.SuperKey + ":5" // the top, which nobody has mounted
+		v.Key = v.SuperKey + ":5" // the top level, which isn't mounted
 	}
 	v.finish()
 	return v, nil
 }
 
-// noTable refuses a disk that is divided: its partitions are the volumes.
+// noTable returns an error for a partitioned disk: its partitions are the volumes.
 func noTable(device string, fs disk.FileSystem) error {
 	nodes := disk.Nodes(device)[1:]
 	if len(nodes) == 0 && fs.Type == "" {
@@ -74,15 +83,24 @@ func noTable(device string, fs disk.FileSystem) error {
 		for _, p := range t.Partitions {
 			nodes = append(nodes, disk.PartitionNode(device, p.Number))
 		}
-		return notSupported(device, "name a partition: "+strings.Join(nodes, ", "), "it is a disk with a %s partition table, not a volume", t.Style)
+		return notSupported(
+			device,
+			"name a partition: "+strings.Join(nodes, ", "),
+			"it is a disk with a %s partition table, not a volume",
+			t.Style,
+		)
 	}
 	if len(nodes) > 0 {
-		return notSupported(device, "name a partition: "+strings.Join(nodes, ", "), "it is a disk with partitions, not a volume")
+		return notSupported(
+			device,
+			"name a partition: "+strings.Join(nodes, ", "),
+			"it is a disk with partitions, not a volume",
+		)
 	}
 	return nil
 }
 
-// finish fills in what follows from the devices.
+// finish sets the fields that follow from the devices.
 func (v *Volume) finish() {
 	v.Device = v.Devices[0]
 	v.DeviceReadOnly = slices.ContainsFunc(v.Devices, disk.ReadOnly)
@@ -93,8 +111,8 @@ func (v *Volume) finish() {
 	v.locate()
 }
 
-// mounts fills in where the volume is mounted. Mounts of all of it go before those of a folder in it, and of those the ones
-// of this namespace go first; one with another file system mounted over it is no way in.
+// mounts sets the fields that depend on mounts. Mounts of the volume's root precede those of a folder in it, then
+// those of this namespace precede others. A mount with another file system on top of it can't be used.
 func (v *Volume) mounts(all []*mount) {
 	var mine []*mount
 	for _, whole := range []bool{true, false} {
@@ -114,5 +132,5 @@ func (v *Volume) mounts(all []*mount) {
 		v.Name = mine[i].point
 	}
 	in := slices.IndexFunc(mine, (*mount).open)
-	v.Reach = mine[max(in, 0)].reach() // Open says that it went away where there is no way in
+	v.Reach = mine[max(in, 0)].reach() // Open reports the error if no mount can be used
 }

@@ -13,20 +13,20 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// maxDepth is how many layers of devices, and of loop devices over file systems, are walked down. Linux has no cycles in
-// them; a limit makes sure.
+// maxDepth limits the layers of devices, and of loop devices on file systems, that are followed. Linux has no cycles
+// in them; the limit ensures an end in any case.
 const maxDepth = 16
 
-// run is a stretch of a disk, in bytes.
+// run is a range of a disk, in bytes.
 type run struct {
 	disk          string
 	start, length int64
 }
 
-// bottom walks a device down to its disks, through partitions and the devices below device-mapper and md. A loop device is a
-// disk, since it may be a LUN; so is a multipath map, whose paths are one LUN. A partition is where it lies on its disk;
-// device-mapper and md spread a volume in ways that sysfs doesn't tell: their disks, or the partitions that they are on,
-// count in full.
+// bottom follows a device down to its disks, through partitions and the devices below device-mapper and md. A loop
+// device counts as a disk, since it may be a LUN; so does a multipath map, whose paths lead to one LUN. A partition is
+// a range of its disk. Device-mapper and md distribute a volume in ways that sysfs doesn't show, so their disks, or
+// the partitions they use, count in full.
 func bottom(device string, depth int) []run {
 	below, parent := lower(device)
 	sys := sysPath(device)
@@ -51,8 +51,8 @@ func bottom(device string, depth int) []run {
 	return out
 }
 
-// lower lists the devices that a device lies on: the disk of a partition (parent is true), what device-mapper and md use,
-// none for a disk.
+// lower returns the devices that a device lies on: the disk of a partition (parent is true), the devices that
+// device-mapper and md use, none for a disk.
 func lower(device string) (below []string, parent bool) {
 	sys := sysPath(device)
 	if _, err := os.Stat(sys + "/partition"); err == nil {
@@ -72,7 +72,7 @@ func lower(device string) (below []string, parent bool) {
 	return below, false
 }
 
-// locate fills in disks and extents.
+// locate sets disks and extents.
 func (v *Volume) locate() {
 	for _, d := range v.Devices {
 		for _, r := range bottom(d, 0) {
@@ -88,10 +88,10 @@ func (v *Volume) locate() {
 	}
 }
 
-// nodeOf is the device node of a name in sysfs, where "!" stands for "/".
+// nodeOf returns the device node for a name in sysfs, where "!" stands for "/".
 func nodeOf(name string) string { return "/dev/" + strings.ReplaceAll(name, "!", "/") }
 
-// sysPath is where sysfs describes a device.
+// sysPath returns the folder of a device in sysfs.
 func sysPath(node string) string {
 	return "/sys/class/block/" + strings.ReplaceAll(strings.TrimPrefix(node, "/dev/"), "/", "!")
 }
@@ -102,7 +102,7 @@ func sysNumber(path string) int64 {
 	return n
 }
 
-// blockDevices are the nodes of all devices that hold something.
+// blockDevices returns the nodes of all devices with a size.
 func blockDevices() []string {
 	var out []string
 	names, _ := os.ReadDir("/sys/class/block")
@@ -114,7 +114,7 @@ func blockDevices() []string {
 	return out
 }
 
-// devOf is the number, MAJ:MIN, of a device node.
+// devOf returns the number, MAJ:MIN, of a device node.
 func devOf(node string) (string, error) {
 	st, err := look(node)
 	if err != nil {
@@ -126,7 +126,7 @@ func devOf(node string) (string, error) {
 	return fmt.Sprintf("%d:%d", st.Rdev_major, st.Rdev_minor), nil
 }
 
-// deviceNode names the device of a number.
+// deviceNode returns the node of a device number.
 func deviceNode(dev string) string {
 	real, err := os.Readlink("/sys/dev/block/" + dev)
 	if err != nil {

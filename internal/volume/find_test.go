@@ -30,16 +30,32 @@ func TestSpellingsOfOneVolume(t *testing.T) {
 			link, devLink := filepath.Join(dir, "link"), filepath.Join(dir, "by-id")
 			node := filepath.Join(dir, "node")
 			var st unix.Stat_t
-			err := errors.Join(os.WriteFile(file, nil, 0o600), os.Symlink(folder, link), os.Symlink(device, devLink), unix.Stat(device, &st),
-				unix.Mknod(node, unix.S_IFBLK|0o600, int(st.Rdev)))
+			err := errors.Join(
+				os.WriteFile(file, nil, 0o600),
+				os.Symlink(folder, link),
+				os.Symlink(device, devLink),
+				unix.Stat(device, &st),
+				unix.Mknod(node, unix.S_IFBLK|0o600, int(st.Rdev)),
+			)
 			if err != nil {
 				t.Fatal(err)
 			}
 			whole := bind(t, point, filepath.Join(dir, "whole again"))
 			part := bind(t, folder, filepath.Join(dir, "a\npart"))
-			h := New(Options{Names: map[string]string{"C:": point, `\\?\Volume{x}\`: "LABEL=Data", "exact": "/proc", "Exact": device}})
+			h := New(
+				Options{
+					Names: map[string]string{
+						"C:":             point,
+						`\\?\Volume{x}\`: "LABEL=Data",
+						"exact":          "/proc",
+						"Exact":          device,
+					},
+				},
+			)
 			want := find(t, h, point)
-			if want.Name != point || want.Label != "Data" || want.FileSystem != kind || !want.Mounted || want.ReadOnly || want.Device != device {
+			if want.Name != point || want.Label != "Data" || want.FileSystem != kind || !want.Mounted ||
+				want.ReadOnly ||
+				want.Device != device {
 				t.Fatalf("Find(%q) = %+v", point, want)
 			}
 			if diff := cmp.Diff([]string{point, whole, part}, want.MountPoints); diff != "" {
@@ -78,13 +94,27 @@ func TestFindRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	overlay := mountAt(t, "none", filepath.Join(dir, "overlay"), "overlay", 0, fmt.Sprintf("lowerdir=%s/lower,upperdir=%s/upper,workdir=%s/work", point, point, point))
+	overlay := mountAt(
+		t,
+		"none",
+		filepath.Join(dir, "overlay"),
+		"overlay",
+		0,
+		fmt.Sprintf("lowerdir=%s/lower,upperdir=%s/upper,workdir=%s/work", point, point, point),
+	)
 	// Nobody serves this one: looking at it must not wait for an answer.
 	serve, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	fuse := mountAt(t, "dead", filepath.Join(dir, "fuse"), "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", serve.Fd()))
+	fuse := mountAt(
+		t,
+		"dead",
+		filepath.Join(dir, "fuse"),
+		"fuse",
+		0,
+		fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", serve.Fd()),
+	)
 	t.Cleanup(func() { serve.Close() })
 	table := attach(t, image(t, filepath.Join(dir, "gpt.img"), 8<<20))
 	if _, err := disk.Create(table, disk.StyleGPT, "data"); err != nil {
@@ -194,7 +224,8 @@ func TestBtrfsSubvolumes(t *testing.T) {
 	folder := bind(t, filepath.Join(one, "folder"), filepath.Join(dir, "folder"))
 	vt, v1, v2, vf := find(t, h, top), find(t, h, one), find(t, h, two), find(t, h, folder)
 	for _, v := range []*Volume{v1, v2, vf} {
-		if v.SuperKey != vt.SuperKey || !slices.Equal(v.Devices, devices) || !slices.Equal(v.Disks, devices) || len(v.Extents) != 2 {
+		if v.SuperKey != vt.SuperKey || !slices.Equal(v.Devices, devices) || !slices.Equal(v.Disks, devices) ||
+			len(v.Extents) != 2 {
 			t.Errorf("%s: %+v\nwant the super block of %+v", v.Name, v, vt)
 		}
 	}
@@ -252,7 +283,8 @@ func TestReadOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	blank := attach(t, image(t, filepath.Join(dir, "blank.img"), 4<<20))
-	if v := find(t, h, blank); v.FileSystem != "" || v.Mounted || v.ReadOnly || !cmp.Equal(v.Extents, []vss.Extent{{Length: 4 << 20}}) {
+	if v := find(t, h, blank); v.FileSystem != "" || v.Mounted || v.ReadOnly ||
+		!cmp.Equal(v.Extents, []vss.Extent{{Length: 4 << 20}}) {
 		t.Errorf("blank device: %+v", v)
 	}
 }

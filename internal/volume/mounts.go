@@ -14,34 +14,34 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// maxNamespaces bounds how many other mount namespaces are looked into.
+// maxNamespaces limits the number of other mount namespaces that are examined.
 const maxNamespaces = 4096
 
-// mount is one line of a mount table, and how to get to it.
+// mount is one line of a mount table, with the way to reach it.
 type mount struct {
 	id       uint64
 	dev      string // MAJ:MIN
-	root     string // what of the file system is shown
+	root     string // folder of the file system that is shown
 	point    string
 	kind     string
 	source   string
-	readOnly bool   // the super block is
-	upper    string // overlay: the folder that takes the writes
-	here     bool   // in this process's mount namespace
-	prefix   string // of all its namespace's paths, seen from here: "" or /proc/PID/root
+	readOnly bool   // of the super block
+	upper    string // overlay: the writable folder
+	here     bool   // in the mount namespace of this process
+	prefix   string // prefix of paths of its namespace as seen from here: "" or /proc/PID/root
 
-	superKey    string   // "" for what isn't on a local block device
-	devices     []string // all that the file system is on
-	subvolume   string   // btrfs: the path of the subvolume, below which root may lie
+	superKey    string   // "" if it isn't on a local block device
+	devices     []string // all devices of the file system
+	subvolume   string   // btrfs: the path of the subvolume, which root may lie below
 	subvolumeID string
 }
 
 func (m *mount) reach() string { return m.prefix + m.point }
 
-// local says whether it is a file system that copies can be made of.
+// local reports whether it is a file system of which copies can be made.
 func (m *mount) local() bool { return m.superKey != "" }
 
-// key is that of the volume which the mount shows.
+// key returns the key of the volume that the mount shows.
 func (m *mount) key() string {
 	if m.kind == "btrfs" {
 		return m.superKey + ":" + m.subvolumeID
@@ -49,7 +49,7 @@ func (m *mount) key() string {
 	return m.superKey
 }
 
-// whole says whether the mount shows the root of its volume, not a folder or file in it.
+// whole reports whether the mount shows the root of its volume, not a folder or file in it.
 func (m *mount) whole() bool {
 	if m.kind == "btrfs" {
 		return m.root == m.subvolume
@@ -57,14 +57,14 @@ func (m *mount) whole() bool {
 	return m.root == "/"
 }
 
-// noCopies are kinds of file systems that have a block device and yet are no volumes: they never change, or a process that
-// may stand still serves them.
+// noCopies reports whether file systems of this kind aren't volumes even if they have a block device: they never
+// change, or are served by a process that may be stopped.
 func noCopies(kind string) bool {
 	return slices.Contains([]string{"squashfs", "iso9660", "udf", "erofs", "fuseblk"}, kind)
 }
 
-// allMounts lists the mounts of this namespace, then those of every other one that a process lives in. What can't be read is
-// left out: processes end while one looks.
+// allMounts returns the mounts of this namespace, then those of every other one with a process. Unreadable ones are
+// omitted, as processes may end meanwhile.
 func allMounts() []*mount {
 	var out []*mount
 	self, _ := os.Readlink("/proc/self/ns/mnt")
@@ -94,7 +94,7 @@ func allMounts() []*mount {
 	return out
 }
 
-// parseMounts reads a mount table. A line that makes no sense is left out, the others count.
+// parseMounts parses a mount table. Malformed lines are omitted.
 func parseMounts(table, prefix string) []*mount {
 	var out []*mount
 	for line := range strings.Lines(table) {
@@ -103,7 +103,16 @@ func parseMounts(table, prefix string) []*mount {
 			continue
 		}
 		i := infos[0]
-		m := &mount{id: uint64(i.ID), dev: fmt.Sprintf("%d:%d", i.Major, i.Minor), root: i.Root, point: i.Mountpoint, kind: i.FSType, source: i.Source, here: prefix == "", prefix: prefix}
+		m := &mount{
+			id:     uint64(i.ID),
+			dev:    fmt.Sprintf("%d:%d", i.Major, i.Minor),
+			root:   i.Root,
+			point:  i.Mountpoint,
+			kind:   i.FSType,
+			source: i.Source,
+			here:   prefix == "",
+			prefix: prefix,
+		}
 		m.readOnly = slices.Contains(strings.Split(i.VFSOptions, ","), "ro")
 		switch i.FSType {
 		case "btrfs": // subvol= is the last option, and its commas are not escaped
@@ -126,7 +135,7 @@ func option(options, name string) string {
 	return ""
 }
 
-// unescape turns the kernel's \040 back into characters. Anything else after a backslash stays as it is.
+// unescape replaces the kernel's octal escapes such as \040. Anything else after a backslash is kept.
 func unescape(s string) string {
 	var b strings.Builder
 	for len(s) > 0 {
@@ -143,7 +152,7 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// findSuper fills in which super block the mount shows.
+// findSuper sets the fields that identify the super block.
 func (m *mount) findSuper(pools map[string]*pool) {
 	switch {
 	case m.kind == "btrfs":
@@ -155,15 +164,21 @@ func (m *mount) findSuper(pools map[string]*pool) {
 	}
 }
 
-// look asks about a path without waiting for a server that may be dead.
+// look calls statx on a path without waiting for a server that may be dead.
 func look(path string) (unix.Statx_t, error) {
 	var st unix.Statx_t
-	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_BASIC_STATS|unix.STATX_MNT_ID, &st)
+	err := unix.Statx(
+		unix.AT_FDCWD,
+		path,
+		unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT,
+		unix.STATX_BASIC_STATS|unix.STATX_MNT_ID,
+		&st,
+	)
 	return st, err
 }
 
-// mountOf finds the mount that a path lies on, in whichever namespace: by the number that the kernel gives (Linux 5.8), else
-// as the longest mount point here that the path lies below, and of several on one point the last.
+// mountOf returns the mount that a path lies on, in any namespace: by the mount ID from the kernel (Linux 5.8), or
+// otherwise by the longest mount point here above the path, and of several on one mount point the last.
 func mountOf(path string, all []*mount) (*mount, bool) {
 	st, err := look(path)
 	if err != nil {
@@ -192,19 +207,19 @@ func mountOf(path string, all []*mount) (*mount, bool) {
 	return best, best != nil
 }
 
-// open says whether the mount can be got at: nothing is mounted over it, and it is a folder.
+// open reports whether the mount is accessible: nothing is mounted over it, and it is a folder.
 func (m *mount) open() bool {
 	st, err := look(m.reach())
 	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR && (st.Mask&unix.STATX_MNT_ID == 0 || st.Mnt_id == m.id)
 }
 
-// under says whether path is dir or lies below it.
+// under reports whether path is dir or lies below it.
 func under(path, dir string) bool {
 	return path == dir || dir == "/" || strings.HasPrefix(path, dir+"/")
 }
 
-// MountsOf lists where a device is mounted, in all namespaces; those of others by their path through /proc. Errors:
-// VSS_E_OBJECT_NOT_FOUND.
+// MountsOf returns the mount points of a device in all namespaces; those of others by their path through /proc.
+// Errors: VSS_E_OBJECT_NOT_FOUND.
 func MountsOf(device string) ([]string, error) {
 	dev, err := devOf(device)
 	if err != nil {

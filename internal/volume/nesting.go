@@ -13,9 +13,10 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// CheckNesting refuses a set in which one volume carries another, since freezing the lower one would stop the upper one's
-// flush for ever, and one in which a volume carries what a commit writes to: writes are those paths, files, folders or
-// devices, there already or not yet. Errors: VSS_E_NESTED_VOLUME_LIMIT. Source: AddToSnapshotSet.
+// CheckNesting returns an error for a set in which one volume holds another, since freezing the lower one would block
+// the upper one's flush forever, and for one in which a volume holds something that a commit writes to: writes lists
+// these files, folders and devices, which need not exist yet. Errors: VSS_E_NESTED_VOLUME_LIMIT. Source:
+// AddToSnapshotSet.
 func (h *Host) CheckNesting(_ context.Context, vols []*Volume, writes []string) error {
 	all := allMounts()
 	supers := map[string]*Volume{}
@@ -25,22 +26,26 @@ func (h *Host) CheckNesting(_ context.Context, vols []*Volume, writes []string) 
 	for _, v := range vols {
 		for _, below := range chain(v.Devices, all, 0) {
 			if o := supers[below]; o != nil && o.SuperKey != v.SuperKey {
-				return vss.E("AddToSnapshotSet", vss.ErrNestedVolumeLimit, fmt.Errorf("%s lies on %s", v.Name, o.Name)).On(v.Name).Advise("copy the two in sets of their own")
+				return vss.E("AddToSnapshotSet", vss.ErrNestedVolumeLimit, fmt.Errorf("%s lies on %s", v.Name, o.Name)).
+					On(v.Name).
+					Advise("create the two copies in separate sets")
 			}
 		}
 	}
 	for _, w := range writes {
 		for _, k := range chainOfPath(w, all, 0) {
 			if o := supers[k]; o != nil {
-				return vss.E("AddToSnapshotSet", vss.ErrNestedVolumeLimit, fmt.Errorf("%s carries %s, which the creation writes to", o.Name, w)).On(o.Name).Advise("a volume that holds a storage pool can't be in a set; copy it by another provider, or move the pool")
+				return vss.E("AddToSnapshotSet", vss.ErrNestedVolumeLimit, fmt.Errorf("%s holds %s, which the creation writes to", o.Name, w)).
+					On(o.Name).
+					Advise("a volume that holds a storage pool can't be in a set; use another provider for it, or move the pool")
 			}
 		}
 	}
 	return nil
 }
 
-// chain lists the keys of all that devices lie on, down through partitions, device-mapper, md and the files behind loop
-// devices: devices by their number, file systems by their super block.
+// chain returns the keys of everything that devices lie on, through partitions, device-mapper, md and the files behind
+// loop devices: devices by their number, file systems by their super block.
 func chain(devices []string, all []*mount, depth int) []string {
 	var out []string
 	if depth > maxDepth {
@@ -57,14 +62,14 @@ func chain(devices []string, all []*mount, depth int) []string {
 	return out
 }
 
-// chainOfPath is the chain of what holds a path: the super block and all below it.
+// chainOfPath returns the chain of a path: its super block and everything below.
 func chainOfPath(path string, all []*mount, depth int) []string {
 	path, err := filepath.Abs(path)
 	if err != nil || depth > maxDepth {
 		return nil
 	}
 	st, err := look(path)
-	for err != nil && path != "/" { // what isn't there yet will be made in the nearest folder that is
+	for err != nil && path != "/" { // a path that doesn't exist will be created in the nearest folder that does
 		path = filepath.Dir(path)
 		st, err = look(path)
 	}
@@ -88,8 +93,8 @@ func chainOfMount(m *mount, all []*mount, depth int) []string {
 	return nil
 }
 
-// behindLoop is the chain of the file or device behind a loop device. The kernel says on which file system that is; only for
-// those without a number of their own the file's name is asked, which says nothing when the file was deleted.
+// behindLoop returns the chain of the file or device behind a loop device. The kernel reports its file system by
+// number; for file systems without a number of their own the file's name is used, which fails if the file was deleted.
 func behindLoop(device string, all []*mount, depth int) []string {
 	name, err := os.ReadFile(sysPath(device) + "/loop/backing_file")
 	if err != nil {
@@ -119,7 +124,7 @@ func behindLoop(device string, all []*mount, depth int) []string {
 			return chainOfPath(prefix+file, all, depth)
 		}
 	}
-	for _, m := range all { // a deleted file: on one of the mounts, or in the folder it was in
+	for _, m := range all { // for a deleted file: on one of the mounts, or in its former folder
 		if (m.kind == "btrfs" || m.kind == "overlay") && m.open() && same(m.reach(), false) {
 			return chainOfMount(m, all, depth)
 		}
@@ -132,7 +137,7 @@ func behindLoop(device string, all []*mount, depth int) []string {
 	return nil
 }
 
-// prefixes are the roots of the mount namespaces, this one's first.
+// prefixes returns the roots of the mount namespaces, this one's first.
 func prefixes(all []*mount) []string {
 	out := []string{""}
 	for _, m := range all {

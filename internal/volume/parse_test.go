@@ -19,9 +19,37 @@ func TestParseMounts(t *testing.T) {
 	}, "\n")
 	want := []*mount{
 		{id: 27, dev: "254:0", root: "/", point: "/", kind: "ext4", source: "/dev/vda", prefix: "/proc/7/root"},
-		{id: 30, dev: "254:0", root: "/a folder", point: `/mnt/x\y`, kind: "ext4", source: "/dev/vda", readOnly: true, prefix: "/proc/7/root"},
-		{id: 31, dev: "0:44", root: "/one/in", point: "/mnt/b", kind: "btrfs", source: "/dev/loop1", subvolume: "/o n,e\n", subvolumeID: "256", prefix: "/proc/7/root"},
-		{id: 32, dev: "0:45", root: "/", point: "/o", kind: "overlay", source: "none", upper: "/u p", prefix: "/proc/7/root"},
+		{
+			id:       30,
+			dev:      "254:0",
+			root:     "/a folder",
+			point:    `/mnt/x\y`,
+			kind:     "ext4",
+			source:   "/dev/vda",
+			readOnly: true,
+			prefix:   "/proc/7/root",
+		},
+		{
+			id:          31,
+			dev:         "0:44",
+			root:        "/one/in",
+			point:       "/mnt/b",
+			kind:        "btrfs",
+			source:      "/dev/loop1",
+			subvolume:   "/o n,e\n",
+			subvolumeID: "256",
+			prefix:      "/proc/7/root",
+		},
+		{
+			id:     32,
+			dev:    "0:45",
+			root:   "/",
+			point:  "/o",
+			kind:   "overlay",
+			source: "none",
+			upper:  "/u p",
+			prefix: "/proc/7/root",
+		},
 	}
 	if diff := cmp.Diff(want, parseMounts(table, "/proc/7/root"), cmp.AllowUnexported(mount{})); diff != "" {
 		t.Errorf("parseMounts (-want +got):\n%s", diff)

@@ -118,7 +118,14 @@ func TestNesting(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			mountAt(t, "none", over, "overlay", 0, fmt.Sprintf("lowerdir=%s/low,upperdir=%s/up,workdir=%s/work", inner, inner, inner))
+			mountAt(
+				t,
+				"none",
+				over,
+				"overlay",
+				0,
+				fmt.Sprintf("lowerdir=%s/low,upperdir=%s/up,workdir=%s/work", inner, inner, inner),
+			)
 			h := New(Options{})
 			o, i, b := find(t, h, outer), find(t, h, inner), find(t, h, beside)
 			for _, c := range []struct {
@@ -164,7 +171,10 @@ func TestNestingByHiddenFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			h := New(Options{})
-			if err := h.CheckNesting(t.Context(), []*Volume{find(t, h, outer), find(t, h, device)}, nil); !errors.Is(err, vss.ErrNestedVolumeLimit) {
+			if err := h.CheckNesting(t.Context(), []*Volume{find(t, h, outer), find(t, h, device)}, nil); !errors.Is(
+				err,
+				vss.ErrNestedVolumeLimit,
+			) {
 				t.Errorf("deleted file: %v", err)
 			}
 		})
@@ -180,7 +190,10 @@ func TestNestingByHiddenFile(t *testing.T) {
 			h := New(Options{})
 			v := find(t, h, host)
 			device := attach(t, filepath.Join(v.Reach, "in.img"))
-			if err := h.CheckNesting(t.Context(), []*Volume{v, find(t, h, device)}, nil); !errors.Is(err, vss.ErrNestedVolumeLimit) {
+			if err := h.CheckNesting(t.Context(), []*Volume{v, find(t, h, device)}, nil); !errors.Is(
+				err,
+				vss.ErrNestedVolumeLimit,
+			) {
 				t.Errorf("file in another namespace: %v", err)
 			}
 		})
@@ -194,7 +207,8 @@ func TestNestingThroughThreeFloors(t *testing.T) {
 	_, high := fresh(t, middle, "high", "ext4")
 	h := New(Options{})
 	err := h.CheckNesting(t.Context(), []*Volume{find(t, h, high), find(t, h, low)}, nil)
-	if !errors.Is(err, vss.ErrNestedVolumeLimit) || !strings.Contains(err.Error(), high) || !strings.Contains(err.Error(), low) {
+	if !errors.Is(err, vss.ErrNestedVolumeLimit) || !strings.Contains(err.Error(), high) ||
+		!strings.Contains(err.Error(), low) {
 		t.Errorf("CheckNesting: %v", err)
 	}
 }

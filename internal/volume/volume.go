@@ -1,6 +1,6 @@
-// Package volume knows what is on this host: which volumes there are, under which names, on which devices and disks, and
-// what lies below what. A volume is a file system on a block device, or one mounted subvolume of a btrfs; a device that holds
-// no file system is one too. Mounts of other mount namespaces count as well.
+// Package volume finds the volumes of this host, with their names, devices and disks, and determines what lies below
+// them. A volume is a file system on a block device, or a mounted subvolume of a btrfs; a device without a file system
+// is one too. Mounts of other mount namespaces are included.
 package volume
 
 import (
@@ -20,43 +20,46 @@ import (
 
 // Volume is one volume of this host.
 type Volume struct {
-	Name           string // canonical: the first mount point here, else the device
-	Key            string // the same for every spelling: "dev:MAJ:MIN" or "btrfs:FSID:SUBVOLID"
+	Name           string // canonical: the first mount point here, otherwise the device
+	Key            string // the same for all names: "dev:MAJ:MIN" or "btrfs:FSID:SUBVOLID"
 	SuperKey       string // the same for all volumes of one super block
 	FileSystem     string
 	UUID, Label    string
 	Device         string
-	Devices        []string // several for a btrfs of several devices
+	Devices        []string // several for a btrfs on several devices
 	MountPoints    []string // in this mount namespace
 	Mounted        bool
-	ReadOnly       bool         // mounted read-only, or the device refuses writes
-	DeviceReadOnly bool         // the device refuses writes
-	Reach          string       // where the root of the mount can be opened, maybe through /proc/PID/root; "" if not mounted
-	Subvolume      string       // btrfs: path of the mounted subvolume
-	Disks          []string     // whole disks at the bottom, in order
-	Extents        []vss.Extent // LUN is an index into Disks
+	ReadOnly       bool // mounted read-only, or the device refuses writes
+	DeviceReadOnly bool // the device refuses writes
+	// path by which the root of the mount can be opened, possibly through /proc/PID/root; "" if not mounted
+	Reach     string
+	Subvolume string       // btrfs: path of the mounted subvolume
+	Disks     []string     // disks below, in order
+	Extents   []vss.Extent // LUN is an index into Disks
 }
 
-// Options of a Host.
+// Options holds the parameters of New.
 type Options struct {
-	Names map[string]string // what scripts call volumes, and what they are here
+	Names map[string]string // names of volumes in scripts, with what they stand for
 }
 
-// Host looks at this host. It keeps nothing: every question is answered from what is there now.
+// Host finds volumes. It has no state: each call reads the present state of the host.
 type Host struct{ opts Options }
 
-// New makes a Host.
+// New returns a Host.
 func New(opts Options) *Host { return &Host{opts} }
 
-// Find resolves a name: a mount point, a folder or file in a volume, a device, UUID=, LABEL= or a configured name. Errors:
-// VSS_E_OBJECT_NOT_FOUND; VSS_E_VOLUME_NOT_SUPPORTED for file systems that aren't on a local block device; E_INVALIDARG for
-// a UUID or label that several have.
+// Find resolves a name: a mount point, a folder or file in a volume, a device, UUID=, LABEL= or a configured name.
+// Errors: VSS_E_OBJECT_NOT_FOUND; VSS_E_VOLUME_NOT_SUPPORTED for file systems that aren't on a local block device;
+// E_INVALIDARG for a UUID or label that several volumes have.
 func (h *Host) Find(ctx context.Context, name string) (*Volume, error) {
 	if target, ok := h.configured(name); ok {
 		return New(Options{}).Find(ctx, target)
 	}
 	notFound := func(err error) error {
-		return vss.E("FindVolume", vss.ErrObjectNotFound, err).On(name).Advise("name a mount point, a device, UUID= or LABEL=; `vss list volumes` shows them")
+		return vss.E("FindVolume", vss.ErrObjectNotFound, err).
+			On(name).
+			Advise("name a mount point, a device, UUID= or LABEL=; `vss list volumes` shows them")
 	}
 	if tag, value, ok := parseTag(name); ok {
 		return h.findTag(ctx, tag, value, notFound)
@@ -71,13 +74,13 @@ func (h *Host) Find(ctx context.Context, name string) (*Volume, error) {
 	}
 	m, ok := mountOf(name, all)
 	if !ok {
-		return nil, notFound(errors.New("no mount holds it"))
+		return nil, notFound(errors.New("it lies on no mounted volume"))
 	}
 	return describeMount(m, all)
 }
 
-// configured finds what a name stands for: an exact match goes before one in another case, and a final backslash may be
-// missing.
+// configured returns what a configured name stands for. An exact match precedes one in another case, and a final
+// backslash may be missing.
 func (h *Host) configured(name string) (string, bool) {
 	if target, ok := h.opts.Names[name]; ok {
 		return target, true
@@ -90,7 +93,7 @@ func (h *Host) configured(name string) (string, bool) {
 	return "", false
 }
 
-// parseTag reads UUID=... and LABEL=..., the value maybe in quotes.
+// parseTag parses UUID=... and LABEL=..., with an optionally quoted value.
 func parseTag(name string) (tag, value string, ok bool) {
 	tag, value, ok = strings.Cut(name, "=")
 	tag = strings.ToUpper(tag)
@@ -103,8 +106,8 @@ func parseTag(name string) (tag, value string, ok bool) {
 	return tag, value, true
 }
 
-// findTag finds the one volume with a UUID or label. An imported copy has those of its original and takes no writes: where
-// exactly one of several takes them, that is meant.
+// findTag returns the one volume with a UUID or label. Imported copies have those of their original and are read-only,
+// so a single writable volume takes precedence.
 func (h *Host) findTag(ctx context.Context, tag, value string, notFound func(error) error) (*Volume, error) {
 	all, err := h.List(ctx)
 	if err != nil {
@@ -127,16 +130,30 @@ func (h *Host) findTag(ctx context.Context, tag, value string, notFound func(err
 	case len(found) == 0:
 		return nil, notFound(nil)
 	case len(found) > 1:
-		return nil, vss.E("FindVolume", vss.ErrInvalidArg, fmt.Errorf("%d volumes have it, %s and %s among them", len(found), found[0].Name, found[1].Name)).On(tag + "=" + value).Advise("name the mount point or the device")
+		return nil, vss.E("FindVolume", vss.ErrInvalidArg, fmt.Errorf("%d volumes match, such as %s and %s", len(found), found[0].Name, found[1].Name)).
+			On(tag + "=" + value).
+			Advise("name the mount point or the device")
 	}
 	return found[0], nil
 }
 
-// notVolumes are what blkid finds on devices that are parts of something else.
-var notVolumes = []string{"", "swap", "swsuspend", "LVM1_member", "LVM2_member", "crypto_LUKS", "linux_raid_member", "bcache", "mpath_member", "zfs_member", "drbd"}
+// notVolumes are the types that blkid reports for devices that are parts of something else.
+var notVolumes = []string{
+	"",
+	"swap",
+	"swsuspend",
+	"LVM1_member",
+	"LVM2_member",
+	"crypto_LUKS",
+	"linux_raid_member",
+	"bcache",
+	"mpath_member",
+	"zfs_member",
+	"drbd",
+}
 
-// List gives the mounted local volumes of all namespaces and the file systems that aren't mounted. A device that can't be
-// read is left out.
+// List returns the mounted local volumes of all namespaces and the file systems that aren't mounted. Unreadable
+// devices are omitted.
 func (h *Host) List(ctx context.Context) ([]*Volume, error) {
 	all := allMounts()
 	keys, devices := map[string]bool{}, map[string]bool{}
@@ -173,8 +190,8 @@ func (h *Host) List(ctx context.Context) ([]*Volume, error) {
 	return out, nil
 }
 
-// Open opens the root of a mounted volume and makes sure, on the descriptor, that it is the file system that was found: the
-// mount may have gone since. Errors: VSS_E_OBJECT_NOT_FOUND.
+// Open opens the root of a mounted volume and checks on the descriptor that it is the file system that was found, as
+// it may have been unmounted since. Errors: VSS_E_OBJECT_NOT_FOUND.
 func (h *Host) Open(v *Volume) (*os.File, error) {
 	f, err := os.OpenFile(v.Reach, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err == nil {
@@ -187,13 +204,15 @@ func (h *Host) Open(v *Volume) (*os.File, error) {
 		}
 	}
 	if err != nil {
-		return nil, vss.E("OpenVolume", vss.ErrObjectNotFound, err).On(v.Name).Advise("the volume went away; try again")
+		return nil, vss.E("OpenVolume", vss.ErrObjectNotFound, err).
+			On(v.Name).
+			Advise("the volume was unmounted or replaced; try again")
 	}
 	return f, nil
 }
 
-// sameSuper checks the descriptor against what the volume is: the device number, and for btrfs, which has none of its own,
-// the file system's id.
+// sameSuper compares the descriptor with the volume: the device number, and for btrfs, which has none of its own, the
+// file system's ID.
 func sameSuper(v *Volume, f *os.File, dev uint64) error {
 	if v.FileSystem != "btrfs" {
 		if key := devKey(dev); key != v.SuperKey {

@@ -29,7 +29,8 @@ func image(t testing.TB, path string, size int64) string {
 	return path
 }
 
-// attach puts a loop device on a file for the time of the test. Another test may take the free number first: then the next.
+// attach puts a loop device on a file for the time of the test. Another test may take the free number first: then the
+// next.
 func attach(t testing.TB, path string) string {
 	t.Helper()
 	img, err := os.OpenFile(path, os.O_RDWR, 0)

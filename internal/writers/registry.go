@@ -1,11 +1,8 @@
 // Package writers keeps the registry of running writers: those in the service and those behind sockets in the run
 // directory.
 //
-// The folder RUN/writers/ belongs to root, with mode 0711; processes of root create their sockets there. Each account
-// that the configuration allows has a folder RUN/writers/ACCOUNT/ of its own, with mode 0700. An account therefore
-// can't take another's name, fill the folder, or redirect the service to a socket elsewhere: symbolic links are not
-// followed, and the kernel reports the process behind a socket (SO_PEERCRED). Source: writer's reference, access
-// control.
+// Processes of root create their sockets in RUN/writers/, those of an account that the configuration allows in
+// RUN/writers/ACCOUNT/; see package sockets. Source: writer's reference, access control.
 package writers
 
 import (
@@ -15,14 +12,12 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
-	"os/user"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
+	"github.com/stillpoint-vss/stillpoint/internal/sockets"
 	"github.com/stillpoint-vss/stillpoint/vss"
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
@@ -30,7 +25,6 @@ import (
 const (
 	connectLimit = 2 * time.Second  // for a writer to identify itself
 	retryAfter   = 10 * time.Second // before a writer that failed or was refused is tried again
-	maxSockets   = 256              // sockets examined in one folder
 )
 
 // Config holds the parameters of New.
@@ -44,7 +38,7 @@ type Config struct {
 
 // Registry finds running writers. Its methods may be called from multiple goroutines.
 type Registry struct {
-	folders []folder
+	folders *sockets.Folders
 	trust   func(uid uint32) error
 	log     *slog.Logger
 
@@ -52,20 +46,8 @@ type Registry struct {
 
 	mu      sync.Mutex // the fields below
 	inBox   []*entry
-	sockets map[socket]*entry
+	outside map[sockets.Socket]*entry // behind sockets
 	closed  bool
-}
-
-// folder is a folder with sockets. Their processes must run as uid; -1 allows any.
-type folder struct {
-	path string
-	uid  int64
-}
-
-// socket identifies a socket file. A new file at the same path is a different writer.
-type socket struct {
-	path     string
-	dev, ino uint64
 }
 
 // entry is a writer in this process or behind a socket.
@@ -84,28 +66,11 @@ type entry struct {
 // New creates the folders and the registry. Accounts that don't exist are skipped with a warning in the log. Errors:
 // E_ACCESSDENIED, VSS_E_UNEXPECTED.
 func New(c Config) (*Registry, error) {
-	r := &Registry{trust: c.Trust, log: c.Logger, sockets: map[socket]*entry{}}
-	top := filepath.Join(c.RunDir, "writers")
-	if err := makeFolder(top, os.Geteuid(), 0o711); err != nil {
+	folders, err := sockets.Open("StartWriters", filepath.Join(c.RunDir, "writers"), c.Accounts, c.Logger)
+	if err != nil {
 		return nil, err
 	}
-	r.folders = append(r.folders, folder{top, -1})
-	for _, name := range c.Accounts {
-		u, err := user.Lookup(name)
-		if err != nil || name != filepath.Base(name) {
-			r.log.Warn("an account that may run writers doesn't exist", "account", name, "error", err)
-			continue
-		}
-		uid, err := strconv.ParseUint(u.Uid, 10, 32)
-		if err != nil {
-			return nil, vss.E("StartWriters", vss.ErrUnexpected, err).On(name)
-		}
-		f := folder{filepath.Join(top, name), int64(uid)}
-		if err := makeFolder(f.path, int(uid), 0o700); err != nil {
-			return nil, err
-		}
-		r.folders = append(r.folders, f)
-	}
+	r := &Registry{folders: folders, trust: c.Trust, log: c.Logger, outside: map[sockets.Socket]*entry{}}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, w := range c.InBox {
@@ -119,35 +84,6 @@ func New(c Config) (*Registry, error) {
 		r.inBox = append(r.inBox, e)
 	}
 	return r, nil
-}
-
-// makeFolder creates the folder path if necessary and gives it to uid with mode.
-func makeFolder(path string, uid int, mode os.FileMode) error {
-	fail := func(err error) error {
-		code := vss.ErrUnexpected
-		if errors.Is(err, os.ErrPermission) {
-			code = vss.ErrAccessDenied
-		}
-		return vss.E("StartWriters", code, err).
-			On(path).
-			Advise("remove this file, or choose another directory with --run")
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fail(err)
-	}
-	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return fail(err)
-	}
-	if info, err := os.Lstat(path); err != nil || !info.IsDir() {
-		return fail(cmp.Or(err, errors.New("not a directory")))
-	}
-	if err := os.Lchown(path, uid, -1); err != nil {
-		return fail(err)
-	}
-	if err := os.Chmod(path, mode); err != nil {
-		return fail(err)
-	}
-	return nil
 }
 
 // Running returns the writers that run now, those in this process first. It connects to all new writers at once and
@@ -175,7 +111,7 @@ func (r *Registry) Running(ctx context.Context) []*writer.Instance {
 
 // refresh updates the entries from the sockets that exist now and returns them.
 func (r *Registry) refresh() []*entry {
-	seen := r.scan()
+	seen := r.folders.Scan()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -186,26 +122,35 @@ func (r *Registry) refresh() []*entry {
 			r.inBox[i] = r.restart(e)
 		}
 	}
-	for s, e := range r.sockets {
-		if _, there := seen[s]; !there {
+	for s, e := range r.outside {
+		if !slices.Contains(seen, s) {
 			e.close()
-			delete(r.sockets, s)
+			delete(r.outside, s)
 		} else if e.stale() {
-			r.sockets[s] = r.restart(e)
+			r.outside[s] = r.restart(e)
 		}
 	}
-	for s, f := range seen {
-		if r.sockets[s] == nil {
+	for _, s := range seen {
+		if r.outside[s] == nil {
 			e := &entry{
-				name:  s.path,
-				reach: func(ctx context.Context) (writer.Remote, error) { return r.connect(ctx, s, f) },
+				name:  s.Path,
+				reach: func(ctx context.Context) (writer.Remote, error) { return r.connect(ctx, s) },
 			}
 			r.start(e)
-			r.sockets[s] = e
+			r.outside[s] = e
 		}
 	}
-	outside := slices.SortedFunc(maps.Values(r.sockets), func(a, b *entry) int { return cmp.Compare(a.name, b.name) })
+	outside := slices.SortedFunc(maps.Values(r.outside), func(a, b *entry) int { return cmp.Compare(a.name, b.name) })
 	return append(slices.Clone(r.inBox), outside...)
+}
+
+// connect connects to the writer behind a socket. Errors: those of writer.Connect.
+func (r *Registry) connect(ctx context.Context, s sockets.Socket) (c writer.Remote, err error) {
+	err = s.Connect(r.trust, func(path string, trust func(uid uint32) error) (err error) {
+		c, err = writer.Connect(ctx, path, trust)
+		return err
+	})
+	return c, err
 }
 
 // stale reports whether the entry is to be replaced: its process has ended, or retryAfter has passed since it failed.
@@ -275,7 +220,7 @@ func (r *Registry) admit(ctx context.Context, e *entry) error {
 // checkVacant returns an error if an instance with the same class and instance name is registered: a restore
 // could not distinguish the two.
 func (r *Registry) checkVacant(i writer.Info) error {
-	for _, e := range slices.Concat(r.inBox, slices.Collect(maps.Values(r.sockets))) {
+	for _, e := range slices.Concat(r.inBox, slices.Collect(maps.Values(r.outside))) {
 		if n := e.instance; n != nil && !e.member.lost() && n.Info.ID == i.ID &&
 			n.Info.InstanceName == i.InstanceName &&
 			i.InstanceName != "" {
@@ -292,7 +237,7 @@ func (r *Registry) checkVacant(i writer.Info) error {
 func (r *Registry) Close() error {
 	r.mu.Lock()
 	r.closed = true
-	for _, e := range r.sockets {
+	for _, e := range r.outside {
 		e.close()
 	}
 	r.mu.Unlock()

@@ -1,4 +1,7 @@
-// Package providertest proves a provider: Run calls it as the coordinator would, and as the coordinator never should, and
-// looks at what is left in its storage each time. Memory is a provider in memory that passes, for tests of those who call
-// providers; Socket puts any provider behind a socket, so that the same suite proves it as a process of its own.
+// Package providertest tests providers. Run calls a provider as the service does, and also in ways in which the
+// service never should, and checks after each case what is left in its storage. HardwareCases and SoftwareCases are
+// the same cases for programs; the program vss-conform runs them against any socket.
+//
+// Memory and MemorySoftware are complete providers whose storage is in memory, for tests of code that calls providers.
+// RecordHardware and RecordSoftware log the calls that a provider receives. Socket puts a provider behind a socket.
 package providertest

@@ -143,14 +143,30 @@ func (h *Host) Lose(id vss.SnapshotID) {
 		return
 	}
 	c.lost, c.surfaced = true, false
-	h.send(provider.Event{Kind: provider.EventCopyLost, Snapshot: id, Object: c.volume.Name, Text: "the difference area is full", Hint: "delete the copy"})
+	h.send(
+		provider.Event{
+			Kind:     provider.EventCopyLost,
+			Snapshot: id,
+			Object:   c.volume.Name,
+			Text:     "the difference area is full",
+			Hint:     "delete the copy",
+		},
+	)
 }
 
 // Fill sends the event that the area for differences is full to percent.
 func (h *Host) Fill(percent float64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.send(provider.Event{Kind: provider.EventAreaFilling, Object: "memory", Percent: percent, Text: "the difference area is filling", Hint: "delete copies"})
+	h.send(
+		provider.Event{
+			Kind:    provider.EventAreaFilling,
+			Object:  "memory",
+			Percent: percent,
+			Text:    "the difference area is filling",
+			Hint:    "delete copies",
+		},
+	)
 }
 
 // send adds an event. The caller holds mu.

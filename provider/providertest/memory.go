@@ -11,8 +11,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Array is a storage array in memory, for Memory providers: LUNs of one byte each. It outlives its providers, as an array
-// outlives the processes that speak to it.
+// Array is a storage array in memory, for Memory providers: LUNs of one byte each. It outlives its providers, as an
+// array outlives the processes that speak to it.
 type Array struct {
 	mu   sync.Mutex
 	luns map[string]*memoryLUN // by page 0x83
@@ -52,8 +52,14 @@ func (a *Array) add(origin string, set vss.SnapshotSetID) *memoryLUN {
 func NewLUN() vss.LUNInformation {
 	id := vss.NewGUID()
 	id[0] = id[0]&0x0f | 0x60
-	return vss.LUNInformation{Version: 1, VendorID: "MEMORY", ProductID: "LUN", ProductRevision: "1", SerialNumber: hex.EncodeToString(id[8:]),
-		DeviceIDs: []vss.StorageIdentifier{{CodeSet: vss.CodeSetBinary, Type: vss.IdentifierNAA, ID: id[:]}}}
+	return vss.LUNInformation{
+		Version:         1,
+		VendorID:        "MEMORY",
+		ProductID:       "LUN",
+		ProductRevision: "1",
+		SerialNumber:    hex.EncodeToString(id[8:]),
+		DeviceIDs:       []vss.StorageIdentifier{{CodeSet: vss.CodeSetBinary, Type: vss.IdentifierNAA, ID: id[:]}},
+	}
 }
 
 func key(l *vss.LUNInformation) string {
@@ -131,8 +137,8 @@ func (a *Array) dropSet(set vss.SnapshotSetID) bool {
 	return known
 }
 
-// Memory is a complete hardware provider over an Array, for tests of code that calls providers. Change its exported fields
-// before the first call.
+// Memory is a complete hardware provider over an Array, for tests of code that calls providers. Change its exported
+// fields before the first call.
 type Memory struct {
 	ID   vss.ProviderID
 	Name string
@@ -146,18 +152,29 @@ var MemoryID = vss.ProviderID{GUID: vss.MustGUID("5f1d0c6e-93b4-4c0e-9a55-6f2f0d
 
 // NewMemory returns a provider: a process that speaks to the array.
 func NewMemory(a *Array) *Memory {
-	return &Memory{ID: MemoryID, Name: "Memory Provider", array: a, machine: provider.NewMachine(func(_ context.Context, set vss.SnapshotSetID) error {
-		a.dropSet(set)
-		return nil
-	})}
+	return &Memory{
+		ID:    MemoryID,
+		Name:  "Memory Provider",
+		array: a,
+		machine: provider.NewMachine(func(_ context.Context, set vss.SnapshotSetID) error {
+			a.dropSet(set)
+			return nil
+		}),
+	}
 }
 
 var _ provider.Hardware = (*Memory)(nil)
 
 // Properties implements provider.Provider.
 func (m *Memory) Properties(context.Context) (provider.Properties, error) {
-	return provider.Properties{ID: m.ID, Name: m.Name, Type: vss.ProviderHardware, Version: "1.0.0", VersionID: m.ID.GUID,
-		Capabilities: []provider.Capability{provider.CanDifferential, provider.CanTransport, provider.CanResync}}, nil
+	return provider.Properties{
+		ID:           m.ID,
+		Name:         m.Name,
+		Type:         vss.ProviderHardware,
+		Version:      "1.0.0",
+		VersionID:    m.ID.GUID,
+		Capabilities: []provider.Capability{provider.CanDifferential, provider.CanTransport, provider.CanResync},
+	}, nil
 }
 
 // OnLoad implements provider.Provider.
@@ -181,7 +198,12 @@ func unload(ctx context.Context, m *provider.Machine, force bool) error {
 }
 
 // AreLUNsSupported implements provider.Hardware.
-func (m *Memory) AreLUNsSupported(_ context.Context, c vss.Context, _ []string, luns []vss.LUNInformation) (bool, []vss.LUNInformation, error) {
+func (m *Memory) AreLUNsSupported(
+	_ context.Context,
+	c vss.Context,
+	_ []string,
+	luns []vss.LUNInformation,
+) (bool, []vss.LUNInformation, error) {
 	m.array.mu.Lock()
 	defer m.array.mu.Unlock()
 	if c.Has(vss.AttrClientAccessible) || c.Has(vss.AttrPlex) || len(luns) == 0 {
@@ -196,7 +218,14 @@ func (m *Memory) AreLUNsSupported(_ context.Context, c vss.Context, _ []string, 
 }
 
 // BeginPrepareSnapshot implements provider.Hardware.
-func (m *Memory) BeginPrepareSnapshot(ctx context.Context, set vss.SnapshotSetID, _ vss.SnapshotID, c vss.Context, devices []string, luns []vss.LUNInformation) error {
+func (m *Memory) BeginPrepareSnapshot(
+	ctx context.Context,
+	set vss.SnapshotSetID,
+	_ vss.SnapshotID,
+	c vss.Context,
+	devices []string,
+	luns []vss.LUNInformation,
+) error {
 	return m.machine.Begin(ctx, set, func(ctx context.Context) error {
 		if ok, _, err := m.AreLUNsSupported(ctx, c, devices, luns); err != nil || !ok {
 			return vss.E("BeginPrepareSnapshot", vss.ErrVolumeNotSupportedByProvider, err)
@@ -293,13 +322,21 @@ func (m *Memory) AbortSnapshots(ctx context.Context, set vss.SnapshotSetID) erro
 }
 
 // GetTargetLUNs implements provider.Hardware.
-func (m *Memory) GetTargetLUNs(_ context.Context, set vss.SnapshotSetID, _ []string, sources []vss.LUNInformation) ([]vss.LUNInformation, error) {
+func (m *Memory) GetTargetLUNs(
+	_ context.Context,
+	set vss.SnapshotSetID,
+	_ []string,
+	sources []vss.LUNInformation,
+) ([]vss.LUNInformation, error) {
 	const op = "GetTargetLuns"
 	now, state := m.machine.Now()
 	if now != set {
 		return nil, vss.E(op, vss.ErrObjectNotFound, nil).On(set.String())
 	}
-	if !slices.Contains([]vss.SnapshotState{vss.StatePostCommitted, vss.StatePreFinalCommitted, vss.StateCreated}, state) {
+	if !slices.Contains(
+		[]vss.SnapshotState{vss.StatePostCommitted, vss.StatePreFinalCommitted, vss.StateCreated},
+		state,
+	) {
 		return nil, vss.E(op, vss.ErrBadState, nil).On(set.String())
 	}
 	m.array.mu.Lock()
@@ -321,7 +358,8 @@ func (a *Array) copies(op string, luns []vss.LUNInformation) ([]*memoryLUN, erro
 	for i := range luns {
 		l := a.find(&luns[i])
 		if l == nil || l.origin == "" {
-			return nil, vss.E(op, vss.ErrObjectNotFound, errors.New("no shadow copy of this array")).On(luns[i].SerialNumber)
+			return nil, vss.E(op, vss.ErrObjectNotFound, errors.New("no shadow copy of this array")).
+				On(luns[i].SerialNumber)
 		}
 		out = append(out, l)
 	}
@@ -373,7 +411,11 @@ func (m *Memory) OnLUNEmpty(_ context.Context, _ string, info *vss.LUNInformatio
 }
 
 // OnLUNStateChange implements provider.Hardware.
-func (m *Memory) OnLUNStateChange(_ context.Context, snapshots, originals []vss.LUNInformation, change vss.LUNStateChange) error {
+func (m *Memory) OnLUNStateChange(
+	_ context.Context,
+	snapshots, originals []vss.LUNInformation,
+	change vss.LUNStateChange,
+) error {
 	const op = "OnLunStateChange"
 	if len(snapshots) != len(originals) {
 		return vss.E(op, vss.ErrInvalidArg, errors.New("the lists differ in length"))

@@ -10,8 +10,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// MemorySoftware is a complete software provider over a Host, for tests of code that calls providers. Change its exported
-// fields before the first call.
+// MemorySoftware is a complete software provider over a Host, for tests of code that calls providers. Change its
+// exported fields before the first call.
 type MemorySoftware struct {
 	ID    vss.ProviderID
 	Name  string
@@ -27,7 +27,12 @@ var MemorySoftwareID = vss.ProviderID{GUID: vss.MustGUID("2f0a6a4e-5a4d-4a0c-8f0
 
 // NewMemorySoftware returns a provider: a process on the host.
 func NewMemorySoftware(h *Host) *MemorySoftware {
-	m := &MemorySoftware{ID: MemorySoftwareID, Name: "Memory Software Provider", Offer: provider.Offer{Cost: "one byte"}, host: h}
+	m := &MemorySoftware{
+		ID:    MemorySoftwareID,
+		Name:  "Memory Software Provider",
+		Offer: provider.Offer{Cost: "one byte"},
+		host:  h,
+	}
 	m.machine = provider.NewMachine(func(_ context.Context, set vss.SnapshotSetID) error {
 		h.dropSet(set)
 		return nil
@@ -39,8 +44,14 @@ var _ provider.Software = (*MemorySoftware)(nil)
 
 // Properties implements provider.Provider.
 func (m *MemorySoftware) Properties(context.Context) (provider.Properties, error) {
-	return provider.Properties{ID: m.ID, Name: m.Name, Type: vss.ProviderSoftware, Version: "1.0.0", VersionID: m.ID.GUID,
-		Capabilities: []provider.Capability{provider.CanPlex, provider.CanRevert}}, nil
+	return provider.Properties{
+		ID:           m.ID,
+		Name:         m.Name,
+		Type:         vss.ProviderSoftware,
+		Version:      "1.0.0",
+		VersionID:    m.ID.GUID,
+		Capabilities: []provider.Capability{provider.CanPlex, provider.CanRevert},
+	}, nil
 }
 
 // OnLoad implements provider.Provider.
@@ -68,13 +79,17 @@ func (m *MemorySoftware) allows(c vss.Context) error {
 // Consider implements provider.Software.
 func (m *MemorySoftware) Consider(ctx context.Context, v provider.Volume, c vss.Context) (provider.Offer, error) {
 	if ok, err := m.IsVolumeSupported(ctx, v, c); err != nil || !ok {
-		return provider.Offer{}, vss.E("Consider", vss.ErrVolumeNotSupportedByProvider, errors.New("not a volume of this host, or an unsupported context")).On(v.Name)
+		return provider.Offer{}, vss.E("Consider", vss.ErrVolumeNotSupportedByProvider, errors.New("not a volume of this host, or an unsupported context")).
+			On(v.Name)
 	}
 	return m.Offer, nil
 }
 
 // IsVolumeSnapshotted implements provider.Software.
-func (m *MemorySoftware) IsVolumeSnapshotted(_ context.Context, v provider.Volume) (bool, vss.SnapshotCompatibility, error) {
+func (m *MemorySoftware) IsVolumeSnapshotted(
+	_ context.Context,
+	v provider.Volume,
+) (bool, vss.SnapshotCompatibility, error) {
 	m.host.mu.Lock()
 	defer m.host.mu.Unlock()
 	for _, c := range m.host.copies {
@@ -86,7 +101,13 @@ func (m *MemorySoftware) IsVolumeSnapshotted(_ context.Context, v provider.Volum
 }
 
 // BeginPrepareSnapshot implements provider.Software.
-func (m *MemorySoftware) BeginPrepareSnapshot(ctx context.Context, set vss.SnapshotSetID, id vss.SnapshotID, v provider.Volume, c vss.Context) error {
+func (m *MemorySoftware) BeginPrepareSnapshot(
+	ctx context.Context,
+	set vss.SnapshotSetID,
+	id vss.SnapshotID,
+	v provider.Volume,
+	c vss.Context,
+) error {
 	return m.machine.Begin(ctx, set, func(ctx context.Context) error {
 		if err := m.allows(c); err != nil {
 			return err
@@ -158,9 +179,16 @@ func (m *MemorySoftware) Describe(_ context.Context, set vss.SnapshotSetID, id v
 		return provider.Copy{}, notFound("Describe", id)
 	}
 	if c.cut.IsZero() {
-		return provider.Copy{}, vss.E("Describe", vss.ErrBadState, errors.New("the copy isn't taken yet")).On(id.String())
+		return provider.Copy{}, vss.E("Describe", vss.ErrBadState, errors.New("the copy isn't taken yet")).
+			On(id.String())
 	}
-	return provider.Copy{Payload: payload(id), Version: 1, FirstCut: c.cut, LastCut: c.cut, Attributes: vss.AttrPlex}, nil
+	return provider.Copy{
+		Payload:    payload(id),
+		Version:    1,
+		FirstCut:   c.cut,
+		LastCut:    c.cut,
+		Attributes: vss.AttrPlex,
+	}, nil
 }
 
 // PreFinalCommitSnapshots implements provider.Provider.
@@ -198,7 +226,8 @@ func (m *MemorySoftware) find(op string, r provider.Ref) (*memoryCopy, error) {
 		return nil, notFound(op, r.ID)
 	}
 	if string(r.Payload) != string(payload(r.ID)) {
-		return nil, vss.E(op, vss.ErrInvalidArg, fmt.Errorf("payload %q is not what Describe returned", r.Payload)).On(r.ID.String())
+		return nil, vss.E(op, vss.ErrInvalidArg, fmt.Errorf("payload %q is not what Describe returned", r.Payload)).
+			On(r.ID.String())
 	}
 	return c, nil
 }
@@ -227,7 +256,8 @@ func (m *MemorySoftware) SetWritable(_ context.Context, r provider.Ref, on bool)
 	case err != nil:
 		return err
 	case !c.surfaced || on && c.final:
-		return vss.E("SetWritable", vss.ErrBadState, errors.New("the copy isn't surfaced, or is read-only for good")).On(r.ID.String())
+		return vss.E("SetWritable", vss.ErrBadState, errors.New("the copy isn't surfaced, or is read-only for good")).
+			On(r.ID.String())
 	}
 	c.writable = on
 	return nil
@@ -245,7 +275,10 @@ func (m *MemorySoftware) Withdraw(_ context.Context, r provider.Ref, _ bool) err
 }
 
 // GetSnapshotProperties implements provider.Software.
-func (m *MemorySoftware) GetSnapshotProperties(_ context.Context, id vss.SnapshotID) (provider.SnapshotProperties, error) {
+func (m *MemorySoftware) GetSnapshotProperties(
+	_ context.Context,
+	id vss.SnapshotID,
+) (provider.SnapshotProperties, error) {
 	m.host.mu.Lock()
 	defer m.host.mu.Unlock()
 	if c := m.host.copies[id]; c != nil && c.final {
@@ -268,7 +301,12 @@ func (m *MemorySoftware) Query(context.Context) ([]provider.SnapshotProperties, 
 }
 
 // SetSnapshotProperty implements provider.Software.
-func (m *MemorySoftware) SetSnapshotProperty(_ context.Context, id vss.SnapshotID, p provider.Property, value any) error {
+func (m *MemorySoftware) SetSnapshotProperty(
+	_ context.Context,
+	id vss.SnapshotID,
+	p provider.Property,
+	value any,
+) error {
 	m.host.mu.Lock()
 	defer m.host.mu.Unlock()
 	c := m.host.copies[id]
@@ -285,13 +323,18 @@ func (m *MemorySoftware) SetSnapshotProperty(_ context.Context, id vss.SnapshotI
 	case p == provider.PropertyAttributes && isAttributes:
 		c.props.Attributes = attributes
 	default:
-		return vss.E("SetSnapshotProperty", vss.ErrInvalidArg, fmt.Errorf("property %d can't be set to a %T", p, value)).On(id.String())
+		return vss.E("SetSnapshotProperty", vss.ErrInvalidArg, fmt.Errorf("property %d can't be set to a %T", p, value)).
+			On(id.String())
 	}
 	return nil
 }
 
 // DeleteSnapshots implements provider.Software.
-func (m *MemorySoftware) DeleteSnapshots(_ context.Context, copies []provider.Ref, _ bool) (int, vss.SnapshotID, error) {
+func (m *MemorySoftware) DeleteSnapshots(
+	_ context.Context,
+	copies []provider.Ref,
+	_ bool,
+) (int, vss.SnapshotID, error) {
 	m.host.mu.Lock()
 	defer m.host.mu.Unlock()
 	for n, r := range copies {
@@ -316,7 +359,8 @@ func (m *MemorySoftware) RevertToSnapshot(_ context.Context, r provider.Ref) err
 
 // QueryRevertStatus implements provider.Software: a revert is over at once.
 func (m *MemorySoftware) QueryRevertStatus(_ context.Context, v provider.Volume) (provider.RevertStatus, error) {
-	return provider.RevertStatus{}, vss.E("QueryRevertStatus", vss.ErrObjectNotFound, errors.New("no revert is under way")).On(v.Name)
+	return provider.RevertStatus{}, vss.E("QueryRevertStatus", vss.ErrObjectNotFound, errors.New("no revert is under way")).
+		On(v.Name)
 }
 
 // Events implements provider.Software.

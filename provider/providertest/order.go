@@ -3,71 +3,76 @@ package providertest
 import (
 	"context"
 	"errors"
-	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/stillpoint-vss/stillpoint/conformance"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-type testCase struct {
-	name string
-	run  func(*testing.T, *HardwareWorld)
-}
-
-var hardwareCases = []testCase{
+// orderCases are the cases that treat all providers alike: they are about the order of calls.
+var orderCases = []worldCase[*subject]{
 	{"Properties", properties},
-	{"HappyPath", happyPath},
 	{"Repeated", repeated},
 	{"OutOfOrder", outOfOrder},
 	{"AbortAfterEveryStep", abortAfterEveryStep},
 	{"AbortInEndPrepare", abortInEndPrepare},
 	{"NewSetDropsTheOld", newSetDropsTheOld},
 	{"UnknownSet", unknownSet},
+	{"CancelledContext", cancelledContext},
+	{"TooEarly", tooEarly},
 	{"Restart", restart},
 	{"Unload", unloaded},
-	{"Attributes", attributes},
-	{"Stranger", stranger},
-	{"TargetsTooEarly", targetsTooEarly},
-	{"SecondImport", secondImport},
-	{"Mask", mask},
-	{"OriginalsAreSafe", originalsAreSafe},
-	{"Resync", resync},
 }
 
-// final is how many calls make a set created.
-var final = len(calls)
+func properties(t conformance.T, s *subject) {
+	p, err := s.provider.Properties(t.Context())
+	must(t, "Properties", err)
+	if err := p.Validate(); err != nil {
+		t.Error(err)
+	}
+	if p.Type != s.kind {
+		t.Errorf("type %s, want %s", p.Type, s.kind)
+	}
+	again, err := s.newProcess(t).Properties(t.Context())
+	must(t, "Properties", err)
+	if d := cmp.Diff(p, again); d != "" {
+		t.Errorf("the properties differ after a restart:\n%s", d)
+	}
+}
 
-// repeated calls each step twice: the second time it is out of order.
-func repeated(t *testing.T, w *HardwareWorld) {
-	for n := 1; n <= len(calls); n++ {
-		c := w.creation()
+// repeated makes each step twice: the second time it is out of order.
+func repeated(t conformance.T, s *subject) {
+	for n := 1; n <= final; n++ {
+		c := s.creation()
 		c.reach(t, n)
-		wants(t, "second "+calls[n-1].name, calls[n-1].do(t.Context(), c), vss.ErrProviderVeto)
+		wants(t, "second "+stepName(n), steps[n-1].do(t.Context(), c), vss.ErrProviderVeto)
 		if n == final {
 			c.left(t, "repeated on a created set", 2)
 			return
 		}
-		for _, s := range calls {
-			wants(t, s.name+" of the set that was given up", s.do(t.Context(), c), vss.ErrObjectNotFound)
+		for _, x := range steps {
+			wants(t, x.name+" of the set that was given up", x.do(t.Context(), c), vss.ErrObjectNotFound)
 		}
-		c.abort(t, "after a second "+calls[n-1].name)
+		c.abort(t, "after a second "+stepName(n))
 	}
 }
 
-// outOfOrder calls in every state every step but the one that is due.
-func outOfOrder(t *testing.T, w *HardwareWorld) {
+// outOfOrder makes in every state every step except the one that is due.
+func outOfOrder(t conformance.T, s *subject) {
 	for n := range final {
-		for k, s := range calls {
+		for k, x := range steps {
 			if k == n {
 				continue
 			}
-			c := w.creation()
+			c := s.creation()
 			c.reach(t, n)
-			wants(t, s.name+" after "+stepName(n), s.do(t.Context(), c), vss.ErrProviderVeto)
-			c.abort(t, "after "+stepName(n)+" and "+s.name)
+			wants(t, x.name+" after "+stepName(n), x.do(t.Context(), c), vss.ErrProviderVeto)
+			c.abort(t, "after "+stepName(n)+" and "+x.name)
 		}
 		if n > 0 {
-			c := w.creation()
+			c := s.creation()
 			c.reach(t, n)
 			wants(t, "a further copy after "+stepName(n), begin.do(t.Context(), c), vss.ErrProviderVeto)
 			c.abort(t, "after a further copy after "+stepName(n))
@@ -75,39 +80,39 @@ func outOfOrder(t *testing.T, w *HardwareWorld) {
 	}
 }
 
-// abortAfterEveryStep aborts twice, and goes on with another set, whose copies are whole. A created set stays.
-func abortAfterEveryStep(t *testing.T, w *HardwareWorld) {
+// abortAfterEveryStep aborts twice and continues with another set. A created set is kept.
+func abortAfterEveryStep(t conformance.T, s *subject) {
 	for n := range final {
-		c := w.creation()
+		c := s.creation()
 		c.reach(t, n)
 		wants(t, "AbortSnapshots after "+stepName(n), c.p.AbortSnapshots(t.Context(), c.set), vss.OK)
 		c.left(t, "aborted after "+stepName(n), 0)
 		wants(t, "second AbortSnapshots", c.p.AbortSnapshots(t.Context(), c.set), vss.OK)
-		for _, s := range calls {
-			wants(t, s.name+" of an aborted set", s.do(t.Context(), c), vss.ErrObjectNotFound)
+		for _, x := range steps {
+			wants(t, x.name+" of an aborted set", x.do(t.Context(), c), vss.ErrObjectNotFound)
 		}
 		if n == final-1 {
-			wants(t, "the aborted set begun anew", begin.do(t.Context(), c), vss.OK)
-			c.abort(t, "anew")
+			wants(t, "the aborted set begun again", begin.do(t.Context(), c), vss.OK)
+			c.abort(t, "begun again")
 		}
 	}
-	c := w.creation()
+	c := s.creation()
 	c.reach(t, final)
 	wants(t, "AbortSnapshots of a created set", c.p.AbortSnapshots(t.Context(), c.set), vss.OK)
 	c.left(t, "aborted when created", 2)
 }
 
-// abortInEndPrepare aborts while EndPrepareSnapshots waits: it returns at once, with an error.
-func abortInEndPrepare(t *testing.T, w *HardwareWorld) {
-	c := w.creation()
+// abortInEndPrepare aborts while EndPrepareSnapshots waits: that returns at once, with an error.
+func abortInEndPrepare(t conformance.T, s *subject) {
+	c := s.creation()
 	must(t, begin.name, begin.do(t.Context(), c))
-	if w.Slow != nil {
-		release := w.Slow()
+	if s.Slow != nil {
+		release := s.Slow()
 		defer release()
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- c.p.EndPrepareSnapshots(context.Background(), c.set) }()
-	if w.Slow != nil {
+	if s.Slow != nil {
 		time.Sleep(20 * time.Millisecond)
 	}
 	aborted := make(chan error, 1)
@@ -122,7 +127,7 @@ func abortInEndPrepare(t *testing.T, w *HardwareWorld) {
 			t.Fatal("EndPrepareSnapshots doesn't end when AbortSnapshots comes")
 		}
 	}
-	if w.Slow != nil {
+	if s.Slow != nil {
 		wants(t, "the waiting EndPrepareSnapshots", err, vss.ErrProviderVeto)
 	} else { // it may have ended before the abort came, or begun after it
 		wants(t, "EndPrepareSnapshots beside AbortSnapshots", err, vss.OK, vss.ErrProviderVeto, vss.ErrObjectNotFound)
@@ -130,88 +135,120 @@ func abortInEndPrepare(t *testing.T, w *HardwareWorld) {
 	c.left(t, "aborted in EndPrepareSnapshots", 0)
 }
 
-// newSetDropsTheOld begins another set at every moment: the old one is dead, unless it was created.
-func newSetDropsTheOld(t *testing.T, w *HardwareWorld) {
+// newSetDropsTheOld begins another set after every step: the old one is given up, unless it was created.
+func newSetDropsTheOld(t conformance.T, s *subject) {
 	for n := range final {
-		old := w.creation()
+		old := s.creation()
 		old.reach(t, n)
-		c := w.creation()
+		c := s.creation()
 		c.reach(t, 1)
 		c.left(t, "a new set after "+stepName(n), 2)
-		for _, s := range calls {
-			wants(t, s.name+" of the old set", s.do(t.Context(), old), vss.ErrObjectNotFound)
+		for _, x := range steps {
+			wants(t, x.name+" of the old set", x.do(t.Context(), old), vss.ErrObjectNotFound)
 		}
-		wants(t, "AbortSnapshots of the old set", old.p.AbortSnapshots(t.Context(), old.set), vss.OK, vss.ErrObjectNotFound)
+		wants(
+			t,
+			"AbortSnapshots of the old set",
+			old.p.AbortSnapshots(t.Context(), old.set),
+			vss.OK,
+			vss.ErrObjectNotFound,
+		)
 		c.left(t, "the old set aborted", 2)
 		c.abort(t, "after the old set")
 	}
-	old := w.creation()
+	old := s.creation()
 	old.reach(t, final)
-	c := w.creation()
+	c := s.creation()
 	c.reach(t, final)
 	c.left(t, "two created sets", 4)
 }
 
-// unknownSet calls everything with an id that nobody knows: the set under way doesn't mind.
-func unknownSet(t *testing.T, w *HardwareWorld) {
-	nobody := w.creation()
+// unknownSet makes every call with an unknown id: the set under way is not affected.
+func unknownSet(t conformance.T, s *subject) {
+	unknown := s.creation()
 	ask := func() {
-		for _, s := range calls {
-			wants(t, s.name, s.do(t.Context(), nobody), vss.ErrObjectNotFound)
+		for _, x := range steps {
+			wants(t, x.name, x.do(t.Context(), unknown), vss.ErrObjectNotFound)
 		}
-		wants(t, "AbortSnapshots", nobody.p.AbortSnapshots(t.Context(), nobody.set), vss.ErrObjectNotFound)
-		_, err := nobody.p.GetTargetLUNs(t.Context(), nobody.set, devices(w.Originals), w.Originals)
-		wants(t, "GetTargetLuns", err, vss.ErrObjectNotFound)
+		wants(t, "AbortSnapshots", unknown.p.AbortSnapshots(t.Context(), unknown.set), vss.ErrObjectNotFound)
+		wants(t, "describing copies", s.describe(t.Context(), s.provider, unknown), vss.ErrObjectNotFound)
 	}
 	ask()
-	c := w.creation()
+	c := s.creation()
 	must(t, begin.name, begin.do(t.Context(), c))
-	for _, s := range calls {
+	for _, x := range steps {
 		ask()
-		must(t, s.name, s.do(t.Context(), c))
+		must(t, x.name, x.do(t.Context(), c))
 	}
 	ask()
 	c.left(t, "created", 2)
 }
 
-// restart lets the provider's process die after every step. The next one doesn't know the set, and can still undo it; of
-// a created set it knows all from the LUNs' descriptions.
-func restart(t *testing.T, w *HardwareWorld) {
-	for n := range final {
-		c := w.creation()
+// cancelledContext makes each step with a context that has ended: the step may succeed or fail, and the set can be
+// aborted.
+func cancelledContext(t conformance.T, s *subject) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for n := range final - 1 { // the last one may have finished the set
+		c := s.creation()
 		c.reach(t, n)
-		c.p = w.Restart(t)
-		for _, s := range calls {
-			wants(t, s.name+" at the next process", s.do(t.Context(), c), vss.ErrObjectNotFound)
+		_ = steps[n].do(ctx, c)
+		for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			// The call may still be under way at a provider in another process.
+			err := c.p.AbortSnapshots(t.Context(), c.set)
+			if err == nil || time.Now().After(end) {
+				wants(t, "AbortSnapshots after a cancelled "+steps[n].name, err, vss.OK)
+				break
+			}
 		}
-		c.abort(t, "by the next process after "+stepName(n))
-		w.Provider = c.p
+		c.left(t, "aborted after a cancelled "+steps[n].name, 0)
 	}
-	c := w.creation()
+	c := s.creation()
 	c.reach(t, final)
-	targets := c.targets(t, w.Originals[:2])
-	c.p = w.Restart(t)
-	wants(t, "AbortSnapshots of a created set", c.p.AbortSnapshots(t.Context(), c.set), vss.OK, vss.ErrObjectNotFound)
-	c.left(t, "a created set aborted by the next process", 2)
-	for i := range targets {
-		info := targets[i]
-		ok, err := c.p.FillInLUNInfo(t.Context(), "/dev/test", &info)
-		if err != nil || !ok || !info.Matches(&targets[i]) {
-			t.Errorf("FillInLunInfo at the next process: %v %v", ok, err)
-		}
-	}
-	must(t, "LocateLuns at the next process", c.p.LocateLUNs(t.Context(), targets))
-	for i := range targets {
-		must(t, "OnLunEmpty at the next process", c.p.OnLUNEmpty(t.Context(), "", &targets[i]))
-	}
-	c.left(t, "emptied by the next process", 0)
+	c.left(t, "a set after cancelled ones", 2)
 }
 
-// unloaded: OnUnload is refused while work is pending, or drops it; with force it drops it, and keeps what is finished.
-func unloaded(t *testing.T, w *HardwareWorld) {
-	must(t, "OnUnload when idle", w.Provider.OnUnload(t.Context(), false))
-	must(t, "OnLoad", w.Provider.OnLoad(t.Context()))
-	c := w.creation()
+// tooEarly asks for the copies before they are taken.
+func tooEarly(t conformance.T, s *subject) {
+	for n := range taken - 1 {
+		c := s.creation()
+		c.reach(t, n)
+		wants(
+			t,
+			"describing copies after "+stepName(n),
+			s.describe(t.Context(), c.p, c),
+			vss.ErrBadState,
+			vss.ErrProviderVeto,
+			vss.ErrObjectNotFound,
+		)
+		c.abort(t, "after describing copies too early")
+	}
+}
+
+// restart ends the provider's process after every step. The next process doesn't know the set and can still undo it.
+func restart(t conformance.T, s *subject) {
+	for n := range final {
+		c := s.creation()
+		c.reach(t, n)
+		c.p = s.newProcess(t)
+		for _, x := range steps {
+			wants(t, x.name+" at the next process", x.do(t.Context(), c), vss.ErrObjectNotFound)
+		}
+		c.abort(t, "by the next process after "+stepName(n))
+	}
+	c := s.creation()
+	c.reach(t, final)
+	c.p = s.newProcess(t)
+	wants(t, "AbortSnapshots of a created set", c.p.AbortSnapshots(t.Context(), c.set), vss.OK, vss.ErrObjectNotFound)
+	c.left(t, "a created set aborted by the next process", 2)
+}
+
+// unloaded calls OnUnload: it is refused while work is pending, or gives it up; with force it gives it up and keeps
+// what is created.
+func unloaded(t conformance.T, s *subject) {
+	must(t, "OnUnload when idle", s.provider.OnUnload(t.Context(), false))
+	must(t, "OnLoad", s.provider.OnLoad(t.Context()))
+	c := s.creation()
 	c.reach(t, 1)
 	err := c.p.OnUnload(t.Context(), false)
 	if err != nil && !errors.Is(err, vss.False) {
@@ -220,7 +257,7 @@ func unloaded(t *testing.T, w *HardwareWorld) {
 	must(t, "OnUnload with force", c.p.OnUnload(t.Context(), true))
 	c.left(t, "unloaded", 0)
 	must(t, "OnLoad", c.p.OnLoad(t.Context()))
-	c = w.creation()
+	c = s.creation()
 	c.reach(t, final)
 	must(t, "OnUnload with force", c.p.OnUnload(t.Context(), true))
 	c.left(t, "unloaded with a created set", 2)

@@ -22,16 +22,16 @@ type Call struct {
 	On        bool // of SetWritable
 }
 
-// Log keeps the calls of providers that RecordHardware or RecordSoftware wrapped, in the order in which they came. One log
-// may serve several providers. Properties, which may be called at any time, isn't recorded.
+// Log keeps the calls of providers that RecordHardware or RecordSoftware wrapped, in the order in which they came.
+// One log may serve several providers. Properties, which may be called at any time, isn't recorded.
 type Log struct {
 	mu     sync.Mutex
 	calls  []Call
 	before func(context.Context, Call) error
 }
 
-// Before sets a function that runs before each call reaches its provider: it may return an error, which becomes the call's
-// result, wait, or panic. Nil removes it.
+// Before sets a function that runs before each call reaches its provider: it may return an error, which becomes the
+// call's result, wait, or panic. Nil removes it.
 func (l *Log) Before(f func(context.Context, Call) error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -105,15 +105,27 @@ func (r *recorded) OnUnload(ctx context.Context, force bool) error {
 }
 
 func (r *recorded) EndPrepareSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	return r.call(ctx, Call{Method: "EndPrepareSnapshots", Set: set}, func() error { return r.Provider.EndPrepareSnapshots(ctx, set) })
+	return r.call(
+		ctx,
+		Call{Method: "EndPrepareSnapshots", Set: set},
+		func() error { return r.Provider.EndPrepareSnapshots(ctx, set) },
+	)
 }
 
 func (r *recorded) PreCommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	return r.call(ctx, Call{Method: "PreCommitSnapshots", Set: set}, func() error { return r.Provider.PreCommitSnapshots(ctx, set) })
+	return r.call(
+		ctx,
+		Call{Method: "PreCommitSnapshots", Set: set},
+		func() error { return r.Provider.PreCommitSnapshots(ctx, set) },
+	)
 }
 
 func (r *recorded) CommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	return r.call(ctx, Call{Method: "CommitSnapshots", Set: set}, func() error { return r.Provider.CommitSnapshots(ctx, set) })
+	return r.call(
+		ctx,
+		Call{Method: "CommitSnapshots", Set: set},
+		func() error { return r.Provider.CommitSnapshots(ctx, set) },
+	)
 }
 
 func (r *recorded) PostCommitSnapshots(ctx context.Context, set vss.SnapshotSetID, count int) error {
@@ -135,5 +147,9 @@ func (r *recorded) PostFinalCommitSnapshots(ctx context.Context, set vss.Snapsho
 }
 
 func (r *recorded) AbortSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	return r.call(ctx, Call{Method: "AbortSnapshots", Set: set}, func() error { return r.Provider.AbortSnapshots(ctx, set) })
+	return r.call(
+		ctx,
+		Call{Method: "AbortSnapshots", Set: set},
+		func() error { return r.Provider.AbortSnapshots(ctx, set) },
+	)
 }

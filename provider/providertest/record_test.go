@@ -38,10 +38,14 @@ func TestRecordTwo(t *testing.T) {
 	if got := log.Methods(m.ID); !cmp.Equal(got, []string{"BeginPrepareSnapshot", "EndPrepareSnapshots"}) {
 		t.Errorf("hardware: %v", got)
 	}
-	if got := log.Methods(MemorySoftwareID); !cmp.Equal(got, []string{"BeginPrepareSnapshot", "EndPrepareSnapshots", "AbortSnapshots"}) {
+	if got := log.Methods(MemorySoftwareID); !cmp.Equal(
+		got,
+		[]string{"BeginPrepareSnapshot", "EndPrepareSnapshots", "AbortSnapshots"},
+	) {
 		t.Errorf("software: %v", got)
 	}
-	if c := log.Calls()[1]; c.Set != set || !cmp.Equal(c.Snapshots, []vss.SnapshotID{id}) || c.Volume != volumes[0].Name {
+	if c := log.Calls()[1]; c.Set != set || !cmp.Equal(c.Snapshots, []vss.SnapshotID{id}) ||
+		c.Volume != volumes[0].Name {
 		t.Errorf("recorded %+v", c)
 	}
 }

@@ -9,9 +9,10 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/stillpoint-vss/stillpoint/internal/writers/engine/load"
 )
 
 // Bench creates pgbench's tables and runs pgbench until stop is called. Stop returns an error if pgbench had already
@@ -51,20 +52,8 @@ func (s *Server) Bench(ctx context.Context, clients, scale int) (stop func() err
 	}), nil
 }
 
-// Journal is a set of clients that commit rows numbered from 1 and record which commits the server acknowledged. A copy
-// made later must contain these.
-type Journal struct {
-	stop    context.CancelFunc
-	clients sync.WaitGroup
-
-	mu    sync.Mutex // the fields below
-	acked []int64    // last acknowledged row, by client
-	took  []time.Duration
-	err   error
-}
-
-// Journal creates the table in a tablespace ("": the default one) and starts the clients.
-func (s *Server) Journal(ctx context.Context, clients int, tablespace string) (*Journal, error) {
+// Journal creates the table in a tablespace ("": the default one) and starts clients that commit rows numbered from 1.
+func (s *Server) Journal(ctx context.Context, clients int, tablespace string) (*load.Journal, error) {
 	table := "CREATE TABLE journal (client int, n bigint, filler text DEFAULT repeat('x', 200), PRIMARY KEY (client, n))"
 	if tablespace != "" {
 		table += " TABLESPACE " + tablespace
@@ -72,68 +61,27 @@ func (s *Server) Journal(ctx context.Context, clients int, tablespace string) (*
 	if _, err := s.SQL(ctx, "DROP TABLE IF EXISTS journal; "+table+"; GRANT ALL ON journal TO "+Client); err != nil {
 		return nil, err
 	}
-	ctx, stop := context.WithCancel(ctx)
-	j := &Journal{stop: stop, acked: make([]int64, clients)}
-	for i := range clients {
-		j.clients.Go(func() { j.run(ctx, s, i) })
-	}
-	return j, nil
-}
-
-func (j *Journal) run(ctx context.Context, s *Server, client int) {
 	at := fmt.Sprintf("host=%s port=%s user=%s dbname=postgres sslmode=disable", s.Run, port, Client)
-	conn, err := pgx.Connect(ctx, at)
-	for n := int64(1); err == nil && ctx.Err() == nil; n++ {
-		start := time.Now()
-		if _, err = conn.Exec(context.WithoutCancel(ctx), "INSERT INTO journal VALUES ($1, $2)", client,
-			n); err == nil {
-			j.note(client, n, time.Since(start))
-		}
-	}
-	if conn != nil {
-		err = errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
-	}
-	if err != nil && ctx.Err() == nil {
-		j.mu.Lock()
-		defer j.mu.Unlock()
-		j.err = errors.Join(j.err, err)
-	}
+	return load.Start(ctx, clients, func(ctx context.Context, client int) (load.Client, error) {
+		conn, err := pgx.Connect(ctx, at)
+		return committer{conn, client}, err
+	}), nil
 }
 
-func (j *Journal) note(client int, n int64, took time.Duration) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.acked[client], j.took = n, append(j.took, took)
+// committer is one client of a Journal.
+type committer struct {
+	conn   *pgx.Conn
+	client int
 }
 
-// Acknowledged returns, by client, the last row whose commit the server has acknowledged.
-func (j *Journal) Acknowledged() []int64 {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return slices.Clone(j.acked)
+// Write implements load.Client.
+func (c committer) Write(ctx context.Context, n int64) error {
+	_, err := c.conn.Exec(ctx, "INSERT INTO journal VALUES ($1, $2)", c.client, n)
+	return err
 }
 
-// Pauses returns the number of commits since the last call and their median, 99th percentile and longest duration.
-func (j *Journal) Pauses() (commits int, p50, p99, most time.Duration) {
-	j.mu.Lock()
-	took := j.took
-	j.took = nil
-	j.mu.Unlock()
-	if len(took) == 0 {
-		return 0, 0, 0, 0
-	}
-	slices.Sort(took)
-	return len(took), took[len(took)/2], took[len(took)*99/100], took[len(took)-1]
-}
-
-// Stop ends the clients. It returns the errors of clients that had already failed.
-func (j *Journal) Stop() error {
-	j.stop()
-	j.clients.Wait()
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.err
-}
+// Close implements load.Client.
+func (c committer) Close() error { return c.conn.Close(context.Background()) }
 
 // Holds checks a server on a copy: it returns an error unless the rows of each client are complete from 1 to at least
 // the last one that was acknowledged before the copy was made.
@@ -142,24 +90,14 @@ func (s *Server) Holds(ctx context.Context, acknowledged []int64) error {
 	if err != nil {
 		return err
 	}
-	last := map[int]int64{}
+	holds := map[int]load.Rows{}
 	for line := range strings.Lines(answer) {
 		var client int
-		var count, most int64
-		if _, err := fmt.Sscanf(line, "%d|%d|%d", &client, &count, &most); err != nil {
+		var r load.Rows
+		if _, err := fmt.Sscanf(line, "%d|%d|%d", &client, &r.Count, &r.Last); err != nil {
 			return err
 		}
-		if count != most {
-			return fmt.Errorf("client %d has %d rows, but the last one has number %d: rows are missing", client, count,
-				most)
-		}
-		last[client] = most
+		holds[client] = r
 	}
-	for client, n := range acknowledged {
-		if last[client] < n {
-			return fmt.Errorf("client %d: the commit of row %d was acknowledged, but the copy ends with row %d", client,
-				n, last[client])
-		}
-	}
-	return nil
+	return load.Check(holds, acknowledged)
 }

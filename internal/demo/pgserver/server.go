@@ -9,17 +9,20 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/stillpoint-vss/stillpoint/internal/writers/server/spawn"
 )
 
 // Account is the user that the servers run as.
 const Account = "postgres"
+
+var account = spawn.Account{Name: Account, Package: "postgresql"}
 
 // Client is a role that any local account may log in as. Only Account may log in as the superuser.
 const Client = "client"
@@ -91,7 +94,7 @@ func (s *Server) Own() error {
 		folders = append(folders, dir)
 	}
 	for _, dir := range folders {
-		if err := own(dir); err != nil {
+		if err := account.Own(dir, 0o700); err != nil {
 			return err
 		}
 	}
@@ -101,7 +104,7 @@ func (s *Server) Own() error {
 // Start starts the server and waits until it has finished recovery and accepts connections. On a copy of a data
 // directory, success shows that PostgreSQL can use the copy.
 func (s *Server) Start(ctx context.Context) error {
-	if err := own(s.Run); err != nil {
+	if err := account.Own(s.Run, 0o700); err != nil {
 		return err
 	}
 	options := []string{"-c listen_addresses=''", "-c port=" + port, "-c unix_socket_directories='" + s.Run + "'"}
@@ -229,7 +232,7 @@ func (s *Server) program(ctx context.Context, name string, args ...string) (stri
 
 // command returns a command that runs one of PostgreSQL's programs as Account.
 func command(ctx context.Context, name string, args ...string) (*exec.Cmd, error) {
-	uid, gid, err := ids()
+	uid, gid, err := account.IDs()
 	if err != nil {
 		return nil, err
 	}
@@ -242,32 +245,4 @@ func command(ctx context.Context, name string, args ...string) (*exec.Cmd, error
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C", "TZ=UTC"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
 	return cmd, nil
-}
-
-func ids() (uid, gid int, err error) {
-	u, err := user.Lookup(Account)
-	if err != nil {
-		return 0, 0, fmt.Errorf("%w: install the package postgresql", err)
-	}
-	uid, err = strconv.Atoi(u.Uid)
-	if err != nil {
-		return 0, 0, err
-	}
-	gid, err = strconv.Atoi(u.Gid)
-	return uid, gid, err
-}
-
-// own creates a directory and makes Account its owner.
-func own(dir string) error {
-	uid, gid, err := ids()
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	if err := os.Chown(dir, uid, gid); err != nil {
-		return err
-	}
-	return os.Chmod(dir, 0o700)
 }

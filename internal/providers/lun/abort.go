@@ -61,9 +61,9 @@ func (p *Provider) abort(ctx context.Context, a array.Array, set vss.SnapshotSet
 	return err == nil, err
 }
 
-// abortFormer undoes a set that this process never heard of: one whose process died. If any of its copies isn't kept, it was
-// not created, and those that are kept go as well; if all are, nothing happens. Errors: VSS_E_OBJECT_NOT_FOUND when no array
-// has anything of it, or when it is another host's.
+// abortFormer undoes a set that this process never heard of: one whose process died. If any of its copies isn't kept,
+// it was not created, and those that are kept go as well; if all are, nothing happens. Errors: VSS_E_OBJECT_NOT_FOUND
+// when no array has anything of it, or when it is another host's.
 func (p *Provider) abortFormer(ctx context.Context, set vss.SnapshotSetID) error {
 	unknown := func(why string) error { return vss.E(opAbort, vss.ErrObjectNotFound, errors.New(why)).On(set.String()) }
 	created := true
@@ -112,7 +112,8 @@ func (p *Provider) reclaimSet(ctx context.Context, a array.Array, set vss.Snapsh
 func (p *Provider) reclaim(ctx context.Context, op string, a array.Array, l array.LUN) error {
 	others := slices.DeleteFunc(slices.Clone(l.MappedTo), func(h string) bool { return h == p.cfg.Host })
 	if len(others) > 0 {
-		return vss.E(op, vss.ErrProviderVeto, fmt.Errorf("it is mapped to %v", others)).On(l.Name).Advise("delete the copy on the host that sees it, or mask it there: vss lun mask")
+		return vss.E(op, vss.ErrProviderVeto, fmt.Errorf("it is mapped to %v", others)).On(l.Name).
+			Advise("delete the copy on the host that sees it, or mask it there: vss lun mask")
 	}
 	if _, err := a.Unmap(ctx, l.ID, p.cfg.Host); err != nil {
 		return err

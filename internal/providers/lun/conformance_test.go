@@ -32,13 +32,12 @@ func TestConformance(t *testing.T) {
 			providertest.Run(t, providertest.Fixture{Hardware: func(t *testing.T) *providertest.HardwareWorld {
 				w := newWorldAt(t, x.far, 2, dirs...)
 				return &providertest.HardwareWorld{
+					Storage:  providertest.Storage{Copies: w.copies, Slow: w.slow},
 					Provider: x.reach(t, w.Provider), Originals: w.sources(),
-					Restart: func(t *testing.T) provider.Hardware { return x.reach(t, w.provider(host)) },
-					Copies:  func(*testing.T) int { return w.copies() },
-					Visible: func(_ *testing.T, l vss.LUNInformation) bool { return w.visible(l, host) },
-					Write:   func(_ *testing.T, l vss.LUNInformation, b byte) { w.write(l, b) },
-					Read:    func(_ *testing.T, l vss.LUNInformation) byte { return w.read(l) },
-					Slow:    w.slow,
+					Restart: func() provider.Hardware { return x.reach(t, w.provider(host)) },
+					Visible: func(l vss.LUNInformation) bool { return w.visible(l, host) },
+					Write:   w.write,
+					Read:    w.read,
 				}
 			}})
 		})

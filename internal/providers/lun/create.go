@@ -11,7 +11,12 @@ import (
 )
 
 // step does one step of the set under way.
-func (p *Provider) step(ctx context.Context, e provider.Call, set vss.SnapshotSetID, run func(context.Context) error) error {
+func (p *Provider) step(
+	ctx context.Context,
+	e provider.Call,
+	set vss.SnapshotSetID,
+	run func(context.Context) error,
+) error {
 	return p.answer(e.String(), set.String(), p.machine.Step(ctx, e, set, run))
 }
 
@@ -20,14 +25,15 @@ func (p *Provider) onArrays(e provider.Call, set vss.SnapshotSetID, do func(part
 	return each(p.noted(set), func(x part) error { return lost(e.String(), set, do(x)) })
 }
 
-// EndPrepareSnapshots implements provider.Provider. An abort makes it return at once, whatever the arrays do; drop waits
-// for them.
+// EndPrepareSnapshots implements provider.Provider. An abort makes it return at once, whatever the arrays do; drop
+// waits for them.
 func (p *Provider) EndPrepareSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
 	const e = provider.CallEndPrepare
 	return p.step(ctx, e, set, func(ctx context.Context) error {
 		prepared, ok := p.close(set)
 		if !ok {
-			return vss.E(e.String(), vss.ErrProviderVeto, errors.New("its first copy is just being begun")).On(set.String()).Advise("the calls came out of order; create the set anew")
+			return vss.E(e.String(), vss.ErrProviderVeto, errors.New("its first copy is just being begun")).
+				On(set.String()).Advise("the calls came out of order; create the set anew")
 		}
 		var err error
 		go func() {
@@ -41,7 +47,8 @@ func (p *Provider) EndPrepareSnapshots(ctx context.Context, set vss.SnapshotSetI
 		case <-prepared:
 			return err
 		case <-ctx.Done():
-			return vss.E(e.String(), vss.ErrProviderVeto, fmt.Errorf("it was given up while the arrays prepared: %w", ctx.Err())).On(set.String()).Advise("create the set anew")
+			return vss.E(e.String(), vss.ErrProviderVeto, fmt.Errorf("it was given up while the arrays prepared: %w", ctx.Err())).
+				On(set.String()).Advise("create the set anew")
 		}
 	})
 }
@@ -64,7 +71,8 @@ func (p *Provider) PreCommitSnapshots(ctx context.Context, set vss.SnapshotSetID
 
 func nothing(context.Context) error { return nil }
 
-// CommitSnapshots implements provider.Provider: the arrays cut, and nothing else happens. Why it failed is logged later.
+// CommitSnapshots implements provider.Provider: the arrays cut, and nothing else happens. Why it failed is logged
+// later.
 func (p *Provider) CommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
 	const e = provider.CallCommit
 	err := p.machine.Step(ctx, e, set, func(ctx context.Context) error {
@@ -107,7 +115,12 @@ func (p *Provider) PostFinalCommitSnapshots(ctx context.Context, set vss.Snapsho
 }
 
 // GetTargetLUNs implements provider.Hardware. What the copies of a set are is known to the arrays alone.
-func (p *Provider) GetTargetLUNs(ctx context.Context, set vss.SnapshotSetID, _ []string, sources []vss.LUNInformation) ([]vss.LUNInformation, error) {
+func (p *Provider) GetTargetLUNs(
+	ctx context.Context,
+	set vss.SnapshotSetID,
+	_ []string,
+	sources []vss.LUNInformation,
+) ([]vss.LUNInformation, error) {
 	const op = "GetTargetLuns"
 	v := p.inventory(ctx)
 	var out []vss.LUNInformation
@@ -122,7 +135,12 @@ func (p *Provider) GetTargetLUNs(ctx context.Context, set vss.SnapshotSetID, _ [
 }
 
 // target is the copy of one original.
-func (p *Provider) target(v *inventory, op string, set vss.SnapshotSetID, source *vss.LUNInformation) (vss.LUNInformation, error) {
+func (p *Provider) target(
+	v *inventory,
+	op string,
+	set vss.SnapshotSetID,
+	source *vss.LUNInformation,
+) (vss.LUNInformation, error) {
 	origin, err := v.find(op, source)
 	if err != nil {
 		return vss.LUNInformation{}, err
@@ -133,9 +151,11 @@ func (p *Provider) target(v *inventory, op string, set vss.SnapshotSetID, source
 		}
 	}
 	if now, state := p.machine.Now(); now == set && state != vss.StateAborted && state != vss.StateCreated {
-		return vss.LUNInformation{}, vss.E(op, vss.ErrBadState, fmt.Errorf("the set is %s and has no copy of it", state)).On(origin.lun.Name).Advise("ask after PostCommitSnapshots for LUNs that are in the set")
+		return vss.LUNInformation{}, vss.E(op, vss.ErrBadState, fmt.Errorf("the set is %s and has no copy of it", state)).
+			On(origin.lun.Name).Advise("ask after PostCommitSnapshots for LUNs that are in the set")
 	}
-	return vss.LUNInformation{}, vss.E(op, vss.ErrObjectNotFound, fmt.Errorf("set %s has no copy of it", set)).On(origin.lun.Name)
+	return vss.LUNInformation{}, vss.E(op, vss.ErrObjectNotFound, fmt.Errorf("set %s has no copy of it", set)).
+		On(origin.lun.Name)
 }
 
 // made says whether a LUN is a copy that this host had made for a set.

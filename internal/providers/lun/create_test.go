@@ -10,8 +10,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// A commit that fails at one array fails at all: after the abort no array has anything of the set. Nothing is logged while
-// writes may be held.
+// A commit that fails at one array fails at all: after the abort no array has anything of the set. Nothing is logged
+// while writes may be held.
 func TestCommitFailsAtOneArray(t *testing.T) {
 	w := newWorld(t, 3, folders(t, "xfs", "btrfs")...)
 	for i, a := range w.arrays {
@@ -53,8 +53,8 @@ func (w *world) lastSet() (set vss.SnapshotSetID) {
 	return set
 }
 
-// Copies that one array has kept and another hasn't are of no created set: they go, whether this process aborts it or the
-// next one, and also when the array had kept them and couldn't say so.
+// Copies that one array has kept and another hasn't are of no created set: they go, whether this process aborts it or
+// the next one, and also when the array had kept them and couldn't say so.
 func TestKeepFailsAtOneArray(t *testing.T) {
 	dirs := folders(t, "xfs", "xfs")
 	after := func(_ context.Context, method string, call func() error) error {
@@ -109,8 +109,8 @@ func TestAbortIsRepeated(t *testing.T) {
 	}
 }
 
-// The arrays' controllers die after every step. Up to the cut that ends the set; from PostCommitSnapshots on it can go on.
-// Either way it can be aborted, by this process or the next, and nothing is left.
+// The arrays' controllers die after every step. Up to the cut that ends the set; from PostCommitSnapshots on it can
+// go on. Either way it can be aborted, by this process or the next, and nothing is left.
 func TestArraysRestart(t *testing.T) {
 	dirs := folders(t, "xfs", "btrfs")
 	restart := func(w *world) {

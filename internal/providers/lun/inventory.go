@@ -58,14 +58,30 @@ func (v *inventory) find(op string, info *vss.LUNInformation) (found, error) {
 	case len(hits) == 1:
 		return hits[0], nil
 	case len(hits) > 1:
-		return found{}, vss.E(op, vss.ErrProviderVeto, fmt.Errorf("LUNs with this page 0x83 are on the arrays %s and %s", hits[0].lun.Array, hits[1].lun.Array)).On(label(info)).
-			Advise("one of the two pools is a copy of the other: take it out of its array")
+		return found{}, vss.E(op, vss.ErrProviderVeto, fmt.Errorf("LUNs with this page 0x83 are on the arrays %s and %s", hits[0].lun.Array, hits[1].lun.Array)).
+			On(label(info)).Advise("one of the two pools is a copy of the other: take it out of its array")
 	case len(v.silent) > 0:
-		return found{}, vss.E(op, vss.ErrProviderVeto, fmt.Errorf("an array that may have the LUN doesn't answer: %w", errors.Join(v.silent...))).On(label(info)).
-			Advise("`vss array list` shows which arrays answer; try again when all do")
+		return found{}, vss.E(
+			op,
+			vss.ErrProviderVeto,
+			fmt.Errorf("an array that may have the LUN doesn't answer: %w", errors.Join(v.silent...)),
+		).On(
+			label(info),
+		).
+			Advise(
+				"`vss array list` shows which arrays answer; try again when all do",
+			)
 	}
-	return found{}, vss.E(op, vss.ErrObjectNotFound, errors.New("no array that this host speaks to has this LUN")).On(label(info)).
-		Advise("`vss lun list` shows which LUNs exist, `vss array list` which arrays")
+	return found{}, vss.E(
+		op,
+		vss.ErrObjectNotFound,
+		errors.New("no array that this host speaks to has this LUN"),
+	).On(
+		label(info),
+	).
+		Advise(
+			"`vss lun list` shows which LUNs exist, `vss array list` which arrays",
+		)
 }
 
 // copies gives the LUNs of shadow copies, in their order: all, or an error that names every one that is missing. A copy
@@ -81,9 +97,18 @@ func (p *Provider) copies(ctx context.Context, op string, luns []vss.LUNInformat
 		switch {
 		case err != nil:
 		case f.lun.Kind != array.KindShadowCopy:
-			err = vss.E(op, vss.ErrObjectNotFound, errors.New("it is an ordinary LUN, not a shadow copy's")).On(f.lun.Name).Advise("`vss lun list` shows which LUNs are shadow copies")
+			err = vss.E(
+				op,
+				vss.ErrObjectNotFound,
+				errors.New("it is an ordinary LUN, not a shadow copy's"),
+			).On(
+				f.lun.Name,
+			).Advise(
+				"`vss lun list` shows which LUNs are shadow copies",
+			)
 		case !f.lun.Final && f.lun.Host != p.cfg.Host:
-			err = vss.E(op, vss.ErrProviderVeto, fmt.Errorf("host %s is creating its set", f.lun.Host)).On(f.lun.Name).Advise("wait until the set is created there")
+			err = vss.E(op, vss.ErrProviderVeto, fmt.Errorf("host %s is creating its set", f.lun.Host)).On(f.lun.Name).
+				Advise("wait until the set is created there")
 		}
 		if err != nil {
 			errs = append(errs, err)

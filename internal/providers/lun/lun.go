@@ -1,6 +1,6 @@
-// Package lun is the hardware provider over storage arrays (package array): it copies whole LUNs inside the array that holds
-// them. It keeps no state of its own. What it needs later it finds in the arrays by the LUNs' page 0x83, so that another
-// process, or another host of the same arrays, can go on where this one ended.
+// Package lun is the hardware provider over storage arrays (package array): it copies whole LUNs inside the array
+// that holds them. It keeps no state of its own. What it needs later it finds in the arrays by the LUNs' page 0x83,
+// so that another process, or another host of the same arrays, can go on where this one ended.
 package lun
 
 import (
@@ -55,7 +55,12 @@ var _ provider.Hardware = (*Provider)(nil)
 // Properties implements provider.Provider.
 func (p *Provider) Properties(context.Context) (provider.Properties, error) {
 	return provider.Properties{ID: ID, Name: Name, Type: vss.ProviderHardware, Version: Version, VersionID: VersionID,
-		Capabilities: []provider.Capability{provider.CanDifferential, provider.CanPlex, provider.CanTransport, provider.CanResync}}, nil
+		Capabilities: []provider.Capability{
+			provider.CanDifferential,
+			provider.CanPlex,
+			provider.CanTransport,
+			provider.CanResync,
+		}}, nil
 }
 
 // OnLoad implements provider.Provider. There is nothing to load: arrays are asked when they are needed.

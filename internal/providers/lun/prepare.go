@@ -27,7 +27,13 @@ type part struct {
 // methodOf says how to copy in a context, differential where nothing is asked. Errors: VSS_E_UNSUPPORTED_CONTEXT.
 func methodOf(op string, c vss.Context) (array.Method, error) {
 	refuse := func(why string) (array.Method, error) {
-		return "", vss.E(op, vss.ErrUnsupportedContext, errors.New(why)).Advise("`vss list providers` shows what each provider can do")
+		return "", vss.E(
+			op,
+			vss.ErrUnsupportedContext,
+			errors.New(why),
+		).Advise(
+			"`vss list providers` shows what each provider can do",
+		)
 	}
 	switch {
 	case c.Has(vss.AttrClientAccessible):
@@ -42,8 +48,8 @@ func methodOf(op string, c vss.Context) (array.Method, error) {
 	return array.MethodDifferential, nil
 }
 
-// plan adds a volume's LUNs to the parts of a set; one that is there already is copied once. The parts given stay as they
-// are. Errors: VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER, VSS_E_UNSUPPORTED_CONTEXT.
+// plan adds a volume's LUNs to the parts of a set; one that is there already is copied once. The parts given stay as
+// they are. Errors: VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER, VSS_E_UNSUPPORTED_CONTEXT.
 func (v *inventory) plan(op string, parts []part, m array.Method, luns []vss.LUNInformation) ([]part, error) {
 	out := slices.Clone(parts)
 	for i := range luns {
@@ -52,9 +58,11 @@ func (v *inventory) plan(op string, parts []part, m array.Method, luns []vss.LUN
 		case err != nil:
 			return nil, vss.E(op, vss.ErrVolumeNotSupportedByProvider, err).On(label(&luns[i])).Advise(vss.Hint(err))
 		case f.lun.Kind != array.KindPlain:
-			return nil, vss.E(op, vss.ErrVolumeNotSupportedByProvider, errors.New("it is a shadow copy itself")).On(f.lun.Name).Advise("break its set first: vss break")
+			return nil, vss.E(op, vss.ErrVolumeNotSupportedByProvider, errors.New("it is a shadow copy itself")).
+				On(f.lun.Name).Advise("break its set first: vss break")
 		case f.lun.State != array.StateReady:
-			return nil, vss.E(op, vss.ErrVolumeNotSupportedByProvider, fmt.Errorf("it is %s", f.lun.State)).On(f.lun.Name).Advise("try again when the LUN is ready")
+			return nil, vss.E(op, vss.ErrVolumeNotSupportedByProvider, fmt.Errorf("it is %s", f.lun.State)).
+				On(f.lun.Name).Advise("try again when the LUN is ready")
 		}
 		at := slices.IndexFunc(out, func(p part) bool { return p.array == f.array })
 		if at < 0 {
@@ -66,7 +74,8 @@ func (v *inventory) plan(op string, parts []part, m array.Method, luns []vss.LUN
 		case had < 0:
 			out[at].requests = append(slices.Clip(out[at].requests), array.CopyRequest{Origin: f.lun.ID, Method: m})
 		case out[at].requests[had].Method != m:
-			return nil, vss.E(op, vss.ErrUnsupportedContext, errors.New("the set copies it by the other method already")).On(f.lun.Name).Advise("ask for one method in a set")
+			return nil, vss.E(op, vss.ErrUnsupportedContext, errors.New("the set copies it by the other method already")).
+				On(f.lun.Name).Advise("ask for one method in a set")
 		}
 	}
 	return out, nil
@@ -85,7 +94,12 @@ func fits(ctx context.Context, op string, parts []part) error {
 }
 
 // AreLUNsSupported implements provider.Hardware. An array that is silent makes its LUNs strangers.
-func (p *Provider) AreLUNsSupported(ctx context.Context, c vss.Context, _ []string, luns []vss.LUNInformation) (bool, []vss.LUNInformation, error) {
+func (p *Provider) AreLUNsSupported(
+	ctx context.Context,
+	c vss.Context,
+	_ []string,
+	luns []vss.LUNInformation,
+) (bool, []vss.LUNInformation, error) {
 	const op = "AreLunsSupported"
 	if len(luns) == 0 {
 		return false, luns, nil
@@ -118,14 +132,22 @@ func (p *Provider) AreLUNsSupported(ctx context.Context, c vss.Context, _ []stri
 	return true, out, nil
 }
 
-// BeginPrepareSnapshot implements provider.Hardware. It only notes the LUNs: an array prepares all copies of a set at once,
-// in EndPrepareSnapshots, when they are all known.
-func (p *Provider) BeginPrepareSnapshot(ctx context.Context, set vss.SnapshotSetID, _ vss.SnapshotID, c vss.Context, _ []string, luns []vss.LUNInformation) error {
+// BeginPrepareSnapshot implements provider.Hardware. It only notes the LUNs: an array prepares all copies of a set at
+// once, in EndPrepareSnapshots, when they are all known.
+func (p *Provider) BeginPrepareSnapshot(
+	ctx context.Context,
+	set vss.SnapshotSetID,
+	_ vss.SnapshotID,
+	c vss.Context,
+	_ []string,
+	luns []vss.LUNInformation,
+) error {
 	const op = "BeginPrepareSnapshot"
 	p.say()
 	return p.answer(op, set.String(), p.machine.Begin(ctx, set, func(ctx context.Context) error {
 		if len(luns) == 0 {
-			return vss.E(op, vss.ErrInvalidArg, errors.New("no LUN")).On(set.String()).Advise("name the LUNs that the volume lies on")
+			return vss.E(op, vss.ErrInvalidArg, errors.New("no LUN")).On(set.String()).
+				Advise("name the LUNs that the volume lies on")
 		}
 		m, err := methodOf(op, c)
 		if err != nil {

@@ -43,7 +43,12 @@ func TestContexts(t *testing.T) {
 				t.Errorf("supported %v, %v", ok, err)
 			}
 			if x.want == "" {
-				wantCode(t, "BeginPrepareSnapshot", begin(w.Provider, newSet(), x.c, w.sources()...), vss.ErrUnsupportedContext)
+				wantCode(
+					t,
+					"BeginPrepareSnapshot",
+					begin(w.Provider, newSet(), x.c, w.sources()...),
+					vss.ErrUnsupportedContext,
+				)
 				return
 			}
 			_, targets := w.create(x.c)
@@ -74,7 +79,13 @@ func TestNotSupported(t *testing.T) {
 	_, targets := w.create(vss.ContextBackup)
 	refused("no LUN", "", vss.ErrInvalidArg)
 	refused("a shadow copy", "break its set first", vss.ErrVolumeNotSupportedByProvider, targets[0])
-	refused("a stranger among ours", "no array that this host speaks to", vss.ErrVolumeNotSupportedByProvider, w.sources()[0], providertest.NewLUN())
+	refused(
+		"a stranger among ours",
+		"no array that this host speaks to",
+		vss.ErrVolumeNotSupportedByProvider,
+		w.sources()[0],
+		providertest.NewLUN(),
+	)
 	w.arrays[1].hook = broken("LUNs", errBroken)
 	refused("a LUN of a silent array", "the line is dead", vss.ErrVolumeNotSupportedByProvider, w.sources()[1])
 	if ok, _, err := w.AreLUNsSupported(ctx, vss.ContextBackup, []string{""}, w.sources()[:1]); !ok || err != nil {
@@ -95,7 +106,8 @@ func TestShortageOfTheSet(t *testing.T) {
 	w.arrays[0].restart()
 	set := newSet()
 	for i := range w.originals {
-		if ok, _, err := w.AreLUNsSupported(ctx, vss.ContextBackup, []string{""}, w.sources()[i:i+1]); !ok || err != nil {
+		if ok, _, err := w.AreLUNsSupported(ctx, vss.ContextBackup, []string{""}, w.sources()[i:i+1]); !ok ||
+			err != nil {
 			t.Errorf("%d alone: %v, %v", i, ok, err)
 		}
 	}
@@ -112,8 +124,13 @@ func TestShortageOfTheSet(t *testing.T) {
 func TestDescriptionsAreCompleted(t *testing.T) {
 	w := newWorld(t, 1, folders(t, "xfs")...)
 	full := w.sources()[0]
-	read := vss.LUNInformation{Version: 1, BusType: vss.BusISCSI, DiskSignature: vss.NewGUID(), DeviceIDs: full.DeviceIDs,
-		Interconnects: []vss.Interconnect{{Type: vss.InterconnectSCSI, Address: []byte{1}}}}
+	read := vss.LUNInformation{
+		Version:       1,
+		BusType:       vss.BusISCSI,
+		DiskSignature: vss.NewGUID(),
+		DeviceIDs:     full.DeviceIDs,
+		Interconnects: []vss.Interconnect{{Type: vss.InterconnectSCSI, Address: []byte{1}}},
+	}
 	ok, out, err := w.AreLUNsSupported(ctx, vss.ContextBackup, []string{""}, []vss.LUNInformation{read})
 	if !ok || err != nil {
 		t.Fatal(ok, err)
@@ -136,7 +153,12 @@ func TestTwoMethods(t *testing.T) {
 	w := newWorld(t, 2, folders(t, "xfs")...)
 	set := newSet()
 	must(t, begin(w.Provider, set, vss.ContextBackup|vss.AttrPlex, w.sources()[0]))
-	wantCode(t, "the other method", begin(w.Provider, set, vss.ContextBackup|vss.AttrDifferential, w.sources()[0]), vss.ErrUnsupportedContext)
+	wantCode(
+		t,
+		"the other method",
+		begin(w.Provider, set, vss.ContextBackup|vss.AttrDifferential, w.sources()[0]),
+		vss.ErrUnsupportedContext,
+	)
 	must(t, begin(w.Provider, set, vss.ContextBackup|vss.AttrDifferential, w.sources()[1]))
 	for _, s := range steps {
 		must(t, s.do(w.Provider, set))
@@ -192,7 +214,8 @@ func TestOneCallPerArray(t *testing.T) {
 	}
 }
 
-// An abort frees EndPrepareSnapshots at once, even while an array doesn't listen; nothing is left when the abort returns.
+// An abort frees EndPrepareSnapshots at once, even while an array doesn't listen; nothing is left when the abort
+// returns.
 func TestAbortWhileAnArrayDoesNotListen(t *testing.T) {
 	w := newWorld(t, 2, folders(t, "xfs", "xfs")...)
 	set, busy, gate := newSet(), make(chan struct{}), make(chan struct{})
@@ -200,7 +223,12 @@ func TestAbortWhileAnArrayDoesNotListen(t *testing.T) {
 		if method == "PrepareCopies" {
 			close(busy)
 			<-gate
-			_, err := w.arrays[1].Array.PrepareCopies(context.Background(), set, host, []array.CopyRequest{{Origin: w.originals[1].ID}})
+			_, err := w.arrays[1].Array.PrepareCopies(
+				context.Background(),
+				set,
+				host,
+				[]array.CopyRequest{{Origin: w.originals[1].ID}},
+			)
 			return err
 		}
 		return call()

@@ -15,8 +15,15 @@ func legal(op, object string, err error) error {
 	}
 	code := vss.CodeOf(err)
 	switch code {
-	case vss.ErrOutOfMemory, vss.ErrInvalidArg, vss.ErrAccessDenied, vss.ErrBadState, vss.ErrObjectNotFound, vss.ErrInsufficientStorage,
-		vss.ErrVolumeNotSupportedByProvider, vss.ErrUnsupportedContext, vss.ErrProviderVeto:
+	case vss.ErrOutOfMemory,
+		vss.ErrInvalidArg,
+		vss.ErrAccessDenied,
+		vss.ErrBadState,
+		vss.ErrObjectNotFound,
+		vss.ErrInsufficientStorage,
+		vss.ErrVolumeNotSupportedByProvider,
+		vss.ErrUnsupportedContext,
+		vss.ErrProviderVeto:
 		return err
 	case vss.VDSErrObjectNotFound, vss.VDSErrObjectDeleted:
 		code = vss.ErrObjectNotFound
@@ -40,7 +47,8 @@ func legal(op, object string, err error) error {
 func lost(op string, set vss.SnapshotSetID, err error) error {
 	err = legal(op, set.String(), err)
 	if vss.CodeOf(err) == vss.ErrObjectNotFound {
-		return vss.E(op, vss.ErrProviderVeto, err).On(set.String()).Advise("the array has lost what it had of the set: was it restarted, or a LUN deleted? Create the set anew")
+		return vss.E(op, vss.ErrProviderVeto, err).On(set.String()).
+			Advise("the array has lost what it had of the set: was it restarted, or a LUN deleted? Create the set anew")
 	}
 	return err
 }

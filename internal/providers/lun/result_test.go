@@ -42,7 +42,9 @@ func TestLegal(t *testing.T) {
 			t.Errorf("%v became %v", x.err, err)
 		}
 	}
-	if err := legal("Op", "object", vss.E("inner", vss.VDSErrDeviceInUse, nil).Advise("mask it")); vss.Hint(err) != "mask it" {
+	if err := legal("Op", "object", vss.E("inner", vss.VDSErrDeviceInUse, nil).Advise("mask it")); vss.Hint(
+		err,
+	) != "mask it" {
 		t.Errorf("the array's advice is lost: %q", vss.Hint(err))
 	}
 }

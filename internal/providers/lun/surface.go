@@ -10,9 +10,9 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// LocateLUNs implements provider.Hardware. The copies are unmasked first and marked as imported last, array by array in the
-// order of their names: unmasking can be undone and a mark can't, and of two hosts that import one set at a time the second
-// fails at the first array. On an error no copy is left unmasked that wasn't before.
+// LocateLUNs implements provider.Hardware. The copies are unmasked first and marked as imported last, array by array
+// in the order of their names: unmasking can be undone and a mark can't, and of two hosts that import one set at a
+// time the second fails at the first array. On an error no copy is left unmasked that wasn't before.
 func (p *Provider) LocateLUNs(ctx context.Context, luns []vss.LUNInformation) error {
 	const op = "LocateLuns"
 	all, err := p.copies(ctx, op, luns)
@@ -22,7 +22,8 @@ func (p *Provider) LocateLUNs(ctx context.Context, luns []vss.LUNInformation) er
 	all = distinct(all)
 	for _, f := range all {
 		if f.lun.Imported {
-			return vss.E(op, vss.ErrBadState, errors.New("the copy was imported before; a set is imported once")).On(f.lun.Name).Advise("delete it where it was imported, or break it")
+			return vss.E(op, vss.ErrBadState, errors.New("the copy was imported before; a set is imported once")).
+				On(f.lun.Name).Advise("delete it where it was imported, or break it")
 		}
 	}
 	slices.SortStableFunc(all, func(a, b found) int { return cmp.Compare(a.lun.Array, b.lun.Array) })
@@ -59,7 +60,8 @@ func (p *Provider) mark(ctx context.Context, op string, all []found) error {
 		}
 		if err := a.MarkImported(ctx, p.cfg.Host, ids); err != nil {
 			if from > 0 {
-				return vss.E(op, vss.ErrProviderVeto, err).On(all[from].lun.Array).Advise("the copies on the other arrays count as imported now: delete the set and create it anew")
+				return vss.E(op, vss.ErrProviderVeto, err).On(all[from].lun.Array).
+					Advise("the copies on the other arrays count as imported now: delete the set and create it anew")
 			}
 			return err
 		}
@@ -93,11 +95,17 @@ func (p *Provider) OnLUNEmpty(ctx context.Context, _ string, info *vss.LUNInform
 	return p.answer(op, all[0].lun.Name, p.reclaim(ctx, op, all[0].array, all[0].lun))
 }
 
-// OnLUNStateChange implements provider.Hardware. Notifications need nothing done: the array shows its LUNs read/write always.
-func (p *Provider) OnLUNStateChange(ctx context.Context, snapshots, originals []vss.LUNInformation, change vss.LUNStateChange) error {
+// OnLUNStateChange implements provider.Hardware. Notifications need nothing done: the array shows its LUNs read/write
+// always.
+func (p *Provider) OnLUNStateChange(
+	ctx context.Context,
+	snapshots, originals []vss.LUNInformation,
+	change vss.LUNStateChange,
+) error {
 	const op = "OnLunStateChange"
 	if len(snapshots) != len(originals) {
-		return vss.E(op, vss.ErrInvalidArg, errors.New("the lists differ in length")).Advise("name one original for each copy")
+		return vss.E(op, vss.ErrInvalidArg, errors.New("the lists differ in length")).
+			Advise("name one original for each copy")
 	}
 	if change&vss.DoMaskLUNs == 0 {
 		return nil
@@ -114,12 +122,17 @@ func (p *Provider) OnLUNStateChange(ctx context.Context, snapshots, originals []
 	return p.answer(op, "", errors.Join(errs...))
 }
 
-// ResyncLUNs implements provider.Hardware. The arrays replace a target's data under its hosts, so none may see it. All pairs
-// are checked before the first one is overwritten.
-func (p *Provider) ResyncLUNs(ctx context.Context, sources, targets []vss.LUNInformation, progress func(percent float64)) error {
+// ResyncLUNs implements provider.Hardware. The arrays replace a target's data under its hosts, so none may see it.
+// All pairs are checked before the first one is overwritten.
+func (p *Provider) ResyncLUNs(
+	ctx context.Context,
+	sources, targets []vss.LUNInformation,
+	progress func(percent float64),
+) error {
 	const op = "ResyncLuns"
 	if len(sources) != len(targets) || len(sources) == 0 {
-		return vss.E(op, vss.ErrInvalidArg, errors.New("there must be as many targets as sources, at least one")).Advise("name one target for each copy")
+		return vss.E(op, vss.ErrInvalidArg, errors.New("there must be as many targets as sources, at least one")).
+			Advise("name one target for each copy")
 	}
 	from, err := p.copies(ctx, op, sources)
 	if err != nil {
@@ -138,7 +151,8 @@ func (p *Provider) ResyncLUNs(ctx context.Context, sources, targets []vss.LUNInf
 		to = append(to, f)
 	}
 	if len(distinct(to)) != len(to) {
-		return vss.E(op, vss.ErrInvalidArg, errors.New("a target is named twice")).Advise("name one target for each copy")
+		return vss.E(op, vss.ErrInvalidArg, errors.New("a target is named twice")).
+			Advise("name one target for each copy")
 	}
 	if progress == nil {
 		progress = func(float64) {}
@@ -148,7 +162,12 @@ func (p *Provider) ResyncLUNs(ctx context.Context, sources, targets []vss.LUNInf
 		if err := ctx.Err(); err != nil {
 			return p.answer(op, t.lun.Name, err)
 		}
-		err := t.array.Resync(ctx, from[i].lun.ID, t.lun.ID, func(percent float64) { progress((100*float64(i) + percent) / n) })
+		err := t.array.Resync(
+			ctx,
+			from[i].lun.ID,
+			t.lun.ID,
+			func(percent float64) { progress((100*float64(i) + percent) / n) },
+		)
 		if err != nil {
 			return p.answer(op, t.lun.Name, err)
 		}
@@ -166,7 +185,10 @@ func canReplace(op string, source, target found) error {
 	case target.lun.Kind != array.KindPlain:
 		return veto("the target is a shadow copy itself", "choose an ordinary LUN as target, or break the copy first")
 	case target.array != source.array:
-		return veto("the copy is on array "+source.lun.Array+" and the target on "+target.lun.Array, "choose a target on the array of the copy")
+		return veto(
+			"the copy is on array "+source.lun.Array+" and the target on "+target.lun.Array,
+			"choose a target on the array of the copy",
+		)
 	case len(target.lun.MappedTo) > 0:
 		return veto("the target is mapped to hosts", "mask it from its hosts first: vss lun mask")
 	}

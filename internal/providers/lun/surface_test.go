@@ -116,7 +116,8 @@ func TestImportOfHalf(t *testing.T) {
 func TestTwoHostsImport(t *testing.T) {
 	w := newWorld(t, 4, folders(t, "xfs", "xfs")...)
 	_, targets := w.create(vss.ContextBackup | vss.AttrTransportable)
-	// The second host is through with the whole import when the first one, having looked and unmasked, is about to mark.
+	// The second host is through with the whole import when the first one, having looked and unmasked, is about to
+	// mark.
 	var once bool
 	w.arrays[0].hook = func(_ context.Context, method string, call func() error) error {
 		if method == "MarkImported" && !once {
@@ -133,7 +134,8 @@ func TestTwoHostsImport(t *testing.T) {
 	}
 }
 
-// "Gone" is said of a LUN only when every array was asked: else its record would be forgotten and the LUN stay for ever.
+// "Gone" is said of a LUN only when every array was asked: else its record would be forgotten and the LUN stay for
+// ever.
 func TestSilentArray(t *testing.T) {
 	w := newWorld(t, 2, folders(t, "xfs", "xfs")...)
 	_, targets := w.create(vss.ContextBackup)

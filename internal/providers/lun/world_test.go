@@ -54,12 +54,25 @@ func (l *link) LUNs(ctx context.Context) (out []array.LUN, err error) {
 	return out, l.do(ctx, "LUNs", func() error { out, err = l.Array.LUNs(ctx); return err })
 }
 
-func (l *link) PrepareCopies(ctx context.Context, set vss.SnapshotSetID, host string, r []array.CopyRequest) (out []array.LUN, err error) {
-	return out, l.do(ctx, "PrepareCopies", func() error { out, err = l.Array.PrepareCopies(ctx, set, host, r); return err })
+func (l *link) PrepareCopies(
+	ctx context.Context,
+	set vss.SnapshotSetID,
+	host string,
+	r []array.CopyRequest,
+) (out []array.LUN, err error) {
+	return out, l.do(
+		ctx,
+		"PrepareCopies",
+		func() error { out, err = l.Array.PrepareCopies(ctx, set, host, r); return err },
+	)
 }
 
 func (l *link) CommitCopies(ctx context.Context, set vss.SnapshotSetID, host string) (skew time.Duration, err error) {
-	return skew, l.do(ctx, "CommitCopies", func() error { skew, err = l.Array.CommitCopies(ctx, set, host); return err })
+	return skew, l.do(
+		ctx,
+		"CommitCopies",
+		func() error { skew, err = l.Array.CommitCopies(ctx, set, host); return err },
+	)
 }
 
 func (l *link) KeepCopies(ctx context.Context, set vss.SnapshotSetID, host string) error {
@@ -95,7 +108,16 @@ func (l *link) start() {
 	var err error
 	l.pool, err = pool.Open(l.dir)
 	must(l.t, err)
-	l.Array, err = array.Open(ctx, array.Config{Name: l.name, Pools: []array.NamedPool{{Name: "p", Pool: l.pool}}, Target: loop.Target{}, LowWater: l.low, Logger: logger(l.t)})
+	l.Array, err = array.Open(
+		ctx,
+		array.Config{
+			Name:     l.name,
+			Pools:    []array.NamedPool{{Name: "p", Pool: l.pool}},
+			Target:   loop.Target{},
+			LowWater: l.low,
+			Logger:   logger(l.t),
+		},
+	)
 	must(l.t, err)
 	if l.far {
 		l.Array = l.serve(l.Array)
@@ -173,7 +195,10 @@ func newWorldAt(t *testing.T, far bool, originals int, folders ...string) *world
 		w.arrays = append(w.arrays, l)
 	}
 	for i := range originals {
-		l, err := w.arrays[i%len(folders)].Create(ctx, array.CreateRequest{Name: fmt.Sprintf("lun%d", i), Size: 16 * mib})
+		l, err := w.arrays[i%len(folders)].Create(
+			ctx,
+			array.CreateRequest{Name: fmt.Sprintf("lun%d", i), Size: 16 * mib},
+		)
 		must(t, err)
 		w.originals = append(w.originals, l)
 	}
@@ -183,13 +208,15 @@ func newWorldAt(t *testing.T, far bool, originals int, folders ...string) *world
 
 // provider is one process more, on any host.
 func (w *world) provider(host string) *lun.Provider {
-	return lun.New(lun.Config{Host: host, Logger: slog.New(slog.NewTextHandler(w.log, nil)), Arrays: func() []array.Array {
-		var out []array.Array
-		for _, l := range w.arrays {
-			out = append(out, l)
-		}
-		return out
-	}})
+	return lun.New(
+		lun.Config{Host: host, Logger: slog.New(slog.NewTextHandler(w.log, nil)), Arrays: func() []array.Array {
+			var out []array.Array
+			for _, l := range w.arrays {
+				out = append(out, l)
+			}
+			return out
+		}},
+	)
 }
 
 func (w *world) sources() []vss.LUNInformation {
@@ -282,12 +309,27 @@ var steps = []struct {
 	name string
 	do   func(p *lun.Provider, set vss.SnapshotSetID) error
 }{
-	{"EndPrepareSnapshots", func(p *lun.Provider, set vss.SnapshotSetID) error { return p.EndPrepareSnapshots(ctx, set) }},
-	{"PreCommitSnapshots", func(p *lun.Provider, set vss.SnapshotSetID) error { return p.PreCommitSnapshots(ctx, set) }},
+	{
+		"EndPrepareSnapshots",
+		func(p *lun.Provider, set vss.SnapshotSetID) error { return p.EndPrepareSnapshots(ctx, set) },
+	},
+	{
+		"PreCommitSnapshots",
+		func(p *lun.Provider, set vss.SnapshotSetID) error { return p.PreCommitSnapshots(ctx, set) },
+	},
 	{"CommitSnapshots", func(p *lun.Provider, set vss.SnapshotSetID) error { return p.CommitSnapshots(ctx, set) }},
-	{"PostCommitSnapshots", func(p *lun.Provider, set vss.SnapshotSetID) error { return p.PostCommitSnapshots(ctx, set, 1) }},
-	{"PreFinalCommitSnapshots", func(p *lun.Provider, set vss.SnapshotSetID) error { return p.PreFinalCommitSnapshots(ctx, set) }},
-	{"PostFinalCommitSnapshots", func(p *lun.Provider, set vss.SnapshotSetID) error { return p.PostFinalCommitSnapshots(ctx, set) }},
+	{
+		"PostCommitSnapshots",
+		func(p *lun.Provider, set vss.SnapshotSetID) error { return p.PostCommitSnapshots(ctx, set, 1) },
+	},
+	{
+		"PreFinalCommitSnapshots",
+		func(p *lun.Provider, set vss.SnapshotSetID) error { return p.PreFinalCommitSnapshots(ctx, set) },
+	},
+	{
+		"PostFinalCommitSnapshots",
+		func(p *lun.Provider, set vss.SnapshotSetID) error { return p.PostFinalCommitSnapshots(ctx, set) },
+	},
 }
 
 // How far a set is, in steps.

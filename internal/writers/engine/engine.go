@@ -130,6 +130,11 @@ type Writer struct {
 
 var _ writer.Writer = (*Writer)(nil)
 
+// BackEnd returns the identity of a writer of user data that is a back end.
+func BackEnd(id vss.WriterID, name string, source vss.SourceType) writer.Info {
+	return writer.Info{ID: id, Name: name, Usage: vss.UsageUserData, Source: source, Level: vss.LevelBackEnd}
+}
+
 // New returns the writer of an engine. With a nil logger it doesn't log.
 func New(info writer.Info, e Engine, logger *slog.Logger) *Writer {
 	if logger == nil {

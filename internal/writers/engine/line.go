@@ -25,6 +25,17 @@ func (l *Line[C]) Open(conn C) {
 	l.conn, l.open = conn, true
 }
 
+// Begin connects, sets the session, and calls first with it, within a limit.
+func (l *Line[C]) Begin(ctx context.Context, connect func(context.Context) (C, error),
+	limit time.Duration, first func(context.Context, C) error) error {
+	conn, err := connect(ctx)
+	if err != nil {
+		return err
+	}
+	l.Open(conn)
+	return l.Ask(ctx, limit, first)
+}
+
 // Ask calls question with the session, limited by ctx and limit.
 func (l *Line[C]) Ask(ctx context.Context, limit time.Duration, question func(context.Context, C) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)

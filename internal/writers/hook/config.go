@@ -21,21 +21,22 @@ const (
 	stylePrePost  = "pre-post"      // a script before and a script after
 )
 
-// settings is writer.toml. Every key but id and name has a default.
+// settings is the content of writer.toml. All keys but id and name have defaults.
 type settings struct {
-	ID           vss.GUID `toml:"id"`            // the writer's class, for ever
-	Name         string   `toml:"name"`          // what commands show
-	InstanceName string   `toml:"instance_name"` // where one class runs several times on this host
+	ID           vss.GUID `toml:"id"`            // class of the writer; must not change
+	Name         string   `toml:"name"`          // name shown by commands
+	InstanceName string   `toml:"instance_name"` // if one class runs several times on this host
 	Level        string   `toml:"level"`         // "front-end" (default), "back-end", "system"
-	FreezeLimit  string   `toml:"freeze_limit"`  // from freeze to thaw, at most the default of 60s
+	FreezeLimit  string   `toml:"freeze_limit"`  // longest time from freeze to thaw, at most the default of 60s
 	Usage        string   `toml:"usage"`         // as in metadata; default "user-data"
 	Source       string   `toml:"source"`        // as in metadata; default "other"
-	Paths        []string `toml:"paths"`         // what belongs to the writer, where it has no identify
-	OnFailure    string   `toml:"on_failure"`    // "veto" (default): a failing freeze or thaw is reported; "abort": it fails the set
-	Style        string   `toml:"style"`         // "fsfreeze-hook", "pre-post"; default: executables named after events
-	Script       string   `toml:"script"`        // of style fsfreeze-hook; default fsfreeze-hook in the folder
-	Pre          string   `toml:"pre"`           // of style pre-post; default pre in the folder
-	Post         string   `toml:"post"`          // of style pre-post; default post in the folder
+	Paths        []string `toml:"paths"`         // what belongs to the writer, if it has no identify
+	// "veto" (default): a failing freeze or thaw is reported; "abort": it fails the set
+	OnFailure string `toml:"on_failure"`
+	Style     string `toml:"style"`  // "fsfreeze-hook", "pre-post"; default: executables named after events
+	Script    string `toml:"script"` // of style fsfreeze-hook; default fsfreeze-hook in the folder
+	Pre       string `toml:"pre"`    // of style pre-post; default pre in the folder
+	Post      string `toml:"post"`   // of style pre-post; default post in the folder
 
 	level  vss.ApplicationLevel
 	limit  time.Duration
@@ -43,15 +44,21 @@ type settings struct {
 	source vss.SourceType
 }
 
-// parse reads writer.toml. Its errors tell the key, and the line where the text is no TOML.
+// parse decodes writer.toml. Errors name the key, or the line of a syntax error.
 func parse(text []byte) (*settings, error) {
-	s := &settings{Level: "front-end", FreezeLimit: "60s", Usage: vss.UsageUserData.String(), Source: vss.SourceOther.String(), OnFailure: "veto"}
+	s := &settings{
+		Level:       "front-end",
+		FreezeLimit: "60s",
+		Usage:       vss.UsageUserData.String(),
+		Source:      vss.SourceOther.String(),
+		OnFailure:   "veto",
+	}
 	meta, err := toml.Decode(string(text), s)
 	if err != nil {
 		return nil, err
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
-		return nil, fmt.Errorf("key %s: there is no such key", unknown[0])
+		return nil, fmt.Errorf("unknown key %s", unknown[0])
 	}
 	return s, s.check()
 }
@@ -65,11 +72,11 @@ func (s *settings) check() error {
 	case "system":
 		s.level = vss.LevelSystem
 	default:
-		return fmt.Errorf("key level: %q is none of front-end, back-end, system", s.Level)
+		return fmt.Errorf("key level: invalid value %q; want front-end, back-end or system", s.Level)
 	}
 	var err error
 	if s.limit, err = time.ParseDuration(s.FreezeLimit); err != nil || s.limit <= 0 || s.limit > time.Minute {
-		return fmt.Errorf("key freeze_limit: %q is no time of more than 0s and at most 60s", s.FreezeLimit)
+		return fmt.Errorf("key freeze_limit: invalid duration %q; want more than 0s and at most 60s", s.FreezeLimit)
 	}
 	if err := s.usage.UnmarshalText([]byte(s.Usage)); err != nil {
 		return fmt.Errorf("key usage: %w", err)
@@ -86,25 +93,25 @@ func (s *settings) check() error {
 		delete(foreign, "pre")
 		delete(foreign, "post")
 	default:
-		return fmt.Errorf("key style: %q is none of %s, %s", s.Style, styleFsfreeze, stylePrePost)
+		return fmt.Errorf("key style: invalid value %q; want %s or %s", s.Style, styleFsfreeze, stylePrePost)
 	}
 	for key, value := range foreign {
 		if value != "" {
-			return fmt.Errorf("key %s: style %q has no such script", key, s.Style)
+			return fmt.Errorf("key %s: style %q doesn't use this key", key, s.Style)
 		}
 	}
 	for _, p := range append([]string{s.Script, s.Pre, s.Post}, s.Paths...) {
 		if p != "" && !filepath.IsAbs(p) || strings.ContainsAny(p, "*?\x00") {
-			return fmt.Errorf("%q: want a path from the root, without wildcards", p)
+			return fmt.Errorf("%q: want an absolute path without wildcards", p)
 		}
 	}
 	switch {
 	case s.ID.IsZero():
-		return errors.New("key id: the writer needs one of its own (uuidgen makes one)")
+		return errors.New("key id: the writer needs an id of its own; create one with uuidgen")
 	case s.Name == "" || strings.ContainsAny(s.Name, "\\\n\x00"):
 		return errors.New(`key name: want a name without \ and line breaks`)
 	case s.OnFailure != "veto" && s.OnFailure != "abort":
-		return fmt.Errorf("key on_failure: %q is neither veto nor abort", s.OnFailure)
+		return fmt.Errorf("key on_failure: invalid value %q; want veto or abort", s.OnFailure)
 	}
 	return nil
 }

@@ -1,14 +1,16 @@
-// Package hook makes writers of executables: whoever can write a shell script can make an application consistent.
+// Package hook makes writers of executables, so that a shell script suffices to make an application consistent.
 //
-// A hook writer is a folder with writer.toml and executables named after events: identify, prepare-backup, prepare-snapshot,
-// freeze, thaw, post-snapshot, abort, backup-complete, backup-shutdown, pre-restore, post-restore. A missing one is skipped,
-// but that thaw stands in for a missing abort. Each gets the session as JSON on stdin and as VSS_* variables; exit 0 is
-// success, 75 a failure worth retrying (EX_TEMPFAIL), any other a failure; the last line of stderr is the reason. Identify
-// prints the component tree as JSON (document.WriterMetadata). Others may print {"components":[..]} (document.Component) to
-// note what a writer notes: stamps, metadata, failures. An executable that exceeds its time is killed with its process group.
+// A hook writer is a folder with writer.toml and executables named after events: identify, prepare-backup,
+// prepare-snapshot, freeze, thaw, post-snapshot, abort, backup-complete, backup-shutdown, pre-restore, post-restore.
+// Missing ones are skipped; thaw replaces a missing abort. Each receives the session as JSON on stdin and as variables
+// VSS_*. Exit status 0 is success, 75 (EX_TEMPFAIL) a failure worth retrying, any other a failure; the last line of
+// stderr is the reason. Identify prints the component tree as JSON (document.WriterMetadata). Others may print
+// {"components":[..]} (document.Component) to record stamps, metadata and failures. An executable that exceeds its
+// time limit is killed with its process group.
 //
-// Scripts made for others work unchanged: style "fsfreeze-hook" is a script that is called with freeze or thaw as its
-// argument (qemu-ga), style "pre-post" a pair of which one runs before the copy and one after it.
+// Scripts for other programs can be used unchanged: style "fsfreeze-hook" is a script called with freeze or thaw as
+// its argument (qemu-ga), style "pre-post" a pair of scripts, one before and one after the copy.
 //
-// Executables are run as the service is, so neither they nor any folder on their way may be another's to change.
+// Executables run with the rights of the service, so no other account may be able to change them or a folder on their
+// path.
 package hook

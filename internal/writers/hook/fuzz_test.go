@@ -22,7 +22,8 @@ func FuzzManifest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if s.ID.IsZero() || s.Name == "" || s.limit <= 0 || s.limit.Minutes() > 1 || s.level < vss.LevelSystem || s.level > vss.LevelFrontEnd {
+		if s.ID.IsZero() || s.Name == "" || s.limit <= 0 || s.limit.Minutes() > 1 || s.level < vss.LevelSystem ||
+			s.level > vss.LevelFrontEnd {
 			t.Errorf("%+v", s)
 		}
 	})

@@ -19,7 +19,7 @@ import (
 
 const (
 	maxIdentify = 16 << 20 // bytes that identify may print
-	maxReply    = 1 << 20  // bytes that another may print
+	maxReply    = 1 << 20  // bytes that other executables may print
 )
 
 // events are the names of the executables.
@@ -29,13 +29,13 @@ var events = map[writer.Handler]string{
 	writer.OnAbort: "abort", writer.OnPreRestore: "pre-restore", writer.OnPostRestore: "post-restore",
 }
 
-// hook is a writer made of executables. It keeps nothing between events but the marks of who is frozen.
+// hook is a writer made of executables. Its only state between events are the marks of frozen sessions.
 type hook struct {
 	settings
 	folder   string
 	marks    string // folder of the marks
 	log      *slog.Logger
-	identify string // path; "": none
+	identify string // path of identify, "" for none
 	commands map[writer.Handler]command
 }
 
@@ -44,7 +44,9 @@ var _ writer.Writer = (*hook)(nil)
 // Info implements writer.Writer.
 func (h *hook) Info(context.Context) (writer.Info, error) {
 	return writer.Info{
-		ID: vss.WriterID{GUID: h.ID}, Name: h.Name, InstanceName: h.InstanceName, Usage: h.usage, Source: h.source, Level: h.level, FreezeTimeout: h.limit,
+		ID: vss.WriterID{
+			GUID: h.ID,
+		}, Name: h.Name, InstanceName: h.InstanceName, Usage: h.usage, Source: h.source, Level: h.level, FreezeTimeout: h.limit,
 	}, nil
 }
 
@@ -59,12 +61,14 @@ func (h *hook) Identify(ctx context.Context) (*document.WriterMetadata, error) {
 	}
 	m, err := parseIdentify(out)
 	if err != nil {
-		return nil, vss.E("Identify", vss.ErrWriterErrorNonRetryable, err).On(h.identify).Advise("identify must print the component tree as JSON, and nothing else")
+		return nil, vss.E("Identify", vss.ErrWriterErrorNonRetryable, err).
+			On(h.identify).
+			Advise("make identify print the component tree as JSON, and nothing else")
 	}
 	return m, nil
 }
 
-// fileGroup is the component of a writer that has no identify: the paths of writer.toml, or nothing but its name.
+// fileGroup returns the component of a writer without identify: the paths of writer.toml, or only its name.
 func (h *hook) fileGroup() document.WMComponent {
 	c := document.WMComponent{Type: vss.ComponentFileGroup, Name: h.Name}
 	for _, p := range h.Paths {
@@ -77,21 +81,21 @@ func (h *hook) fileGroup() document.WMComponent {
 	return c
 }
 
-// parseIdentify reads what identify printed.
+// parseIdentify decodes the output of identify.
 func parseIdentify(out []byte) (*document.WriterMetadata, error) {
 	m := &document.WriterMetadata{}
 	d := json.NewDecoder(bytes.NewReader(out))
 	d.DisallowUnknownFields()
 	if err := d.Decode(m); err != nil {
-		return nil, fmt.Errorf("its output is no component tree: %w", err)
+		return nil, fmt.Errorf("invalid component tree: %w", err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("its output goes on after the component tree")
+		return nil, errors.New("unexpected output after the component tree")
 	}
 	return m, nil
 }
 
-// payload is the session as an executable gets it on stdin.
+// payload is the session as passed to an executable on stdin.
 type payload struct {
 	Event      string                `json:"event"`
 	Session    vss.SessionID         `json:"session,omitzero"`
@@ -132,7 +136,8 @@ func (h *hook) handle(ctx context.Context, on writer.Handler, e *writer.Event) e
 	if err == nil && (on == writer.OnThaw || on == writer.OnAbort) {
 		h.clearMark(e.Session)
 	}
-	if err == nil || ctx.Err() != nil || on == writer.OnAbort || on == writer.OnBackupShutdown || h.OnFailure == "abort" {
+	if err == nil || ctx.Err() != nil || on == writer.OnAbort || on == writer.OnBackupShutdown ||
+		h.OnFailure == "abort" {
 		return err
 	}
 	h.log.Error("a hook failed", "event", p.Event, "session", e.Session, "error", err)
@@ -140,7 +145,7 @@ func (h *hook) handle(ctx context.Context, on writer.Handler, e *writer.Event) e
 	return nil
 }
 
-// reason is what people are told: the script's own words, where it had any.
+// reason returns a failure for messages: the script's last line on stderr if it has one.
 func reason(err error) string {
 	var e *vss.Error
 	if errors.As(err, &e) && e.Err != nil {
@@ -149,13 +154,13 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// reply takes over what an executable noted about its components. Anything that isn't a JSON object is talk.
+// reply applies what an executable printed about its components. Output that isn't a JSON object is ignored.
 func reply(out []byte, to *document.WriterComponents) error {
 	if !strings.HasPrefix(strings.TrimSpace(string(out)), "{") {
 		return nil
 	}
 	bad := func(err error) error {
-		return vss.E("Reply", vss.ErrWriterErrorNonRetryable, err).Advise(`print {"components":[..]} or no JSON at all`)
+		return vss.E("Reply", vss.ErrWriterErrorNonRetryable, err).Advise(`print {"components":[..]} or no JSON`)
 	}
 	var r struct {
 		Components []json.RawMessage `json:"components"`

@@ -73,7 +73,15 @@ func frozen(dir string) func() bool {
 func TestSuite(t *testing.T) {
 	tree, err := json.Marshal(document.WriterMetadata{
 		RestoreMethod: &document.RestoreMethod{Method: vss.RestoreIfCanReplace, WriterRestore: vss.WriterRestoreAlways},
-		Components:    []document.WMComponent{{Type: vss.ComponentFileGroup, LogicalPath: "app", Name: "data", Selectable: true, Files: []document.FileSet{{Path: "/srv/app", FileSpec: "*", Recursive: true}}}},
+		Components: []document.WMComponent{
+			{
+				Type:        vss.ComponentFileGroup,
+				LogicalPath: "app",
+				Name:        "data",
+				Selectable:  true,
+				Files:       []document.FileSet{{Path: "/srv/app", FileSpec: "*", Recursive: true}},
+			},
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -95,7 +103,11 @@ func TestSuite(t *testing.T) {
 			t.Parallel()
 			writertest.Run(t, func(t *testing.T) *writertest.World {
 				dir := folder(t, files)
-				return &writertest.World{Writer: load(t, dir, t.TempDir()), Frozen: frozen(dir), Volumes: []string{"/srv"}}
+				return &writertest.World{
+					Writer:  load(t, dir, t.TempDir()),
+					Frozen:  frozen(dir),
+					Volumes: []string{"/srv"},
+				}
 			})
 		})
 	}
@@ -104,20 +116,39 @@ func TestSuite(t *testing.T) {
 // What an executable is told, and what becomes of what it says.
 func TestConversation(t *testing.T) {
 	dir := folder(t, map[string]string{
-		"writer.toml":   manifest("freeze_limit = \"20s\"\nlevel = \"system\"\ninstance_name = \"first\"\nusage = \"system-service\"\nsource = \"transacted-db\""),
-		"post-snapshot": script(`d=$(dirname "$0"); cat > $d/stdin.json; env > $d/env.txt; printf '%s' '{"components":[{"logical_path":"a\\b","name":"c","backup_stamp":"s1"}]}'`),
+		"writer.toml": manifest(
+			"freeze_limit = \"20s\"\nlevel = \"system\"\ninstance_name = \"first\"\nusage = \"system-service\"\nsource = \"transacted-db\"",
+		),
+		"post-snapshot": script(
+			`d=$(dirname "$0"); cat > $d/stdin.json; env > $d/env.txt; printf '%s' '{"components":[{"logical_path":"a\\b","name":"c","backup_stamp":"s1"}]}'`,
+		),
 	})
 	w := load(t, dir, t.TempDir())
 	i, err := w.Info(t.Context())
-	want := writer.Info{ID: vss.WriterID{GUID: vss.MustGUID(id)}, Name: "App", InstanceName: "first", Usage: vss.UsageSystemService,
-		Source: vss.SourceTransactedDB, Level: vss.LevelSystem, FreezeTimeout: 20 * time.Second}
+	want := writer.Info{
+		ID:            vss.WriterID{GUID: vss.MustGUID(id)},
+		Name:          "App",
+		InstanceName:  "first",
+		Usage:         vss.UsageSystemService,
+		Source:        vss.SourceTransactedDB,
+		Level:         vss.LevelSystem,
+		FreezeTimeout: 20 * time.Second,
+	}
 	if err != nil || i != want {
 		t.Errorf("%+v, %v", i, err)
 	}
 	e := &writer.Event{
-		Session: vss.SessionID{GUID: vss.NewGUID()}, SetID: vss.SnapshotSetID{GUID: vss.NewGUID()}, Volumes: []string{"/srv/my data", "/var"},
-		Devices: map[string]string{"/var": "/dev/vss/HarddiskVolumeShadowCopy1"}, Writable: true, Context: vss.ContextAppRollback | vss.AttrPlex, BackupType: vss.BackupIncremental,
-		Components: &document.WriterComponents{Components: []*document.Component{{Type: vss.ComponentDatabase, LogicalPath: `a\b`, Name: "c", BackupMetadata: "kept"}}},
+		Session: vss.SessionID{
+			GUID: vss.NewGUID(),
+		}, SetID: vss.SnapshotSetID{GUID: vss.NewGUID()}, Volumes: []string{"/srv/my data", "/var"},
+		Devices: map[string]string{
+			"/var": "/dev/vss/HarddiskVolumeShadowCopy1",
+		}, Writable: true, Context: vss.ContextAppRollback | vss.AttrPlex, BackupType: vss.BackupIncremental,
+		Components: &document.WriterComponents{
+			Components: []*document.Component{
+				{Type: vss.ComponentDatabase, LogicalPath: `a\b`, Name: "c", BackupMetadata: "kept"},
+			},
+		},
 	}
 	if err := w.PostSnapshot(t.Context(), e); err != nil || e.Failure != nil {
 		t.Fatalf("%v, %+v", err, e.Failure)
@@ -142,7 +173,10 @@ func TestConversation(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got.Event != "post-snapshot" || got.Session != e.Session.String() || got.SetID != e.SetID.String() || !slices.Equal(got.Volumes, e.Volumes) || got.Devices["/var"] != e.Devices["/var"] ||
-		!got.Writable || got.Context != "app-rollback" || !slices.Contains(got.Attributes, "plex") || got.BackupType != "incremental" || got.Components[0].Name != "c" {
+		!got.Writable || got.Context != "app-rollback" ||
+		!slices.Contains(got.Attributes, "plex") ||
+		got.BackupType != "incremental" ||
+		got.Components[0].Name != "c" {
 		t.Errorf("stdin: %s", text)
 	}
 	env, err := os.ReadFile(filepath.Join(dir, "env.txt"))
@@ -179,8 +213,21 @@ func TestResults(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			name := map[writer.Handler]string{writer.OnFreeze: "freeze", writer.OnThaw: "thaw", writer.OnAbort: "abort", writer.OnPostSnapshot: "post-snapshot"}[tc.on]
-			w := load(t, folder(t, map[string]string{"writer.toml": manifest(fmt.Sprintf("on_failure = %q", tc.policy)), name: script(tc.body)}), t.TempDir())
-			e := &writer.Event{Session: vss.SessionID{GUID: vss.NewGUID()}, Components: &document.WriterComponents{Components: []*document.Component{{Name: "c"}}}}
+			w := load(
+				t,
+				folder(
+					t,
+					map[string]string{
+						"writer.toml": manifest(fmt.Sprintf("on_failure = %q", tc.policy)),
+						name:          script(tc.body),
+					},
+				),
+				t.TempDir(),
+			)
+			e := &writer.Event{
+				Session:    vss.SessionID{GUID: vss.NewGUID()},
+				Components: &document.WriterComponents{Components: []*document.Component{{Name: "c"}}},
+			}
 			err := tc.on.Call(t.Context(), w, e)
 			if vss.CodeOf(err) != tc.err {
 				t.Errorf("%v, want %s", err, tc.err.Name())
@@ -225,7 +272,9 @@ func TestKill(t *testing.T) {
 
 func TestWindow(t *testing.T) {
 	dir := folder(t, map[string]string{
-		"writer.toml": manifest(`freeze_limit = "300ms"`), "freeze": script(`touch "$(dirname "$0")/frozen"; sleep 600`), "thaw": script(`rm -f "$(dirname "$0")/frozen"`),
+		"writer.toml": manifest(
+			`freeze_limit = "300ms"`,
+		), "freeze": script(`touch "$(dirname "$0")/frozen"; sleep 600`), "thaw": script(`rm -f "$(dirname "$0")/frozen"`),
 	})
 	w := writer.Watch(load(t, dir, t.TempDir()), slog.New(slog.DiscardHandler))
 	e := &writer.Event{Session: vss.SessionID{GUID: vss.NewGUID()}}

@@ -16,12 +16,13 @@ import (
 
 const (
 	manifest   = "writer.toml"
-	maxWriters = 256 // in one folder of folders
+	maxWriters = 256 // in a folder with writers' folders
 )
 
-// Load makes the hook writers that the configuration names: each path is one writer's folder, or a folder of such folders.
-// What can't be loaded is left out, with an error each; a path that isn't there is one, too. In run, a folder that is gone
-// after a restart of the host, is noted which writers are frozen: a writer that an earlier process left so is thawed now.
+// Load makes the hook writers that the configuration names: each path is a writer's folder, or a folder of such
+// folders. What can't be loaded is omitted and yields an error, and so does a path that doesn't exist. The folder run,
+// which doesn't survive a restart of the host, holds marks of frozen writers: a writer that a former process left
+// frozen is thawed now.
 func Load(paths []string, run string, logger *slog.Logger) (all []writer.Writer, errs []error) {
 	type class struct {
 		id       vss.GUID
@@ -38,8 +39,9 @@ func Load(paths []string, run string, logger *slog.Logger) (all []writer.Writer,
 			if err == nil {
 				key := class{h.ID, h.InstanceName}
 				if other, twice := seen[key]; twice {
-					err = vss.E("LoadHook", vss.ErrObjectAlreadyExists, fmt.Errorf("%s has the same id and instance name", other)).On(f).
-						Advise("give each writer an id of its own, or instances of one class names")
+					err = vss.E("LoadHook", vss.ErrObjectAlreadyExists, fmt.Errorf("%s has the same id and instance name", other)).
+						On(f).
+						Advise("give each writer its own id, or instances of one class different instance names")
 				}
 				seen[key] = f
 			}
@@ -54,22 +56,28 @@ func Load(paths []string, run string, logger *slog.Logger) (all []writer.Writer,
 	return all, errs
 }
 
-// foldersOf are the writers' folders at a path.
+// foldersOf returns the writers' folders at a path.
 func foldersOf(path string) ([]string, error) {
 	if _, err := os.Stat(filepath.Join(path, manifest)); err == nil {
 		return []string{path}, nil
 	}
 	d, err := os.Open(path)
 	if err != nil {
-		return nil, vss.E("LoadHook", vss.ErrObjectNotFound, err).On(path).Advise("see hooks in [writers] of the configuration")
+		return nil, vss.E("LoadHook", vss.ErrObjectNotFound, err).
+			On(path).
+			Advise("correct hooks in [writers] of the configuration")
 	}
 	defer d.Close()
 	names, err := d.Readdirnames(maxWriters + 1)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, vss.E("LoadHook", vss.ErrInvalidArg, err).On(path).Advise("name a writer's folder, or a folder of such folders")
+		return nil, vss.E("LoadHook", vss.ErrInvalidArg, err).
+			On(path).
+			Advise("name a writer's folder, or a folder of such folders")
 	}
 	if len(names) > maxWriters {
-		return nil, vss.E("LoadHook", vss.ErrInvalidArg, fmt.Errorf("more than %d entries", maxWriters)).On(path).Advise("split the folder")
+		return nil, vss.E("LoadHook", vss.ErrInvalidArg, fmt.Errorf("more than %d entries", maxWriters)).
+			On(path).
+			Advise("split the folder")
 	}
 	slices.Sort(names)
 	var folders []string
@@ -81,7 +89,7 @@ func foldersOf(path string) ([]string, error) {
 	return folders, nil
 }
 
-// load reads one writer's folder. Errors: E_INVALIDARG, E_ACCESSDENIED, VSS_E_OBJECT_NOT_FOUND.
+// load loads one writer's folder. Errors: E_INVALIDARG, E_ACCESSDENIED, VSS_E_OBJECT_NOT_FOUND.
 func load(folder, run string, logger *slog.Logger) (*hook, error) {
 	folder, err := safe(folder)
 	if err != nil {
@@ -92,7 +100,9 @@ func load(folder, run string, logger *slog.Logger) (*hook, error) {
 		return nil, err
 	}
 	bad := func(err error) error {
-		return vss.E("LoadHook", vss.ErrInvalidArg, err).On(file).Advise("the keys of writer.toml are explained in the documentation of writers")
+		return vss.E("LoadHook", vss.ErrInvalidArg, err).
+			On(file).
+			Advise("see docs/writers.md for the keys of writer.toml")
 	}
 	f, err := os.Open(file)
 	if err != nil {
@@ -107,11 +117,17 @@ func load(folder, run string, logger *slog.Logger) (*hook, error) {
 	if err != nil {
 		return nil, bad(err)
 	}
-	h := &hook{settings: *s, folder: folder, marks: run, log: logger.With("writer", s.Name), commands: map[writer.Handler]command{}}
+	h := &hook{
+		settings: *s,
+		folder:   folder,
+		marks:    run,
+		log:      logger.With("writer", s.Name),
+		commands: map[writer.Handler]command{},
+	}
 	return h, h.find()
 }
 
-// find finds the executables of the writer's style.
+// find finds the executables for the writer's style.
 func (h *hook) find() error {
 	inFolder := func(name string) string { return filepath.Join(h.folder, name) }
 	switch h.Style {
@@ -139,7 +155,11 @@ func (h *hook) find() error {
 			return err
 		}
 		thaw := command{path, []string{"thaw"}}
-		h.commands = map[writer.Handler]command{writer.OnFreeze: {path, []string{"freeze"}}, writer.OnThaw: thaw, writer.OnAbort: thaw}
+		h.commands = map[writer.Handler]command{
+			writer.OnFreeze: {path, []string{"freeze"}},
+			writer.OnThaw:   thaw,
+			writer.OnAbort:  thaw,
+		}
 	case stylePrePost:
 		pre, err := h.needed(cmp.Or(h.Pre, inFolder("pre")))
 		if err != nil {
@@ -149,7 +169,11 @@ func (h *hook) find() error {
 		if err != nil {
 			return err
 		}
-		h.commands = map[writer.Handler]command{writer.OnFreeze: {pre, nil}, writer.OnThaw: {post, nil}, writer.OnAbort: {post, nil}}
+		h.commands = map[writer.Handler]command{
+			writer.OnFreeze: {pre, nil},
+			writer.OnThaw:   {post, nil},
+			writer.OnAbort:  {post, nil},
+		}
 	}
 	return nil
 }

@@ -78,7 +78,8 @@ func TestLoadRefuses(t *testing.T) {
 func refused(t *testing.T, dir string, code vss.Code, says string) {
 	t.Helper()
 	all, errs := hook.Load([]string{dir}, t.TempDir(), slog.New(slog.DiscardHandler))
-	if len(all) != 0 || len(errs) != 1 || vss.CodeOf(errs[0]) != code || !strings.Contains(errs[0].Error(), says) || vss.Hint(errs[0]) == "" {
+	if len(all) != 0 || len(errs) != 1 || vss.CodeOf(errs[0]) != code || !strings.Contains(errs[0].Error(), says) ||
+		vss.Hint(errs[0]) == "" {
 		t.Errorf("%d writers, %v; want %s about %s", len(all), errs, code.Name(), says)
 	}
 }
@@ -146,7 +147,8 @@ func TestLoadFolders(t *testing.T) {
 		t.Fatal(err)
 	}
 	all, errs := hook.Load([]string{dir}, t.TempDir(), slog.New(slog.DiscardHandler))
-	if len(all) != 3 || len(errs) != 2 || vss.CodeOf(errs[0]) != vss.ErrInvalidArg || vss.CodeOf(errs[1]) != vss.ErrObjectAlreadyExists {
+	if len(all) != 3 || len(errs) != 2 || vss.CodeOf(errs[0]) != vss.ErrInvalidArg ||
+		vss.CodeOf(errs[1]) != vss.ErrObjectAlreadyExists {
 		t.Errorf("%d writers, %v", len(all), errs)
 	}
 }

@@ -15,10 +15,11 @@ import (
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
 
-const recoverLimit = time.Minute // for the Abort of a session of an earlier process
+const recoverLimit = time.Minute // for the Abort of a session of a former process
 
-// mark is the file that says that a session's freeze was begun: what a script froze stays so when the service is killed, so
-// the next one must know. It holds the session, and is written before the volumes are held.
+// mark returns the path of the file that marks a session as frozen. What a script froze remains frozen if the service
+// is killed, so the next process must know of it. The file contains the session, and is written before the volumes are
+// held.
 func (h *hook) mark(session string) string {
 	return filepath.Join(h.marks, fmt.Sprintf("%s.%x.%s.frozen", h.ID.Plain(), h.InstanceName, session))
 }
@@ -32,20 +33,21 @@ func (h *hook) setMark(session vss.SessionID, p payload) error {
 		err = os.WriteFile(h.mark(session.Plain()), text, 0o600)
 	}
 	if err != nil {
-		return vss.E("Freeze", vss.ErrWriterErrorRetryable, err).Advise("without a note of who is frozen nothing is frozen; see why it can't be written")
+		return vss.E("Freeze", vss.ErrWriterErrorRetryable, err).
+			Advise("the mark must be written before the freeze; make its folder writable")
 	}
 	return nil
 }
 
 func (h *hook) clearMark(session vss.SessionID) {
 	if err := os.Remove(h.mark(session.Plain())); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		h.log.Error("a mark can't be removed; the next start will thaw once more", "error", err)
+		h.log.Error("can't remove the mark of a frozen writer; the next start will thaw it again", "error", err)
 	}
 }
 
-// recover thaws what an earlier process left frozen. Abort may be repeated, so a mark that stays does no harm.
+// recover thaws what a former process left frozen. Abort may be repeated, so a mark that stays does no harm.
 func (h *hook) recover() {
-	left, _ := filepath.Glob(h.mark("*")) // the pattern is well formed
+	left, _ := filepath.Glob(h.mark("*")) // the pattern is well-formed
 	for _, path := range left {
 		var p payload
 		text, err := os.ReadFile(path)
@@ -53,10 +55,14 @@ func (h *hook) recover() {
 			err = json.Unmarshal(text, &p)
 		}
 		if err != nil {
-			h.log.Error("a mark can't be read; thawing all the same", "mark", path, "error", err)
+			h.log.Error("can't read the mark of a frozen writer; thawing it nevertheless", "mark", path, "error", err)
 		}
 		p.Event = events[writer.OnAbort]
-		h.log.Warn("an earlier service was killed while this writer was frozen; it is thawed now", "session", strings.TrimSuffix(filepath.Base(path), ".frozen"))
+		h.log.Warn(
+			"an earlier service was killed while this writer was frozen; thawing it",
+			"session",
+			strings.TrimSuffix(filepath.Base(path), ".frozen"),
+		)
 		ctx, cancel := context.WithTimeout(context.Background(), recoverLimit)
 		c, there := h.commands[writer.OnAbort]
 		if there {
@@ -64,7 +70,7 @@ func (h *hook) recover() {
 		}
 		cancel()
 		if there && err != nil {
-			h.log.Error("the writer may still be frozen: its abort failed", "error", err)
+			h.log.Error("the writer may remain frozen: its abort failed", "error", err)
 			continue
 		}
 		_ = os.Remove(path)

@@ -19,11 +19,11 @@ import (
 )
 
 const (
-	exitRetry = 75          // EX_TEMPFAIL: worth another try
-	waitDelay = time.Second // for what a script left behind to let go of its output
-	maxTalk   = 4 << 10     // bytes of stderr that are looked at, from the end
+	exitRetry = 75          // EX_TEMPFAIL: worth retrying
+	waitDelay = time.Second // for background processes of a script to close its output
+	maxTalk   = 4 << 10     // bytes of stderr that are examined, from the end
 
-	maxVariable = 64 << 10 // bytes; the kernel takes 128 KiB
+	maxVariable = 64 << 10 // bytes; the kernel's limit is 128 KiB
 )
 
 // command is an executable and its arguments.
@@ -32,16 +32,19 @@ type command struct {
 	args []string
 }
 
-// run runs an executable until ctx ends, when its process group is killed, and gives what it printed; perishable says that
-// it must end with the service. Errors: VSS_E_WRITERERROR_RETRYABLE for exit 75, else VSS_E_WRITERERROR_NONRETRYABLE; the
-// cause is the last line of its stderr. What it leaves running in the background after it has succeeded goes on: many
-// scripts hold a lock that way.
+// run runs an executable until ctx ends, when its process group is killed, and returns its output. With perishable it
+// is killed together with the service. Errors: VSS_E_WRITERERROR_RETRYABLE for exit status 75, otherwise
+// VSS_E_WRITERERROR_NONRETRYABLE; the cause is the last line of its stderr. Background processes of a successful
+// executable continue: many scripts hold a lock that way.
 func (h *hook) run(ctx context.Context, c command, p payload, maxOut int, perishable bool) ([]byte, error) {
 	fail := func(code vss.Code, err error) error {
-		return vss.E(p.Event, code, err).On(c.path).Advise("see the script and what it says on stderr")
+		return vss.E(p.Event, code, err).On(c.path).Advise("see the script and its output on stderr")
 	}
 	if real, err := executable(c.path); err != nil || real != c.path {
-		return nil, fail(vss.ErrWriterErrorNonRetryable, errors.Join(err, errors.New("it has changed since the service began")))
+		return nil, fail(
+			vss.ErrWriterErrorNonRetryable,
+			errors.Join(err, errors.New("it has changed since the service started")),
+		)
 	}
 	in, err := json.Marshal(p)
 	if err != nil {
@@ -55,19 +58,22 @@ func (h *hook) run(ctx context.Context, c command, p payload, maxOut int, perish
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
 	cmd.WaitDelay = waitDelay
 	if perishable {
-		// The signal comes when the thread ends that began the process, so that thread must stay with it.
+		// The signal is sent when the thread that started the process ends, so this goroutine keeps its thread.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	}
 	err = cmd.Run()
 	if errors.Is(err, exec.ErrWaitDelay) {
-		err = nil // it succeeded, and something of it goes on in the background
+		err = nil // it succeeded, and a process of it continues in the background
 	}
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil && err != nil:
-		return nil, fail(vss.ErrWriterErrorNonRetryable, fmt.Errorf("it was killed, as it had not ended in time: %w", ctx.Err()))
+		return nil, fail(
+			vss.ErrWriterErrorNonRetryable,
+			fmt.Errorf("killed after exceeding its time limit: %w", ctx.Err()),
+		)
 	case err == nil && out.over:
 		return nil, fail(vss.ErrWriterErrorNonRetryable, fmt.Errorf("it printed more than %d bytes", maxOut))
 	case err == nil:
@@ -81,8 +87,8 @@ func (h *hook) run(ctx context.Context, c command, p payload, maxOut int, perish
 	return nil, fail(vss.ErrWriterErrorNonRetryable, err)
 }
 
-// environment is a plain one and the session. Lists have a line for each member, and volumes variables of their own. What is
-// too long for a variable is on stdin alone.
+// environment returns a minimal environment with the session. Lists have a line for each member; volumes also have
+// variables of their own. Values too long for a variable are only on stdin.
 func (h *hook) environment(p payload) []string {
 	home, err := os.UserHomeDir()
 	if err != nil {
@@ -120,8 +126,8 @@ func (h *hook) environment(p payload) []string {
 	return env
 }
 
-// head keeps what comes first and notes whether there was more. (It has no other method of a Buffer: os/exec would use
-// ReadFrom past Write.)
+// head keeps the first bytes written and records whether there were more. It must not have ReadFrom, which os/exec
+// would use instead of Write.
 type head struct {
 	kept bytes.Buffer
 	max  int
@@ -138,7 +144,7 @@ func (h *head) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// tail keeps what comes last.
+// tail keeps the last bytes written.
 type tail struct{ b []byte }
 
 // Write implements io.Writer.
@@ -150,7 +156,7 @@ func (t *tail) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// last is the last line that isn't empty.
+// last returns the last line that isn't empty.
 func (t *tail) last() string {
 	text := strings.TrimSpace(strings.ToValidUTF8(string(t.b), "?"))
 	return strings.TrimSpace(text[strings.LastIndexByte(text, '\n')+1:])

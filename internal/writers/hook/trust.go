@@ -12,14 +12,14 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// safe says where a file really is, if nobody but root and the owner of the service can change it or put another one in its
-// place: it, and every folder on its way, belongs to one of the two and is not writable by others. A folder that others may
-// write to is fine where it is sticky. Errors: VSS_E_OBJECT_NOT_FOUND, E_ACCESSDENIED.
+// safe resolves a path and checks that nobody but root and the owner of the service can change the file or replace it:
+// the file and each folder on its path must belong to one of the two and not be writable by others. A sticky folder
+// may be writable. Errors: VSS_E_OBJECT_NOT_FOUND, E_ACCESSDENIED.
 func safe(path string) (string, error) {
 	real, err := filepath.EvalSymlinks(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "", vss.E("LoadHook", vss.ErrObjectNotFound, err).On(path).Advise("see whether the path is right")
+		return "", vss.E("LoadHook", vss.ErrObjectNotFound, err).On(path).Advise("correct the path")
 	case err != nil:
 		return "", vss.E("LoadHook", vss.ErrAccessDenied, err).On(path)
 	}
@@ -38,7 +38,7 @@ func safe(path string) (string, error) {
 		}
 		if why != "" {
 			return "", vss.E("LoadHook", vss.ErrAccessDenied, errors.New(why)).On(p).
-				Advise("what the service runs must be root's alone: chown root and chmod go-w, the folders above it too")
+				Advise("the service runs only files that others can't change: chown root and chmod go-w, also for the folders above")
 		}
 		if p == filepath.Dir(p) {
 			return real, nil
@@ -46,12 +46,14 @@ func safe(path string) (string, error) {
 	}
 }
 
-// executable is safe for a file that can be run; "" without an error when there is none.
+// executable is safe for an executable file; it returns "" without an error if the file doesn't exist.
 func executable(path string) (string, error) {
 	real, err := safe(path)
 	if errors.Is(err, vss.ErrObjectNotFound) {
 		if _, err := os.Lstat(path); err == nil {
-			return "", vss.E("LoadHook", vss.ErrObjectNotFound, errors.New("a symbolic link to nowhere")).On(path).Advise("mend the link, or remove it")
+			return "", vss.E("LoadHook", vss.ErrObjectNotFound, errors.New("the symbolic link has no target")).
+				On(path).
+				Advise("correct the link, or remove it")
 		}
 		return "", nil
 	}
@@ -60,7 +62,9 @@ func executable(path string) (string, error) {
 	}
 	info, err := os.Stat(real)
 	if err != nil || !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
-		return "", vss.E("LoadHook", vss.ErrInvalidArg, errors.Join(err, errors.New("it is no executable file"))).On(path).Advise("chmod +x, or remove it")
+		return "", vss.E("LoadHook", vss.ErrInvalidArg, errors.Join(err, errors.New("not an executable file"))).
+			On(path).
+			Advise("chmod +x, or remove it")
 	}
 	return real, nil
 }

@@ -14,20 +14,21 @@ import (
 )
 
 const (
-	connectLimit = 5 * time.Second  // for a server to let us in
-	killLimit    = 2 * time.Second  // for a statement that nobody waits for to be ended
-	keep         = 24 * time.Hour   // until the server may take an idle session of ours for dead
-	startWait    = 10 * time.Minute // for changes of tables to end, in PrepareSnapshot. Source: writer's reference, time limits
+	connectLimit = 5 * time.Second // for a server to accept the session
+	killLimit    = 2 * time.Second // for ending a statement that is no longer needed
+	keep         = 24 * time.Hour  // timeout of an idle session at the server
+	// for changes of tables to end in PrepareSnapshot. Source: writer's reference, time limits
+	startWait = 10 * time.Minute
 )
 
 // client is one session with a server.
 type client struct {
 	db   *sql.DB
 	conn *sql.Conn
-	id   uint64 // by which the server knows it
+	id   uint64 // the server's number for the session
 }
 
-// connect opens a session: by the configured file of options, else over the server's socket as root.
+// connect opens a session with the configured option file, or else as root over the server's socket.
 func (i *instance) connect(ctx context.Context) (*client, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
@@ -44,8 +45,8 @@ func (i *instance) connect(ctx context.Context) (*client, error) {
 			return nil, err
 		}
 		if len(sockets) == 0 {
-			return nil, vss.E("Connect", vss.ErrWriterErrorRetryable, errors.New("the server has no unix socket, or has just been started")).
-				Advise("wait until it is up; it needs the setting socket")
+			return nil, vss.E("Connect", vss.ErrWriterErrorRetryable, errors.New("the server has no unix socket; it may be starting")).
+				Advise("wait until it has started, and check its setting socket")
 		}
 		as.socket = sockets[0]
 	}
@@ -59,7 +60,7 @@ func (i *instance) connect(ctx context.Context) (*client, error) {
 func (i *instance) open(ctx context.Context, as credentials) (*client, error) {
 	config := mysql.NewConfig()
 	config.User, config.Passwd, config.Net, config.Addr = as.user, as.password, "unix", as.socket
-	config.Logger = &mysql.NopLogger{} // what fails is returned, too
+	config.Logger = &mysql.NopLogger{} // errors are returned, too
 	config.DialFunc = func(ctx context.Context, _, path string) (net.Conn, error) { return i.Dial(ctx, path) }
 	connector, err := mysql.NewConnector(config)
 	if err != nil {
@@ -76,7 +77,7 @@ func (i *instance) open(ctx context.Context, as credentials) (*client, error) {
 	return c, nil
 }
 
-// settle has the server let the session be, whatever limits an administrator set for applications.
+// settle lifts limits for this session that an administrator set for applications.
 func (c *client) settle(ctx context.Context) error {
 	if err := c.conn.QueryRowContext(ctx, "SELECT CONNECTION_ID()").Scan(&c.id); err != nil {
 		return err
@@ -85,7 +86,7 @@ func (c *client) settle(ctx context.Context) error {
 		return err
 	}
 	err := c.do(ctx, "SET SESSION max_statement_time = 0")
-	if numbered(err, 1193) { // MySQL doesn't know it, and has no limit for other statements than SELECT
+	if numbered(err, 1193) { // MySQL doesn't know it, and limits only SELECT
 		return nil
 	}
 	return err
@@ -101,16 +102,16 @@ func (c *client) wait(ctx context.Context, d time.Duration) error {
 	return c.do(ctx, fmt.Sprintf("SET SESSION lock_wait_timeout = %d", max(1, int(d/time.Second))))
 }
 
-// close ends the session, whatever became of its server.
+// close ends the session; errors don't matter.
 func (c *client) close() {
 	if c.conn != nil {
-		_ = c.conn.Close() // a server that is gone has closed it
+		_ = c.conn.Close() // a server that has ended has closed it
 	}
 	_ = c.db.Close()
 }
 
-// kill ends a session from another one: a server may look only later whether a client that waits for a lock is still there, and
-// those behind it in the queue would wait with it.
+// kill ends a session from another one. A server may notice only later that a client which waits for a lock has
+// disconnected, and sessions behind it in the queue would wait as well.
 func (i *instance) kill(id uint64) {
 	ctx, cancel := context.WithTimeout(context.Background(), killLimit)
 	defer cancel()
@@ -119,12 +120,20 @@ func (i *instance) kill(id uint64) {
 		err = c.do(ctx, fmt.Sprintf("KILL CONNECTION %d", id))
 		c.close()
 	}
-	if err != nil && !numbered(err, 1094) { // it has seen it by itself
-		i.Logger.Warn("a session that waits for the backup lock can't be ended", "instance", i.Dir, "session", id, "error", err)
+	if err != nil && !numbered(err, 1094) { // the server has ended it by itself
+		i.Logger.Warn(
+			"can't end a session that waits for the backup lock",
+			"instance",
+			i.Dir,
+			"session",
+			id,
+			"error",
+			err,
+		)
 	}
 }
 
-// numbered says whether an error is one of the server's. Source: MariaDB error codes.
+// numbered reports whether an error is one of the server's with one of the numbers. Source: MariaDB error codes.
 func numbered(err error, numbers ...uint16) bool {
 	var refused *mysql.MySQLError
 	if !errors.As(err, &refused) {
@@ -138,7 +147,8 @@ func numbered(err error, numbers ...uint16) bool {
 	return false
 }
 
-// failure says what a server's failure is to a requester, and what to do about it. What it doesn't know is left as it is.
+// failure adds code and advice to an error of the server. Errors that it doesn't know, and those of package vss, are
+// returned unchanged.
 func (i *instance) failure(op string, err error) error {
 	fail := func(code vss.Code, advice string) error { return vss.E(op, code, err).On(i.Dir).Advise(advice) }
 	var known *vss.Error
@@ -146,13 +156,22 @@ func (i *instance) failure(op string, err error) error {
 	case err == nil || errors.As(err, &known):
 		return err
 	case numbered(err, 1044, 1045, 1698):
-		return fail(vss.ErrWriterErrorNonRetryable, "let root in by unix_socket authentication, or name a file of options for "+i.Dir+" in the writer's configuration (defaults)")
+		return fail(
+			vss.ErrWriterErrorNonRetryable,
+			"allow root to log in by unix_socket authentication, or name an option file for "+i.Dir+" in the writer's configuration (defaults)",
+		)
 	case numbered(err, 1227):
-		return fail(vss.ErrWriterErrorNonRetryable, "the account in the file of options needs the privileges RELOAD and BINLOG MONITOR (MySQL: REPLICATION CLIENT), and SUPER where innodb_flush_log_at_trx_commit is 0")
+		return fail(
+			vss.ErrWriterErrorNonRetryable,
+			"the account in the option file needs the privileges RELOAD and BINLOG MONITOR (MySQL: REPLICATION CLIENT), and SUPER where innodb_flush_log_at_trx_commit is 0",
+		)
 	case numbered(err, 1040, 1203):
-		return fail(vss.ErrWriterErrorOutOfResources, "the server has no connection left: raise max_connections")
+		return fail(vss.ErrWriterErrorOutOfResources, "no connection is left at the server: raise max_connections")
 	case numbered(err, 1205):
-		return fail(vss.ErrWriterErrorRetryable, "a statement or transaction of a client runs too long (SHOW FULL PROCESSLIST tells which): try again when it has ended, or raise lock_wait")
+		return fail(
+			vss.ErrWriterErrorRetryable,
+			"a statement or transaction of a client takes too long (see SHOW FULL PROCESSLIST): try again when it has ended, or raise lock_wait",
+		)
 	}
 	return err
 }

@@ -13,43 +13,47 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-const maxDefaults = 64 << 10 // bytes of a file of options
+const maxDefaults = 64 << 10 // bytes of an option file
 
-// credentials are how to log in.
+// credentials are user, password and socket.
 type credentials struct{ user, password, socket string }
 
-// sections of a file of options that count for every client.
+// sections of an option file that apply to all clients.
 var sections = []string{"client", "client-server", "client-mariadb"}
 
-// readDefaults reads a file of options. Errors: VSS_E_WRITERERROR_NONRETRYABLE, also for one that others may read or write.
+// readDefaults reads an option file. Errors: VSS_E_WRITERERROR_NONRETRYABLE, also if other accounts may read or write
+// the file.
 func readDefaults(path string) (credentials, error) {
 	bad := func(err error, advice string) (credentials, error) {
 		return credentials{}, vss.E("ReadDefaults", vss.ErrWriterErrorNonRetryable, err).On(path).Advise(advice)
 	}
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return bad(err, "correct defaults in the writer's configuration")
+		return bad(err, "correct the path under defaults in the writer's configuration")
 	}
 	defer f.Close()
 	st, err := f.Stat()
 	if err != nil {
-		return bad(err, "correct defaults in the writer's configuration")
+		return bad(err, "correct the path under defaults in the writer's configuration")
 	}
 	if !st.Mode().IsRegular() || st.Mode().Perm()&0o077 != 0 {
-		return bad(fmt.Errorf("its mode is %v", st.Mode()), "it holds a password: make it a file that only its owner may read (chmod 600)")
+		return bad(
+			fmt.Errorf("it has mode %v", st.Mode()),
+			"it contains a password: make it readable by its owner only (chmod 600)",
+		)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxDefaults))
 	if err != nil {
-		return bad(err, "see why it can't be read")
+		return bad(err, "make the file readable")
 	}
 	c, err := parseDefaults(string(text))
 	if err != nil {
-		return bad(err, "write user, password and socket into its section [client]")
+		return bad(err, "set user, password and socket in its section [client]")
 	}
 	return c, nil
 }
 
-// parseDefaults reads the text of a file of options. Source: MariaDB's reference, configuring with option files.
+// parseDefaults parses an option file. Source: MariaDB's reference, configuring with option files.
 func parseDefaults(text string) (c credentials, err error) {
 	ours := false
 	for line := range strings.Lines(text) {
@@ -58,7 +62,7 @@ func parseDefaults(text string) (c credentials, err error) {
 		case line == "" || line[0] == '#' || line[0] == ';':
 			continue
 		case line[0] == '!':
-			return c, errors.New("it includes other files, which isn't supported here")
+			return c, errors.New("include directives are not supported")
 		case line[0] == '[':
 			ours = slices.Contains(sections, strings.Trim(line, "[] \t"))
 			continue
@@ -77,12 +81,12 @@ func parseDefaults(text string) (c credentials, err error) {
 		}
 	}
 	if c.user == "" {
-		return c, errors.New("it names no user")
+		return c, errors.New("it has no key user")
 	}
 	return c, nil
 }
 
-// unquote takes quotes, a comment after the value and escapes away.
+// unquote removes quotes, a comment after the value, and escapes.
 func unquote(s string) string {
 	if s == "" {
 		return s
@@ -94,5 +98,6 @@ func unquote(s string) string {
 	} else if at := strings.Index(s, " #"); at >= 0 {
 		s = strings.TrimSpace(s[:at])
 	}
-	return strings.NewReplacer(`\b`, "\b", `\t`, "\t", `\n`, "\n", `\r`, "\r", `\\`, `\`, `\s`, " ", `\"`, `"`, `\'`, "'").Replace(s)
+	return strings.NewReplacer(`\b`, "\b", `\t`, "\t", `\n`, "\n", `\r`, "\r", `\\`, `\`, `\s`, " ", `\"`, `"`, `\'`, "'").
+		Replace(s)
 }

@@ -14,34 +14,30 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// answerLimit is for what a server answers in a moment, unless it hangs.
+// answerLimit is for requests that a server answers immediately unless it hangs.
 const answerLimit = 10 * time.Second
 
-// held is a server from PrepareSnapshot to Thaw, and its one session, which has the backup lock.
+// held is a server between PrepareSnapshot and Thaw. Its session holds the backup lock.
 type held struct {
 	*instance
 	record record
 	stages bool     // the lock is BACKUP STAGE
-	flush  []string // statements that write InnoDB's redo log, where the server doesn't at each commit
+	flush  []string // statements that flush InnoDB's redo log, if the server doesn't at each commit
 	engine.Line[*client]
 }
 
-// flush writes InnoDB's redo log where what was committed in the last second may be in memory alone. A server with that setting
-// ignores FLUSH ENGINE LOGS (tried with 10.11), so it is changed for the moment; no commit runs meanwhile.
+// flush flushes InnoDB's redo log, for servers where the last second of commits may be in memory only. A server with
+// that setting ignores FLUSH ENGINE LOGS (tried with 10.11), so the setting is changed for the moment; no commit runs
+// meanwhile.
 var flush = []string{
 	"SET GLOBAL innodb_flush_log_at_trx_commit = 1", "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS", "SET GLOBAL innodb_flush_log_at_trx_commit = 0",
 }
 
-// Prepare implements engine.Instance. Where the server knows BACKUP STAGE it waits here for changes of tables under way.
+// Prepare implements engine.Instance. If the server supports BACKUP STAGE, it waits for changes of tables in progress.
 func (i *instance) Prepare(ctx context.Context, _ engine.Backup) (engine.Held, error) {
 	const op = "PrepareSnapshot"
 	h := &held{instance: i}
-	c, err := i.connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	h.Open(c)
-	err = h.Ask(ctx, startWait, func(ctx context.Context, c *client) error {
+	err := h.Begin(ctx, i.connect, startWait, func(ctx context.Context, c *client) error {
 		v, err := c.variables(ctx)
 		if err != nil {
 			return err
@@ -50,7 +46,13 @@ func (i *instance) Prepare(ctx context.Context, _ engine.Backup) (engine.Held, e
 		if err != nil {
 			return err
 		}
-		h.record = record{Format: recordFormat, Process: *i.Process, Layout: *l, Server: v["version"], ServerID: v["server_id"]}
+		h.record = record{
+			Format:   recordFormat,
+			Process:  *i.Process,
+			Layout:   *l,
+			Server:   v["version"],
+			ServerID: v["server_id"],
+		}
 		if v["innodb_flush_log_at_trx_commit"] == "0" {
 			h.flush = flush
 		}
@@ -70,7 +72,7 @@ func (i *instance) Prepare(ctx context.Context, _ engine.Backup) (engine.Held, e
 	return h, nil
 }
 
-// stages says whether a server of a version has BACKUP STAGE: MariaDB from 10.4.1 on.
+// stages reports whether a server version supports BACKUP STAGE: MariaDB 10.4.1 and later.
 func stages(version string) bool {
 	number, _, _ := strings.Cut(version, "-")
 	if !strings.Contains(version, "MariaDB") {
@@ -78,17 +80,17 @@ func stages(version string) bool {
 	}
 	var n [3]int
 	for i, s := range strings.SplitN(number, ".", 3) {
-		n[i], _ = strconv.Atoi(s) // none counts as 0
+		n[i], _ = strconv.Atoi(s) // a missing number counts as 0
 	}
 	return n[0] > 10 || n[0] == 10 && (n[1] > 4 || n[1] == 4 && n[2] >= 1)
 }
 
-// Freeze implements engine.Engine: servers know nothing of each other.
+// Freeze implements engine.Engine. Servers are independent of each other.
 func (s *servers) Freeze(ctx context.Context, all []engine.Taken) engine.Failures {
 	return engine.Each("Freeze", all, func(h engine.Held) error { return h.(*held).freeze(ctx) })
 }
 
-// freeze takes the lock and notes the position.
+// freeze takes the lock and records the position.
 func (h *held) freeze(ctx context.Context) error {
 	err := h.Ask(ctx, h.LockWait+answerLimit, func(ctx context.Context, c *client) error {
 		if err := c.wait(ctx, h.LockWait); err != nil {
@@ -112,7 +114,7 @@ func (h *held) freeze(ctx context.Context) error {
 	return h.failure("Freeze", err)
 }
 
-// relax puts back what flush has changed, when that was left half done.
+// relax restores the setting that flush changed, after flush failed.
 func (h *held) relax() {
 	ctx, cancel := context.WithTimeout(context.Background(), killLimit)
 	defer cancel()
@@ -122,11 +124,11 @@ func (h *held) relax() {
 		c.close()
 	}
 	if err != nil {
-		h.Logger.Error("innodb_flush_log_at_trx_commit is 1 now, and was 0", "instance", h.Dir, "error", err)
+		h.Logger.Error("can't restore innodb_flush_log_at_trx_commit from 1 to 0", "instance", h.Dir, "error", err)
 	}
 }
 
-// Thaw implements engine.Held: it makes sure that the session is the one which took the lock, and gives the lock back.
+// Thaw implements engine.Held. It checks that the session is the one that took the lock, and releases the lock.
 func (h *held) Thaw(ctx context.Context) error {
 	err := h.Ask(ctx, answerLimit, func(ctx context.Context, c *client) error {
 		var id uint64
@@ -134,7 +136,7 @@ func (h *held) Thaw(ctx context.Context) error {
 			return err
 		}
 		if id != c.id {
-			return fmt.Errorf("the session is number %d, the lock is that of %d", id, c.id)
+			return fmt.Errorf("the session has number %d, the lock belongs to %d", id, c.id)
 		}
 		if h.stages {
 			return c.do(ctx, "BACKUP STAGE END")
@@ -142,13 +144,13 @@ func (h *held) Thaw(ctx context.Context) error {
 		return c.do(ctx, "UNLOCK TABLES")
 	})
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return vss.E("Thaw", vss.ErrWriterErrorRetryable, fmt.Errorf("the lock wasn't held all the time: %w", err)).On(h.Dir).
+		return vss.E("Thaw", vss.ErrWriterErrorRetryable, fmt.Errorf("the lock was lost: %w", err)).On(h.Dir).
 			Advise("see the server's log for why it ended the session; wait ten minutes and try again, at most three times")
 	}
 	return err
 }
 
-// Release implements engine.Held: it ends the session, and with it the lock.
+// Release implements engine.Held. It ends the session, which releases the lock.
 func (h *held) Release() {
 	h.HangUp(func(c *client, busy bool) {
 		c.close()
@@ -163,10 +165,10 @@ func (h *held) Metadata() (engine.Metadata, error) {
 	return engine.NewMetadata(&h.record, h.record.stamp())
 }
 
-// note notes the position of the binary log, of a server that has one.
+// note records the position of the binary log, if the server has one.
 func (r *record) note(ctx context.Context, conn *sql.Conn) error {
 	rows, err := conn.QueryContext(ctx, "SHOW MASTER STATUS")
-	if numbered(err, 1064) { // MySQL from 8.4 on
+	if numbered(err, 1064) { // MySQL 8.4 and later
 		rows, err = conn.QueryContext(ctx, "SHOW BINARY LOG STATUS")
 	}
 	if err != nil {
@@ -202,8 +204,9 @@ func (r *record) note(ctx context.Context, conn *sql.Conn) error {
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil || r.GTID != "" {
 		return err
 	}
-	err = conn.QueryRowContext(ctx, "SELECT @@GLOBAL.gtid_binlog_pos, @@GLOBAL.gtid_current_pos").Scan(&r.GTID, &r.Current)
-	if numbered(err, 1193) { // it is MySQL
+	err = conn.QueryRowContext(ctx, "SELECT @@GLOBAL.gtid_binlog_pos, @@GLOBAL.gtid_current_pos").
+		Scan(&r.GTID, &r.Current)
+	if numbered(err, 1193) { // MySQL
 		return nil
 	}
 	return err

@@ -13,23 +13,26 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
 )
 
-// layout is where a server's files are, links resolved.
+// layout describes where a server's files are, with links resolved.
 type layout struct {
 	Data    string             `json:"data"`
-	Apart   []document.FileSet `json:"apart,omitempty"` // files that aren't below the data directory
-	exclude []document.FileSet // files that belong to the running server and not to its data
-	needs   []string           // folders of the data directory, which may be volumes
+	Apart   []document.FileSet `json:"apart,omitempty"` // files outside the data directory
+	exclude []document.FileSet // files of the running server that aren't data
+	needs   []string           // folders of the data directory, which may be mount points
 }
 
-// variables are what a server tells of itself.
+// variables are the global variables of a server.
 type variables map[string]string
 
-// variables asks for the settings that matter here. Each server knows some of them.
+// variables returns the settings that determine files and durability. Servers lack some of them.
 func (c *client) variables(ctx context.Context) (variables, error) {
-	rows, err := c.conn.QueryContext(ctx, `SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version', 'version_comment', 'server_id',
+	rows, err := c.conn.QueryContext(
+		ctx,
+		`SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version', 'version_comment', 'server_id',
 		'innodb_data_home_dir', 'innodb_data_file_path', 'innodb_log_group_home_dir', 'innodb_undo_directory', 'log_bin',
 		'log_bin_basename', 'log_bin_index', 'relay_log_basename', 'relay_log_index', 'aria_log_dir_path', 'tmpdir', 'pid_file', 'socket',
-		'innodb_flush_log_at_trx_commit', 'innodb_doublewrite', 'sync_binlog')`)
+		'innodb_flush_log_at_trx_commit', 'innodb_doublewrite', 'sync_binlog')`,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +48,7 @@ func (c *client) variables(ctx context.Context) (variables, error) {
 	return out, rows.Err()
 }
 
-// layout finds the files of the server with a data directory.
+// layout returns the files of the server with a data directory.
 func (c *client) layout(ctx context.Context, data string) (*layout, error) {
 	v, err := c.variables(ctx)
 	if err != nil {
@@ -58,7 +61,7 @@ func (c *client) layout(ctx context.Context, data string) (*layout, error) {
 	return l, l.linked()
 }
 
-// configured adds what the settings say. Their paths are relative to the data directory.
+// configured adds the files named by settings. Their paths are relative to the data directory.
 func (l *layout) configured(v variables) error {
 	home := l.path(v["innodb_data_home_dir"])
 	for _, file := range strings.Split(v["innodb_data_file_path"], ";") {
@@ -73,12 +76,22 @@ func (l *layout) configured(v variables) error {
 	}
 	redo := l.path(v["innodb_log_group_home_dir"])
 	sets := []document.FileSet{
-		{Path: redo, FileSpec: "ib_logfile*"}, {Path: filepath.Join(redo, "#innodb_redo"), FileSpec: "*", Recursive: true}, // of MySQL
-		{Path: l.path(v["innodb_undo_directory"]), FileSpec: "undo*"}, {Path: l.path(v["aria_log_dir_path"]), FileSpec: "aria_log*"},
+		// of MySQL
+		{
+			Path:     redo,
+			FileSpec: "ib_logfile*",
+		}, {Path: filepath.Join(redo, "#innodb_redo"), FileSpec: "*", Recursive: true},
+		{
+			Path:     l.path(v["innodb_undo_directory"]),
+			FileSpec: "undo*",
+		}, {Path: l.path(v["aria_log_dir_path"]), FileSpec: "aria_log*"},
 	}
 	for _, log := range []string{"log_bin", "relay_log"} {
 		if name := v[log+"_basename"]; name != "" {
-			sets = append(sets, document.FileSet{Path: filepath.Dir(l.path(name)), FileSpec: filepath.Base(name) + ".*"})
+			sets = append(
+				sets,
+				document.FileSet{Path: filepath.Dir(l.path(name)), FileSpec: filepath.Base(name) + ".*"},
+			)
 		}
 		if name := v[log+"_index"]; name != "" && !strings.HasPrefix(name, v[log+"_basename"]+".") {
 			sets = append(sets, document.FileSet{Path: filepath.Dir(l.path(name)), FileSpec: filepath.Base(name)})
@@ -102,7 +115,7 @@ func (l *layout) configured(v variables) error {
 	return nil
 }
 
-// path is a path of a setting, from the root.
+// path returns a path of a setting as an absolute path.
 func (l *layout) path(s string) string {
 	if !filepath.IsAbs(s) {
 		return filepath.Join(l.Data, s)
@@ -110,7 +123,7 @@ func (l *layout) path(s string) string {
 	return filepath.Clean(s)
 }
 
-// apart adds files that aren't below the data directory, nor among those that are known. A folder that isn't there has none.
+// apart adds files unless they are below the data directory or already added. A folder that doesn't exist is ignored.
 func (l *layout) apart(dir, spec string, recursive bool) error {
 	real, err := filepath.EvalSymlinks(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -129,8 +142,8 @@ func (l *layout) apart(dir, spec string, recursive bool) error {
 	return nil
 }
 
-// linked adds what the data directory leads to: databases that are links to other folders, tables whose files are links (Aria,
-// MyISAM) or named in a file .isl (InnoDB), made with DATA DIRECTORY.
+// linked adds the targets of links in the data directory: databases linked to other folders, and tables created with
+// DATA DIRECTORY, whose files are links (Aria, MyISAM) or named in a file .isl (InnoDB).
 func (l *layout) linked() error {
 	top, err := os.ReadDir(l.Data)
 	if err != nil {
@@ -167,7 +180,7 @@ func (l *layout) linked() error {
 	return nil
 }
 
-// follow adds what a link leads to.
+// follow adds the target of a link.
 func (l *layout) follow(link string) error {
 	to, err := filepath.EvalSymlinks(link)
 	if err != nil {
@@ -195,7 +208,7 @@ func (l *layout) named(isl string) error {
 
 func within(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
 
-// files are all file sets.
+// files returns all file sets.
 func (l *layout) files() []document.FileSet {
 	return append([]document.FileSet{{Path: l.Data, FileSpec: "*", Recursive: true}}, l.Apart...)
 }

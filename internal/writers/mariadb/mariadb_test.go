@@ -23,7 +23,10 @@ func TestIdentify(t *testing.T) {
 	outside := v[1] + "/outside"
 	Must(t, os.Mkdir(outside, 0o777))
 	Must(t, os.Chmod(outside, 0o777))
-	_, err := s.SQL(ctx, "CREATE TABLE test.far (n INT) ENGINE=InnoDB DATA DIRECTORY='"+outside+"'; CREATE TABLE test.farm (n INT) ENGINE=MyISAM DATA DIRECTORY='"+outside+"'")
+	_, err := s.SQL(
+		ctx,
+		"CREATE TABLE test.far (n INT) ENGINE=InnoDB DATA DIRECTORY='"+outside+"'; CREATE TABLE test.farm (n INT) ENGINE=MyISAM DATA DIRECTORY='"+outside+"'",
+	)
 	Must(t, err)
 	m, c := Identify(t, newWriter(t), s.Data)
 	if c == nil {
@@ -33,7 +36,13 @@ func TestIdentify(t *testing.T) {
 	for _, f := range c.Files {
 		got = append(got, filepath.Join(f.Path, f.FileSpec))
 	}
-	want := []string{s.Data + "/*", s.Redo + "/ib_logfile*", s.Binlog + "/binlog.*", outside + "/test/far.ibd", outside + "/farm.MYD"}
+	want := []string{
+		s.Data + "/*",
+		s.Redo + "/ib_logfile*",
+		s.Binlog + "/binlog.*",
+		outside + "/test/far.ibd",
+		outside + "/farm.MYD",
+	}
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
@@ -43,7 +52,10 @@ func TestIdentify(t *testing.T) {
 		t.Errorf("component %+v, restore method %+v", c, m.RestoreMethod)
 	}
 	for _, x := range []document.FileSet{{Path: s.Data, FileSpec: "ibtmp1"}, {Path: s.Run, FileSpec: "socket"}, {Path: s.Run, FileSpec: "pid"}} {
-		if !slices.ContainsFunc(m.ExcludeFiles, func(f document.FileSet) bool { return f.Path == x.Path && f.FileSpec == x.FileSpec }) {
+		if !slices.ContainsFunc(
+			m.ExcludeFiles,
+			func(f document.FileSet) bool { return f.Path == x.Path && f.FileSpec == x.FileSpec },
+		) {
 			t.Errorf("%+v isn't excluded: %+v", x, m.ExcludeFiles)
 		}
 	}
@@ -53,8 +65,8 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
-// TestCopies makes copies under load and proves each: the server starts on it, all tables are whole, what was acknowledged is there,
-// and the copy with what the binary log has from the position on is what the server holds.
+// TestCopies makes copies under load and proves each: the server starts on it, all tables are whole, what was
+// acknowledged is there, and the copy with what the binary log has from the position on is what the server holds.
 func TestCopies(t *testing.T) {
 	s, v := three(t)
 	w := newWriter(t)
@@ -71,7 +83,8 @@ func TestCopies(t *testing.T) {
 		t.Logf("backup with copying %v; %d writes meanwhile: p50 %v, p99 %v, longest %v", window, n, p50, p99, most)
 		k.Well(writer.OnBackupComplete)
 		r := recordOf(t, k.Backup)
-		if r.File == "" || r.Position == 0 || !strings.Contains(k.Component().BackupStamp, fmt.Sprintf("file=%s position=%d", r.File, r.Position)) {
+		if r.File == "" || r.Position == 0 ||
+			!strings.Contains(k.Component().BackupStamp, fmt.Sprintf("file=%s position=%d", r.File, r.Position)) {
 			t.Errorf("metadata %s, stamp %q", k.Component().BackupMetadata, k.Component().BackupStamp)
 		}
 		copies = append(copies, k)
@@ -92,7 +105,14 @@ func TestCopies(t *testing.T) {
 		Must(t, err)
 		for i, rows := range want {
 			if got[i] != rows {
-				t.Errorf("client %d: the copy with the binary log from %s %d on has %+v, the server %+v", i, r.File, r.Position, got[i], rows)
+				t.Errorf(
+					"client %d: the copy with the binary log from %s %d on has %+v, the server %+v",
+					i,
+					r.File,
+					r.Position,
+					got[i],
+					rows,
+				)
 			}
 		}
 		Must(t, c.Stop(ctx))
@@ -102,7 +122,14 @@ func TestCopies(t *testing.T) {
 // TestRelaxed is a server that writes its redo log once a second: what it has acknowledged is in the copy all the same.
 func TestRelaxed(t *testing.T) {
 	v, run := Volumes(t, "xfs")
-	s := start(t, &mariadbtest.Server{Data: v[0] + "/data", Run: run, Settings: map[string]string{"innodb-flush-log-at-trx-commit": "0"}})
+	s := start(
+		t,
+		&mariadbtest.Server{
+			Data:     v[0] + "/data",
+			Run:      run,
+			Settings: map[string]string{"innodb-flush-log-at-trx-commit": "0"},
+		},
+	)
 	j, err := s.Journal(ctx, 2, "InnoDB")
 	Must(t, err)
 	for range 3 {
@@ -169,7 +196,10 @@ func TestMissingVolume(t *testing.T) {
 	for i, volume := range v {
 		b := New(t, w, slices.Delete(slices.Clone(v), i, i+1), s.Data)
 		b.Well(writer.OnPrepareBackup)
-		if m := b.Vetoed(writer.OnPrepareSnapshot, vss.ErrWriterErrorInconsistentSnapshot); !strings.Contains(m, "add "+volume+" to the set") {
+		if m := b.Vetoed(writer.OnPrepareSnapshot, vss.ErrWriterErrorInconsistentSnapshot); !strings.Contains(
+			m,
+			"add "+volume+" to the set",
+		) {
 			t.Errorf("without %s: %s", volume, m)
 		}
 	}
@@ -196,7 +226,8 @@ func TestAbort(t *testing.T) {
 	}
 }
 
-// TestLongStatement has a client in the way of the lock: Freeze gives up in time, and nobody waits behind it afterwards.
+// TestLongStatement has a client in the way of the lock: Freeze gives up in time, and nobody waits behind it
+// afterwards.
 func TestLongStatement(t *testing.T) {
 	s, v := one(t)
 	watchLocks(t, s)
@@ -261,8 +292,11 @@ func TestSessionKilled(t *testing.T) {
 func TestCredentials(t *testing.T) {
 	s, v := one(t)
 	other := start(t, &mariadbtest.Server{Data: v[0] + "/other", Run: s.Run + "2"})
-	_, err := s.SQL(ctx, `CREATE USER vss@localhost IDENTIFIED BY 'se#cret "x'; GRANT RELOAD, BINLOG MONITOR ON *.* TO vss@localhost;
-		CREATE USER weak@localhost IDENTIFIED BY 'weak'; ALTER USER root@localhost IDENTIFIED BY 'unknown'`)
+	_, err := s.SQL(
+		ctx,
+		`CREATE USER vss@localhost IDENTIFIED BY 'se#cret "x'; GRANT RELOAD, BINLOG MONITOR ON *.* TO vss@localhost;
+		CREATE USER weak@localhost IDENTIFIED BY 'weak'; ALTER USER root@localhost IDENTIFIED BY 'unknown'`,
+	)
 	Must(t, err)
 	file := filepath.Join(v[0], "options")
 	for _, c := range []struct {
@@ -276,7 +310,7 @@ func TestCredentials(t *testing.T) {
 		{"a wrong password", "[client]\nuser=vss\npassword=guess\n", 0o600, vss.ErrWriterErrorNonRetryable, "Access denied"},
 		{"not enough rights", "[client]\nuser=weak\npassword=weak\n", 0o600, vss.ErrWriterErrorNonRetryable, "RELOAD"},
 		{"open to all", "[client]\nuser=vss\n", 0o644, vss.ErrWriterErrorNonRetryable, "chmod 600"},
-		{"another server's socket", "[client]\nuser=root\nsocket=" + other.Socket() + "\n", 0o600, vss.ErrWriterErrorRetryable, "not the server"},
+		{"another server's socket", "[client]\nuser=root\nsocket=" + other.Socket() + "\n", 0o600, vss.ErrWriterErrorRetryable, "not to the server"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			config := mariadb.Config{Servers: []string{s.Data}}

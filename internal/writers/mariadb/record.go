@@ -13,10 +13,10 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// recordFormat is raised when older programs can't restore by the record any more.
+// recordFormat is the version of record. It is raised when older programs can no longer restore by it.
 const recordFormat = 1
 
-// record is the backup metadata of a component: what a restore needs to know of the server, and what the copy holds.
+// record is the backup metadata of a component: what a restore requires, and what the copy holds.
 type record struct {
 	Format int `json:"format"`
 	server.Process
@@ -24,15 +24,15 @@ type record struct {
 	Server   string    `json:"server_version"`
 	ServerID string    `json:"server_id"`
 	Frozen   time.Time `json:"frozen"`
-	// The copy holds all that is in the binary log up to here, and nothing else: a replica that is made of it, or a recovery
-	// to a later moment, goes on here. File is "" without binary log.
+	// The copy holds the binary log up to this position and nothing beyond it: a replica made from the copy, or a
+	// recovery to a later time, continues here. File is "" without binary log.
 	File     string `json:"binlog_file,omitempty"`
 	Position uint64 `json:"binlog_position,omitempty"`
 	GTID     string `json:"gtid_binlog,omitempty"`
-	Current  string `json:"gtid_current,omitempty"` // with what came from a primary
+	Current  string `json:"gtid_current,omitempty"` // including changes from a primary
 }
 
-// stamp is the backup stamp: where the next backup of the same server goes on.
+// stamp returns the backup stamp: the position at which the next backup of the same server continues.
 func (r *record) stamp() string {
 	if r.File == "" {
 		return ""
@@ -40,7 +40,7 @@ func (r *record) stamp() string {
 	return fmt.Sprintf("server=%s file=%s position=%d gtid=%s", r.ServerID, r.File, r.Position, r.GTID)
 }
 
-// saved is a server as a backup has it.
+// saved is a server as recorded in a backup.
 type saved struct {
 	record
 	all *servers
@@ -48,19 +48,19 @@ type saved struct {
 
 var _ engine.Saved = (*saved)(nil)
 
-// Recall implements engine.Engine. Errors: VSS_E_WRITERERROR_NONRETRYABLE for metadata of another writer or a newer one.
+// Recall implements engine.Engine. Errors: VSS_E_WRITERERROR_NONRETRYABLE for metadata of another writer or of a newer
+// version.
 func (s *servers) Recall(metadata string) (engine.Saved, error) {
-	r := record{}
-	err := engine.ReadMetadata(metadata, recordFormat, &r, func() error {
-		if r.Format < 1 || r.Layout.Data == "" || r.Layout.Data != r.Dir || r.Program == "" {
-			return errors.New("they don't describe a server")
+	r, err := engine.ReadMetadata(metadata, recordFormat, func(r *record) error {
+		if r.Layout.Data == "" || r.Layout.Data != r.Dir || r.Program == "" {
+			return errors.New("the metadata don't describe a MariaDB server")
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &saved{r, s}, nil
+	return &saved{*r, s}, nil
 }
 
 // Files implements engine.Saved.
@@ -68,7 +68,7 @@ func (s *saved) Files() ([]document.FileSet, aside.Owner) {
 	return s.Layout.files(), aside.Owner{UID: s.UID, GID: s.GID}
 }
 
-// running is the server that runs in the data directory now, nil if there is none.
+// running returns the running server with the data directory, nil if there is none.
 func (s *saved) running(ctx context.Context) (*instance, error) {
 	p, err := server.In(ctx, s.Dir, programs...)
 	if err != nil || p == nil {
@@ -77,7 +77,7 @@ func (s *saved) running(ctx context.Context) (*instance, error) {
 	return s.all.instance(p), nil
 }
 
-// Stop implements engine.Saved. A server that is being stopped writes all it has.
+// Stop implements engine.Saved. A server that stops writes everything to disk.
 func (s *saved) Stop(ctx context.Context) (ran bool, err error) {
 	i, err := s.running(ctx)
 	if err != nil || i == nil {
@@ -86,23 +86,17 @@ func (s *saved) Stop(ctx context.Context) (ran bool, err error) {
 	return true, i.Stop(ctx)
 }
 
-// Start implements engine.Saved: the server is up when it lets us in, or tells us that it doesn't.
+// Start implements engine.Saved. It returns when the server accepts the session, or refuses it for a lasting reason.
 func (s *saved) Start(ctx context.Context) error {
-	return s.Process.Start(ctx, func(ctx context.Context) error {
-		i, err := s.running(ctx)
-		if err != nil {
-			return err
-		}
-		if i == nil {
-			return errors.New("it ended, or never began")
-		}
+	return s.Process.Start(ctx, server.Up(s.running, func(ctx context.Context, i *instance) error {
 		c, err := i.connect(ctx)
 		if err == nil {
 			c.close()
 		}
-		if vss.CodeOf(err) == vss.ErrWriterErrorNonRetryable { // it answers: its accounts are those of the copy
+		// A server that answers is up; its accounts are those of the copy.
+		if vss.CodeOf(err) == vss.ErrWriterErrorNonRetryable {
 			return nil
 		}
 		return err
-	})
+	}))
 }

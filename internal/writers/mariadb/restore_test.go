@@ -132,7 +132,10 @@ func TestRestoreThatFails(t *testing.T) {
 		k.Well(writer.OnPreRestore)
 		Must(t, os.WriteFile(filepath.Join(s.Data, "ibdata1"), nil, 0o600))
 		k.Component().FileRestoreStatus = vss.RestoredFailed
-		if m := k.Vetoed(writer.OnPostRestore, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, ".before-restore-") {
+		if m := k.Vetoed(writer.OnPostRestore, vss.ErrWriterErrorNonRetryable); !strings.Contains(
+			m,
+			".before-restore-",
+		) {
 			t.Errorf("%s doesn't say where the former files are", m)
 		}
 		if former, _ := filepath.Glob(s.Data + ".before-restore-*/mysql"); len(former) != 1 {

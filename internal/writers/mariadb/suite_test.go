@@ -15,7 +15,9 @@ func TestSuite(t *testing.T) {
 	watchLocks(t, s)
 	writertest.Run(t, func(t *testing.T) *writertest.World {
 		return &writertest.World{
-			Writer:  mariadb.New(mariadb.Config{Servers: []string{s.Data}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}),
+			Writer: mariadb.New(
+				mariadb.Config{Servers: []string{s.Data}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))},
+			),
 			Volumes: v,
 			Restore: func() { Run(t, "sh", "-c", "cp -a "+s.Data+".before-restore-*/. "+s.Data) },
 			Frozen:  func() bool { return strings.Contains(locks(t, s), "WAIT_COMMIT") },

@@ -34,7 +34,10 @@ func start(t testing.TB, s *mariadbtest.Server) *mariadbtest.Server {
 func three(t testing.TB) (*mariadbtest.Server, []string) {
 	t.Helper()
 	v, run := Volumes(t, "ext4", "xfs", "ext4")
-	return start(t, &mariadbtest.Server{Data: v[0] + "/data", Redo: v[1] + "/redo", Binlog: v[2] + "/binlog", Run: run}), v
+	return start(
+		t,
+		&mariadbtest.Server{Data: v[0] + "/data", Redo: v[1] + "/redo", Binlog: v[2] + "/binlog", Run: run},
+	), v
 }
 
 // one is a server on one volume.
@@ -105,7 +108,10 @@ func (k *saved) open(t testing.TB, s *mariadbtest.Server) *mariadbtest.Server {
 // locks are the backup locks that the server has given.
 func locks(t testing.TB, s *mariadbtest.Server) string {
 	t.Helper()
-	all, err := s.SQL(ctx, "SELECT LOCK_MODE FROM information_schema.METADATA_LOCK_INFO WHERE LOCK_MODE LIKE 'MDL_BACKUP%'")
+	all, err := s.SQL(
+		ctx,
+		"SELECT LOCK_MODE FROM information_schema.METADATA_LOCK_INFO WHERE LOCK_MODE LIKE 'MDL_BACKUP%'",
+	)
 	Must(t, err)
 	return strings.Join(strings.Fields(all), " ")
 }

@@ -14,38 +14,40 @@ import (
 )
 
 const (
-	// checkpointLimit is the longest that a checkpoint may take: what the service grants PrepareSnapshot. Source: writer's
-	// reference, time limits.
+	// checkpointLimit is the longest time that a checkpoint may take, which is what the service grants
+	// PrepareSnapshot. Source: writer's reference, time limits.
 	checkpointLimit = 10 * time.Minute
-	// answerLimit is the longest that a server may take to tell its position in Freeze and Thaw: a moment, unless it hangs.
+	// answerLimit is for requests in Freeze and Thaw that a server answers immediately unless it hangs.
 	answerLimit = 10 * time.Second
 )
 
-// held is a cluster from PrepareSnapshot to Thaw, and its one session.
+// held is a cluster between PrepareSnapshot and Thaw, with its session.
 type held struct {
 	*Cluster
 	engine.Line[*pgx.Conn]
 	all    *clusters
 	kind   vss.BackupType
-	from   stamp // where an incremental or differential backup goes on
+	from   stamp // where an incremental or differential backup continues
 	record record
 	files  *wal
-	oldest time.Time // of the changes that an incremental or differential backup saves
+	oldest time.Time // of the oldest change that an incremental or differential backup saves
 }
 
-// builds says whether the backup goes on from an earlier one.
-func (h *held) builds() bool { return h.record.After != "" }
+// incremental reports whether the backup builds on an earlier one.
+func (h *held) incremental() bool { return h.record.After != "" }
 
-// stamps says whether later backups go on from this one.
-func (h *held) stamps() bool { return h.kind == vss.BackupFull || h.kind == vss.BackupIncremental }
+// leavesStamp reports whether later backups can build on this one.
+func (h *held) leavesStamp() bool { return h.kind == vss.BackupFull || h.kind == vss.BackupIncremental }
 
-// Follow implements engine.Builder: it makes sure that all WAL since the earlier backup is still there. Errors:
-// VSS_E_WRITERERROR_NONRETRYABLE where it isn't.
+// Follow implements engine.Builder. It checks that all WAL since the earlier backup is available. Errors:
+// VSS_E_WRITERERROR_NONRETRYABLE if it isn't.
 func (s *clusters) Follow(ctx context.Context, name string, i engine.Instance, text string) error {
 	const op = "PrepareBackup"
 	from, err := parseStamp(text)
 	if err != nil {
-		return vss.E(op, vss.ErrWriterErrorNonRetryable, err).On(name).Advise("make a full backup, or give the stamp that the last one left (SetPreviousBackupStamp)")
+		return vss.E(op, vss.ErrWriterErrorNonRetryable, err).
+			On(name).
+			Advise("make a full backup, or set the stamp of the last backup (SetPreviousBackupStamp)")
 	}
 	if i == nil {
 		return nil
@@ -56,8 +58,9 @@ func (s *clusters) Follow(ctx context.Context, name string, i engine.Instance, t
 		return err
 	}
 	if system != from.system {
-		return vss.E(op, vss.ErrWriterErrorNonRetryable, fmt.Errorf("the last backup is of a cluster with system identifier %s, not %s", from.system, system)).
-			On(name).Advise("make a full backup")
+		return vss.E(op, vss.ErrWriterErrorNonRetryable, fmt.Errorf("the last backup is of another cluster, with system identifier %s; this one has %s", from.system, system)).
+			On(name).
+			Advise("make a full backup")
 	}
 	return c.failure(op, s.with(ctx, c, func(conn *pgx.Conn) error {
 		l, err := c.layout()
@@ -69,7 +72,7 @@ func (s *clusters) Follow(ctx context.Context, name string, i engine.Instance, t
 			return err
 		}
 		at := from.at
-		if files.whole() == "" {
+		if files.whyIncomplete() == "" {
 			var text string
 			if err := conn.QueryRow(ctx, "SELECT pg_current_wal_flush_lsn()::text").Scan(&text); err != nil {
 				return err
@@ -83,10 +86,10 @@ func (s *clusters) Follow(ctx context.Context, name string, i engine.Instance, t
 	}))
 }
 
-// Prepare implements engine.Instance: it connects to the cluster, looks at its settings, and has it write what recovery would have to
-// replay. Where only WAL is saved recovery replays all of it, whatever checkpoints there are; and a checkpoint may remove WAL.
-// Errors: VSS_E_WRITERERROR_NONRETRYABLE for a cluster that doesn't let the writer in or runs with fsync off,
-// VSS_E_WRITERERROR_RETRYABLE for others that fail.
+// Prepare implements engine.Instance. It connects to the cluster, checks its settings, and executes a checkpoint,
+// which shortens recovery. A backup of WAL alone needs no checkpoint: recovery replays all of the WAL anyway, and a
+// checkpoint may remove WAL. Errors: VSS_E_WRITERERROR_NONRETRYABLE for a cluster that refuses the connection or runs
+// with fsync off, VSS_E_WRITERERROR_RETRYABLE for other failures.
 func (i *instance) Prepare(ctx context.Context, b engine.Backup) (engine.Held, error) {
 	const op = "PrepareSnapshot"
 	c := i.cluster
@@ -96,7 +99,7 @@ func (i *instance) Prepare(ctx context.Context, b engine.Backup) (engine.Held, e
 	}
 	h := &held{Cluster: c, all: i.all, kind: b.Kind}
 	h.record = record{Format: recordFormat, Cluster: *c, Layout: *l, After: b.After}
-	if h.builds() {
+	if h.incremental() {
 		if h.from, err = parseStamp(b.After); err != nil {
 			return nil, err
 		}
@@ -122,19 +125,26 @@ func (h *held) prepare(ctx context.Context, conn *pgx.Conn) (err error) {
 		return err
 	}
 	if !fsync {
-		return vss.E(op, vss.ErrWriterErrorNonRetryable, errors.New("the server runs with fsync off: after a crash, and on a copy, its data may be damaged")).
-			On(h.Name).Advise("set fsync = on and reload the server")
+		return vss.E(op, vss.ErrWriterErrorNonRetryable, errors.New("the server runs with fsync = off, so its data may be damaged after a crash and on a copy")).
+			On(h.Name).
+			Advise("set fsync = on and reload the server")
 	}
 	if h.files, err = askWAL(ctx, conn, h.Cluster, &h.record.Layout); err != nil {
 		return err
 	}
 	h.record.Segment = h.files.segment
-	if h.stamps() && h.files.whole() == "" && h.all.holdWAL {
-		if err := reserve(ctx, conn); err != nil { // this backup is good without it
-			h.all.log.Warn("WAL isn't held: the next backup may have to be a full one", "cluster", h.Name, "error", err)
+	if h.leavesStamp() && h.files.whyIncomplete() == "" && h.all.holdWAL {
+		if err := reserve(ctx, conn); err != nil { // the backup itself doesn't need it
+			h.all.log.Warn(
+				"can't reserve WAL; the next backup may have to be a full one",
+				"cluster",
+				h.Name,
+				"error",
+				err,
+			)
 		}
 	}
-	if !h.builds() {
+	if !h.incremental() {
 		start := time.Now()
 		if _, err := conn.Exec(ctx, "CHECKPOINT"); err != nil {
 			return err
@@ -144,8 +154,8 @@ func (h *held) prepare(ctx context.Context, conn *pgx.Conn) (err error) {
 	return conn.QueryRow(ctx, "SELECT timeline_id::text FROM pg_control_checkpoint()").Scan(&h.record.Line)
 }
 
-// Freeze implements engine.Engine: it notes how far each cluster's WAL is on disk. The databases go on: the volumes are held by the
-// service, all at once. A server that can't tell fails.
+// Freeze implements engine.Engine. It records the WAL position up to which each cluster is on disk. The databases
+// continue: the service holds the volumes. A cluster whose position can't be determined fails.
 func (s *clusters) Freeze(ctx context.Context, all []engine.Taken) engine.Failures {
 	const op = "Freeze"
 	return engine.Each(op, all, func(one engine.Held) (err error) {
@@ -154,30 +164,31 @@ func (s *clusters) Freeze(ctx context.Context, all []engine.Taken) engine.Failur
 		if h.record.LSN, err = h.position(ctx, op); err != nil {
 			return err
 		}
-		return h.there(op)
+		return h.checkWALAvailable(op)
 	})
 }
 
-// Thaw implements engine.Held: it makes sure that the server lived through the copy, and that no WAL which the backup needs went
-// meanwhile.
+// Thaw implements engine.Held. It checks that the server ran throughout the copy, and that no WAL that the backup
+// needs was removed meanwhile.
 func (h *held) Thaw(ctx context.Context) (err error) {
 	const op = "Thaw"
 	if h.record.Thaw, err = h.position(ctx, op); err != nil {
 		return err
 	}
-	if err := h.there(op); err != nil {
+	if err := h.checkWALAvailable(op); err != nil {
 		return err
 	}
-	h.leave()
+	h.recordStamp()
 	return nil
 }
 
 // Release implements engine.Held.
 func (h *held) Release() { h.HangUp(func(conn *pgx.Conn, _ bool) { hangUp(conn) }) }
 
-// there makes sure that the WAL which a backup goes on with is there up to the position of Freeze, and notes since when.
-func (h *held) there(op string) error {
-	if !h.builds() {
+// checkWALAvailable checks that the WAL from the earlier backup to the position of Freeze is available, and records
+// the time of its oldest change.
+func (h *held) checkWALAvailable(op string) error {
+	if !h.incremental() {
 		return nil
 	}
 	to, err := parsePosition(h.record.LSN)
@@ -191,12 +202,12 @@ func (h *held) there(op string) error {
 	return err
 }
 
-// leave makes the stamp from which later backups go on. Where there can't be one the next backup has to be a full one.
-func (h *held) leave() {
-	if !h.stamps() {
+// recordStamp sets the stamp that later backups build on. Without a stamp the next backup must be a full one.
+func (h *held) recordStamp() {
+	if !h.leavesStamp() {
 		return
 	}
-	why := h.files.whole()
+	why := h.files.whyIncomplete()
 	if why == "" {
 		at, err := parsePosition(h.record.LSN)
 		if err == nil {
@@ -208,23 +219,30 @@ func (h *held) leave() {
 		}
 		why = err.Error()
 	}
-	h.all.log.Info("no incremental backup can go on from this one", "cluster", h.Name, "reason", why)
+	h.all.log.Info("no incremental backup can build on this one", "cluster", h.Name, "reason", why)
 }
 
-// position is the WAL position up to which the cluster is on disk; of a standby, up to which it has replayed.
+// position returns the WAL position up to which the cluster is on disk; for a standby, the position up to which it has
+// replayed.
 func (h *held) position(ctx context.Context, op string) (lsn string, err error) {
 	const query = `SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END)::text`
-	err = h.Ask(ctx, answerLimit, func(ctx context.Context, conn *pgx.Conn) error { return conn.QueryRow(ctx, query).Scan(&lsn) })
+	err = h.Ask(
+		ctx,
+		answerLimit,
+		func(ctx context.Context, conn *pgx.Conn) error { return conn.QueryRow(ctx, query).Scan(&lsn) },
+	)
 	return lsn, h.failure(op, err)
 }
 
-// Metadata implements engine.Held: what the copy holds, where the next backup goes on, and for one that goes on itself since when
-// files count.
+// Metadata implements engine.Held. It describes what the copy holds and where the next backup continues; for an
+// incremental or differential backup also since when changed files count.
 func (h *held) Metadata() (engine.Metadata, error) {
 	m, err := engine.NewMetadata(&h.record, h.record.Stamp)
-	if h.builds() {
+	if h.incremental() {
 		f := h.record.Layout.walSet()
-		m.Differenced = []document.DifferencedFiles{{Path: f.Path, FileSpec: f.FileSpec, Recursive: f.Recursive, Since: document.FileTime(h.oldest)}}
+		m.Differenced = []document.DifferencedFiles{
+			{Path: f.Path, FileSpec: f.FileSpec, Recursive: f.Recursive, Since: document.FileTime(h.oldest)},
+		}
 	}
 	return m, err
 }

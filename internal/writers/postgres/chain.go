@@ -19,22 +19,22 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// chainFile lies in a data directory while a restore of several backups is under way there: each has its own document, and
-// perhaps its own service, so what one must know of those before is with the files.
+// chainFile is a file in the data directory while a restore of several backups is in progress. Each backup has its own
+// document and may be restored by another process, so the state is kept with the files.
 const (
 	chainFile = "vss-restore.json"
 	maxChain  = 1 << 20 // bytes
 )
 
-// chain is what was restored so far.
+// chain is the state of a restore of several backups.
 type chain struct {
-	Stamp   string        `json:"stamp"`           // of the last backup: the next one must go on from there
-	Control string        `json:"control"`         // digest of pg_control: a server that was started since has changed it
-	Running bool          `json:"running"`         // the server ran before all this
-	Aside   []aside.Moved `json:"aside,omitempty"` // what is to be deleted at the end
+	Stamp   string        `json:"stamp"`           // of the last restored backup; the next one must build on it
+	Control string        `json:"control"`         // digest of pg_control, which a server changes when it starts
+	Running bool          `json:"running"`         // the server was running before the restore
+	Aside   []aside.Moved `json:"aside,omitempty"` // folders to delete at the end
 }
 
-// chain reads the file. Errors: fs.ErrNotExist where no restore is under way.
+// chain reads the file. Errors: fs.ErrNotExist if no such restore is in progress.
 func (c *Cluster) chain() (out *chain, err error) {
 	err = server.As(c.UID, c.GID, func() error {
 		f, err := c.openOwn(chainFile)
@@ -54,7 +54,8 @@ func (c *Cluster) chain() (out *chain, err error) {
 	if out == nil {
 		return nil, fmt.Errorf("%s is empty", chainFile)
 	}
-	for _, m := range out.Aside { // the owner could have written it: nothing but folders of ours is deleted by it
+	// the owner of the files may have written it, so only folders of this writer are accepted for deletion
+	for _, m := range out.Aside {
 		if m.To != filepath.Clean(m.To) || !filepath.IsAbs(m.To) || !strings.Contains(filepath.Base(m.To), aside.Mark) {
 			return nil, fmt.Errorf("%s names %q as a folder of this writer", chainFile, m.To)
 		}
@@ -89,7 +90,7 @@ func (c *Cluster) endChain() error {
 	return err
 }
 
-// control is the digest of what the server notes its state in. Only as the owner.
+// control returns the digest of pg_control. It must be called as the owner of the files.
 func (c *Cluster) control() (string, error) {
 	f, err := c.openOwn("global/pg_control")
 	if err != nil {
@@ -105,23 +106,23 @@ func (c *Cluster) openOwn(name string) (*os.File, error) {
 	return os.OpenFile(filepath.Join(c.Data, name), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 }
 
-// follows makes sure that a backup's WAL goes on from what was restored so far, and gives that. Errors:
+// follows checks that a backup's WAL continues what was restored so far, and returns the state of the restore. Errors:
 // VSS_E_WRITERERROR_NONRETRYABLE.
 func (r *record) follows() (*chain, error) {
 	const op = "PreRestore"
-	advice := "restore the full backup, then each one that goes on from it, in their order, each but the last with the word that more restores follow (SetAdditionalRestores)"
+	advice := "restore the full backup, then each one that builds on it, in order; announce for each but the last that more restores follow (SetAdditionalRestores)"
 	n, err := r.chain()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		err = errors.New("it goes on from another backup, and no restore of that is under way")
+		err = errors.New("it builds on another backup, which is not being restored")
 	case err != nil:
 	case n.Stamp != r.After:
-		err = fmt.Errorf("it goes on from the backup with stamp %q, but the last one that was restored has %q", r.After, n.Stamp)
+		err = fmt.Errorf("it builds on the backup with stamp %q, but the last restored backup has %q", r.After, n.Stamp)
 	default:
 		var now string
 		err = server.As(r.UID, r.GID, func() (err error) { now, err = r.control(); return err })
 		if err == nil && now != n.Control {
-			err = errors.New("the server was started on what was restored, so its WAL went another way")
+			err = errors.New("the server was started on the restored files, so that its WAL differs")
 		}
 	}
 	if err != nil {
@@ -130,15 +131,15 @@ func (r *record) follows() (*chain, error) {
 	return n, nil
 }
 
-// newSpaces sets aside what is in tablespaces that were made after the backups restored so far: recovery makes them again, in
-// folders that must be there.
+// newSpaces sets aside the files in tablespaces that were created after the backups restored so far. Recovery creates
+// them again, in folders that must exist.
 func (r *record) newSpaces(n *chain, tag string) error {
 	for _, dir := range r.Layout.Tablespaces {
 		if slices.ContainsFunc(n.Aside, func(m aside.Moved) bool { return m.Dir == dir }) {
 			continue
 		}
 		if restored, err := os.ReadDir(dir); err == nil && len(restored) > 0 && r.linked(filepath.Dir(dir)) {
-			continue // by the full backup, where there was nothing to set aside
+			continue // the full backup has it, and there was nothing to set aside
 		}
 		if _, err := os.Stat(filepath.Dir(dir)); errors.Is(err, fs.ErrNotExist) {
 			dir = filepath.Dir(dir)
@@ -152,7 +153,7 @@ func (r *record) newSpaces(n *chain, tag string) error {
 	return nil
 }
 
-// linked says whether the data directory has a tablespace at this place already.
+// linked reports whether the data directory has a tablespace at this path.
 func (r *record) linked(place string) bool {
 	links, _ := filepath.Glob(filepath.Join(r.Data, "pg_tblspc", "*"))
 	return slices.ContainsFunc(links, func(link string) bool {
@@ -161,7 +162,7 @@ func (r *record) linked(place string) bool {
 	})
 }
 
-// complete makes sure that the WAL of a backup that goes on from another is there as it was saved.
+// complete checks that the WAL of a backup that builds on another is present as it was saved.
 func (r *record) complete() error {
 	from, err := parseStamp(r.After)
 	if err != nil {
@@ -183,7 +184,7 @@ func (r *record) complete() error {
 		return err
 	}
 	if sum, err := w.digest(own.line, own.at); err != nil || sum != own.wal {
-		return errors.Join(err, fmt.Errorf("the WAL up to %s isn't the one that was saved", own.at))
+		return errors.Join(err, fmt.Errorf("the WAL up to %s differs from the saved one", own.at))
 	}
 	return nil
 }

@@ -20,11 +20,12 @@ import (
 )
 
 const (
-	connectLimit = 10 * time.Second // for a server to let us in
-	closeLimit   = time.Second      // for a session to say goodbye
+	connectLimit = 10 * time.Second // for a server to accept the session
+	closeLimit   = time.Second      // for a session to end
 )
 
-// connect opens a session in a cluster: by the configured connection, else over its socket as the account that owns it.
+// connect opens a session with a cluster: by the configured connection string, or else over its socket as the account
+// that owns it.
 func (s *clusters) connect(ctx context.Context, c *Cluster) (*pgx.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
@@ -32,13 +33,14 @@ func (s *clusters) connect(ctx context.Context, c *Cluster) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol // nothing here is asked twice
+	config.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol // no statement is executed twice
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "vss"
 	}
 	conn, err := pgx.ConnectConfig(ctx, config)
 	var refused *pgconn.PgError
-	if errors.As(err, &refused) && refused.Code == "3D000" && config.Database == "postgres" { // an administrator may drop it, but not this one
+	// + An administrator may drop the database postgres, but not template1.
+	if errors.As(err, &refused) && refused.Code == "3D000" && config.Database == "postgres" {
 		config.Database = "template1"
 		conn, err = pgx.ConnectConfig(ctx, config)
 	}
@@ -57,7 +59,8 @@ func (s *clusters) connection(c *Cluster) (*pgx.ConnConfig, error) {
 		if text := s.connections[key]; text != "" {
 			config, err := pgx.ParseConfig(text)
 			if err != nil {
-				return nil, vss.E("Connect", vss.ErrWriterErrorNonRetryable, err).Advise("correct the connection string in the writer's configuration")
+				return nil, vss.E("Connect", vss.ErrWriterErrorNonRetryable, err).
+					Advise("correct the connection string in the writer's configuration")
 			}
 			return config, nil
 		}
@@ -68,13 +71,21 @@ func (s *clusters) connection(c *Cluster) (*pgx.ConnConfig, error) {
 	}
 	owner, err := user.LookupId(strconv.Itoa(c.UID))
 	if err != nil {
-		return nil, vss.E("Connect", vss.ErrWriterErrorNonRetryable, err).Advise("give the writer a connection string for " + c.Name)
+		return nil, vss.E("Connect", vss.ErrWriterErrorNonRetryable, err).
+			Advise("give the writer a connection string for " + c.Name)
 	}
-	// All that the environment of this process could change is named.
-	config, err := pgx.ParseConfig(fmt.Sprintf("host=%s port=%s user=%s dbname=postgres sslmode=disable target_session_attrs=any connect_timeout=0 passfile=/dev/null",
-		quote(c.Sockets), quote(c.Port), quote(owner.Username)))
+	// Everything that the environment of this process could influence is set.
+	config, err := pgx.ParseConfig(
+		fmt.Sprintf(
+			"host=%s port=%s user=%s dbname=postgres sslmode=disable target_session_attrs=any connect_timeout=0 passfile=/dev/null",
+			quote(c.Sockets),
+			quote(c.Port),
+			quote(owner.Username),
+		),
+	)
 	if err != nil {
-		return nil, vss.E("Connect", vss.ErrWriterErrorNonRetryable, err).Advise("give the writer a connection string for " + c.Name)
+		return nil, vss.E("Connect", vss.ErrWriterErrorNonRetryable, err).
+			Advise("give the writer a connection string for " + c.Name)
 	}
 	config.Password = ""
 	config.DialFunc = func(ctx context.Context, _, address string) (net.Conn, error) {
@@ -83,13 +94,13 @@ func (s *clusters) connection(c *Cluster) (*pgx.ConnConfig, error) {
 	return config, nil
 }
 
-// quote makes a value of a connection string.
+// quote returns s quoted for a connection string.
 func quote(s string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
 }
 
-// settle makes sure that the server at the other end is the cluster's, and that it lets the session be: limits that an
-// administrator set for applications would end a long checkpoint, or the session between Freeze and Thaw.
+// settle checks that the server is that of the cluster, and lifts limits for this session that an administrator set
+// for applications: they would end a long checkpoint, or the session between Freeze and Thaw.
 func settle(ctx context.Context, conn *pgx.Conn, c *Cluster) error {
 	const relax = `SELECT set_config(name, '0', false) FROM pg_settings
 		WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_session_timeout', 'idle_in_transaction_session_timeout')`
@@ -105,13 +116,14 @@ func settle(ctx context.Context, conn *pgx.Conn, c *Cluster) error {
 		return err
 	}
 	if theirs != ours {
-		return vss.E("Connect", vss.ErrWriterErrorNonRetryable, fmt.Errorf("the server there has system identifier %s, the cluster %s", theirs, ours)).
+		return vss.E("Connect", vss.ErrWriterErrorNonRetryable, fmt.Errorf("the server has system identifier %s, the cluster %s", theirs, ours)).
 			Advise("correct the connection string in the writer's configuration")
 	}
 	return nil
 }
 
-// systemIdentifier is the number of a cluster, the same for it and its copies and standbys. Source: PostgreSQL, pg_control.h.
+// systemIdentifier returns the number of a cluster, which its copies and standbys share. Source: PostgreSQL,
+// pg_control.h.
 func systemIdentifier(data string) (string, error) {
 	f, err := os.Open(filepath.Join(data, "global/pg_control"))
 	if err != nil {
@@ -125,14 +137,15 @@ func systemIdentifier(data string) (string, error) {
 	return strconv.FormatUint(binary.NativeEndian.Uint64(b[:]), 10), nil
 }
 
-// hangUp closes a session, whatever became of its server.
+// hangUp closes a session; errors don't matter.
 func hangUp(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
 	defer cancel()
-	_ = conn.Close(ctx) // a server that is gone has closed it
+	_ = conn.Close(ctx) // a server that has ended has closed it
 }
 
-// failure says what a server's failure is to a requester, and what to do about it. What it doesn't know is left as it is.
+// failure adds code and advice to an error of the server. Errors that it doesn't know, and those of package vss, are
+// returned unchanged.
 func (c *Cluster) failure(op string, err error) error {
 	var known *vss.Error
 	var refused *pgconn.PgError
@@ -142,11 +155,17 @@ func (c *Cluster) failure(op string, err error) error {
 	fail := func(code vss.Code, advice string) error { return vss.E(op, code, err).On(c.Name).Advise(advice) }
 	switch refused.Code {
 	case "28000", "28P01":
-		return fail(vss.ErrWriterErrorNonRetryable, "let the account that owns the cluster in by peer authentication (pg_hba.conf: local all <account> peer), or give the writer a connection string for "+c.Name)
+		return fail(
+			vss.ErrWriterErrorNonRetryable,
+			"allow the account that owns the cluster to log in by peer authentication (pg_hba.conf: local all <account> peer), or give the writer a connection string for "+c.Name,
+		)
 	case "42501":
 		return fail(vss.ErrWriterErrorNonRetryable, "the writer's connection needs the role pg_checkpoint")
 	case "53300":
-		return fail(vss.ErrWriterErrorOutOfResources, "the server has no connection left: raise max_connections or superuser_reserved_connections")
+		return fail(
+			vss.ErrWriterErrorOutOfResources,
+			"no connection is left at the server: raise max_connections or superuser_reserved_connections",
+		)
 	}
 	return err
 }

@@ -16,23 +16,24 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/writers/server"
 )
 
-// debianConfig is where Debian keeps clusters' configuration, as VERSION/NAME.
+// debianConfig is the folder in which Debian keeps the configuration of clusters, as VERSION/NAME.
 const debianConfig = "/etc/postgresql"
 
-// Cluster is one running server and its data directory. What is found of it is what a restore needs to start it again, and
-// goes into the backup's metadata as it is.
+// Cluster is one running server with its data directory. It has what a restore needs to start the server again, and is
+// stored in the backup metadata.
 type Cluster struct {
-	Name           string `json:"name"`             // Debian's VERSION/NAME, else the data directory
-	Data           string `json:"data"`             // the data directory, links resolved: the server's working directory
-	Major          string `json:"major"`            // of the version: "15"
-	Sockets        string `json:"sockets"`          // folder of its socket; "" where it has none
-	Port           string `json:"port"`             //
-	Config         string `json:"config,omitempty"` // Debian's folder with its configuration: pg_ctlcluster starts and stops it
-	server.Process        // the postmaster, with the account that owns the cluster
+	Name    string `json:"name"`    // VERSION/NAME of a cluster of Debian, otherwise the data directory
+	Data    string `json:"data"`    // with links resolved: the server's working directory
+	Major   string `json:"major"`   // major version, such as "15"
+	Sockets string `json:"sockets"` // folder of its socket; "" without socket
+	Port    string `json:"port"`    //
+	// folder with the configuration of a cluster of Debian, which pg_ctlcluster starts and stops
+	Config         string `json:"config,omitempty"`
+	server.Process        // the postmaster
 }
 
-// Find lists the clusters that run on this host, by name. Servers in containers, whose files have other names there, are
-// left out. Errors: those of the context, and VSS_E_UNEXPECTED without /proc.
+// Find returns the clusters that run on this host, sorted by name. Servers in containers, whose paths differ from
+// ours, are omitted. Errors: those of the context, VSS_E_UNEXPECTED without /proc.
 func Find(ctx context.Context) ([]*Cluster, error) {
 	all, err := server.Find(ctx, "postgres", "postmaster")
 	if err != nil {
@@ -50,8 +51,8 @@ func Find(ctx context.Context) ([]*Cluster, error) {
 
 var errNotServer = errors.New("not a PostgreSQL server of this host")
 
-// cluster finds the cluster of a process that is a server's first: its working directory is the data directory, and the
-// lock file there names it. Processes that end meanwhile are errors like all others.
+// cluster returns the cluster of a process that is the main process of a server: its working directory is the data
+// directory, and the lock file there names the process. A process that ends meanwhile is an error as well.
 func cluster(p server.Process) (*Cluster, error) {
 	if filepath.Base(p.Program) != "postgres" {
 		return nil, errNotServer
@@ -68,14 +69,20 @@ func cluster(p server.Process) (*Cluster, error) {
 	if err := unix.Stat(p.Dir, &st); err != nil {
 		return nil, err
 	}
-	c := &Cluster{Data: p.Dir, Major: strings.TrimSpace(string(version)), Sockets: lock.sockets, Port: lock.port, Process: p}
+	c := &Cluster{
+		Data:    p.Dir,
+		Major:   strings.TrimSpace(string(version)),
+		Sockets: lock.sockets,
+		Port:    lock.port,
+		Process: p,
+	}
 	c.UID, c.GID = int(st.Uid), int(st.Gid)
-	c.Dir, c.Unit = "", "" // Data says it, and pg_ctlcluster sees to the unit
+	c.Dir, c.Unit = "", "" // Data has the directory, and pg_ctlcluster handles the unit
 	c.Name, c.Config = nameOf(c)
 	return c, nil
 }
 
-// lockFile is what postmaster.pid tells. Source: PostgreSQL, miscadmin.h.
+// lockFile is the content of postmaster.pid. Source: PostgreSQL, miscadmin.h.
 type lockFile struct {
 	pid           int
 	port, sockets string
@@ -89,7 +96,10 @@ func readLock(data string) (lockFile, error) {
 	lines := strings.Split(string(b), "\n")
 	pid, err := strconv.Atoi(strings.TrimSpace(lines[0]))
 	if err != nil || len(lines) < 5 {
-		return lockFile{}, fmt.Errorf("%s/postmaster.pid makes no sense: the server is starting, or another program wrote it", data)
+		return lockFile{}, fmt.Errorf(
+			"%s/postmaster.pid is malformed: the server is starting, or another program wrote it",
+			data,
+		)
 	}
 	l := lockFile{pid: pid, port: strings.TrimSpace(lines[3]), sockets: strings.TrimSpace(lines[4])}
 	if l.sockets != "" && l.sockets[0] != '/' && l.sockets[0] != '@' {
@@ -98,9 +108,9 @@ func readLock(data string) (lockFile, error) {
 	return l, nil
 }
 
-// nameOf is the cluster's component name, and where its configuration is if Debian's tools know it. A server that runs on a copy
-// may have been started with the configuration of the original: Debian's name belongs to the one data directory that the
-// configuration names.
+// nameOf returns the cluster's component name, and the folder of its configuration if Debian's tools manage it. A
+// server on a copy may run with the configuration of the original, so the name applies only to the data directory that
+// the configuration names.
 func nameOf(c *Cluster) (name, config string) {
 	configs, _ := filepath.Glob(filepath.Join(debianConfig, c.Major, "*", "postgresql.conf"))
 	for _, path := range configs {
@@ -111,7 +121,7 @@ func nameOf(c *Cluster) (name, config string) {
 	return c.Data, ""
 }
 
-// configuredData is the data_directory of a configuration file, "" without one.
+// configuredData returns the data_directory in a configuration file, "" if there is none.
 func configuredData(path string) string {
 	b, err := os.ReadFile(path)
 	if err != nil {

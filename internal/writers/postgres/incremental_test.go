@@ -135,12 +135,18 @@ func TestIncremental(t *testing.T) {
 	})
 	t.Run("out of order", func(t *testing.T) {
 		second.again(false)
-		if m := second.Vetoed(writer.OnPreRestore, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, "the server runs") {
+		if m := second.Vetoed(writer.OnPreRestore, vss.ErrWriterErrorNonRetryable); !strings.Contains(
+			m,
+			"the server is running",
+		) {
 			t.Errorf("%s", m)
 		}
 		full.put(true)
 		second.again(false)
-		if m := second.Vetoed(writer.OnPreRestore, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, "SetAdditionalRestores") {
+		if m := second.Vetoed(writer.OnPreRestore, vss.ErrWriterErrorNonRetryable); !strings.Contains(
+			m,
+			"SetAdditionalRestores",
+		) {
 			t.Errorf("%s", m)
 		}
 		first.put(true)
@@ -157,11 +163,14 @@ func TestIncremental(t *testing.T) {
 			t.Fatalf("no file between %s and %s in %v", from, to, all)
 		}
 		must(t, os.Remove(all[i]))
-		if m := second.Vetoed(writer.OnPostRestore, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, filepath.Base(all[i])) {
+		if m := second.Vetoed(writer.OnPostRestore, vss.ErrWriterErrorNonRetryable); !strings.Contains(
+			m,
+			filepath.Base(all[i]),
+		) {
 			t.Errorf("%s", m)
 		}
 		if _, err := s.SQL(ctx, "SELECT 1"); err == nil {
-			t.Error("the server runs")
+			t.Error("the server is running")
 		}
 		second.putFiles()
 		second.Well(writer.OnPostRestore)
@@ -177,7 +186,10 @@ func TestIncremental(t *testing.T) {
 		b := New(t, w, v, s.Data) // the WAL is there, on the same timeline, but it isn't what that backup saved
 		b.BackupType = vss.BackupIncremental
 		b.Components.Components[0].PreviousBackupStamp = first.Component().BackupStamp
-		if m := b.Vetoed(writer.OnPrepareBackup, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, "restored to an earlier state") {
+		if m := b.Vetoed(writer.OnPrepareBackup, vss.ErrWriterErrorNonRetryable); !strings.Contains(
+			m,
+			"restored to an earlier state",
+		) {
 			t.Errorf("%s", m)
 		}
 		must(t, s.Stop(ctx))
@@ -219,16 +231,17 @@ func goneWAL(t *testing.T, s *pgserver.Server, v []string) {
 		t.Helper()
 		c := b.Components.Components[0]
 		c.PreviousBackupStamp, c.Failure = stamp, nil
-		if m := b.Vetoed(writer.OnPrepareBackup, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, says) || !strings.Contains(m, "make a full backup") {
+		if m := b.Vetoed(writer.OnPrepareBackup, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, says) ||
+			!strings.Contains(m, "make a full backup") {
 			t.Errorf("stamp %q: %s", stamp, m)
 		}
 		if c.PrepareForBackupFailure == "" || c.Failure == nil || c.Failure.Code != vss.ErrWriterErrorNonRetryable {
 			t.Errorf("stamp %q: the component has no failure: %+v", stamp, c)
 		}
 	}
-	refused(full.Component().BackupStamp, "is gone")
+	refused(full.Component().BackupStamp, "was removed")
 	refused("", "missing")
-	refused("yesterday", "no stamp of this writer")
+	refused("yesterday", "invalid backup stamp")
 	refused("system=1 timeline=1 lsn=0/1500000 wal=00", "system identifier")
 	full = next(t, w, s, v, vss.BackupFull, "")
 	must(t, s.Stop(ctx))

@@ -11,19 +11,19 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// volatile are folders of the data directory that a starting server makes anew: nothing in them is worth saving. Source:
-// PostgreSQL manual, making a base backup.
+// volatile are folders of the data directory whose content a starting server creates anew. Source: PostgreSQL manual,
+// making a base backup.
 var volatile = []string{"pg_dynshmem", "pg_notify", "pg_serial", "pg_snapshots", "pg_stat_tmp", "pg_subtrans"}
 
-// layout is where a cluster's files are, links resolved.
+// layout describes where a cluster's files are, with links resolved.
 type layout struct {
 	Data        string   `json:"data"`
-	WAL         string   `json:"wal,omitempty"`         // where it isn't below the data directory
+	WAL         string   `json:"wal,omitempty"`         // if it isn't below the data directory
 	Tablespaces []string `json:"tablespaces,omitempty"` // the folders of this server's version in them
-	links       []string // other entries of the data directory that lead out of it
+	links       []string // other links in the data directory that lead out of it
 }
 
-// layout looks at the data directory as it is now.
+// layout reads the data directory.
 func (c *Cluster) layout() (*layout, error) {
 	l := &layout{Data: c.Data}
 	entries, err := os.ReadDir(c.Data)
@@ -52,7 +52,7 @@ func (c *Cluster) layout() (*layout, error) {
 	}
 	for _, e := range spaces {
 		if e.Type()&os.ModeSymlink == 0 {
-			continue // one within the data directory
+			continue // a folder within the data directory
 		}
 		to, err := filepath.EvalSymlinks(filepath.Join(c.Data, "pg_tblspc", e.Name()))
 		if err != nil {
@@ -65,7 +65,8 @@ func (c *Cluster) layout() (*layout, error) {
 	return l, nil
 }
 
-// versionFolder is the folder that servers of one major version have in a tablespace: those of others may be beside it.
+// versionFolder returns the folder in a tablespace for servers of one major version. Other versions may have folders
+// beside it.
 func versionFolder(tablespace, major string) string {
 	if all, _ := filepath.Glob(filepath.Join(tablespace, "PG_"+major+"_*")); len(all) == 1 {
 		return all[0]
@@ -75,7 +76,7 @@ func versionFolder(tablespace, major string) string {
 
 func within(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
 
-// roots are the folders that hold the cluster, each with all below it.
+// roots returns the folders that hold the cluster, each with everything below it.
 func (l *layout) roots() []string {
 	out := []string{l.Data}
 	if l.WAL != "" {
@@ -84,7 +85,7 @@ func (l *layout) roots() []string {
 	return append(out, l.Tablespaces...)
 }
 
-// needed are the paths whose volumes a copy must have: the roots, and what lies apart from them by a mount or a link.
+// needed returns the paths whose volumes a copy must have: the roots, and mounts and links that lead out of them.
 func (l *layout) needed() []string {
 	out := append(l.roots(), l.links...)
 	entries, _ := os.ReadDir(l.Data)
@@ -96,7 +97,7 @@ func (l *layout) needed() []string {
 	return out
 }
 
-// walFolder is where the WAL is.
+// walFolder returns the folder of the WAL.
 func (l *layout) walFolder() string {
 	if l.WAL != "" {
 		return l.WAL
@@ -104,13 +105,13 @@ func (l *layout) walFolder() string {
 	return filepath.Join(l.Data, "pg_wal")
 }
 
-// walSet is the file set of the WAL: all that incremental and differential backups save, and the only one they save of.
+// walSet returns the file set of the WAL, the only one in incremental and differential backups.
 func (l *layout) walSet() document.FileSet {
 	return folder(l.walFolder())
 }
 
-// fileSets are the component's files. Those of the data directory are many sets, since the WAL may be one of its folders and
-// sets of a writer have no file in common.
+// fileSets returns the component's files. The data directory is split into several sets, since the WAL may be one of
+// its folders and the sets of a writer must not overlap.
 func (l *layout) fileSets() ([]document.FileSet, error) {
 	const whole = vss.FullBackupRequired | vss.FullSnapshotRequired
 	out := []document.FileSet{l.walSet(), {Path: l.Data, FileSpec: "*", Mask: whole}}
@@ -119,7 +120,9 @@ func (l *layout) fileSets() ([]document.FileSet, error) {
 		return nil, err
 	}
 	for _, e := range entries {
-		if path := filepath.Join(l.Data, e.Name()); e.IsDir() && path != l.walFolder() && !slices.Contains(volatile, e.Name()) && !strings.HasPrefix(e.Name(), aside.Mark) {
+		if path := filepath.Join(l.Data, e.Name()); e.IsDir() && path != l.walFolder() &&
+			!slices.Contains(volatile, e.Name()) &&
+			!strings.HasPrefix(e.Name(), aside.Mark) {
 			out = append(out, document.FileSet{Path: path, FileSpec: "*", Recursive: true, Mask: whole})
 		}
 	}
@@ -129,8 +132,8 @@ func (l *layout) fileSets() ([]document.FileSet, error) {
 	return out, nil
 }
 
-// configuration is a file set for what Debian keeps apart from the data directory. It hardly changes, and its volume is
-// seldom one of the databases': it may be read from where it is.
+// configuration returns the file set of the configuration that Debian keeps outside the data directory. It rarely
+// changes and is rarely on the volume of the databases, so it may be read from its original place.
 func (c *Cluster) configuration() []document.FileSet {
 	if c.Config == "" {
 		return nil
@@ -138,7 +141,7 @@ func (c *Cluster) configuration() []document.FileSet {
 	return []document.FileSet{{Path: c.Config, FileSpec: "*", Recursive: true, Mask: vss.AllBackupRequired}}
 }
 
-// excludes are files that belong to the running server and not to its data.
+// excludes returns files of the running server that aren't data.
 func (l *layout) excludes() []document.FileSet {
 	out := []document.FileSet{{Path: l.Data, FileSpec: "postmaster.pid"}, {Path: l.Data, FileSpec: "postmaster.opts"}}
 	for _, v := range volatile {

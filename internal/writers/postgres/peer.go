@@ -13,22 +13,22 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/writers/server"
 )
 
-// dialAs connects to a unix socket as an account of this host, which needs root unless it is one's own: the kernel shows the
-// server who connected by the ids that the connecting thread has in that moment. The ids are changed on one thread, for the
-// connect alone. The server must be the account's own, or root's: a folder of sockets may be open to everybody.
+// dialAs connects to a unix socket as an account of this host, which requires root unless it is that of this process:
+// the kernel reports the IDs of the connecting thread to the server. Only one thread changes its IDs, and only to
+// connect. The server must run as the account or as root, since other processes may create sockets in the same folder.
 func dialAs(ctx context.Context, uid, gid int, path string) (net.Conn, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
 	f := os.NewFile(uintptr(fd), path)
-	defer f.Close() // FileConn has its own
+	defer f.Close() // FileConn duplicates the descriptor
 	for {
 		err := server.As(uid, gid, func() error { return unix.Connect(fd, &unix.SockaddrUnix{Name: path}) })
 		if err == nil {
 			break
 		}
-		if !errors.Is(err, unix.EAGAIN) { // EAGAIN: as many wait at the socket as it takes
+		if !errors.Is(err, unix.EAGAIN) { // EAGAIN: the socket's queue is full
 			return nil, fmt.Errorf("connect to %s: %w", path, err)
 		}
 		select {
@@ -42,7 +42,12 @@ func dialAs(ctx context.Context, uid, gid int, path string) (net.Conn, error) {
 		return nil, err
 	}
 	if int(peer.Uid) != uid && peer.Uid != 0 {
-		return nil, fmt.Errorf("the server at %s belongs to account %d, not to the cluster's owner %d", path, peer.Uid, uid)
+		return nil, fmt.Errorf(
+			"the server at %s belongs to account %d, not to the cluster's owner %d",
+			path,
+			peer.Uid,
+			uid,
+		)
 	}
 	return net.FileConn(f)
 }

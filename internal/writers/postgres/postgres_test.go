@@ -28,7 +28,8 @@ func TestCluster(t *testing.T) {
 	}{
 		{"copies under load", backupUnderLoad}, {"a copy backup leaves no stamp", copyBackupLeavesNoStamp}, {"a missing volume", missingVolume},
 		{"Abort", abort}, {"Abort ends a checkpoint", abortEndsCheckpoint}, {"a question ends with its context", queryEndsWithContext},
-		{"it lets nobody in", clusterRefuses}, {"fsync is off", fsyncOff}, {"the server dies", clusterDies}, {"Identify", described}, // which stops it
+		// which stops it
+		{"it lets nobody in", clusterRefuses}, {"fsync is off", fsyncOff}, {"the server dies", clusterDies}, {"Identify", described},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, s, v) })
 	}
@@ -49,7 +50,10 @@ func described(t *testing.T, s *pgserver.Server, v []string) {
 		{Path: s.Data + "/pg_tblspc", FileSpec: "*", Recursive: true, Mask: full},
 		{Path: version[0], FileSpec: "*", Recursive: true, Mask: full},
 	} {
-		if !slices.ContainsFunc(c.Files, func(f document.FileSet) bool { return f.String() == want.String() && f.Mask == want.Mask }) {
+		if !slices.ContainsFunc(
+			c.Files,
+			func(f document.FileSet) bool { return f.String() == want.String() && f.Mask == want.Mask },
+		) {
 			t.Errorf("%s isn't among %v", want, c.Files)
 		}
 	}
@@ -137,8 +141,11 @@ func position(t testing.TB, s *pgserver.Server) string {
 // ordered says whether WAL positions don't go back.
 func ordered(t testing.TB, s *pgserver.Server, lsns ...string) bool {
 	t.Helper()
-	answer, err := s.SQL(ctx, "SELECT bool_and(l <= next) FROM (SELECT l, lead(l) OVER (ORDER BY i) AS next FROM unnest('{"+
-		strings.Join(lsns, ",")+"}'::pg_lsn[]) WITH ORDINALITY AS x(l, i)) AS pairs")
+	answer, err := s.SQL(
+		ctx,
+		"SELECT bool_and(l <= next) FROM (SELECT l, lead(l) OVER (ORDER BY i) AS next FROM unnest('{"+
+			strings.Join(lsns, ",")+"}'::pg_lsn[]) WITH ORDINALITY AS x(l, i)) AS pairs",
+	)
 	must(t, err)
 	return answer == "t"
 }
@@ -147,8 +154,11 @@ func ordered(t testing.TB, s *pgserver.Server, lsns ...string) bool {
 func left(t testing.TB, s *pgserver.Server, which string) bool {
 	t.Helper()
 	query := "FROM pg_stat_activity WHERE application_name = 'vss' AND " + which
-	n, err := s.SQL(ctx, `DO $$ BEGIN FOR i IN 1..30 LOOP PERFORM pg_stat_clear_snapshot(); EXIT WHEN NOT EXISTS (SELECT `+query+`);
-		PERFORM pg_sleep(0.01); END LOOP; END $$; SELECT pg_stat_clear_snapshot(); SELECT count(*) `+query)
+	n, err := s.SQL(
+		ctx,
+		`DO $$ BEGIN FOR i IN 1..30 LOOP PERFORM pg_stat_clear_snapshot(); EXIT WHEN NOT EXISTS (SELECT `+query+`);
+		PERFORM pg_sleep(0.01); END LOOP; END $$; SELECT pg_stat_clear_snapshot(); SELECT count(*) `+query,
+	)
 	must(t, err)
 	return n != "0"
 }
@@ -159,7 +169,10 @@ func missingVolume(t *testing.T, s *pgserver.Server, v []string) {
 		set := slices.Delete(slices.Clone(v), i, i+1)
 		b := New(t, w, set, s.Data)
 		b.Well(writer.OnPrepareBackup)
-		if m := b.Vetoed(writer.OnPrepareSnapshot, vss.ErrWriterErrorInconsistentSnapshot); !strings.Contains(m, "add "+volume+" to the set") {
+		if m := b.Vetoed(writer.OnPrepareSnapshot, vss.ErrWriterErrorInconsistentSnapshot); !strings.Contains(
+			m,
+			"add "+volume+" to the set",
+		) {
 			t.Errorf("without %s: %s", volume, m)
 		}
 	}
@@ -257,7 +270,13 @@ func clusterDies(t *testing.T, s *pgserver.Server, v []string) {
 			b.Well(writer.OnAbort)
 
 			again := New(t, w, v, s.Data)
-			again.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+			again.Well(
+				writer.OnPrepareBackup,
+				writer.OnPrepareSnapshot,
+				writer.OnFreeze,
+				writer.OnThaw,
+				writer.OnPostSnapshot,
+			)
 		})
 	}
 }
@@ -287,23 +306,44 @@ func clusterRefuses(t *testing.T, s *pgserver.Server, v []string) {
 func connectionString(t *testing.T, s, other *pgserver.Server, v []string) {
 	_, err := s.SQL(ctx, "CREATE ROLE vss LOGIN PASSWORD 'secret' IN ROLE pg_checkpoint, pg_read_all_settings")
 	must(t, err)
-	must(t, os.WriteFile(filepath.Join(s.Data, "pg_hba.conf"), []byte("local all postgres peer\nlocal all vss scram-sha-256\n"), 0o600))
+	must(
+		t,
+		os.WriteFile(
+			filepath.Join(s.Data, "pg_hba.conf"),
+			[]byte("local all postgres peer\nlocal all vss scram-sha-256\n"),
+			0o600,
+		),
+	)
 	_, err = s.SQL(ctx, "SELECT pg_reload_conf()")
 	must(t, err)
 	passwords := filepath.Join(v[0], "passwords")
 	must(t, os.WriteFile(passwords, []byte("*:*:*:vss:secret\n"), 0o600))
-	w := postgres.New(postgres.Config{Connections: map[string]string{s.Data: "host=" + s.Run + " user=vss dbname=postgres passfile=" + passwords}})
+	w := postgres.New(
+		postgres.Config{
+			Connections: map[string]string{s.Data: "host=" + s.Run + " user=vss dbname=postgres passfile=" + passwords},
+		},
+	)
 	b := New(t, w, v, s.Data)
 	b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
-	if user, err := s.SQL(ctx, "SELECT usename FROM pg_stat_activity WHERE application_name = 'vss'"); err != nil || user != "vss" {
+	if user, err := s.SQL(ctx, "SELECT usename FROM pg_stat_activity WHERE application_name = 'vss'"); err != nil ||
+		user != "vss" {
 		t.Errorf("connected as %q (%v)", user, err)
 	}
 	b.Well(writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
 
-	wrong := postgres.New(postgres.Config{Connections: map[string]string{s.Data: "host=" + other.Run + " user=" + pgserver.Client + " dbname=postgres"}})
+	wrong := postgres.New(
+		postgres.Config{
+			Connections: map[string]string{
+				s.Data: "host=" + other.Run + " user=" + pgserver.Client + " dbname=postgres",
+			},
+		},
+	)
 	b = New(t, wrong, v, s.Data)
 	b.Well(writer.OnPrepareBackup)
-	if m := b.Vetoed(writer.OnPrepareSnapshot, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, "system identifier") {
+	if m := b.Vetoed(writer.OnPrepareSnapshot, vss.ErrWriterErrorNonRetryable); !strings.Contains(
+		m,
+		"system identifier",
+	) {
 		t.Errorf("a connection to another cluster: %s", m)
 	}
 }
@@ -378,14 +418,21 @@ func oneClusterFails(t *testing.T, good, bad *pgserver.Server, v []string) {
 			one, other := b.Components.Components[0], b.Components.Components[1]
 			if c.kind == vss.BackupIncremental { // the other has no stamp
 				full := New(t, w, v, good.Data)
-				full.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+				full.Well(
+					writer.OnPrepareBackup,
+					writer.OnPrepareSnapshot,
+					writer.OnFreeze,
+					writer.OnThaw,
+					writer.OnPostSnapshot,
+				)
 				one.PreviousBackupStamp = full.Components.Components[0].BackupStamp
 			} else {
 				b.Well(c.before...)
 				must(t, bad.Crash(ctx))
 				defer func() { must(t, bad.Start(ctx)) }()
 			}
-			b.Well([]writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw}[len(c.before):]...)
+			b.Well(
+				[]writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw}[len(c.before):]...)
 			b.Vetoed(writer.OnPostSnapshot, vss.ErrWriterErrorPartialFailure)
 			if one.BackupMetadata == "" || one.BackupStamp == "" || one.Failure != nil {
 				t.Errorf("the cluster that is well: %+v", one)

@@ -15,16 +15,17 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// saved is a cluster as a backup has it.
+// saved is a cluster as recorded in a backup.
 type saved struct {
 	*record
 	all     *clusters
-	stopped *Cluster // by Stop, as it ran then
+	stopped *Cluster // set by Stop: the cluster as it ran
 }
 
 var _ engine.Layer = (*saved)(nil)
 
-// Recall implements engine.Engine. Errors: VSS_E_WRITERERROR_NONRETRYABLE for metadata of another writer or a newer one.
+// Recall implements engine.Engine. Errors: VSS_E_WRITERERROR_NONRETRYABLE for metadata of another writer or of a newer
+// version.
 func (s *clusters) Recall(metadata string) (engine.Saved, error) {
 	r, err := readRecord(metadata)
 	if err != nil {
@@ -33,7 +34,7 @@ func (s *clusters) Recall(metadata string) (engine.Saved, error) {
 	return &saved{record: r, all: s}, nil
 }
 
-// Files implements engine.Saved. What was restored before stays where it is where only WAL comes on top of it.
+// Files implements engine.Saved. With a backup of WAL alone, files that were restored before stay in place.
 func (s *saved) Files() ([]document.FileSet, aside.Owner) {
 	if s.After != "" {
 		return nil, s.owner()
@@ -41,24 +42,25 @@ func (s *saved) Files() ([]document.FileSet, aside.Owner) {
 	return s.Layout.replaced(), s.owner()
 }
 
-// Stop implements engine.Saved. Errors: VSS_E_WRITERERROR_NONRETRYABLE for a server to whose data WAL can't be added any more.
+// Stop implements engine.Saved. Errors: VSS_E_WRITERERROR_NONRETRYABLE for a running server, to whose data WAL can't
+// be added.
 func (s *saved) Stop(ctx context.Context) (ran bool, err error) {
 	running, err := find(ctx, s.Data)
 	if err != nil || running == nil {
 		return false, err
 	}
 	if s.After != "" {
-		return true, vss.E("PreRestore", vss.ErrWriterErrorNonRetryable, errors.New("the server runs, and the backup has only WAL")).
-			Advise("restore the full backup that it goes on from first, and say that more restores follow (SetAdditionalRestores)")
+		return true, vss.E("PreRestore", vss.ErrWriterErrorNonRetryable, errors.New("the server is running, and the backup contains only WAL")).
+			Advise("restore the full backup that it builds on first, and announce that more restores follow (SetAdditionalRestores)")
 	}
 	s.stopped = running
 	return true, running.stopFast(ctx)
 }
 
-// Resume implements engine.Layer. WAL must go on from what was restored before; files of a full backup take its place.
+// Resume implements engine.Layer. WAL must continue what was restored before; files of a full backup replace it.
 func (s *saved) Resume(tag string) (ran bool, earlier []aside.Moved, err error) {
 	if s.After == "" {
-		if n, err := s.chain(); err == nil { // a restore that is begun anew
+		if n, err := s.chain(); err == nil { // an earlier restore is being repeated
 			return n.Running, n.Aside, nil
 		}
 		return false, nil, nil
@@ -72,17 +74,18 @@ func (s *saved) Resume(tag string) (ran bool, earlier []aside.Moved, err error) 
 		err = s.setChain(*n)
 	}
 	if err != nil {
-		return false, nil, vss.E("PreRestore", vss.ErrWriterErrorNonRetryable, err).Advise("make the folders of all tablespaces ones of the account that owns the cluster")
+		return false, nil, vss.E("PreRestore", vss.ErrWriterErrorNonRetryable, err).
+			Advise("give the folders of all tablespaces to the account that owns the cluster")
 	}
 	return n.Running, n.Aside, nil
 }
 
-// Whole implements engine.Layer. A server would start without a word where WAL of the backup is missing, with the data of a time
-// before.
+// Whole implements engine.Layer. With WAL of the backup missing a server would start without an error, with the data
+// of an earlier time.
 func (s *saved) Whole(all bool) error {
 	switch {
 	case !all && s.After != "":
-		return errors.New("not all of its WAL was restored: the server stays down")
+		return errors.New("not all of its WAL was restored, so the server stays stopped")
 	case !all:
 		return nil
 	}
@@ -90,7 +93,8 @@ func (s *saved) Whole(all bool) error {
 		return err
 	}
 	if err := s.complete(); err != nil {
-		return vss.E("PostRestore", vss.ErrWriterErrorNonRetryable, err).Advise("the server stays down: restore the WAL of this backup again, all of it")
+		return vss.E("PostRestore", vss.ErrWriterErrorNonRetryable, err).
+			Advise("the server stays stopped; restore all WAL of this backup again")
 	}
 	return nil
 }
@@ -102,7 +106,8 @@ func (s *saved) Next(more, ran bool, all []aside.Moved) error {
 	}
 	if s.Config != "" {
 		if _, err := os.Stat(filepath.Join(s.Config, "postgresql.conf")); err != nil {
-			return vss.E("PostRestore", vss.ErrWriterErrorNonRetryable, err).Advise("restore " + s.Config + ", too, and start the cluster")
+			return vss.E("PostRestore", vss.ErrWriterErrorNonRetryable, err).
+				Advise("restore " + s.Config + ", too, and start the cluster")
 		}
 	}
 	return s.endChain()
@@ -120,7 +125,8 @@ func (s *saved) Start(ctx context.Context) error {
 	return err
 }
 
-// reached makes sure that recovery came to where the backup ends. A record that was being written then may be cut off.
+// reached checks that recovery came to the end of the backup. A record that was being written at that time may be
+// missing.
 func (s *saved) reached(ctx context.Context) error {
 	want, err := parsePosition(s.LSN)
 	if err != nil {
@@ -128,7 +134,7 @@ func (s *saved) reached(ctx context.Context) error {
 	}
 	running, err := find(ctx, s.Data)
 	if err == nil && running == nil {
-		err = errors.New("the server has ended")
+		err = errors.New("the server isn't running")
 	}
 	if err != nil {
 		return err
@@ -140,7 +146,7 @@ func (s *saved) reached(ctx context.Context) error {
 		}
 		at, err := parsePosition(text)
 		if err == nil && uint64(at)+s.Segment < uint64(want) {
-			err = fmt.Errorf("recovery ended at %s, the backup at %s: its WAL is damaged", at, want)
+			err = fmt.Errorf("recovery ended at %s, but the backup ends at %s: its WAL is damaged", at, want)
 		}
 		return err
 	})

@@ -13,6 +13,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/demo/pgserver"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
 	. "github.com/stillpoint-vss/stillpoint/internal/writers/engine/enginetest"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/engine/load"
 	"github.com/stillpoint-vss/stillpoint/vss"
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
@@ -43,7 +44,7 @@ func newSaved(t testing.TB, w *engine.Writer, volumes []string, name string) *sa
 }
 
 // run makes the backup: of what is on the volumes at one instant, it saves what the writer's documents list.
-func (k *saved) run(j *pgserver.Journal) {
+func (k *saved) run(j *load.Journal) {
 	t, frozen := k.t, Elsewhere(k.t)
 	t.Helper()
 	m, err := k.w.Identify(ctx)
@@ -203,7 +204,10 @@ func restoreThatFails(t *testing.T, s *pgserver.Server, v []string) {
 		k.Well(writer.OnPreRestore)
 		must(t, os.WriteFile(filepath.Join(s.Data, "PG_VERSION"), []byte("15\n"), 0o600))
 		k.Component().FileRestoreStatus = vss.RestoredFailed
-		if m := k.Vetoed(writer.OnPostRestore, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, ".before-restore-") {
+		if m := k.Vetoed(writer.OnPostRestore, vss.ErrWriterErrorNonRetryable); !strings.Contains(
+			m,
+			".before-restore-",
+		) {
 			t.Errorf("%s doesn't say where the former files are", m)
 		}
 		if aside, _ := filepath.Glob(s.Data + ".before-restore-*/base"); len(aside) != 1 {
@@ -236,7 +240,12 @@ func TestRestoreDebian(t *testing.T) {
 	t.Cleanup(func() { must(t, exec.Command("pg_dropcluster", "--stop", "15", name).Run()) })
 	Run(t, "pg_createcluster", "-d", s.Data, "-s", run, "-p", "5432", "15", name)
 	config := filepath.Join("/etc/postgresql/15", name)
-	Run(t, "sh", "-c", "echo \"listen_addresses = ''\" >>"+config+"/postgresql.conf; echo 'local all client trust' >"+config+"/pg_hba.conf; echo 'local all postgres peer' >>"+config+"/pg_hba.conf")
+	Run(
+		t,
+		"sh",
+		"-c",
+		"echo \"listen_addresses = ''\" >>"+config+"/postgresql.conf; echo 'local all client trust' >"+config+"/pg_hba.conf; echo 'local all postgres peer' >>"+config+"/pg_hba.conf",
+	)
 	Run(t, "pg_ctlcluster", "15", name, "start")
 	_, err := s.SQL(ctx, "CREATE ROLE client LOGIN")
 	must(t, err)

@@ -3,7 +3,6 @@ package postgres
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -29,33 +28,40 @@ func find(ctx context.Context, data string) (*Cluster, error) {
 	return nil, nil
 }
 
-// stopFast ends the server in order (fast mode: sessions are ended) and returns when it is gone. Under systemd pg_ctlcluster
-// sees to the unit, so that the service isn't started again behind our back.
+// stopFast ends the server in order (fast mode: sessions are ended) and returns when it is gone. Under systemd
+// pg_ctlcluster sees to the unit, so that the service isn't started again behind our back.
 func (c *Cluster) stopFast(ctx context.Context) error {
 	return c.StopBy(ctx, func(ctx context.Context) error {
 		if c.Config != "" {
 			return c.run(ctx, false, "pg_ctlcluster", c.Major, filepath.Base(c.Config), "stop", "-m", "fast")
 		}
-		return c.run(ctx, true, c.ctl(), "-D", c.Data, "-m", "fast", "-w", "-t", seconds(server.StopLimit), "-s", "stop")
+		return c.run(
+			ctx,
+			true,
+			c.ctl(),
+			"-D",
+			c.Data,
+			"-m",
+			"fast",
+			"-w",
+			"-t",
+			seconds(server.StopLimit),
+			"-s",
+			"stop",
+		)
 	})
 }
 
 // start starts the server as it ran when it was backed up, and returns when it has recovered and takes clients.
 func (s *clusters) start(ctx context.Context, c *Cluster) error {
-	return server.StartBy(ctx, c.begin, func(ctx context.Context) error {
-		running, err := find(ctx, c.Data)
-		if err != nil {
-			return err
-		}
-		if running == nil {
-			return errors.New("it ended, or never began")
-		}
-		conn, err := s.connect(ctx, running)
+	running := func(ctx context.Context) (*Cluster, error) { return find(ctx, c.Data) }
+	return server.StartBy(ctx, c.begin, server.Up(running, func(ctx context.Context, c *Cluster) error {
+		conn, err := s.connect(ctx, c)
 		if err == nil {
 			hangUp(conn)
 		}
 		return err
-	})
+	}))
 }
 
 // begin starts the server. Whether it ends is seen by its lock file alone.
@@ -88,8 +94,8 @@ func (c *Cluster) options() string {
 	return strings.Join(out, " ")
 }
 
-// run runs a program, as the cluster's owner or as ourselves. What it says on a failure goes into the error. A server that it
-// starts inherits its output: that is a file for the time of the run, since a pipe would never end.
+// run runs a program, as the cluster's owner or as ourselves. What it says on a failure goes into the error. A server
+// that it starts inherits its output: that is a file for the time of the run, since a pipe would never end.
 func (c *Cluster) run(ctx context.Context, owner bool, name string, args ...string) error {
 	said, err := os.CreateTemp("", "vss-postgres-")
 	if err != nil {

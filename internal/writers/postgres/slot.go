@@ -8,11 +8,12 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
 )
 
-// slotName is the replication slot that holds WAL for incremental backups. While there is one, the server also refuses to run
-// with wal_level = minimal, by which changes would miss from the WAL.
+// slotName is the replication slot that retains WAL for incremental backups. While it exists, the server also refuses
+// to start with wal_level = minimal, which would omit changes from the WAL.
 const slotName = "vss"
 
-// reserve has the server keep its WAL from here on, unless it does already. A slot that has lost WAL is begun anew.
+// reserve makes the server retain its WAL from here on, unless it does already. A slot that has lost WAL is created
+// anew.
 func reserve(ctx context.Context, conn *pgx.Conn) error {
 	const drop = `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1 AND wal_status = 'lost'`
 	if _, err := conn.Exec(ctx, drop, slotName); err != nil {
@@ -23,7 +24,7 @@ func reserve(ctx context.Context, conn *pgx.Conn) error {
 	return err
 }
 
-// advance says that WAL before a position isn't needed any more; the server removes it at its next checkpoint.
+// advance releases the WAL before a position; the server removes it at its next checkpoint.
 func advance(ctx context.Context, conn *pgx.Conn, before position) error {
 	const query = `SELECT pg_replication_slot_advance(slot_name, $2::pg_lsn) FROM pg_replication_slots
 		WHERE slot_name = $1 AND slot_type = 'physical' AND restart_lsn < $2::pg_lsn`
@@ -31,7 +32,8 @@ func advance(ctx context.Context, conn *pgx.Conn, before position) error {
 	return err
 }
 
-// Complete implements engine.Builder: it lets the WAL go that was held for the backup, now that later ones build on it.
+// Complete implements engine.Builder. It releases the WAL that was retained for the backup, as later backups build on
+// that one.
 func (s *clusters) Complete(ctx context.Context, t engine.Taken) error {
 	h := t.Held.(*held)
 	if !s.holdWAL || h.record.Stamp == "" {
@@ -44,7 +46,7 @@ func (s *clusters) Complete(ctx context.Context, t engine.Taken) error {
 	return s.with(ctx, h.Cluster, func(conn *pgx.Conn) error { return advance(ctx, conn, from.at-1) })
 }
 
-// with opens a session with a cluster for one purpose.
+// with opens a session with a cluster for one call.
 func (s *clusters) with(ctx context.Context, c *Cluster, use func(*pgx.Conn) error) error {
 	conn, err := s.connect(ctx, c)
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// position is a place in the WAL (LSN). Its text is as PostgreSQL writes it: 16/B374D848.
+// position is a position in the WAL (LSN). Its text is in the form of PostgreSQL, such as 16/B374D848.
 type position uint64
 
 func (p position) String() string { return fmt.Sprintf("%X/%X", uint32(p>>32), uint32(p)) }
@@ -13,18 +13,19 @@ func (p position) String() string { return fmt.Sprintf("%X/%X", uint32(p>>32), u
 func parsePosition(text string) (position, error) {
 	var high, low uint32
 	if n, err := fmt.Sscanf(text, "%X/%X", &high, &low); n != 2 || err != nil {
-		return 0, fmt.Errorf("%q is no position in a WAL", text)
+		return 0, fmt.Errorf("invalid WAL position %q", text)
 	}
 	return position(high)<<32 | position(low), nil
 }
 
-// stamp is the backup stamp: where the next backup of the same cluster goes on.
+// stamp is the backup stamp: where the next backup of the same cluster continues.
 type stamp struct {
 	system string   // identifier of the cluster
 	line   uint32   // timeline
-	at     position // the backup has the WAL up to here
-	// wal is a digest of the WAL before at, in its file. A cluster that was restored to an earlier state, or a copy of it that
-	// went its own way, has other WAL at the same place of the same timeline: no backup of one goes on from one of the other.
+	at     position // end of the WAL in the backup
+	// wal is a digest of the WAL before at, within its file. A cluster that was restored to an earlier state, or a
+	// copy that was started, has different WAL at the same position of the same timeline, so backups of the two can't
+	// build on each other.
 	wal string
 }
 
@@ -44,7 +45,7 @@ func parseStamp(text string) (s stamp, err error) {
 		s.at, err = parsePosition(at)
 	}
 	if err != nil || s.at == 0 || s.String() != text {
-		return s, fmt.Errorf("%.200q is no stamp of this writer", text)
+		return s, fmt.Errorf("invalid backup stamp %.200q", text)
 	}
 	return s, nil
 }

@@ -16,7 +16,9 @@ func TestSuite(t *testing.T) {
 	s := start(t, &pgserver.Server{Data: v[0] + "/data", Run: run})
 	writertest.Run(t, func(t *testing.T) *writertest.World {
 		return &writertest.World{
-			Writer:  postgres.New(postgres.Config{Only: []string{s.Data}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}),
+			Writer: postgres.New(
+				postgres.Config{Only: []string{s.Data}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))},
+			),
 			Volumes: v,
 			Restore: func() { Run(t, "sh", "-c", "cp -a "+s.Data+".before-restore-*/. "+s.Data) },
 			// From Freeze to Thaw the writer keeps a session whose last question was for the position.

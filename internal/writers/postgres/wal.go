@@ -19,16 +19,16 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// wal are the files of a cluster's WAL. All that is read of them is read as the cluster's owner, whose files they are.
+// wal describes the WAL of a cluster. Its files are read as the cluster's owner.
 type wal struct {
 	*Cluster
 	dir     string
-	line    uint32 // the timeline that the server writes
+	line    uint32 // the server's current timeline
 	segment uint64 // bytes of a file
 	level   string // wal_level
 }
 
-// askWAL asks a server about its WAL. A standby's is not asked for: it is the primary's.
+// askWAL queries a server about its WAL. For a standby it doesn't, since the WAL is the primary's.
 func askWAL(ctx context.Context, conn *pgx.Conn, c *Cluster, l *layout) (*wal, error) {
 	w := &wal{Cluster: c, dir: l.walFolder()}
 	const query = `SELECT current_setting('wal_level'), (SELECT bytes_per_wal_segment FROM pg_control_init()),
@@ -40,7 +40,7 @@ func askWAL(ctx context.Context, conn *pgx.Conn, c *Cluster, l *layout) (*wal, e
 	}
 	w.segment = uint64(segment)
 	if w.segment < minSegment || w.segment > maxSegment {
-		return nil, fmt.Errorf("the server has WAL in files of %d bytes", segment)
+		return nil, fmt.Errorf("invalid size of WAL files: %d bytes", segment)
 	}
 	if file == "" {
 		return w, nil
@@ -50,8 +50,8 @@ func askWAL(ctx context.Context, conn *pgx.Conn, c *Cluster, l *layout) (*wal, e
 	return w, err
 }
 
-// whole says why the WAL can't stand for all changes; "" when it can.
-func (w *wal) whole() string {
+// whyIncomplete returns the reason why the WAL doesn't contain all changes; "" if it does.
+func (w *wal) whyIncomplete() string {
 	switch {
 	case w.line == 0:
 		return "the server is a standby"
@@ -61,14 +61,14 @@ func (w *wal) whole() string {
 	return ""
 }
 
-// name is that of the file with the byte at a position. Source: PostgreSQL, xlog_internal.h.
+// name returns the name of the file with the byte at a position. Source: PostgreSQL, xlog_internal.h.
 func (w *wal) name(line uint32, at position) string {
 	perID := (1 << 32) / w.segment
 	n := uint64(at) / w.segment
 	return fmt.Sprintf("%08X%08X%08X", line, n/perID, n%perID)
 }
 
-// open opens the file with the byte at a position. It must be whole. Only as the owner.
+// open opens the file with the byte at a position, which must have its full size. It must be called as the owner.
 func (w *wal) open(line uint32, at position) (*os.File, fs.FileInfo, error) {
 	path := filepath.Join(w.dir, w.name(line, at))
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
@@ -77,7 +77,7 @@ func (w *wal) open(line uint32, at position) (*os.File, fs.FileInfo, error) {
 	}
 	st, err := f.Stat()
 	if err == nil && (!st.Mode().IsRegular() || uint64(st.Size()) != w.segment) {
-		err = fmt.Errorf("%s isn't whole: it has %d bytes, not %d", path, st.Size(), w.segment)
+		err = fmt.Errorf("%s is incomplete: it has %d of %d bytes", path, st.Size(), w.segment)
 	}
 	if err != nil {
 		_ = f.Close()
@@ -86,7 +86,7 @@ func (w *wal) open(line uint32, at position) (*os.File, fs.FileInfo, error) {
 	return f, st, nil
 }
 
-// digest is that of the WAL before a position, from the beginning of its file. What is before it doesn't change any more.
+// digest returns the digest of the WAL before a position, from the beginning of its file. That part no longer changes.
 func (w *wal) digest(line uint32, at position) (sum string, err error) {
 	err = server.As(w.UID, w.GID, func() error {
 		f, _, err := w.open(line, at-1)
@@ -102,24 +102,31 @@ func (w *wal) digest(line uint32, at position) (sum string, err error) {
 	return sum, err
 }
 
-// stamp is that of a backup which has the WAL up to a position.
+// stamp returns the stamp of a backup that has the WAL up to a position.
 func (w *wal) stamp(system string, at position) (stamp, error) {
 	sum, err := w.digest(w.line, at)
 	return stamp{system, w.line, at, sum}, err
 }
 
-// since makes sure that the WAL from a stamp to a position is there, without a gap, and of the history that the stamp is of.
-// It gives the time of the oldest change of its files. Errors: VSS_E_WRITERERROR_NONRETRYABLE.
+// since checks that the WAL from a stamp to a position is available, without a gap and of the same history. It returns
+// the time of the oldest change of its files. Errors: VSS_E_WRITERERROR_NONRETRYABLE.
 func (w *wal) since(op string, from stamp, to position) (oldest time.Time, err error) {
 	refuse := func(err error) (time.Time, error) {
 		return time.Time{}, vss.E(op, vss.ErrWriterErrorNonRetryable, err).On(w.Name).Advise("make a full backup")
 	}
-	if why := w.whole(); why != "" {
+	if why := w.whyIncomplete(); why != "" {
 		return refuse(errors.New(why))
 	}
 	if from.line != w.line || to < from.at {
-		return refuse(fmt.Errorf("the server is at %s of timeline %d, the backup that this one builds on at %s of timeline %d: it was restored or promoted since",
-			to, w.line, from.at, from.line))
+		return refuse(
+			fmt.Errorf(
+				"the server is at %s of timeline %d, the backup that this one builds on at %s of timeline %d: it was restored or promoted since",
+				to,
+				w.line,
+				from.at,
+				from.line,
+			),
+		)
 	}
 	err = server.As(w.UID, w.GID, func() error {
 		for n := (uint64(from.at) - 1) / w.segment; n <= (uint64(to)-1)/w.segment; n++ {
@@ -127,7 +134,7 @@ func (w *wal) since(op string, from stamp, to position) (oldest time.Time, err e
 			if err != nil {
 				return err
 			}
-			_ = f.Close() // only read
+			_ = f.Close() // it was only read
 			if oldest.IsZero() || st.ModTime().Before(oldest) {
 				oldest = st.ModTime()
 			}
@@ -135,15 +142,18 @@ func (w *wal) since(op string, from stamp, to position) (oldest time.Time, err e
 		return nil
 	})
 	if errors.Is(err, fs.ErrNotExist) {
-		return time.Time{}, vss.E(op, vss.ErrWriterErrorNonRetryable, fmt.Errorf("WAL since the last backup is gone: %w", err)).On(w.Name).
-			Advise("make a full backup; to keep WAL for the next one raise wal_keep_size, or set hold_wal in [writers.postgres]")
+		return time.Time{}, vss.E(op, vss.ErrWriterErrorNonRetryable, fmt.Errorf("WAL since the last backup was removed: %w", err)).
+			On(w.Name).
+			Advise("make a full backup; to retain WAL for the next one raise wal_keep_size, or set hold_wal in [writers.postgres]")
 	}
 	if err != nil {
 		return refuse(err)
 	}
 	sum, err := w.digest(from.line, from.at)
 	if err == nil && sum != from.wal {
-		err = errors.New("its WAL isn't the one that the last backup saved: the cluster was restored to an earlier state since, or is a copy that went its own way")
+		err = errors.New(
+			"its WAL differs from that of the last backup: the cluster was restored to an earlier state, or is a copy that was started",
+		)
 	}
 	if err != nil {
 		return refuse(err)

@@ -55,8 +55,16 @@ func three(t testing.TB) (*pgserver.Server, []string) {
 func threeWith(t testing.TB, settings map[string]string) (*pgserver.Server, []string) {
 	t.Helper()
 	v, run := Volumes(t, "ext4", "xfs", "ext4")
-	return start(t, &pgserver.Server{Data: v[0] + "/data", WAL: v[1] + "/wal", Tablespaces: map[string]string{"space": v[2] + "/space"},
-		Run: run, Settings: settings}), v
+	return start(
+		t,
+		&pgserver.Server{
+			Data:        v[0] + "/data",
+			WAL:         v[1] + "/wal",
+			Tablespaces: map[string]string{"space": v[2] + "/space"},
+			Run:         run,
+			Settings:    settings,
+		},
+	), v
 }
 
 func newWriter(t testing.TB) *engine.Writer {

@@ -20,12 +20,12 @@ import (
 
 const (
 	connectLimit = 5 * time.Second
-	answerLimit  = 5 * time.Second // for what a server answers in a moment, unless it hangs
+	answerLimit  = 5 * time.Second // for requests that a server answers immediately unless it hangs
 	maxFile      = 64 << 10        // bytes of a file with credentials
 )
 
-// endpoint is where a server listens: at a unix socket, else at the lowest of its ports. A node of a cluster has another one for its
-// peers, 10000 above.
+// endpoint returns where a server listens: its unix socket, or else the lowest of its ports. A node of a cluster has
+// another port for its peers, higher by 10000.
 func endpoint(p *server.Process) (network, address string, err error) {
 	sockets, err := p.Sockets()
 	if err != nil {
@@ -39,7 +39,7 @@ func endpoint(p *server.Process) (network, address string, err error) {
 		return "", "", err
 	}
 	if len(ports) == 0 {
-		return "", "", errors.New("it listens nowhere")
+		return "", "", errors.New("the server doesn't listen at any address")
 	}
 	at := ports[0]
 	for _, p := range ports[1:] {
@@ -53,35 +53,36 @@ func endpoint(p *server.Process) (network, address string, err error) {
 // client is one connection to a server.
 type client struct {
 	*goredis.Client
-	run string // the server's run: another one after each start
+	run string // run ID of the server, which changes with each start
 }
 
-// credentials are how to log in.
+// credentials are a user and a password.
 type credentials struct {
 	User     string `toml:"user"`
 	Password string `toml:"password"`
 }
 
-// readCredentials reads a file with a password. Errors: VSS_E_WRITERERROR_NONRETRYABLE, also for one that others may read or write.
+// readCredentials reads a file with a password. Errors: VSS_E_WRITERERROR_NONRETRYABLE, also if other accounts may
+// read or write the file.
 func readCredentials(path string) (c credentials, err error) {
 	st, err := os.Stat(path)
 	if err == nil && (!st.Mode().IsRegular() || st.Mode().Perm()&0o077 != 0 || st.Size() > maxFile) {
-		err = fmt.Errorf("its mode is %v, and it has %d bytes", st.Mode(), st.Size())
+		err = fmt.Errorf("it has mode %v and %d bytes", st.Mode(), st.Size())
 	}
 	if err == nil {
 		var meta toml.MetaData
 		if meta, err = toml.DecodeFile(path, &c); err == nil && len(meta.Undecoded()) > 0 {
-			err = fmt.Errorf("there is no key %s", meta.Undecoded()[0])
+			err = fmt.Errorf("unknown key %s", meta.Undecoded()[0])
 		}
 	}
 	if err != nil {
 		return c, vss.E("ReadCredentials", vss.ErrWriterErrorNonRetryable, err).On(path).
-			Advise("make it a TOML file with the keys user and password that only its owner may read (chmod 600)")
+			Advise("write a TOML file with the keys user and password, readable by its owner only (chmod 600)")
 	}
 	return c, nil
 }
 
-// connect opens a connection and makes sure that the server at its end is the process that was found.
+// connect opens a connection and checks that the server at its end is the process that was found.
 func (i *instance) connect(ctx context.Context) (*client, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
@@ -106,8 +107,9 @@ func (i *instance) connect(ctx context.Context) (*client, error) {
 	})}
 	info, err := c.info(ctx, "server")
 	if err == nil && info["process_id"] != strconv.Itoa(i.PID) {
-		err = vss.E("Connect", vss.ErrWriterErrorRetryable, fmt.Errorf("process %q answers at %s, not the server, process %d", info["process_id"], i.address, i.PID)).
-			On(i.name).Advise("see who else listens there")
+		err = vss.E("Connect", vss.ErrWriterErrorRetryable, fmt.Errorf("process %q listens at %s, not the server, process %d", info["process_id"], i.address, i.PID)).
+			On(i.name).
+			Advise("stop the other process that listens there")
 	}
 	if err != nil {
 		c.close()
@@ -117,10 +119,10 @@ func (i *instance) connect(ctx context.Context) (*client, error) {
 	return c, nil
 }
 
-// close ends the connection, whatever became of its server.
+// close ends the connection; errors don't matter.
 func (c *client) close() { _ = c.Close() }
 
-// info asks for a section of INFO.
+// info returns a section of INFO.
 func (c *client) info(ctx context.Context, section string) (map[string]string, error) {
 	text, err := c.Info(ctx, section).Result()
 	if err != nil {
@@ -135,29 +137,39 @@ func (c *client) info(ctx context.Context, section string) (map[string]string, e
 	return out, nil
 }
 
-// setting asks for one setting, "" for one that the server doesn't know.
+// setting returns the value of a setting, "" if the server doesn't know it.
 func (c *client) setting(ctx context.Context, name string) (string, error) {
 	all, err := c.ConfigGet(ctx, name).Result()
 	return all[name], err
 }
 
-// failure says what a server's failure is to a requester, and what to do about it. What it doesn't know is left as it is.
+// failure adds code and advice to an error of the server. Errors that it doesn't know, and those of package vss, are
+// returned unchanged.
 func (i *instance) failure(op string, err error) error {
 	var known *vss.Error
 	if err == nil || errors.As(err, &known) {
 		return err
 	}
-	said := err.Error()
+	text := err.Error()
 	fail := func(code vss.Code, advice string) error { return vss.E(op, code, err).On(i.name).Advise(advice) }
 	switch {
-	case strings.HasPrefix(said, "NOAUTH"), strings.HasPrefix(said, "WRONGPASS"), strings.Contains(said, "invalid password"), strings.Contains(said, "without any password configured"):
-		return fail(vss.ErrWriterErrorNonRetryable, "name a file with user and password for "+i.Dir+" in the writer's configuration (credentials)")
-	case strings.HasPrefix(said, "NOPERM"), strings.HasPrefix(said, "ERR unknown command"):
-		return fail(vss.ErrWriterErrorNonRetryable, "the account needs +ping +info +config|get +config|set +bgsave +lastsave, under these names")
-	case strings.Contains(said, "max number of clients"):
-		return fail(vss.ErrWriterErrorOutOfResources, "the server has no connection left: raise maxclients")
-	case strings.HasPrefix(said, "LOADING"):
-		return fail(vss.ErrWriterErrorRetryable, "the server is still reading its data: try again when it has ended")
+	case strings.HasPrefix(text, "NOAUTH"),
+		strings.HasPrefix(text, "WRONGPASS"),
+		strings.Contains(text, "invalid password"),
+		strings.Contains(text, "without any password configured"):
+		return fail(
+			vss.ErrWriterErrorNonRetryable,
+			"name a file with user and password for "+i.Dir+" in the writer's configuration (credentials)",
+		)
+	case strings.HasPrefix(text, "NOPERM"), strings.HasPrefix(text, "ERR unknown command"):
+		return fail(
+			vss.ErrWriterErrorNonRetryable,
+			"the account needs +ping +info +config|get +config|set +bgsave +lastsave, under these names",
+		)
+	case strings.Contains(text, "max number of clients"):
+		return fail(vss.ErrWriterErrorOutOfResources, "no connection is left at the server: raise maxclients")
+	case strings.HasPrefix(text, "LOADING"):
+		return fail(vss.ErrWriterErrorRetryable, "the server is still loading its data: try again later")
 	}
 	return err
 }

@@ -8,32 +8,29 @@ import (
 	"time"
 
 	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/server"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
 const (
-	saveLimit = 10 * time.Minute       // for a dump or a rewrite to end. Source: writer's reference, time limits
-	lookAgain = 100 * time.Millisecond // how often it is asked for
+	saveLimit    = 10 * time.Minute       // for a dump or a rewrite to end. Source: writer's reference, time limits
+	pollInterval = 100 * time.Millisecond // interval of checks whether it has ended
 )
 
-// held is a server from PrepareSnapshot to Thaw.
+// held is a server between PrepareSnapshot and Thaw.
 type held struct {
 	*instance
 	engine.Line[*client]
 	record record
-	tuned  bool // only while the line is asked, or hung up
+	tuned  bool // used only within Ask and HangUp
 }
 
-// Prepare implements engine.Instance: it puts rewrites off and waits for the one under way, or has a dump made.
+// Prepare implements engine.Instance. With an append-only file it suspends rewrites and waits for one in progress;
+// otherwise it makes a dump.
 func (i *instance) Prepare(ctx context.Context, _ engine.Backup) (engine.Held, error) {
 	const op = "PrepareSnapshot"
 	h := &held{instance: i}
-	c, err := i.connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	h.Open(c)
-	err = h.Ask(ctx, saveLimit, func(ctx context.Context, c *client) error {
+	err := h.Begin(ctx, i.connect, saveLimit, func(ctx context.Context, c *client) error {
 		l, err := c.layout(ctx)
 		if err != nil {
 			return err
@@ -42,7 +39,14 @@ func (i *instance) Prepare(ctx context.Context, _ engine.Backup) (engine.Held, e
 		if err != nil {
 			return err
 		}
-		h.record = record{Format: recordFormat, Process: *i.Process, Layout: *l, Name: i.name, Server: info["redis_version"], Run: c.run}
+		h.record = record{
+			Format:  recordFormat,
+			Process: *i.Process,
+			Layout:  *l,
+			Name:    i.name,
+			Server:  info["redis_version"],
+			Run:     c.run,
+		}
 		h.record.begin(i, info["config_file"])
 		if l.Appends {
 			if err := i.tune(ctx, c); err != nil {
@@ -61,15 +65,15 @@ func (i *instance) Prepare(ctx context.Context, _ engine.Backup) (engine.Held, e
 	return h, nil
 }
 
-// quiet waits until no rewrite of the append-only file is under way.
+// quiet waits until no rewrite of the append-only file is in progress.
 func (c *client) quiet(ctx context.Context) error {
 	return c.until(ctx, func(p map[string]string) (bool, error) {
 		return p["aof_rewrite_in_progress"] == "0" && p["aof_rewrite_scheduled"] == "0", nil
 	})
 }
 
-// dump has a dump made and tells from when it is. One that is under way may have begun before what was last written: it is waited
-// for.
+// dump makes a dump and returns the time it represents. It waits for a dump in progress first, which may lack the last
+// writes.
 func (c *client) dump(ctx context.Context) (from time.Time, err error) {
 	none := func(p map[string]string) (bool, error) {
 		return p["rdb_bgsave_in_progress"] == "0" && p["aof_rewrite_in_progress"] == "0", nil
@@ -81,13 +85,13 @@ func (c *client) dump(ctx context.Context) (from time.Time, err error) {
 	if err != nil {
 		return from, err
 	}
-	for wait := true; wait; { // LASTSAVE is in seconds: one that has moved shows in the next one only
+	for wait := true; wait; { // LASTSAVE is in seconds: a new dump shows only in a later second
 		now, err := c.Time(ctx).Result()
 		if err != nil {
 			return from, err
 		}
 		if wait = now.Unix() <= before; wait {
-			if err := pause(ctx); err != nil {
+			if err := server.Pause(ctx, pollInterval); err != nil {
 				return from, err
 			}
 		}
@@ -101,14 +105,14 @@ func (c *client) dump(ctx context.Context) (from time.Time, err error) {
 			return false, nil
 		}
 		if p["rdb_last_bgsave_status"] != "ok" {
-			return false, errors.New("the server couldn't write its dump")
+			return false, errors.New("the server failed to write its dump")
 		}
 		last, err := c.LastSave(ctx).Result()
 		return last > before, err
 	})
 }
 
-// until asks for the state of what is on disk until done says so.
+// until polls the state of persistence until done returns true.
 func (c *client) until(ctx context.Context, done func(persistence map[string]string) (bool, error)) error {
 	for {
 		p, err := c.info(ctx, "persistence")
@@ -118,27 +122,19 @@ func (c *client) until(ctx context.Context, done func(persistence map[string]str
 		if ok, err := done(p); ok || err != nil {
 			return err
 		}
-		if err := pause(ctx); err != nil {
+		if err := server.Pause(ctx, pollInterval); err != nil {
 			return err
 		}
 	}
 }
 
-func pause(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(lookAgain):
-		return nil
-	}
-}
-
-// Freeze implements engine.Engine: servers know nothing of each other.
+// Freeze implements engine.Engine. Servers are independent of each other.
 func (s *servers) Freeze(ctx context.Context, all []engine.Taken) engine.Failures {
 	return engine.Each("Freeze", all, func(h engine.Held) error { return h.(*held).freeze(ctx) })
 }
 
-// freeze has the server write at once what it acknowledges: when it has answered, what it held back before is on disk, too.
+// freeze makes the server sync each write before it acknowledges it. When the server has answered, earlier writes are
+// on disk, too.
 func (h *held) freeze(ctx context.Context) error {
 	err := h.Ask(ctx, answerLimit, func(ctx context.Context, c *client) error {
 		if h.record.Layout.Appends {
@@ -150,8 +146,9 @@ func (h *held) freeze(ctx context.Context) error {
 				return err
 			}
 			if p["aof_last_write_status"] != "ok" || p["aof_enabled"] != "1" {
-				return vss.E("Freeze", vss.ErrWriterErrorRetryable, fmt.Errorf("the append-only file isn't written: enabled %s, last write %s", p["aof_enabled"], p["aof_last_write_status"])).
-					On(h.name).Advise("see the server's log; its volume may be full")
+				return vss.E("Freeze", vss.ErrWriterErrorRetryable, fmt.Errorf("the append-only file isn't up to date: enabled %s, last write %s", p["aof_enabled"], p["aof_last_write_status"])).
+					On(h.name).
+					Advise("see the server's log; its volume may be full")
 			}
 		}
 		h.record.Frozen = time.Now().UTC()
@@ -162,7 +159,7 @@ func (h *held) freeze(ctx context.Context) error {
 	return h.failure("Freeze", err)
 }
 
-// Thaw implements engine.Held: it makes sure that the server is the same and has kept to what was set.
+// Thaw implements engine.Held. It checks that the server is the same and has kept the settings.
 func (h *held) Thaw(ctx context.Context) error {
 	return h.failure("Thaw", h.Ask(ctx, answerLimit, func(ctx context.Context, c *client) error {
 		info, err := c.info(ctx, "server")
@@ -170,7 +167,7 @@ func (h *held) Thaw(ctx context.Context) error {
 			return err
 		}
 		if info["run_id"] != h.record.Run {
-			return errors.New("the server was started anew meanwhile")
+			return errors.New("the server was restarted meanwhile")
 		}
 		if !h.record.Layout.Appends {
 			return nil
@@ -184,7 +181,12 @@ func (h *held) Thaw(ctx context.Context) error {
 			return err
 		}
 		if now != always || p["aof_enabled"] != "1" || p["aof_last_write_status"] != "ok" {
-			return fmt.Errorf("its settings were changed meanwhile, or it couldn't write: appendfsync %s, enabled %s, last write %s", now, p["aof_enabled"], p["aof_last_write_status"])
+			return fmt.Errorf(
+				"its settings were changed meanwhile, or a write failed: appendfsync %s, enabled %s, last write %s",
+				now,
+				p["aof_enabled"],
+				p["aof_last_write_status"],
+			)
 		}
 		h.tuned = false
 		return h.untune()
@@ -197,7 +199,7 @@ func (h *held) Release() {
 		c.close()
 		if h.tuned {
 			h.tuned = false
-			_ = h.untune() // it has said so
+			_ = h.untune() // untune logs errors
 		}
 	})
 }
@@ -207,13 +209,14 @@ func (h *held) Metadata() (engine.Metadata, error) {
 	return engine.NewMetadata(&h.record, h.record.stamp())
 }
 
-// begin notes how to start the server again: it overwrites its arguments with a title, but knows its file of settings.
+// begin records how to start the server again. The server overwrites its arguments with a title, so they come from its
+// configuration file.
 func (r *record) begin(i *instance, config string) {
 	r.Args, r.Config = nil, config
 	if config != "" {
 		r.Args = []string{config}
 	}
-	for _, name := range programs { // one program under several names does what its name says
+	for _, name := range programs { // one program under several names behaves as its name says
 		if p := filepath.Join(filepath.Dir(i.Program), name); isProgram(p, i.Program) {
 			r.Program = p
 		}

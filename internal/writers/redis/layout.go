@@ -9,18 +9,18 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
 )
 
-// layout is where a server's files are.
+// layout describes where a server's files are.
 type layout struct {
 	Dir     string `json:"dir"`               // links resolved
 	RDB     string `json:"rdb"`               // name of the dump
-	Saves   bool   `json:"saves"`             // the server makes dumps by itself
-	AOF     string `json:"aof"`               // name of the append-only files' folder; of the file before version 7
+	Saves   bool   `json:"saves"`             // the server makes dumps on its own
+	AOF     string `json:"aof"`               // name of the append-only files' folder; before version 7, of the file
 	Single  bool   `json:"single,omitempty"`  // AOF is a file
-	Appends bool   `json:"appends"`           // the AOF is on: a server that starts reads it, and not the dump
-	Cluster string `json:"cluster,omitempty"` // name of the file with the cluster's nodes; "" where it is no node
+	Appends bool   `json:"appends"`           // the AOF is on: a starting server reads it instead of the dump
+	Cluster string `json:"cluster,omitempty"` // name of the file with the cluster's nodes; "" outside a cluster
 }
 
-// layout asks for what makes up the files' names.
+// layout asks the server for the settings that determine its files.
 func (c *client) layout(ctx context.Context) (*layout, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
@@ -35,7 +35,13 @@ func (c *client) layout(ctx context.Context) (*layout, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &layout{Dir: dir, RDB: v["dbfilename"], Saves: v["save"] != "", AOF: v["appenddirname"], Appends: v["appendonly"] == "yes"}
+	l := &layout{
+		Dir:     dir,
+		RDB:     v["dbfilename"],
+		Saves:   v["save"] != "",
+		AOF:     v["appenddirname"],
+		Appends: v["appendonly"] == "yes",
+	}
 	if l.AOF == "" {
 		l.AOF, l.Single = v["appendfilename"], true
 	}
@@ -45,7 +51,7 @@ func (c *client) layout(ctx context.Context) (*layout, error) {
 	return l, nil
 }
 
-// keeps says whether the server keeps anything over its end.
+// keeps reports whether the server keeps data across a restart.
 func (l *layout) keeps() bool { return l.Saves || l.Appends }
 
 func (l *layout) rdb() document.FileSet { return document.FileSet{Path: l.Dir, FileSpec: l.RDB} }
@@ -62,14 +68,18 @@ func (l *layout) aof() document.FileSet {
 }
 
 func (l *layout) description() *engine.Description {
-	d := &engine.Description{Caption: "Redis " + l.Dir, Excludes: []document.FileSet{{Path: l.Dir, FileSpec: "temp-*.rdb"}, {Path: l.Dir, FileSpec: "temp-*.aof"}}}
+	d := &engine.Description{
+		Caption:  "Redis " + l.Dir,
+		Excludes: []document.FileSet{{Path: l.Dir, FileSpec: "temp-*.rdb"}, {Path: l.Dir, FileSpec: "temp-*.aof"}},
+	}
 	if l.Appends {
 		d.Files = append(d.Files, l.aof())
 		if !l.Single {
 			d.Excludes = append(d.Excludes, document.FileSet{Path: l.aof().Path, FileSpec: "temp-*"})
 		}
 	}
-	// A dump is made in PrepareSnapshot where it is what the server reads; else it is there or not, and what is named must be.
+	// PrepareSnapshot makes a dump if that is what the server reads. Otherwise the dump may be missing, and only files
+	// that exist may be listed.
 	if _, err := os.Stat(filepath.Join(l.Dir, l.RDB)); err == nil || !l.Appends {
 		d.Files = append(d.Files, l.rdb())
 	}
@@ -79,7 +89,7 @@ func (l *layout) description() *engine.Description {
 	return d
 }
 
-// replaced are all files that a starting server would read, also those that a restore doesn't bring.
+// replaced returns all files that a starting server would read, including those that a restore doesn't bring.
 func (l *layout) replaced() []document.FileSet {
 	out := []document.FileSet{l.rdb(), l.aof()}
 	if l.Cluster != "" {

@@ -14,26 +14,26 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// recordFormat is raised when older programs can't restore by the record any more.
+// recordFormat is the version of record. It is raised when older programs can no longer restore by it.
 const recordFormat = 1
 
-// record is the backup metadata of a component: what a restore needs to know of the server, and what the copy holds.
+// record is the backup metadata of a component: what a restore requires, and what the copy holds.
 type record struct {
 	Format int `json:"format"`
 	server.Process
-	Name   string    `json:"name"` // the component's
+	Name   string    `json:"name"` // of the component
 	Config string    `json:"config,omitempty"`
 	Layout layout    `json:"layout"`
 	Server string    `json:"server_version"`
 	Run    string    `json:"run_id"`
 	Frozen time.Time `json:"frozen"`
-	Dumped time.Time `json:"dumped,omitzero"` // without append-only file: the copy is of this moment
-	// With append-only file: what the server had at Frozen at least, in its own count.
+	Dumped time.Time `json:"dumped,omitzero"` // without append-only file: the time that the copy represents
+	// With append-only file: the position that the server had reached at Frozen, or a later one.
 	Replication string `json:"replication_id,omitempty"`
 	Offset      string `json:"replication_offset,omitempty"`
 }
 
-// stamp is the backup stamp; nothing builds on that of a dump.
+// stamp returns the backup stamp; "" for a dump, on which no backup can build.
 func (r *record) stamp() string {
 	if !r.Layout.Appends {
 		return ""
@@ -41,7 +41,7 @@ func (r *record) stamp() string {
 	return fmt.Sprintf("replication=%s offset=%s", r.Replication, r.Offset)
 }
 
-// isProgram says whether a name is another one of a program.
+// isProgram reports whether name and program are the same file.
 func isProgram(name, program string) bool {
 	a, err := os.Stat(name)
 	if err != nil {
@@ -51,7 +51,7 @@ func isProgram(name, program string) bool {
 	return err == nil && os.SameFile(a, b)
 }
 
-// saved is a server as a backup has it.
+// saved is a server as recorded in a backup.
 type saved struct {
 	record
 	all *servers
@@ -59,19 +59,19 @@ type saved struct {
 
 var _ engine.Saved = (*saved)(nil)
 
-// Recall implements engine.Engine. Errors: VSS_E_WRITERERROR_NONRETRYABLE for metadata of another writer or a newer one.
+// Recall implements engine.Engine. Errors: VSS_E_WRITERERROR_NONRETRYABLE for metadata of another writer or of a newer
+// version.
 func (s *servers) Recall(metadata string) (engine.Saved, error) {
-	r := record{}
-	err := engine.ReadMetadata(metadata, recordFormat, &r, func() error {
-		if r.Format < 1 || r.Layout.Dir == "" || r.Layout.RDB == "" || r.Layout.AOF == "" || r.Program == "" {
-			return errors.New("they don't describe a server")
+	r, err := engine.ReadMetadata(metadata, recordFormat, func(r *record) error {
+		if r.Layout.Dir == "" || r.Layout.RDB == "" || r.Layout.AOF == "" || r.Program == "" {
+			return errors.New("the metadata don't describe a Redis server")
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &saved{r, s}, nil
+	return &saved{*r, s}, nil
 }
 
 // Files implements engine.Saved.
@@ -79,7 +79,7 @@ func (s *saved) Files() ([]document.FileSet, aside.Owner) {
 	return s.Layout.replaced(), aside.Owner{UID: s.UID, GID: s.GID}
 }
 
-// running is the server that runs now as the saved one did, nil if there is none.
+// running returns the running server that corresponds to the saved one, nil if there is none.
 func (s *saved) running(ctx context.Context) (*instance, error) {
 	all, err := s.all.running(ctx)
 	if err != nil {
@@ -96,8 +96,9 @@ func (s *saved) running(ctx context.Context) (*instance, error) {
 // Stop implements engine.Saved. Errors: VSS_E_WRITERERROR_NONRETRYABLE for a server that couldn't be started again.
 func (s *saved) Stop(ctx context.Context) (ran bool, err error) {
 	if s.Config == "" && s.Unit == "" {
-		return false, vss.E("PreRestore", vss.ErrWriterErrorNonRetryable, errors.New("the server was started without a file of settings: nobody knows its arguments")).
-			On(s.Name).Advise("restore its files by hand while it is stopped")
+		return false, vss.E("PreRestore", vss.ErrWriterErrorNonRetryable, errors.New("the server was started without a configuration file, so its arguments are unknown")).
+			On(s.Name).
+			Advise("stop the server and restore its files manually")
 	}
 	i, err := s.running(ctx)
 	if err != nil || i == nil {
@@ -106,16 +107,9 @@ func (s *saved) Stop(ctx context.Context) (ran bool, err error) {
 	return true, i.Stop(ctx)
 }
 
-// Start implements engine.Saved: the server is up when it has read its data.
+// Start implements engine.Saved. It returns when the server has loaded its data.
 func (s *saved) Start(ctx context.Context) error {
-	return s.Process.Start(ctx, func(ctx context.Context) error {
-		i, err := s.running(ctx)
-		if err != nil {
-			return err
-		}
-		if i == nil {
-			return errors.New("it ended, or never began")
-		}
+	return s.Process.Start(ctx, server.Up(s.running, func(ctx context.Context, i *instance) error {
 		c, err := i.connect(ctx)
 		if err != nil {
 			return err
@@ -123,8 +117,8 @@ func (s *saved) Start(ctx context.Context) error {
 		defer c.close()
 		p, err := c.info(ctx, "persistence")
 		if err == nil && p["loading"] != "0" {
-			err = errors.New("it reads its data")
+			err = errors.New("the server is loading its data")
 		}
 		return err
-	})
+	}))
 }

@@ -1,15 +1,18 @@
-// Package redis is the writer of Redis and Valkey. It vouches for every server that runs on this host and keeps its data on disk: it
-// finds them by itself, at their sockets or at the ports of this host, and asks those that want a password with one from a file.
+// Package redis is the writer of Redis and Valkey. It covers every server on this host that keeps data on disk. It
+// finds the servers by itself, at their sockets or at the ports of this host, and logs in to those that require a
+// password with one from a file.
 //
-// With an append-only file (AOF) the copy holds every write that was acknowledged before Freeze, and no client is stopped. A server
-// that syncs every second may have acknowledged what is in its memory alone, while a sync is under way; so appendfsync is "always"
-// from Freeze to Thaw. Rewrites of the file are put off from PrepareSnapshot on, so that recovery reads one history.
+// With an append-only file (AOF) the copy holds every write that was acknowledged before Freeze, and no client is
+// stopped. A server that syncs once a second may have acknowledged writes that are only in memory while a sync is in
+// progress, so appendfsync is "always" from Freeze to Thaw. Rewrites of the file are suspended from PrepareSnapshot
+// on, so that recovery reads one consistent history.
 //
-// With a dump alone (RDB) the copy is of the moment at which PrepareSnapshot had the dump made: that is all that such a server keeps
-// over a crash. A server that keeps nothing has no component.
+// With a dump alone (RDB) the copy represents the time at which PrepareSnapshot made the dump, as such a server keeps
+// nothing newer across a crash. A server that stores nothing has no component.
 //
-// Settings are changed in the running server only. What they were is noted in a file before: should this process be killed, the next
-// one puts them back when it starts, where the server still runs and still has what was set.
+// Settings are changed in the running server only. Their former values are recorded in a file before. If this process
+// is killed, the next one restores them at its start, provided that the server still runs and still has the changed
+// values.
 //
 // Source: Redis documentation, persistence; writer's reference.
 package redis
@@ -27,56 +30,55 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/server"
 	"github.com/stillpoint-vss/stillpoint/vss"
-	"github.com/stillpoint-vss/stillpoint/writer"
 )
 
-// ID is the class of this writer, for ever.
+// ID is the class of this writer. It never changes.
 var ID = vss.WriterID{GUID: vss.MustGUID("{3a6b0a0e-8f0b-4f9c-8e57-9d1c4b6e2a70}")}
 
 // Name is the writer's name.
 const Name = "Redis Writer"
 
-// Config of the writer.
+// Config holds the parameters of New.
 type Config struct {
-	// Servers are the working directories of those that the writer vouches for; nil: all that run.
+	// Servers are the working directories of the servers that the writer covers; nil: all running servers.
 	Servers []string
-	// Credentials are TOML files with user and password, by working directory. Nobody but their owner may read them.
+	// Credentials are TOML files with user and password, by working directory. Only their owner may have access.
 	Credentials map[string]string
-	// Marks is the folder in which it is noted what the settings of servers were, while they are changed. It is made if need be,
-	// and should end with the servers: a folder of /run.
+	// Marks is the folder for the former values of changed settings. It is created if necessary. It should not outlive
+	// the servers, so a folder below /run is suitable.
 	Marks  string
 	Logger *slog.Logger // nil: none
 }
 
-// New makes the writer, and puts settings back that a former process has left changed: that takes a moment, unless a server hangs. It
-// is a back end, so that what uses the servers is frozen before and thawed after them.
+// New returns the writer. It first restores settings that a former process left changed, which is quick unless a
+// server hangs. The writer is a back end, so that applications that use the servers are frozen before and thawed after
+// them.
 func New(c Config) *engine.Writer {
-	info := writer.Info{ID: ID, Name: Name, Usage: vss.UsageUserData, Source: vss.SourceNonTransactedDB, Level: vss.LevelBackEnd}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	goredis.SetLogger(silent{}) // what fails is returned, too
+	goredis.SetLogger(silent{}) // errors are returned, too
 	s := &servers{Config: c, tuned: map[key]*tuning{}}
 	s.recover()
-	return engine.New(info, s, c.Logger)
+	return engine.New(engine.BackEnd(ID, Name, vss.SourceNonTransactedDB), s, c.Logger)
 }
 
-// silent is a log that nobody reads.
+// silent is a logger that discards everything.
 type silent struct{}
 
 // Printf implements the driver's logging.
 func (silent) Printf(context.Context, string, ...any) {}
 
-// servers are those of this host.
+// servers is the engine of all servers on this host.
 type servers struct {
 	Config
-	mu    sync.Mutex // of the field below, and each tuning while it is changed
+	mu    sync.Mutex // guards the field below, and each tuning while it is changed
 	tuned map[key]*tuning
 }
 
 var _ engine.Engine = (*servers)(nil)
 
-// programs are the names of servers.
+// programs are the names of server programs.
 var programs = []string{"redis-server", "valkey-server"}
 
 // Find implements engine.Engine.
@@ -94,7 +96,7 @@ func (s *servers) Find(ctx context.Context) ([]engine.Instance, error) {
 	return out, nil
 }
 
-// running are the servers that run now.
+// running returns the servers that run now.
 func (s *servers) running(ctx context.Context) ([]*instance, error) {
 	all, err := server.Find(ctx, programs...)
 	if err != nil {
@@ -109,7 +111,7 @@ func (s *servers) running(ctx context.Context) ([]*instance, error) {
 	for _, p := range all {
 		i := &instance{Process: p, servers: s, name: p.Dir}
 		if i.network, i.address, err = endpoint(p); err != nil {
-			continue // it is starting or ending
+			continue // the server is starting or ending
 		}
 		if dirs[p.Dir] > 1 {
 			i.name = fmt.Sprintf("%s (%s)", p.Dir, i.address)
@@ -119,19 +121,19 @@ func (s *servers) running(ctx context.Context) ([]*instance, error) {
 	return out, nil
 }
 
-// instance is one server. A server's working directory is where its files are.
+// instance is one server. Its working directory is the folder of its files.
 type instance struct {
 	*server.Process
 	*servers
 	name             string
-	network, address string // where it listens
+	network, address string // where the server listens
 }
 
-// Name implements engine.Instance: the working directory; where several servers have the same, with the port or socket.
+// Name implements engine.Instance. It is the working directory, with the port or socket if several servers share it.
 func (i *instance) Name() string { return i.name }
 
-// Describe implements engine.Instance. Of a server that doesn't let the writer in the folder is known, and what files are called as
-// long as nobody chooses other names.
+// Describe implements engine.Instance. For a server that refuses the connection it returns the working directory with
+// the default names of files.
 func (i *instance) Describe(ctx context.Context) (*engine.Description, error) {
 	outside := &layout{Dir: i.Dir, RDB: "dump.rdb", AOF: "appendonlydir"}
 	c, err := i.connect(ctx)

@@ -65,7 +65,15 @@ func TestCopies(t *testing.T) {
 	}{{"everysec", true, "everysec", 30}, {"no", true, "no", 10}, {"always", true, "always", 10}, {"dumps", false, "everysec", 10}} {
 		t.Run(c.name, func(t *testing.T) {
 			v, run := Volumes(t, "xfs")
-			s := start(t, &redistest.Server{Dir: v[0] + "/data", Run: run, AOF: c.aof, Settings: map[string]string{"appendfsync": c.sync}})
+			s := start(
+				t,
+				&redistest.Server{
+					Dir:      v[0] + "/data",
+					Run:      run,
+					AOF:      c.aof,
+					Settings: map[string]string{"appendfsync": c.sync},
+				},
+			)
 			w := newWriter(t, marks(t), s.Dir)
 			j := s.Journal(ctx, clients)
 			defer func() { Must(t, j.Stop()) }()
@@ -75,7 +83,14 @@ func TestCopies(t *testing.T) {
 				began := time.Now()
 				k := save(t, w, s, v, j.Acknowledged)
 				n, p50, p99, most := j.Pauses()
-				t.Logf("backup with copying %v; %d writes meanwhile: p50 %v, p99 %v, longest %v", time.Since(began), n, p50, p99, most)
+				t.Logf(
+					"backup with copying %v; %d writes meanwhile: p50 %v, p99 %v, longest %v",
+					time.Since(began),
+					n,
+					p50,
+					p99,
+					most,
+				)
 				k.Well(writer.OnBackupComplete)
 				o := k.open(t, s)
 				Must(t, o.Holds(ctx, k.acked))
@@ -84,7 +99,8 @@ func TestCopies(t *testing.T) {
 					t.Errorf("afterwards appendfsync is %s and auto-aof-rewrite-percentage %s", sync, rewrite)
 				}
 				r := recordOf(t, k.Backup)
-				if r.Run == "" || r.Frozen.IsZero() || r.Dumped.IsZero() != c.aof || (k.Component().BackupStamp != "") != c.aof {
+				if r.Run == "" || r.Frozen.IsZero() || r.Dumped.IsZero() != c.aof ||
+					(k.Component().BackupStamp != "") != c.aof {
 					t.Errorf("metadata %s, stamp %q", k.Component().BackupMetadata, k.Component().BackupStamp)
 				}
 			}
@@ -95,7 +111,15 @@ func TestCopies(t *testing.T) {
 // TestRewrites is a server that rewrites its file all the time: none runs while it is copied.
 func TestRewrites(t *testing.T) {
 	v, run := Volumes(t, "ext4")
-	s := start(t, &redistest.Server{Dir: v[0] + "/data", Run: run, AOF: true, Settings: map[string]string{"auto-aof-rewrite-min-size": "1kb", "auto-aof-rewrite-percentage": "1"}})
+	s := start(
+		t,
+		&redistest.Server{
+			Dir:      v[0] + "/data",
+			Run:      run,
+			AOF:      true,
+			Settings: map[string]string{"auto-aof-rewrite-min-size": "1kb", "auto-aof-rewrite-percentage": "1"},
+		},
+	)
 	w := newWriter(t, marks(t), s.Dir)
 	j := s.Journal(ctx, clients)
 	for range 3 {
@@ -205,10 +229,16 @@ func TestKilled(t *testing.T) {
 	if sync, _ := settings(t, s); sync != "always" {
 		t.Errorf("a server that was started anew has another's settings: appendfsync %s", sync)
 	}
-	New(t, w, v, s.Dir).Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+	New(
+		t,
+		w,
+		v,
+		s.Dir,
+	).Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
 }
 
-// TestOtherVolumes is a set without the server's volume. All its files are on one: Redis renames them from folder to folder.
+// TestOtherVolumes is a set without the server's volume. All its files are on one: Redis renames them from folder to
+// folder.
 func TestOtherVolumes(t *testing.T) {
 	s, _ := one(t, true)
 	w := newWriter(t, marks(t), s.Dir)
@@ -262,8 +292,30 @@ func TestCredentials(t *testing.T) {
 	Must(t, err)
 	port := l.Addr().(*net.TCPAddr).Port
 	Must(t, l.Close())
-	s := start(t, &redistest.Server{Dir: v[0] + "/data", Run: run, AOF: true, Port: port, Settings: map[string]string{"requirepass": "secret"}})
-	_, err = s.Do(ctx, "ACL", "SETUSER", "vss", "on", ">other", "+ping", "+info", "+config|get", "+config|set", "+bgsave", "+lastsave")
+	s := start(
+		t,
+		&redistest.Server{
+			Dir:      v[0] + "/data",
+			Run:      run,
+			AOF:      true,
+			Port:     port,
+			Settings: map[string]string{"requirepass": "secret"},
+		},
+	)
+	_, err = s.Do(
+		ctx,
+		"ACL",
+		"SETUSER",
+		"vss",
+		"on",
+		">other",
+		"+ping",
+		"+info",
+		"+config|get",
+		"+config|set",
+		"+bgsave",
+		"+lastsave",
+	)
 	Must(t, err)
 	_, err = s.Do(ctx, "ACL", "SETUSER", "weak", "on", ">weak", "+ping", "+info", "+config|get")
 	Must(t, err)
@@ -323,7 +375,10 @@ func TestSeveralServers(t *testing.T) {
 	if m := k.Components.Components; m[0].BackupMetadata == "" || m[1].BackupMetadata != "" {
 		t.Errorf("a set with the volume of one of the two: %q, %q", m[0].BackupMetadata, m[1].BackupMetadata)
 	}
-	twin := start(t, &redistest.Server{Dir: a.Dir, Run: run + "c", Settings: map[string]string{"dbfilename": "twin.rdb"}})
+	twin := start(
+		t,
+		&redistest.Server{Dir: a.Dir, Run: run + "c", Settings: map[string]string{"dbfilename": "twin.rdb"}},
+	)
 	m, err := w.Identify(ctx)
 	Must(t, err)
 	Must(t, m.Validate())

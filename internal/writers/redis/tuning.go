@@ -13,21 +13,22 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Settings that are changed, and to what.
+// Settings that are changed, with their new values.
 const (
 	setRewrite, never = "auto-aof-rewrite-percentage", "0" // from PrepareSnapshot on
 	setSync, always   = "appendfsync", "always"            // from Freeze on
 )
 
-const undoLimit = 2 * time.Second // for a server to take its settings back
+const undoLimit = 2 * time.Second // for a server to restore its settings
 
-// key is one run of one server.
+// key identifies one run of one server.
 type key struct {
 	PID     int    `json:"pid"`
 	Started uint64 `json:"started"`
 }
 
-// tuning is what the settings of a server were. Several sessions may want them changed at once; the last one puts them back.
+// tuning holds the former settings of a server. Several sessions may use it at once; the last one restores the
+// settings.
 type tuning struct {
 	key
 	Rewrite string `json:"rewrite"`
@@ -41,7 +42,7 @@ func (s *servers) mark(k key) string {
 
 func (i *instance) key() key { return key{i.PID, i.Started} }
 
-// tune notes the settings of a server, durably as long as the machine runs, and puts rewrites off.
+// tune records the settings of a server in a file that lasts as long as the machine runs, and suspends rewrites.
 func (i *instance) tune(ctx context.Context, c *client) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -60,7 +61,8 @@ func (i *instance) tune(ctx context.Context, c *client) error {
 	return nil
 }
 
-// note writes down what the settings are. A note that is there is of a process that was killed: it tells what they were before.
+// note records the settings in a file. A file that exists was left by a process that was killed, and has the former
+// settings.
 func (i *instance) note(ctx context.Context, c *client) (*tuning, error) {
 	if t, err := readMark(i.mark(i.key())); err == nil && t.key == i.key() {
 		return t, nil
@@ -82,7 +84,7 @@ func (i *instance) note(ctx context.Context, c *client) (*tuning, error) {
 	}
 	if err != nil {
 		return nil, vss.E("PrepareSnapshot", vss.ErrWriterErrorRetryable, err).On(i.name).
-			Advise("without a note of what the server's settings were they aren't changed; see why it can't be written")
+			Advise("the former settings must be recorded before they are changed; make the file writable")
 	}
 	return t, nil
 }
@@ -96,7 +98,7 @@ func readMark(path string) (*tuning, error) {
 	return t, json.Unmarshal(text, t)
 }
 
-// untune gives the settings up, and puts them back for the last one who wanted them.
+// untune ends one use of the changed settings, and restores them after the last one.
 func (i *instance) untune() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -106,7 +108,7 @@ func (i *instance) untune() error {
 	return nil
 }
 
-// done is untune while the lock is held.
+// done is untune with the lock held.
 func (i *instance) done(t *tuning) error {
 	if t.users--; t.users > 0 {
 		return nil
@@ -115,14 +117,15 @@ func (i *instance) done(t *tuning) error {
 	return i.putBack(t)
 }
 
-// putBack puts a server's settings back, where they are still those that were set: an administrator may have chosen others. The
-// note stays where that fails, for the next start. It uses a connection of its own, since the session's may hang.
+// putBack restores a server's settings where they still have the changed values: an administrator may have chosen
+// others. On failure the file stays, for the next start. It uses a connection of its own, since the session's may
+// hang.
 func (i *instance) putBack(t *tuning) error {
 	ctx, cancel := context.WithTimeout(context.Background(), undoLimit)
 	defer cancel()
 	err := func() error {
 		if !i.Runs() {
-			return nil // the next one begins with the settings of its file
+			return nil // a restarted server has the settings of its configuration file
 		}
 		c, err := i.connect(ctx)
 		if err != nil {
@@ -140,18 +143,24 @@ func (i *instance) putBack(t *tuning) error {
 		return errors.Join(errs...)
 	}()
 	if err != nil {
-		i.Logger.Error("settings of a server are still changed; the next start of this writer puts them back", "server", i.name, "error", err)
+		i.Logger.Error(
+			"settings of a server remain changed until the next start of this writer",
+			"server",
+			i.name,
+			"error",
+			err,
+		)
 		return err
 	}
 	if err := os.Remove(i.mark(t.key)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		i.Logger.Error("a note of settings can't be removed", "server", i.name, "error", err)
+		i.Logger.Error("can't remove a file of former settings", "server", i.name, "error", err)
 	}
 	return nil
 }
 
-// recover puts back what a process that was killed has left changed.
+// recover restores the settings that a killed process left changed.
 func (s *servers) recover() {
-	marks, _ := filepath.Glob(filepath.Join(s.Marks, "*.settings")) // the pattern is well formed
+	marks, _ := filepath.Glob(filepath.Join(s.Marks, "*.settings")) // the pattern is well-formed
 	if len(marks) == 0 {
 		return
 	}
@@ -159,21 +168,25 @@ func (s *servers) recover() {
 	defer cancel()
 	all, err := s.running(ctx)
 	if err != nil {
-		s.Logger.Error("settings of servers may still be changed", "error", err)
+		s.Logger.Error("settings of servers may remain changed", "error", err)
 		return
 	}
 	for _, path := range marks {
 		t, err := readMark(path)
 		if err != nil {
-			s.Logger.Error("a note of settings can't be read", "note", path, "error", err)
+			s.Logger.Error("can't read a file of former settings", "file", path, "error", err)
 			continue
 		}
 		found := false
 		for _, i := range all {
 			if i.key() == t.key {
 				found = true
-				s.Logger.Warn("an earlier service was killed while the settings of a server were changed; they are put back", "server", i.name)
-				_ = i.putBack(t) // it has said so
+				s.Logger.Warn(
+					"an earlier service was killed while the settings of a server were changed; restoring them",
+					"server",
+					i.name,
+				)
+				_ = i.putBack(t) // it logs errors
 			}
 		}
 		if !found {

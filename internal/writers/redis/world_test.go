@@ -35,7 +35,9 @@ func one(t testing.TB, aof bool) (*redistest.Server, []string) {
 }
 
 func newWriter(t testing.TB, marks string, servers ...string) writer.Writer {
-	return redis.New(redis.Config{Servers: servers, Marks: marks, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	return redis.New(
+		redis.Config{Servers: servers, Marks: marks, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))},
+	)
 }
 
 // marks is a folder that the writer makes.

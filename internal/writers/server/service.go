@@ -32,7 +32,7 @@ func (p *Process) StopBy(ctx context.Context, order func(context.Context) error)
 		return err
 	}
 	for p.Runs() {
-		if err := pause(ctx); err != nil {
+		if err := Pause(ctx, pollInterval); err != nil {
 			return fmt.Errorf("the server (process %d) doesn't stop: %w", p.PID, err)
 		}
 	}
@@ -77,7 +77,7 @@ func StartBy(
 			return fmt.Errorf("the server ended after its start: %w", errors.Join(status, err))
 		default:
 		}
-		if e := pause(ctx); e != nil {
+		if e := Pause(ctx, pollInterval); e != nil {
 			return fmt.Errorf("the server doesn't accept connections: %w: %w", err, e)
 		}
 	}
@@ -133,11 +133,30 @@ func systemctl(ctx context.Context, verb, unit string) error {
 	return nil
 }
 
-func pause(ctx context.Context) error {
+// Pause waits for d or the end of ctx, whose error it returns then.
+func Pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(pollInterval):
+	case <-time.After(d):
 		return nil
+	}
+}
+
+// Up returns an up function for Start and StartBy: it finds the running server, which is nil if there is none, and
+// calls ready with it.
+func Up[S any](
+	find func(context.Context) (*S, error),
+	ready func(context.Context, *S) error,
+) func(context.Context) error {
+	return func(ctx context.Context) error {
+		s, err := find(ctx)
+		if err != nil {
+			return err
+		}
+		if s == nil {
+			return errors.New("the server isn't running")
+		}
+		return ready(ctx, s)
 	}
 }

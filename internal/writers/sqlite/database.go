@@ -17,7 +17,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Of a database's header. Source: SQLite, database file format.
+// From the header of a database. Source: SQLite, database file format.
 const (
 	magic      = "SQLite format 3\x00"
 	writeByte  = 18 // file format versions for writing and reading, 2: WAL
@@ -26,13 +26,15 @@ const (
 	walFormat  = 2
 )
 
-// paths are the databases that are there, links resolved: SQLite keeps log and journal beside the file itself.
+// paths returns the existing databases with links resolved: SQLite keeps log and journal beside the file itself.
 func (f *files) paths(ctx context.Context) ([]string, error) {
 	var out []string
 	for _, pattern := range f.Databases {
 		found, err := filepath.Glob(pattern)
 		if err != nil {
-			return nil, vss.E("FindDatabases", vss.ErrWriterErrorNonRetryable, err).On(pattern).Advise("correct databases in the writer's configuration")
+			return nil, vss.E("FindDatabases", vss.ErrWriterErrorNonRetryable, err).
+				On(pattern).
+				Advise("correct databases in the writer's configuration")
 		}
 		for _, name := range found {
 			if err := ctx.Err(); err != nil {
@@ -40,7 +42,7 @@ func (f *files) paths(ctx context.Context) ([]string, error) {
 			}
 			path, err := filepath.EvalSymlinks(name)
 			if err != nil || slices.Contains(out, path) || strings.ContainsRune(path, '\\') {
-				continue // gone; named twice; no name for a component
+				continue // removed meanwhile, a duplicate, or not usable as a component's name
 			}
 			if _, err := header(path); err == nil {
 				out = append(out, path)
@@ -51,9 +53,9 @@ func (f *files) paths(ctx context.Context) ([]string, error) {
 	return out, nil
 }
 
-var errNoDatabase = errors.New("no SQLite database")
+var errNoDatabase = errors.New("not a SQLite database")
 
-// header reads the header of a database. An empty file has none yet: there is nothing in it to vouch for.
+// header reads the header of a database. An empty file has none, and nothing to back up.
 func header(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -76,12 +78,12 @@ func readHeader(f *os.File) ([]byte, error) {
 	return b, nil
 }
 
-// inWAL says whether the mode is WAL.
+// inWAL reports whether the database is in WAL mode.
 func inWAL(header []byte) bool {
 	return header[writeByte] == walFormat && header[readByte] == walFormat
 }
 
-// database is one file with what belongs to it.
+// database is one file and the files that belong to it.
 type database struct{ path string }
 
 // Name implements engine.Instance.
@@ -92,13 +94,13 @@ func (d *database) Describe(context.Context) (*engine.Description, error) {
 	dir, name := filepath.Split(d.path)
 	return &engine.Description{
 		Caption: "SQLite " + d.path, Files: fileSets(d.path),
-		// An index of the log that is made anew from it.
+		// The index of the log, which is created anew from the log.
 		Excludes: []document.FileSet{{Path: filepath.Clean(dir), FileSpec: name + "-shm"}},
 	}, nil
 }
 
-// fileSets are a database and what makes it whole: log, journal, and journals that tie several databases together. Those needn't
-// be there, which only a pattern says.
+// fileSets returns the files of a database: itself, log, journal, and journals that link several databases. All but
+// the first may be missing, which only a pattern expresses.
 func fileSets(path string) []document.FileSet {
 	dir, name := filepath.Split(path)
 	dir = filepath.Clean(dir)
@@ -109,39 +111,45 @@ func fileSets(path string) []document.FileSet {
 	return out
 }
 
-// Prepare implements engine.Instance: it opens the file, so that what fails fails here. Others of the same process close theirs
-// whenever they like.
+// Prepare implements engine.Instance. It opens the file, so that errors occur here. Applications may close theirs at
+// any time.
 func (d *database) Prepare(context.Context, engine.Backup) (engine.Held, error) {
 	const op = "PrepareSnapshot"
 	f, err := os.OpenFile(d.path, os.O_RDWR|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, unix.EROFS) {
-		return nil, vss.E(op, vss.ErrWriterErrorNonRetryable, err).On(d.path).Advise("a database on a read-only volume can't change: leave it out of the configuration")
+		return nil, vss.E(op, vss.ErrWriterErrorNonRetryable, err).
+			On(d.path).
+			Advise("a database on a read-only volume can't change; remove it from the configuration")
 	}
 	if err != nil {
-		return nil, vss.E(op, vss.ErrWriterErrorNonRetryable, err).On(d.path).Advise("see why the file can't be opened for writing, as locks need it")
+		return nil, vss.E(op, vss.ErrWriterErrorNonRetryable, err).
+			On(d.path).
+			Advise("make the file writable, which locks require")
 	}
 	h := &held{database: d, file: f}
-	if err := h.same(); err != nil {
+	if err := h.checkSame(); err != nil {
 		h.Release()
 		return nil, err
 	}
 	return h, nil
 }
 
-// same makes sure that the path still has the file that was opened.
-func (h *held) same() error {
+// checkSame checks that the path still names the file that was opened.
+func (h *held) checkSame() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.file == nil {
-		return errLetGo
+		return errReleased
 	}
 	var open, there unix.Stat_t
 	err := errors.Join(unix.Fstat(int(h.file.Fd()), &open), unix.Stat(h.path, &there))
 	if err == nil && (open.Dev != there.Dev || open.Ino != there.Ino) {
-		err = errors.New("another file has taken its name")
+		err = errors.New("another file has its name now")
 	}
 	if err != nil {
-		return vss.E("Freeze", vss.ErrWriterErrorRetryable, fmt.Errorf("the database was replaced: %w", err)).On(h.path).Advise("try again")
+		return vss.E("Freeze", vss.ErrWriterErrorRetryable, fmt.Errorf("the database was replaced: %w", err)).
+			On(h.path).
+			Advise("try again")
 	}
 	return nil
 }

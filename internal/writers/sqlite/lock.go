@@ -15,7 +15,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// The bytes that locks are on; they lie beyond whatever SQLite stores. Source: SQLite, os.h.
+// Bytes that are locked; they lie beyond the data that SQLite stores. Source: SQLite, os.h.
 const (
 	pendingByte  = 0x40000000
 	reservedByte = pendingByte + 1
@@ -23,49 +23,57 @@ const (
 	sharedSize   = 510
 )
 
-// lookAgain is how often a lock that another one has is asked for. Writers poll as well, and less often.
-const lookAgain = 2 * time.Millisecond
+// pollInterval is the interval of attempts to get a lock. Writers poll as well, but less often.
+const pollInterval = 2 * time.Millisecond
 
-// held is a database from PrepareSnapshot to Thaw.
+// held is a database between PrepareSnapshot and Thaw.
 type held struct {
 	*database
 
 	mu     sync.Mutex // the fields below
-	file   *os.File   // nil: let go
+	file   *os.File   // nil after Release
 	locked bool
 	record record
 }
 
-var errLetGo = errors.New("the writer has let the database go")
+var errReleased = errors.New("the database was released")
 
-// errBusy is a lock that another one has.
+// errBusy means that another process holds a lock.
 var errBusy = errors.New("another process holds the lock")
 
-// Freeze implements engine.Engine: it takes the locks of all databases, as soon as those who have them give them back. Between tries
-// it holds none: a transaction over several databases that has one of them waits for the next, and one that is about to commit
-// waits for readers to end.
+// Freeze implements engine.Engine. It takes the locks of all databases at once, as soon as they are free. Between
+// attempts it holds none: a transaction over several databases may hold one and wait for the next, and one that is
+// about to commit waits for readers.
 func (f *files) Freeze(ctx context.Context, all []engine.Taken) engine.Failures {
 	ctx, cancel := context.WithTimeout(ctx, f.LockWait)
 	defer cancel()
 	for {
 		h, err := lockAll(all)
 		if err == nil {
-			return engine.Each("Freeze", all, func(h engine.Held) error { return h.(*held).same() })
+			return engine.Each("Freeze", all, func(h engine.Held) error { return h.(*held).checkSame() })
 		}
 		locked := engine.Each("Freeze", all, func(h engine.Held) error { return h.(*held).unlock() })
 		if len(locked) > 0 || !errors.Is(err, errBusy) {
-			return engine.Failures{h.path: errors.Join(vss.E("Freeze", vss.ErrWriterErrorRetryable, err).On(h.path).Advise("try again"), locked.Err())}
+			return engine.Failures{
+				h.path: errors.Join(
+					vss.E("Freeze", vss.ErrWriterErrorRetryable, err).On(h.path).Advise("try again"),
+					locked.Err(),
+				),
+			}
 		}
 		select {
 		case <-ctx.Done():
-			return engine.Failures{h.path: vss.E("Freeze", vss.ErrWriterErrorRetryable, fmt.Errorf("a transaction holds the database for more than %v: %w", f.LockWait, ctx.Err())).On(h.path).
-				Advise("try again when it has ended, or raise lock_wait; an application with locking_mode EXCLUSIVE must be stopped for a backup")}
-		case <-time.After(lookAgain):
+			return engine.Failures{
+				h.path: vss.E("Freeze", vss.ErrWriterErrorRetryable, fmt.Errorf("a transaction holds the database for more than %v: %w", f.LockWait, ctx.Err())).
+					On(h.path).
+					Advise("try again when it has ended, or raise lock_wait; an application with locking_mode EXCLUSIVE must be stopped for a backup"),
+			}
+		case <-time.After(pollInterval):
 		}
 	}
 }
 
-// lockAll tries to lock all databases, and tells which it failed with.
+// lockAll tries to lock all databases. On failure it returns the first that failed.
 func lockAll(all []engine.Taken) (*held, error) {
 	for _, t := range all {
 		h := t.Held.(*held)
@@ -80,7 +88,7 @@ func (h *held) take() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.file == nil {
-		return errLetGo
+		return errReleased
 	}
 	err := h.try()
 	h.record.Frozen = time.Now().UTC()
@@ -88,8 +96,8 @@ func (h *held) take() error {
 	return err
 }
 
-// try takes the lock of a reader, by way of PENDING, so that a writer who waits for readers to end comes first; then that of a
-// writer, where the mode isn't WAL: who has the SHARED lock sees it change no more.
+// try takes the lock of a reader, by way of PENDING, so that a writer that waits for readers has priority. In other
+// modes than WAL it then takes the lock of a writer. The mode can't change while the SHARED lock is held.
 func (h *held) try() error {
 	if err := h.lock(unix.F_RDLCK, pendingByte, 1); err != nil {
 		return err
@@ -119,7 +127,7 @@ func (h *held) try() error {
 	return nil
 }
 
-// lock takes a lock or gives it back. Errors: errBusy, others of fcntl.
+// lock takes or releases a lock. Errors: errBusy, others of fcntl.
 func (h *held) lock(kind int16, start, length int64) error {
 	err := unix.FcntlFlock(h.file.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: kind, Start: start, Len: length})
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
@@ -128,7 +136,7 @@ func (h *held) lock(kind int16, start, length int64) error {
 	return err
 }
 
-// unlock gives all locks back.
+// unlock releases all locks.
 func (h *held) unlock() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -139,18 +147,18 @@ func (h *held) unlock() error {
 	return h.lock(unix.F_UNLCK, pendingByte, sharedFirst+sharedSize-pendingByte)
 }
 
-// Thaw implements engine.Held. Nobody but this process can have taken the locks off.
+// Thaw implements engine.Held. No other process can have released the locks.
 func (h *held) Thaw(context.Context) error {
 	h.mu.Lock()
 	locked := h.locked
 	h.mu.Unlock()
 	if !locked {
-		return errLetGo
+		return errReleased
 	}
-	return errors.Join(h.same(), h.unlock())
+	return errors.Join(h.checkSame(), h.unlock())
 }
 
-// Release implements engine.Held: with the file its locks go.
+// Release implements engine.Held. Closing the file releases its locks.
 func (h *held) Release() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -1,17 +1,20 @@
-// Package sqlite is the writer of SQLite databases. There is no server that could be found: the configuration names files.
+// Package sqlite is the writer of SQLite databases. As there is no server to find, the configuration names the files.
 //
-// A copy of a database with its log or journal at one instant is what a power cut leaves, and SQLite recovers from it, whatever its
-// setting synchronous is, since what was written is in the copy. So a database in WAL mode needs no stop at all. One with a rollback
-// journal does: whether the journal is on disk is a setting of each connection (journal_mode MEMORY and OFF keep none), and a
-// transaction over several databases is undone by journals that refer to each other. No transaction may be under way there.
+// A copy of a database with its log or journal at one instant corresponds to a power failure, and SQLite recovers from
+// it with any setting of synchronous, since what was written is in the copy. A database in WAL mode needs no freeze.
+// One with a rollback journal does: whether the journal is on disk is a setting of each connection (with journal_mode
+// MEMORY and OFF it isn't), and a transaction over several databases is rolled back by journals that refer to each
+// other. No transaction may be in progress there.
 //
-// Freeze therefore takes what a connection takes that reads: the SHARED lock, so that the mode can't change, which no reader and no
-// writer in WAL mode notices. Where the mode isn't WAL it takes the RESERVED lock, too, as BEGIN IMMEDIATE does: writers wait, readers
-// don't. All databases are locked before any is copied, and the kernel takes the locks off with their process.
+// Freeze takes the lock that a reading connection takes: the SHARED lock, so that the mode can't change. Readers and
+// writers in WAL mode aren't affected. In other modes it also takes the RESERVED lock, as BEGIN IMMEDIATE does:
+// writers wait, readers don't. All databases are locked before any is copied, and the kernel releases the locks if the
+// process ends.
 //
-// The locks are taken by fcntl on the bytes that SQLite's file format has for them: that is documented and doesn't change, while a
-// driver would be 10 MB in the program, and sqlite3 is not on every host. They are of open file descriptions, which exclude and are
-// excluded by the process locks that SQLite uses, and which another descriptor of this process can't drop.
+// The locks are taken by fcntl on the bytes that SQLite's file format defines for them. These are documented and don't
+// change, while a driver would add 10 MB to the program and sqlite3 isn't on every host. The locks belong to open file
+// descriptions: they conflict with the process locks that SQLite uses, and other descriptors of this process can't
+// release them.
 //
 // Source: SQLite, file locking and concurrency in version 3; write-ahead logging; os.h.
 package sqlite
@@ -23,35 +26,34 @@ import (
 
 	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
 	"github.com/stillpoint-vss/stillpoint/vss"
-	"github.com/stillpoint-vss/stillpoint/writer"
 )
 
-// ID is the class of this writer, for ever.
+// ID is the class of this writer. It never changes.
 var ID = vss.WriterID{GUID: vss.MustGUID("{c2b4b7a3-0c8d-4f58-8f1e-6a3f0d2e9b14}")}
 
 // Name is the writer's name.
 const Name = "SQLite Writer"
 
-// DefaultLockWait is the longest that a transaction may keep the lock waiting in Freeze.
+// DefaultLockWait is the default of Config.LockWait.
 const DefaultLockWait = 10 * time.Second
 
-// Config of the writer.
+// Config holds the parameters of New.
 type Config struct {
-	Databases []string      // patterns of paths from the root; files that are no databases are left out
-	LockWait  time.Duration // 0: DefaultLockWait
+	Databases []string      // absolute patterns; files that aren't databases are omitted
+	LockWait  time.Duration // longest wait for transactions in Freeze; 0: DefaultLockWait
 	Logger    *slog.Logger  // nil: none
 }
 
-// New makes the writer. It opens nothing before it is asked to. It is a back end: applications that use the databases freeze first.
+// New returns the writer. It opens files only when it handles an event. The writer is a back end, so that applications
+// that use the databases freeze first.
 func New(c Config) *engine.Writer {
-	info := writer.Info{ID: ID, Name: Name, Usage: vss.UsageUserData, Source: vss.SourceTransactedDB, Level: vss.LevelBackEnd}
 	if c.LockWait <= 0 {
 		c.LockWait = DefaultLockWait
 	}
-	return engine.New(info, &files{c}, c.Logger)
+	return engine.New(engine.BackEnd(ID, Name, vss.SourceTransactedDB), &files{c}, c.Logger)
 }
 
-// files are the databases of the configuration.
+// files is the engine of the configured databases.
 type files struct{ Config }
 
 var _ engine.Engine = (*files)(nil)

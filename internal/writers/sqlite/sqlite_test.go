@@ -27,7 +27,13 @@ var ctx = context.Background()
 const clients = 3
 
 func newWriter(t testing.TB, patterns ...string) writer.Writer {
-	return sqlite.New(sqlite.Config{Databases: patterns, LockWait: 10 * time.Second, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	return sqlite.New(
+		sqlite.Config{
+			Databases: patterns,
+			LockWait:  10 * time.Second,
+			Logger:    slog.New(slog.NewTextHandler(t.Output(), nil)),
+		},
+	)
 }
 
 func make1(t testing.TB, path, mode string) *sqlitetest.Database {
@@ -94,7 +100,8 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
-// TestCopies makes copies under load in each mode and proves each: what was acknowledged is there, transactions are whole.
+// TestCopies makes copies under load in each mode and proves each: what was acknowledged is there, transactions are
+// whole.
 func TestCopies(t *testing.T) {
 	for _, c := range []struct {
 		mode   string
@@ -131,14 +138,22 @@ func TestCopies(t *testing.T) {
 				window := time.Since(began)
 				b.Well(writer.OnPostSnapshot, writer.OnBackupComplete)
 				n, p50, p99, most := j.Pauses()
-				t.Logf("window with copying %v; %d writes meanwhile: p50 %v, p99 %v, longest %v", window, n, p50, p99, most)
+				t.Logf(
+					"window with copying %v; %d writes meanwhile: p50 %v, p99 %v, longest %v",
+					window,
+					n,
+					p50,
+					p99,
+					most,
+				)
 				at := &sqlitetest.Database{Path: copied.At(d.Path)}
 				if c.second {
 					at.Second = copied.At(d.Second)
 				}
 				Must(t, at.Check(ctx))
 				Must(t, at.Holds(ctx, acked))
-				if m := b.Component().BackupMetadata; !strings.Contains(m, d.Path) || strings.Contains(m, `"wal"`) != (c.mode == "WAL") {
+				if m := b.Component().BackupMetadata; !strings.Contains(m, d.Path) ||
+					strings.Contains(m, `"wal"`) != (c.mode == "WAL") {
 					t.Errorf("metadata %s", m)
 				}
 			}
@@ -163,10 +178,14 @@ func TestLocks(t *testing.T) {
 		if !busy(t, del) || busy(t, wal) {
 			t.Errorf("frozen: writers wait: %v with a journal, %v with WAL", busy(t, del), busy(t, wal))
 		}
-		if n, err := (&sqlitetest.Database{Path: del.Path}).SQL(ctx, "SELECT COUNT(*) FROM sums;"); err != nil || n != "3" {
+		if n, err := (&sqlitetest.Database{Path: del.Path}).SQL(ctx, "SELECT COUNT(*) FROM sums;"); err != nil ||
+			n != "3" {
 			t.Errorf("frozen: a reader gets %q, %v", n, err)
 		}
-		if out, _ := exec.Command("sqlite3", wal.Path, "PRAGMA journal_mode = DELETE").CombinedOutput(); !strings.Contains(string(out), "locked") {
+		if out, _ := exec.Command("sqlite3", wal.Path, "PRAGMA journal_mode = DELETE").CombinedOutput(); !strings.Contains(
+			string(out),
+			"locked",
+		) {
 			t.Errorf("frozen: the mode can be changed: %s", out)
 		}
 		b.Well(end)
@@ -180,7 +199,8 @@ func TestTransactionInTheWay(t *testing.T) {
 	v, _ := Volumes(t, "ext4")
 	d := make1(t, v[0]+"/a.db", "DELETE")
 	w := sqlite.New(sqlite.Config{Databases: []string{d.Path}, LockWait: 200 * time.Millisecond})
-	cmd := exec.Command("sqlite3", "-batch", "-bail", "-cmd", ".timeout 20000", d.Path) // busy's own look may be in its way
+	// busy's own look may be in its way
+	cmd := exec.Command("sqlite3", "-batch", "-bail", "-cmd", ".timeout 20000", d.Path)
 	in, err := cmd.StdinPipe()
 	Must(t, err)
 	Must(t, cmd.Start())
@@ -200,7 +220,12 @@ func TestTransactionInTheWay(t *testing.T) {
 	Must(t, in.Close())
 	Must(t, cmd.Wait())
 	b.Well(writer.OnAbort)
-	New(t, w, v, d.Path).Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+	New(
+		t,
+		w,
+		v,
+		d.Path,
+	).Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
 }
 
 func TestMissingAndReplaced(t *testing.T) {

@@ -23,22 +23,33 @@ func New(t testing.TB, w writer.Writer, volumes []string, components ...string) 
 	t.Helper()
 	info, err := w.Info(ctx)
 	Must(t, err)
-	b := &Backup{t: t, w: w, Event: writer.Event{Session: vss.SessionID{GUID: vss.NewGUID()}, SetID: vss.SnapshotSetID{GUID: vss.NewGUID()},
-		Volumes: volumes, BackupType: vss.BackupFull, Components: &document.WriterComponents{WriterID: info.ID}}}
+	b := &Backup{
+		t: t,
+		w: w,
+		Event: writer.Event{Session: vss.SessionID{GUID: vss.NewGUID()}, SetID: vss.SnapshotSetID{GUID: vss.NewGUID()},
+			Volumes: volumes, BackupType: vss.BackupFull, Components: &document.WriterComponents{WriterID: info.ID}},
+	}
 	for _, name := range components {
-		b.Components.Components = append(b.Components.Components, &document.Component{Type: vss.ComponentFileGroup, Name: name})
+		b.Components.Components = append(
+			b.Components.Components,
+			&document.Component{Type: vss.ComponentFileGroup, Name: name},
+		)
 	}
 	t.Cleanup(func() { Must(t, b.Do(writer.OnBackupShutdown)) })
 	return b
 }
 
-// Do delivers an event, as a service does: components are there only in some.
+// Do delivers an event as the service does; only some events have components.
 func (b *Backup) Do(h writer.Handler) error {
 	b.t.Helper()
 	e := b.Event
 	e.Failure = nil
 	switch h {
-	case writer.OnPrepareBackup, writer.OnPostSnapshot, writer.OnBackupComplete, writer.OnPreRestore, writer.OnPostRestore:
+	case writer.OnPrepareBackup,
+		writer.OnPostSnapshot,
+		writer.OnBackupComplete,
+		writer.OnPreRestore,
+		writer.OnPostRestore:
 	default:
 		e.Components = nil
 	}
@@ -58,7 +69,7 @@ func (b *Backup) Well(all ...writer.Handler) {
 	}
 }
 
-// Vetoed delivers an event that the writer must veto with a code, and gives its message.
+// Vetoed delivers an event that the writer must veto with a code, and returns its message.
 func (b *Backup) Vetoed(h writer.Handler, code vss.Code) string {
 	b.t.Helper()
 	Must(b.t, b.Do(h))
@@ -68,10 +79,10 @@ func (b *Backup) Vetoed(h writer.Handler, code vss.Code) string {
 	return b.Failure.Message
 }
 
-// Component is the first of the backup.
+// Component returns the first component of the backup.
 func (b *Backup) Component() *document.Component { return b.Components.Components[0] }
 
-// Again begins the restore of what was backed up anew: all files of the component were saved, and it is chosen.
+// Again begins a restore of the backup: all files of the component were saved, and it is selected.
 func (b *Backup) Again() {
 	c := b.Component()
 	b.Session = vss.SessionID{GUID: vss.NewGUID()}
@@ -79,7 +90,7 @@ func (b *Backup) Again() {
 	c.RestoreMetadata, c.FileRestoreStatus, c.PreRestoreFailure, c.PostRestoreFailure = "", vss.RestoredUndefined, "", ""
 }
 
-// Identify gives what the writer says of an instance, nil if it says nothing.
+// Identify returns the metadata and the named component; nil if there is none.
 func Identify(t testing.TB, w writer.Writer, name string) (*document.WriterMetadata, *document.WMComponent) {
 	t.Helper()
 	m, err := w.Identify(ctx)

@@ -1,5 +1,5 @@
-// Package enginetest is what tests of writers of databases have in common: volumes, held while they are copied, and a backup from
-// the writer's side of the service.
+// Package enginetest supports tests of database writers: with volumes that are held while they are copied, and with a
+// backup session as the service runs it.
 package enginetest
 
 import (
@@ -19,16 +19,16 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 )
 
-// FIFREEZE and FITHAW, which x/sys doesn't name.
+// FIFREEZE and FITHAW, which x/sys lacks.
 const (
 	fifreeze = 0xC0045877
 	fithaw   = 0xC0045878
 )
 
-// size is that of a volume, in bytes. Nothing is allocated before it is used.
+// size of a volume in bytes. Space is allocated only when it is used.
 const size = 768 << 20
 
-// Must fails the test for an error.
+// Must fails the test if err isn't nil.
 func Must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -36,7 +36,8 @@ func Must(t testing.TB, err error) {
 	}
 }
 
-// Volumes makes mounted file systems for the time of the test, and names a folder for sockets, which isn't there yet.
+// Volumes creates and mounts file systems for the duration of the test. It also returns a folder for sockets, which
+// doesn't exist yet.
 func Volumes(t testing.TB, kinds ...string) (points []string, run string) {
 	t.Helper()
 	lane.Host(t)
@@ -61,11 +62,11 @@ func Volumes(t testing.TB, kinds ...string) (points []string, run string) {
 	return points, filepath.Join(dir, "run")
 }
 
-// patience is how long a volume may be in use by others.
+// patience is how long a volume may be in use by other processes.
 const patience = 20 * time.Second
 
-// free lets a volume or its device go. Others look at all volumes of the machine, and a mount namespace that is made meanwhile has
-// them, too, for as long as it lives.
+// free unmounts a volume or detaches its device. Other programs examine all volumes of the machine, and a mount
+// namespace created meanwhile keeps them mounted for its lifetime.
 func free(t testing.TB, f func() error) {
 	t.Helper()
 	for end := time.Now().Add(patience); ; <-time.After(50 * time.Millisecond) {
@@ -98,7 +99,7 @@ func Held(t testing.TB, volumes []string, f func()) {
 	f()
 }
 
-// Elsewhere is a folder that isn't on the volumes, for the time of the test.
+// Elsewhere returns a folder outside the volumes, for the duration of the test.
 func Elsewhere(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "vss-test-copy-")
@@ -108,10 +109,10 @@ func Elsewhere(t testing.TB) string {
 	return dir
 }
 
-// Files are files of a copy, by their paths from the root: below Dir, as restic and others keep them.
+// Files are the files of a copy, by absolute path below Dir, as restic and others store them.
 type Files struct{ Dir string }
 
-// Copy copies file sets, without what is excluded, as a backup program does; folders that are empty are left out.
+// Copy copies file sets without the excluded files, as a backup program does; empty folders are omitted.
 func Copy(t testing.TB, sets, excludes []document.FileSet) Files {
 	t.Helper()
 	f := Files{Elsewhere(t)}
@@ -145,10 +146,10 @@ func escape(path string) string {
 	return strings.NewReplacer("[", `\[`, "*", `\*`, "?", `\?`).Replace(path)
 }
 
-// At is where a path is in the copy.
+// At returns the location of a path in the copy.
 func (f Files) At(path string) string { return filepath.Join(f.Dir, path) }
 
-// Put puts the files of the sets back where they were.
+// Put copies the files of the sets back to their places.
 func (f Files) Put(t testing.TB, sets []document.FileSet) {
 	t.Helper()
 	for _, s := range sets {

@@ -1,5 +1,5 @@
-// Package load is clients that write to a database and note what it has acknowledged: what a copy made later must hold. It is for
-// tests and demonstrations.
+// Package load provides clients that write to a database and record what it has acknowledged, which a later copy must
+// contain. It is for tests and demonstrations.
 package load
 
 import (
@@ -11,17 +11,17 @@ import (
 	"time"
 )
 
-// Client is one client: it writes rows numbered from 1, one after the other.
+// Client writes rows numbered from 1, one after the other.
 type Client interface {
 	// Write writes a row and returns when the database has acknowledged it.
 	Write(ctx context.Context, n int64) error
 	Close() error
 }
 
-// Resting is a client that lets others in between its writes, where the database has no queue.
+// Resting is a client that pauses between writes, for databases without a queue of clients.
 type Resting interface{ Rest() }
 
-// Journal are clients at work and what was acknowledged to them.
+// Journal is a set of running clients with what was acknowledged to them.
 type Journal struct {
 	stop    context.CancelFunc
 	clients sync.WaitGroup
@@ -32,7 +32,7 @@ type Journal struct {
 	err   error
 }
 
-// Start starts a number of clients.
+// Start starts clients.
 func Start(ctx context.Context, clients int, open func(ctx context.Context, client int) (Client, error)) *Journal {
 	ctx, stop := context.WithCancel(ctx)
 	j := &Journal{stop: stop, acked: make([]int64, clients)}
@@ -48,14 +48,18 @@ func Start(ctx context.Context, clients int, open func(ctx context.Context, clie
 	return j
 }
 
-func (j *Journal) run(ctx context.Context, client int, open func(ctx context.Context, client int) (Client, error)) error {
+func (j *Journal) run(
+	ctx context.Context,
+	client int,
+	open func(ctx context.Context, client int) (Client, error),
+) error {
 	c, err := open(ctx, client)
 	if err != nil {
 		return err
 	}
 	for n := int64(1); err == nil && ctx.Err() == nil; n++ {
 		start := time.Now()
-		if err = c.Write(context.WithoutCancel(ctx), n); err == nil { // what was begun is waited for: else nobody knows
+		if err = c.Write(context.WithoutCancel(ctx), n); err == nil { // wait for its outcome
 			j.note(client, n, time.Since(start))
 			if r, ok := c.(Resting); ok {
 				r.Rest()
@@ -71,7 +75,7 @@ func (j *Journal) note(client int, n int64, took time.Duration) {
 	j.acked[client], j.took = n, append(j.took, took)
 }
 
-// Acknowledged are the last rows, by client, that were acknowledged.
+// Acknowledged returns the last acknowledged row of each client.
 func (j *Journal) Acknowledged() []int64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -96,7 +100,7 @@ func (j *Journal) Under(ctx context.Context, rows int64) error {
 	return nil
 }
 
-// Pauses are how long writes took since the last call: the middle, the 99th percentile and the longest.
+// Pauses returns the number of writes since the last call and their median, 99th percentile and longest duration.
 func (j *Journal) Pauses() (writes int, p50, p99, most time.Duration) {
 	j.mu.Lock()
 	took := j.took
@@ -109,7 +113,7 @@ func (j *Journal) Pauses() (writes int, p50, p99, most time.Duration) {
 	return len(took), took[len(took)/2], took[len(took)*99/100], took[len(took)-1]
 }
 
-// Stop ends the clients. Errors: those of clients that ended before.
+// Stop ends the clients. It returns the errors of clients that had already failed.
 func (j *Journal) Stop() error {
 	j.stop()
 	j.clients.Wait()
@@ -118,19 +122,30 @@ func (j *Journal) Stop() error {
 	return j.err
 }
 
-// Rows are those of one client that a database holds.
+// Rows describes the rows of one client in a database.
 type Rows struct{ Count, Last int64 }
 
-// Check checks what a copy holds, by client: rows from 1 to at least the one that was acknowledged before it was made, without a gap.
+// Check checks the content of a copy: the rows of each client must be complete from 1 to at least the last one that
+// was acknowledged before the copy was made.
 func Check(holds map[int]Rows, acknowledged []int64) error {
 	for client, r := range holds {
 		if r.Count != r.Last {
-			return fmt.Errorf("client %d has %d rows, the last with number %d: some are missing", client, r.Count, r.Last)
+			return fmt.Errorf(
+				"client %d has %d rows, the last with number %d: some are missing",
+				client,
+				r.Count,
+				r.Last,
+			)
 		}
 	}
 	for client, n := range acknowledged {
 		if holds[client].Last < n {
-			return fmt.Errorf("client %d was told that row %d is written; the copy has them up to %d", client, n, holds[client].Last)
+			return fmt.Errorf(
+				"client %d: row %d was acknowledged, but the copy ends with row %d",
+				client,
+				n,
+				holds[client].Last,
+			)
 		}
 	}
 	return nil

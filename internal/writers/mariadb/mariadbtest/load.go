@@ -11,13 +11,16 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/writers/engine/load"
 )
 
-// Journal starts clients that write to new tables, each to one of its own: they take the engines one after the other.
+// Journal starts clients that write to new tables, each to its own; their storage engines alternate.
 func (s *Server) Journal(ctx context.Context, clients int, engines ...string) (*load.Journal, error) {
 	config := mysql.NewConfig()
 	config.User, config.Net, config.Addr, config.DBName, config.Logger = Client, "unix", s.Socket(), "test", &mysql.NopLogger{}
 	for i := range clients {
-		table := fmt.Sprintf("DROP TABLE IF EXISTS test.journal%d; CREATE TABLE test.journal%[1]d (n BIGINT PRIMARY KEY, filler VARCHAR(200) DEFAULT REPEAT('x', 200)) ENGINE=%s",
-			i, engines[i%len(engines)])
+		table := fmt.Sprintf(
+			"DROP TABLE IF EXISTS test.journal%d; CREATE TABLE test.journal%[1]d (n BIGINT PRIMARY KEY, filler VARCHAR(200) DEFAULT REPEAT('x', 200)) ENGINE=%s",
+			i,
+			engines[i%len(engines)],
+		)
 		if _, err := s.SQL(ctx, table); err != nil {
 			return nil, err
 		}
@@ -42,7 +45,8 @@ func (c *inserter) Write(ctx context.Context, n int64) error {
 	return err
 }
 
-// Holds checks a server on a copy: what was acknowledged before the copy was made must be there, without a gap.
+// Holds checks a server on a copy: it returns an error unless all rows that were acknowledged before the copy was made
+// are present, without a gap.
 func (s *Server) Holds(ctx context.Context, acknowledged []int64) error {
 	holds, err := s.Rows(ctx, len(acknowledged))
 	if err != nil {
@@ -51,7 +55,7 @@ func (s *Server) Holds(ctx context.Context, acknowledged []int64) error {
 	return load.Check(holds, acknowledged)
 }
 
-// Rows are what the tables of clients hold.
+// Rows returns the rows of each client.
 func (s *Server) Rows(ctx context.Context, clients int) (map[int]load.Rows, error) {
 	var asked []string
 	for i := range clients {

@@ -12,11 +12,20 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/writers/engine/load"
 )
 
-// Journal starts clients, each with a list and a counter of its own, that change together.
+// Journal starts clients, each with a list and a counter that change together.
 func (s *Server) Journal(ctx context.Context, clients int) *load.Journal {
 	return load.Start(ctx, clients, func(ctx context.Context, client int) (load.Client, error) {
-		o := &redis.Options{Network: "unix", Addr: s.Socket(), PoolSize: 1, MaxRetries: -1, DisableIdentity: true, Protocol: 2, ReadTimeout: -1, WriteTimeout: -1,
-			MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}}
+		o := &redis.Options{
+			Network:                  "unix",
+			Addr:                     s.Socket(),
+			PoolSize:                 1,
+			MaxRetries:               -1,
+			DisableIdentity:          true,
+			Protocol:                 2,
+			ReadTimeout:              -1,
+			WriteTimeout:             -1,
+			MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+		}
 		if s.Port != 0 {
 			o.Network, o.Addr = "tcp", fmt.Sprintf("127.0.0.1:%d", s.Port)
 		}
@@ -42,8 +51,8 @@ func (c *pusher) Write(ctx context.Context, n int64) error {
 	return err
 }
 
-// Holds checks a server on a copy: what was acknowledged before the copy was made must be there, without a gap and without half a
-// transaction.
+// Holds checks a server on a copy: it returns an error unless all rows that were acknowledged before the copy was made
+// are present, without a gap and without a partial transaction.
 func (s *Server) Holds(ctx context.Context, acknowledged []int64) error {
 	holds := map[int]load.Rows{}
 	for client := range acknowledged {
@@ -60,7 +69,12 @@ func (s *Server) Holds(ctx context.Context, acknowledged []int64) error {
 			}
 		}
 		if n[1] != n[2] {
-			return fmt.Errorf("client %d: the counter is %d, the last element %d: half a transaction", client, n[1], n[2])
+			return fmt.Errorf(
+				"client %d: the counter is %d, the last element %d: half a transaction",
+				client,
+				n[1],
+				n[2],
+			)
 		}
 		holds[client] = load.Rows{Count: n[0], Last: n[2]}
 	}

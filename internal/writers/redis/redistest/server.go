@@ -1,14 +1,12 @@
-// Package redistest starts Redis servers of its own, for tests and demonstrations: on folders that the caller gives, apart from every
-// server of the machine. It needs root and Debian's package redis-server.
+// Package redistest runs private Redis servers for tests and demonstrations, in directories that the caller chooses,
+// independent of every other server on the machine. It requires root and Debian's package redis-server.
 package redistest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,26 +14,30 @@ import (
 	"time"
 
 	"github.com/stillpoint-vss/stillpoint/internal/writers/server"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/server/spawn"
 )
 
-// Account is whom the servers run as.
+// Account is the user that the servers run as.
 const Account = "redis"
 
-const upLimit = time.Minute // for a server to start: it may have data to read
+var account = spawn.Account{Name: Account, Package: "redis-server"}
 
-// Server is one server and where its files are. Both folders are made if they aren't there.
+// startLimit is for a server to start and load its data.
+const startLimit = time.Minute
+
+// Server is one server and the directories of its files, which are created if they do not exist.
 type Server struct {
-	Dir      string            // of its data
-	Run      string            // of socket, log and settings
-	AOF      bool              // with append-only file; else it makes dumps
-	Port     int               // where it listens; 0: at its socket alone, else at the port alone
-	Settings map[string]string // beyond these
+	Dir      string            // for its data
+	Run      string            // for socket, log and settings
+	AOF      bool              // with append-only file; otherwise it makes dumps
+	Port     int               // the port on which it listens; 0: a socket instead
+	Settings map[string]string // settings that differ from the defaults
 }
 
-// Socket is where the server listens.
+// Socket returns the path of the server's socket.
 func (s *Server) Socket() string { return filepath.Join(s.Run, "socket") }
 
-// settings are those of its file.
+// settings returns the text of the configuration file.
 func (s *Server) settings() string {
 	on := map[bool]string{true: "yes", false: "no"}
 	b := &strings.Builder{}
@@ -49,17 +51,11 @@ func (s *Server) settings() string {
 	return b.String()
 }
 
-// Start starts the server and waits until it has read its data. On a copy of its files it is the proof that the copy is good.
+// Start starts the server and waits until it has loaded its data. On a copy of its files, success shows that Redis can
+// use the copy.
 func (s *Server) Start(ctx context.Context) error {
-	uid, gid, err := ids()
-	if err != nil {
-		return err
-	}
 	for _, dir := range []string{s.Dir, s.Run} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
-		if err := os.Chown(dir, uid, gid); err != nil {
+		if err := account.Own(dir, 0o755); err != nil {
 			return err
 		}
 	}
@@ -67,60 +63,39 @@ func (s *Server) Start(ctx context.Context) error {
 	if err := os.WriteFile(config, []byte(s.settings()), 0o644); err != nil {
 		return err
 	}
-	log, err := os.OpenFile(filepath.Join(s.Run, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	if err := log.Chown(uid, gid); err != nil {
-		return err
-	}
-	cmd := exec.Command("redis-server", config)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	ctx, cancel := context.WithTimeout(ctx, upLimit)
-	defer cancel()
-	for {
+	up := func(ctx context.Context) error {
 		answer, err := s.Do(ctx, "PING")
-		if err == nil && answer == "PONG" {
-			return nil
+		if err == nil && answer != "PONG" {
+			err = fmt.Errorf("PING returns %q", answer)
 		}
-		select {
-		case status := <-ended:
-			text, _ := os.ReadFile(log.Name())
-			return fmt.Errorf("redis-server ended: %w: %s", errors.Join(status, err), text)
-		case <-ctx.Done():
-			return fmt.Errorf("redis-server doesn't come up: %s, %w", answer, err)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
-// Process is the server's, nil when it doesn't run.
-func (s *Server) Process(ctx context.Context) (*server.Process, error) {
-	return server.In(ctx, s.Dir, "redis-server")
-}
-
-// Stop ends the server in order. One that isn't running is no error.
-func (s *Server) Stop(ctx context.Context) error { return s.signal(ctx, syscall.SIGTERM) }
-
-// Crash kills the server and returns when it is gone.
-func (s *Server) Crash(ctx context.Context) error { return s.signal(ctx, syscall.SIGKILL) }
-
-func (s *Server) signal(ctx context.Context, sig syscall.Signal) error {
-	p, err := s.Process(ctx)
-	if err != nil || p == nil {
 		return err
 	}
-	return p.StopBy(ctx, func(context.Context) error { return syscall.Kill(p.PID, sig) })
+	return s.daemon().Start(ctx, up, config)
 }
 
-// Do runs a command and gives the answer, as redis-cli prints it for programs.
+// daemon describes the server's program.
+func (s *Server) daemon() spawn.Server {
+	return spawn.Server{
+		Account: account, Program: "redis-server", Log: filepath.Join(s.Run, "log"), Limit: startLimit,
+	}
+}
+
+// Process returns the server's process, nil if it isn't running.
+func (s *Server) Process(ctx context.Context) (*server.Process, error) {
+	return s.daemon().Process(ctx, s.Dir)
+}
+
+// Stop shuts the server down. It returns nil if the server isn't running.
+func (s *Server) Stop(ctx context.Context) error {
+	return s.daemon().Signal(ctx, s.Dir, syscall.SIGTERM)
+}
+
+// Crash kills the server and returns when its process has ended.
+func (s *Server) Crash(ctx context.Context) error {
+	return s.daemon().Signal(ctx, s.Dir, syscall.SIGKILL)
+}
+
+// Do runs a command and returns the answer, as redis-cli prints it for programs.
 func (s *Server) Do(ctx context.Context, command ...string) (string, error) {
 	at := []string{"-s", s.Socket()}
 	if s.Port != 0 {
@@ -137,14 +112,14 @@ func (s *Server) Do(ctx context.Context, command ...string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// Setting is the value of a setting now.
+// Setting returns the present value of a setting.
 func (s *Server) Setting(ctx context.Context, name string) (string, error) {
 	answer, err := s.Do(ctx, "CONFIG", "GET", name)
 	_, value, _ := strings.Cut(answer, "\n")
 	return value, err
 }
 
-// Check has Redis's own programs look at the files of a server that doesn't run.
+// Check checks the files of a server that isn't running with Redis's own programs.
 func (s *Server) Check(ctx context.Context) error {
 	manifests, err := filepath.Glob(filepath.Join(s.Dir, "appendonlydir", "*.manifest"))
 	if err != nil {
@@ -166,16 +141,4 @@ func (s *Server) Check(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-func ids() (uid, gid int, err error) {
-	u, err := user.Lookup(Account)
-	if err != nil {
-		return 0, 0, fmt.Errorf("%w: install the package redis-server", err)
-	}
-	if uid, err = strconv.Atoi(u.Uid); err != nil {
-		return 0, 0, err
-	}
-	gid, err = strconv.Atoi(u.Gid)
-	return uid, gid, err
 }

@@ -1,5 +1,5 @@
-// Package sqlitetest makes SQLite databases and clients that write to them by Debian's program sqlite3, for tests and
-// demonstrations.
+// Package sqlitetest creates SQLite databases, and clients that write to them, with Debian's program sqlite3, for
+// tests and demonstrations.
 package sqlitetest
 
 import (
@@ -15,11 +15,11 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/writers/engine/load"
 )
 
-// rest is between two transactions of a client. Who waits for the lock looks for it every 100 ms at last, and those who come back
-// at once would keep it from him for seconds (tried with 3.40).
+// rest is the pause between two transactions of a client. A process that waits for the lock polls it at most every 100
+// ms, and clients without pause would keep it out for seconds (tried with 3.40).
 const rest = 2 * time.Millisecond
 
-// Database is one or two files that are written together.
+// Database is one database, or two that are written together.
 type Database struct {
 	Path   string
 	Second string // attached to each connection, and written in the same transactions; "": none
@@ -29,11 +29,16 @@ type Database struct {
 // patience is how long a client waits for a lock, in milliseconds.
 const patience = 60000
 
-// Make makes the tables. A client's row goes with one in the table sums: after each transaction they tell the same.
+// Make creates the tables. Each transaction writes a client's row together with one in the table sums, so that the two
+// agree afterwards.
 func (d *Database) Make(ctx context.Context, clients int) error {
 	var b strings.Builder
 	for _, schema := range d.schemas() {
-		fmt.Fprintf(&b, "CREATE TABLE %s.journal (client INT, n INT, filler TEXT, PRIMARY KEY (client, n)); CREATE TABLE %[1]s.sums (client INT PRIMARY KEY, n INT);", schema)
+		fmt.Fprintf(
+			&b,
+			"CREATE TABLE %s.journal (client INT, n INT, filler TEXT, PRIMARY KEY (client, n)); CREATE TABLE %[1]s.sums (client INT PRIMARY KEY, n INT);",
+			schema,
+		)
 		for i := range clients {
 			fmt.Fprintf(&b, "INSERT INTO %s.sums VALUES (%d, 0);", schema, i)
 		}
@@ -49,7 +54,7 @@ func (d *Database) schemas() []string {
 	return []string{"main"}
 }
 
-// opening are the statements at the beginning of each connection.
+// opening returns the statements at the beginning of each connection.
 func (d *Database) opening() string {
 	s := fmt.Sprintf(".timeout %d\n", patience)
 	if d.Second != "" {
@@ -63,7 +68,7 @@ func (d *Database) opening() string {
 	return s
 }
 
-// SQL runs statements and gives the answer, fields separated by |.
+// SQL runs statements and returns the result, with fields separated by |.
 func (d *Database) SQL(ctx context.Context, statements string) (string, error) {
 	cmd := exec.CommandContext(ctx, "sqlite3", "-batch", "-bail", d.Path)
 	cmd.Stdin = strings.NewReader(d.opening() + statements + "\n")
@@ -114,7 +119,13 @@ func (c *connection) Write(_ context.Context, n int64) error {
 	var b strings.Builder
 	b.WriteString("BEGIN IMMEDIATE;\n")
 	for _, schema := range c.schemas() {
-		fmt.Fprintf(&b, "INSERT INTO %s.journal VALUES (%d, %d, hex(randomblob(400)));\nUPDATE %[1]s.sums SET n = n + 1 WHERE client = %[2]d;\n", schema, c.client, n)
+		fmt.Fprintf(
+			&b,
+			"INSERT INTO %s.journal VALUES (%d, %d, hex(randomblob(400)));\nUPDATE %[1]s.sums SET n = n + 1 WHERE client = %[2]d;\n",
+			schema,
+			c.client,
+			n,
+		)
 	}
 	fmt.Fprintf(&b, "COMMIT;\nSELECT 'row %d';\n", n)
 	if _, err := io.WriteString(c.in, b.String()); err != nil {
@@ -124,7 +135,7 @@ func (c *connection) Write(_ context.Context, n int64) error {
 		return fmt.Errorf("sqlite3 ended: %s", errors.Join(c.out.Err(), c.cmd.Wait(), errors.New(c.said.String())))
 	}
 	if want := fmt.Sprintf("row %d", n); c.out.Text() != want {
-		return fmt.Errorf("sqlite3 says %q", c.out.Text())
+		return fmt.Errorf("sqlite3 reports %q", c.out.Text())
 	}
 	return nil
 }
@@ -139,10 +150,16 @@ func (c *connection) Close() error {
 	return errors.Join(c.in.Close(), c.cmd.Wait())
 }
 
-// Check has SQLite look at the whole file, and at what transactions leave the same.
+// Check makes SQLite check the file, and checks what transactions leave unchanged.
 func (d *Database) Check(ctx context.Context) error {
 	for _, schema := range d.schemas() {
-		answer, err := d.SQL(ctx, fmt.Sprintf("PRAGMA %s.integrity_check; SELECT COUNT(*) FROM %[1]s.sums AS s WHERE n <> (SELECT COUNT(*) FROM %[1]s.journal AS j WHERE j.client = s.client);", schema))
+		answer, err := d.SQL(
+			ctx,
+			fmt.Sprintf(
+				"PRAGMA %s.integrity_check; SELECT COUNT(*) FROM %[1]s.sums AS s WHERE n <> (SELECT COUNT(*) FROM %[1]s.journal AS j WHERE j.client = s.client);",
+				schema,
+			),
+		)
 		if err != nil {
 			return err
 		}
@@ -153,14 +170,18 @@ func (d *Database) Check(ctx context.Context) error {
 	if d.Second == "" {
 		return nil
 	}
-	answer, err := d.SQL(ctx, "SELECT COUNT(*) FROM main.sums AS a JOIN second.sums AS b USING (client) WHERE a.n <> b.n;")
+	answer, err := d.SQL(
+		ctx,
+		"SELECT COUNT(*) FROM main.sums AS a JOIN second.sums AS b USING (client) WHERE a.n <> b.n;",
+	)
 	if err == nil && answer != "0" {
 		err = fmt.Errorf("%s clients have a transaction in one of the two databases", answer)
 	}
 	return err
 }
 
-// Holds checks a copy: what was acknowledged before it was made must be there, without a gap.
+// Holds checks a copy: it returns an error unless all rows that were acknowledged before the copy was made are
+// present, without a gap.
 func (d *Database) Holds(ctx context.Context, acknowledged []int64) error {
 	answer, err := d.SQL(ctx, "SELECT client, COUNT(*), MAX(n) FROM journal GROUP BY client;")
 	if err != nil {
