@@ -47,6 +47,7 @@ func (b *lunBreak) resumeMask(ctx context.Context) error {
 func (b *lunBreak) Undo(ctx context.Context) error {
 	var errs []error
 	for _, c := range b.copies {
+		c.moved()
 		errs = append(errs, b.takeWritable(ctx, c))
 	}
 	if err := b.k.host.Rescan(ctx); err != nil { // a masked one may have to come back
@@ -85,6 +86,9 @@ func (b *lunBreak) undoDisk(ctx context.Context, before catalog.BreakLUN, locked
 // takeWritable unmounts a copy where it is mounted for writing, and remembers where that was.
 func (b *lunBreak) takeWritable(ctx context.Context, c *lunCopy) error {
 	paths, err := b.k.host.mountsOf(ctx, c)
+	if errors.Is(err, vss.ErrMissingDisk) { // masked already
+		return nil
+	}
 	for _, p := range paths {
 		if !b.k.host.cfg.Mounts.Writable(p) {
 			continue

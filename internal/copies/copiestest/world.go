@@ -230,3 +230,26 @@ func (w *World) fail(op, object string) error {
 }
 
 func (w *World) busy(object string) bool { return w.Busy != nil && w.Busy(object) }
+
+// RemoveLUN removes a LUN from its array, and its disk from the host.
+func (w *World) RemoveLUN(lun vss.LUNID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, a := range w.arrays {
+		for _, l := range a.LUNs() {
+			if id(&l.Info) == lun {
+				a.Remove(l.Info)
+			}
+		}
+	}
+	w.detach(lun)
+}
+
+// Show makes a LUN visible to this host, or hides it: a rescan attaches or detaches its disk.
+func (w *World) Show(l vss.LUNInformation, on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, a := range w.arrays {
+		a.Show(l, on)
+	}
+}
