@@ -244,6 +244,32 @@ func (x *world) failNth(op string, nth int, f func() error) bool {
 	return err != nil
 }
 
+// A break that was cut off after its last step is undone at the next start: what is mounted for writing becomes a copy again.
+func TestBreakUndoneAfterCrash(t *testing.T) {
+	x := newWorld(t)
+	s, k, path := x.exposed()
+	before := x.state(s)
+	b, err := k.(copies.Breaker).CheckBreak(t.Context(), s.records, vss.BreakMakeReadWrite)
+	must(t, err)
+	must(t, b.Apply(t.Context()))
+	b = k.(copies.Breaker).ResumeBreak(s.records, catalog.Break{Set: s.id, Before: b.Before(), ReadWrite: true})
+	x.w.Busy = func(o string) bool { return o == path }
+	wantCode(t, "in use", b.Undo(t.Context()), vss.ErrVolumeInUse)
+	x.w.Busy = nil
+	must(t, b.Undo(t.Context()))
+	after := x.state(s)
+	if after[0].FSID != s.records[0].FileSystemUUID {
+		t.Errorf("the ext4 has UUID %q", after[0].FSID)
+	}
+	after[0].FSID = before[0].FSID
+	if d := cmp.Diff(before, after); d != "" {
+		t.Errorf("not undone:\n%s", d)
+	}
+	if o, _, ok := x.w.MountedAt(path); !ok || !o.ReadOnly {
+		t.Errorf("mounted %v, %+v", ok, o)
+	}
+}
+
 // A break that masks and is cut off by a crash goes on.
 func TestBreakMaskResumed(t *testing.T) {
 	x := newWorld(t)

@@ -253,3 +253,10 @@ func (w *World) Show(l vss.LUNInformation, on bool) {
 		a.Show(l, on)
 	}
 }
+
+// Unpartition makes the kernel forget the partitions of a LUN's disk.
+func (w *World) Unpartition(l vss.LUNInformation) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.parted, w.devices[id(&l)])
+}
