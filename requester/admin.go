@@ -10,14 +10,14 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Volume is a volume of this host as the service sees it.
+// Volume is a volume of this host. Providers are the names of the providers that can copy it.
 type Volume struct {
 	Name, Device, FileSystem, UUID string
 	MountPoints, LUNs, Providers   []string
 	Supported                      bool
 }
 
-// Event is something that the service recorded.
+// Event is an entry of the service's event log.
 type Event struct {
 	Time     time.Time
 	Severity string // "info", "warning", "error"
@@ -28,13 +28,13 @@ type Event struct {
 	HRESULT  uint32
 	Result   string
 	Message  string
-	Hint     string // the cure
+	Hint     string // what to do about it
 }
 
-// Finding is something that Check found amiss.
+// Finding is a problem that Check found.
 type Finding struct{ Severity, What, Hint string }
 
-// GetSnapshotSet describes a set and how its creation went. Errors: VSS_E_OBJECT_NOT_FOUND.
+// GetSnapshotSet returns a set with the statistics of its creation. Errors: VSS_E_OBJECT_NOT_FOUND.
 func (c *Client) GetSnapshotSet(ctx context.Context, id vss.SnapshotSetID) (SnapshotSet, error) {
 	r, err := c.coordinator.GetSnapshotSet(ctx, &vssv1.SetRequest{SetId: id.String()})
 	if err != nil {
@@ -43,7 +43,7 @@ func (c *Client) GetSnapshotSet(ctx context.Context, id vss.SnapshotSetID) (Snap
 	return snapshotSet(r)
 }
 
-// ListVolumes lists the local volumes and who can copy them.
+// ListVolumes lists the local volumes and the providers that can copy each.
 func (c *Client) ListVolumes(ctx context.Context) ([]Volume, error) {
 	r, err := c.coordinator.ListVolumes(ctx, &vssv1.ListVolumesRequest{})
 	if err != nil {
@@ -51,13 +51,15 @@ func (c *Client) ListVolumes(ctx context.Context) ([]Volume, error) {
 	}
 	return convert(r.GetVolumes(), func(v *vssv1.Volume) (Volume, error) {
 		return Volume{
-			v.GetVolume(), v.GetDevice(), v.GetFileSystem(), v.GetUuid(), v.GetMountPoints(), v.GetLuns(), v.GetProviders(), v.GetSupported(),
+			v.GetVolume(), v.GetDevice(), v.GetFileSystem(), v.GetUuid(), v.GetMountPoints(), v.GetLuns(),
+			v.GetProviders(), v.GetSupported(),
 		}, nil
 	})
 }
 
-// Events tells of what happened since a time (zero: ever), and with follow of what happens, until ctx ends or tell fails.
-func (c *Client) Events(ctx context.Context, since time.Time, follow bool, tell func(Event) error) error {
+// Events calls f for each event recorded since the given time (zero: all that are kept). With follow it then waits for
+// new events until ctx is done or f returns an error, which Events returns.
+func (c *Client) Events(ctx context.Context, since time.Time, follow bool, f func(Event) error) error {
 	q := &vssv1.EventsRequest{Follow: follow}
 	if !since.IsZero() {
 		q.SinceUnixNano = since.UnixNano()
@@ -78,8 +80,9 @@ func (c *Client) Events(ctx context.Context, since time.Time, follow bool, tell 
 		if err != nil {
 			return err
 		}
-		if err := tell(Event{
-			moment(e.GetTimeUnixNano()), e.GetSeverity(), e.GetWhat(), e.GetProvider(), vss.SnapshotSetID{GUID: set}, e.GetObject(),
+		if err := f(Event{
+			moment(e.GetTimeUnixNano()), e.GetSeverity(), e.GetWhat(), e.GetProvider(), vss.SnapshotSetID{GUID: set},
+			e.GetObject(),
 			e.GetHresult(), e.GetResult(), e.GetMessage(), e.GetHint(),
 		}); err != nil {
 			return err
@@ -87,7 +90,8 @@ func (c *Client) Events(ctx context.Context, since time.Time, follow bool, tell 
 	}
 }
 
-// Check compares what is recorded with what is there; with repair it mends what is safe to mend. Root only.
+// Check compares the service's records with the state of the host and its arrays and returns the differences. With
+// repair it repairs those that can be repaired safely. Root only.
 func (c *Client) Check(ctx context.Context, repair bool) ([]Finding, error) {
 	r, err := c.coordinator.Check(ctx, &vssv1.CheckRequest{Repair: repair})
 	if err != nil {

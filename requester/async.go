@@ -10,24 +10,25 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// waitSlice is how often Wait tells of progress.
+// waitSlice is the interval at which Wait reports progress.
 const waitSlice = 200 * time.Millisecond
 
-// Async is an operation under way (IVssAsync). The verdict comes from Wait or QueryStatus, not from the call that began it.
+// Async is an asynchronous operation (IVssAsync). Wait and QueryStatus return its result; the call that started it only
+// returns errors of starting it.
 type Async struct {
 	b  *BackupComponents
 	id string
 }
 
-// Status is how far an operation is.
+// Status is the state of an operation.
 type Status struct {
-	Result  vss.Code // pending, finished, cancelled, another success code, or the failure's
-	Err     error    // the failure; nil for success codes
-	Step    string   // what it is doing
+	Result  vss.Code // VSS_S_ASYNC_PENDING, _FINISHED, _CANCELLED, another success code, or that of Err
+	Err     error    // nil if Result is a success code
+	Step    string   // the step that is running
 	Percent float64
 }
 
-// Progress is told of each step while an operation runs. It must not block.
+// Progress is called while an operation runs, with its current step. It must not block.
 type Progress func(step string, percent float64)
 
 func (b *BackupComponents) async(a *vssv1.Async, err error) (*Async, error) {
@@ -41,13 +42,15 @@ func (a *Async) request(timeout time.Duration) *vssv1.AsyncRequest {
 	return &vssv1.AsyncRequest{Session: a.b.token, Async: a.id, TimeoutMs: timeout.Milliseconds()}
 }
 
-// QueryStatus tells how the operation is, at once. The error is that of asking.
+// QueryStatus returns the state of the operation without waiting. The error is that of the query; that of the operation
+// is in Status.
 func (a *Async) QueryStatus(ctx context.Context) (Status, error) {
 	return status(a.b.c.AsyncQueryStatus(ctx, a.request(0)))
 }
 
-// Wait waits for the end and returns the operation's success code or failure; VSS_S_ASYNC_CANCELLED is a failure with a
-// cancelled context as cause. Progress may be nil. When ctx ends the operation goes on: Cancel stops it.
+// Wait waits until the operation has ended and returns its success code, or its error. The error of a cancelled
+// operation has the code VSS_S_ASYNC_CANCELLED and wraps context.Canceled. Progress may be nil. If ctx is done, Wait
+// returns but the operation continues; use Cancel to stop it.
 func (a *Async) Wait(ctx context.Context, progress Progress) (vss.Code, error) {
 	for {
 		s, err := status(a.b.c.AsyncWait(ctx, a.request(waitSlice)))
@@ -67,8 +70,8 @@ func (a *Async) Wait(ctx context.Context, progress Progress) (vss.Code, error) {
 	}
 }
 
-// Cancel stops the operation. The code is S_OK (cancelled now), VSS_S_ASYNC_CANCELLED or VSS_S_ASYNC_FINISHED; an operation
-// that had failed gives its failure.
+// Cancel stops the operation. It returns S_OK if this call cancelled it, VSS_S_ASYNC_CANCELLED or VSS_S_ASYNC_FINISHED
+// if it had ended before, and the operation's error if it had failed.
 func (a *Async) Cancel(ctx context.Context) (vss.Code, error) {
 	s, err := status(a.b.c.AsyncCancel(ctx, a.request(0)))
 	if err != nil {
@@ -91,7 +94,7 @@ func status(r *vssv1.AsyncStatus, err error) (Status, error) {
 	return s, nil
 }
 
-// wait runs an operation that was just begun to its end; when ctx ends it is cancelled.
+// wait waits for an operation that was just started. If ctx is done, it cancels the operation.
 func wait(ctx context.Context, progress Progress, a *Async, err error) (vss.Code, error) {
 	if err != nil {
 		return 0, err

@@ -19,50 +19,50 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Where the service is when nobody says otherwise.
+// Default locations of the service's state directory, run directory and configuration file.
 const (
 	DefaultState  = "/var/lib/vss"
 	DefaultRun    = "/run/vss"
 	DefaultConfig = "/etc/vss/vss.toml"
 )
 
-// DaemonName is the first argument by which a program that holds the service, too, knows that it is to be the service.
+// DaemonName is argument 0 of the service. A program that contains the service runs it when started under this name.
 const DaemonName = "vssd"
 
 const (
-	startLimit = 10 * time.Second      // for a service started on demand to answer
-	dialLimit  = 5 * time.Second       // for one that is there
+	startLimit = 10 * time.Second      // until a service started on demand answers
+	dialLimit  = 5 * time.Second       // until a running service answers
 	startPause = 20 * time.Millisecond // between two attempts
 )
 
-// ConnectOptions say which service to talk to. Empty paths are the defaults.
+// ConnectOptions select the service to connect to. An empty path stands for its default.
 type ConnectOptions struct {
 	State, Run, Config string
-	Exe                string // program to start as the service if none answers and we are root; "" never starts one
+	// Exe is the program to start as the service if none is running and the caller is root. If it is "", none is
+	// started.
+	Exe string
 }
 
-// Client is a connection to the service. Its methods may be called from many goroutines.
+// Client is a connection to the service. Its methods may be called from multiple goroutines.
 type Client struct {
 	conn        *grpc.ClientConn
 	coordinator vssv1.CoordinatorClient
 }
 
-// NewClient uses a connection made by others; it must turn statuses into *vss.Error as the wire package of the service does.
-// Close closes it.
+// NewClient returns a Client that uses an existing gRPC connection; Close closes it. Unlike the connections that
+// Connect makes, it returns errors as the connection does: *vss.Error only if an interceptor converts them, otherwise
+// gRPC statuses with an ErrorDetail (api/vss/v1/error.proto).
 func NewClient(conn *grpc.ClientConn) *Client {
 	return &Client{conn: conn, coordinator: vssv1.NewCoordinatorClient(conn)}
 }
 
-// Conn is the connection, for other services at the same socket.
-func (c *Client) Conn() *grpc.ClientConn { return c.conn }
-
-// Close ends the connection and every session on it.
+// Close closes the connection and with it every session that was opened on it.
 func (c *Client) Close() error { return c.conn.Close() }
 
-// Connect reaches the service at RUN/vssd.sock. If nobody answers, the caller is root and a program is named, it starts one
-// for this pair of folders, once however many callers there are.
-// Errors: E_ACCESSDENIED (no right to the socket), VSS_E_UNEXPECTED (no service), and what kept it from starting:
-// VSS_E_NOT_SUPPORTED for a store of a newer format.
+// Connect connects to the service at RUN/vssd.sock. If no service is running, the caller is root and o.Exe is set,
+// Connect starts one for these state and run directories; concurrent callers start only one. Errors: E_ACCESSDENIED (no
+// permission to use the socket), VSS_E_UNEXPECTED (no service is running), and the error with which a started service
+// ended, such as VSS_E_NOT_SUPPORTED for a catalogue of a newer format.
 func Connect(ctx context.Context, o ConnectOptions) (*Client, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
@@ -74,8 +74,9 @@ func Connect(ctx context.Context, o ConnectOptions) (*Client, error) {
 	case !errors.Is(err, wire.ErrServiceGone):
 		return nil, err
 	case os.Geteuid() != 0:
-		return nil, vss.E("Connect", vss.ErrUnexpected, errors.New("no service answers, and only root can start one")).On(o.socket()).
-			Advise("start it with `systemctl start vssd.socket`, or run this as root")
+		return nil, vss.E("Connect", vss.ErrUnexpected,
+			errors.New("the service is not running, and only root can start it")).On(o.socket()).
+			Advise("start it with `systemctl start vssd.socket`, or run this command as root")
 	case o.Exe == "":
 		return nil, err
 	}
@@ -119,10 +120,11 @@ func dial(ctx context.Context, socket string) (*grpc.ClientConn, error) {
 	return wire.Dial(ctx, socket)
 }
 
-// start makes the service and waits until it answers. RUN/start.lock keeps two callers from starting two.
+// start starts the service and waits until it answers. A lock on RUN/start.lock ensures that only one is started.
 func start(ctx context.Context, o ConnectOptions) (*grpc.ClientConn, error) {
 	fail := func(err error) (*grpc.ClientConn, error) {
-		return nil, vss.E("StartService", vss.ErrUnexpected, err).On(o.socket()).Advise("see " + logPath(o.Run) + " for what it said")
+		return nil, vss.E("StartService", vss.ErrUnexpected, err).On(o.socket()).
+			Advise("the log of the service is " + logPath(o.Run))
 	}
 	if err := os.MkdirAll(o.Run, 0o755); err != nil {
 		return fail(err)
@@ -136,12 +138,12 @@ func start(ctx context.Context, o ConnectOptions) (*grpc.ClientConn, error) {
 		return fail(err)
 	}
 	if conn, err := dial(ctx, o.socket()); err == nil {
-		return conn, nil // another caller was faster
+		return conn, nil // started by another caller
 	}
 	if err := os.Remove(StartFailure(o.Run)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fail(err)
 	}
-	gone, err := spawn(o)
+	exited, err := spawn(o)
 	if err != nil {
 		return fail(err)
 	}
@@ -153,13 +155,13 @@ func start(ctx context.Context, o ConnectOptions) (*grpc.ClientConn, error) {
 			return conn, nil
 		}
 		select {
-		case err := <-gone:
+		case err := <-exited:
 			if b, rerr := os.ReadFile(StartFailure(o.Run)); rerr == nil && len(b) > 0 {
 				return nil, wire.UnmarshalError(b)
 			}
-			return fail(fmt.Errorf("the service ended at once (%w): %s", err, lastLine(logPath(o.Run))))
+			return fail(fmt.Errorf("the service exited at start (%w): %s", err, lastLine(logPath(o.Run))))
 		case <-limit.C:
-			return fail(fmt.Errorf("the service doesn't answer after %v: %s", startLimit, lastLine(logPath(o.Run))))
+			return fail(fmt.Errorf("the service did not answer within %v: %s", startLimit, lastLine(logPath(o.Run))))
 		case <-ctx.Done():
 			return fail(ctx.Err())
 		case <-time.After(startPause):
@@ -167,12 +169,13 @@ func start(ctx context.Context, o ConnectOptions) (*grpc.ClientConn, error) {
 	}
 }
 
-// StartFailure is the file in which a service that was started on demand leaves why it could not start, as package wire
-// marshals errors.
+// StartFailure returns the name of the file to which a service that was started on demand writes the error with which
+// it failed to start, as a marshalled ErrorDetail (api/vss/v1/error.proto).
 func StartFailure(run string) string { return filepath.Join(run, "start.failed") }
 
-// spawn starts the service in a session of its own, so that neither the terminal nor our end takes it along.
-func spawn(o ConnectOptions) (gone <-chan error, err error) {
+// spawn starts the service in a session of its own, so that it survives the terminal and this process. The channel
+// receives an error when the service exits.
+func spawn(o ConnectOptions) (exited <-chan error, err error) {
 	log, err := os.OpenFile(logPath(o.Run), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
@@ -189,15 +192,15 @@ func spawn(o ConnectOptions) (gone <-chan error, err error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	ended := make(chan error, 1)
+	done := make(chan error, 1)
 	go func() {
 		err := cmd.Wait()
 		if err == nil {
 			err = errors.New("exit status 0")
 		}
-		ended <- err
+		done <- err
 	}()
-	return ended, nil
+	return done, nil
 }
 
 func flock(ctx context.Context, f *os.File) error {
@@ -219,11 +222,11 @@ func logPath(run string) string { return filepath.Join(run, "vssd.log") }
 func lastLine(path string) string {
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return "it left no log"
+		return "there is no log"
 	}
 	b = bytes.TrimSpace(b)
 	if len(b) == 0 {
-		return "its log is empty"
+		return "the log is empty"
 	}
 	return string(b[bytes.LastIndexByte(b, '\n')+1:])
 }

@@ -11,37 +11,40 @@ import (
 )
 
 const (
-	retryPause = 250 * time.Millisecond // between attempts to begin while another creation runs
+	retryPause = 250 * time.Millisecond // between attempts to start a set while another one is being created
 	abortLimit = time.Minute            // for AbortBackup after a failure
 )
 
-// Options are what Create needs.
+// Options are the parameters of Create.
 type Options struct {
-	Program       string      // for the service's log
-	Context       vss.Context // with the attribute bits that a requester may add
-	Volumes       []string
-	Provider      string   // id or name; "" leaves the choice to the service
-	WriterInclude []string // ids or names: only these classes
-	WriterExclude []string
-	BackupType    vss.BackupType  // of writer contexts
-	Require       vss.Consistency // the least that will do; a lesser set is deleted again
-	Wait          time.Duration   // for another creation to end; 0 fails at once
-	HoldLimit     time.Duration   // 0: the service's
-	// Choose, where it isn't nil, puts the session in component mode: it adds the components to back up, with their options
-	// and stamps. Without it all enabled writers take part with all of their data.
+	Program       string          // name of the calling program, for the service's log
+	Context       vss.Context     // with the attribute bits that a requester may add
+	Volumes       []string        // mount points, devices, UUID= or LABEL=
+	Provider      string          // id or name; "": the service chooses
+	WriterInclude []string        // ids or names: only these writer classes take part
+	WriterExclude []string        // ids or names: these writer classes do not take part
+	BackupType    vss.BackupType  // in contexts with writers
+	Require       vss.Consistency // if the set is less consistent, it is deleted and Create fails
+	Wait          time.Duration   // maximum time to wait for another creation; 0 does not wait
+	HoldLimit     time.Duration   // maximum time to hold writes, at most 10 s; 0: the limit of the service
+	// Choose, if not nil, selects component mode. It is called with the metadata of the writers and adds the components
+	// to back up, with their options and stamps. If Choose is nil, all enabled writers take part with all of their
+	// data.
 	Choose func(context.Context, *BackupComponents, []WriterMetadata) error
 }
 
-// Created is a set that Create made. Its session is open: the copies of an auto-release context live as long as it does.
+// Created is a set that Create made. The caller must close Session, and with it the copies of an auto-release context
+// are deleted.
 type Created struct {
 	Session  *BackupComponents
 	Set      SnapshotSet
 	Document []byte           // Backup Components Document
-	Metadata []WriterMetadata // of the writers that take part; with Choose only
+	Metadata []WriterMetadata // of the writers that take part, if Options.Choose was set
 }
 
-// Create makes a set in a session of its own: writers, volumes, preparation, copies, writers' status. What fails is aborted. Progress may be nil.
-// Errors: those of the methods; with Require, the failure of the writer that spoiled the set, or
+// Create opens a session and creates a set in it: it gathers the writers, adds the volumes, prepares, makes the copies
+// and gathers the status of the writers. If a step fails, the set is aborted. Progress may be nil. Errors: those of the
+// methods; if the set is less consistent than Require, the code of the writer that failed, or
 // VSS_E_WRITERERROR_NONRETRYABLE.
 func (c *Client) Create(ctx context.Context, o Options, progress Progress) (*Created, error) {
 	if progress == nil {
@@ -55,7 +58,7 @@ func (c *Client) Create(ctx context.Context, o Options, progress Progress) (*Cre
 	if err != nil {
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortLimit)
 		defer cancel()
-		_ = b.AbortBackup(stop) // closing the session aborts, too
+		_ = b.AbortBackup(stop) // closing the session would abort as well
 		b.Close()
 		return nil, err
 	}
@@ -73,7 +76,7 @@ func (c *Client) create(ctx context.Context, b *BackupComponents, o *Options, pr
 	var metadata []WriterMetadata
 	if writers {
 		var err error
-		if metadata, err = b.invite(ctx, o, progress); err != nil {
+		if metadata, err = b.gather(ctx, o, progress); err != nil {
 			return nil, err
 		}
 	}
@@ -102,12 +105,14 @@ func (c *Client) create(ctx context.Context, b *BackupComponents, o *Options, pr
 		err = made.require(o.Require)
 	}
 	if err != nil {
-		// The copies of a persistent context would outlive the session without anybody knowing of them.
+		// The caller would not learn of the copies, which in a persistent context outlive the session.
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortLimit)
 		defer cancel()
 		_, _, derr := b.DeleteSnapshots(stop, set.GUID, vss.ObjectSnapshotSet, true)
 		if derr != nil {
-			err = vss.E("Create", vss.CodeOf(err), errors.Join(err, fmt.Errorf("and the set stayed: %w", derr))).On(set.String()).Advise("delete it: `vss delete " + set.String() + "`")
+			err = vss.E("Create", vss.CodeOf(err),
+				errors.Join(err, fmt.Errorf("the set could not be deleted: %w", derr))).
+				On(set.String()).Advise("delete it with `vss delete " + set.String() + "`")
 		}
 		return nil, err
 	}
@@ -115,8 +120,8 @@ func (c *Client) create(ctx context.Context, b *BackupComponents, o *Options, pr
 	return made, nil
 }
 
-// invite chooses the writers, asks who they are and has the components chosen.
-func (b *BackupComponents) invite(ctx context.Context, o *Options, progress Progress) ([]WriterMetadata, error) {
+// gather selects the writers, gathers their metadata and calls Choose.
+func (b *BackupComponents) gather(ctx context.Context, o *Options, progress Progress) ([]WriterMetadata, error) {
 	if len(o.WriterInclude) > 0 {
 		if err := b.EnableWriterClasses(ctx, o.WriterInclude...); err != nil {
 			return nil, err
@@ -145,8 +150,10 @@ func (b *BackupComponents) invite(ctx context.Context, o *Options, progress Prog
 	return all, o.Choose(ctx, b, all)
 }
 
-// startWithin opens the set, waiting for another creation to end for as long as the caller wants.
-func (b *BackupComponents) startWithin(ctx context.Context, limit time.Duration, progress Progress) (vss.SnapshotSetID, error) {
+// startWithin starts the set. While another one is being created it tries again until limit has passed.
+func (b *BackupComponents) startWithin(
+	ctx context.Context, limit time.Duration, progress Progress,
+) (vss.SnapshotSetID, error) {
 	end := time.Now().Add(limit)
 	for {
 		id, err := b.StartSnapshotSet(ctx)
@@ -162,7 +169,9 @@ func (b *BackupComponents) startWithin(ctx context.Context, limit time.Duration,
 	}
 }
 
-func (c *Client) describe(ctx context.Context, b *BackupComponents, id vss.SnapshotSetID, writers bool) (*Created, error) {
+func (c *Client) describe(
+	ctx context.Context, b *BackupComponents, id vss.SnapshotSetID, writers bool,
+) (*Created, error) {
 	made := &Created{Session: b}
 	var status []WriterStatus
 	if writers {
@@ -185,7 +194,7 @@ func (c *Client) describe(ctx context.Context, b *BackupComponents, id vss.Snaps
 	return made, err
 }
 
-// require says why a set is less consistent than asked for.
+// require returns an error if the set is less consistent than least.
 func (m *Created) require(least vss.Consistency) error {
 	if least == vss.ConsistencyCrash {
 		return nil
@@ -202,15 +211,17 @@ func (m *Created) require(least vss.Consistency) error {
 	for _, w := range m.Set.Writers {
 		if w.Failure.Failed() {
 			code = w.Failure
-			why = append(why, strings.TrimRight(fmt.Sprintf("writer %s is %v, %s: %s", w.Name, w.State, w.Failure.Name(), w.Message), ": "))
+			text := fmt.Sprintf("writer %s is %v, %s: %s", w.Name, w.State, w.Failure.Name(), w.Message)
+			why = append(why, strings.TrimRight(text, ": "))
 		}
 	}
-	return vss.E("Create", code, fmt.Errorf("the set is %v consistent, %v was required: %s", got, least, strings.Join(why, "; "))).On(m.Set.ID.String()).
-		Advise("the set was deleted; cure the writer, leave it out with --writer-exclude, or require less")
+	cause := fmt.Errorf("the set is %v consistent, %v was required: %s", got, least, strings.Join(why, "; "))
+	return vss.E("Create", code, cause).On(m.Set.ID.String()).
+		Advise("the set was deleted; correct the writer's fault, exclude it with --writer-exclude, or require less")
 }
 
-// Finish ends a backup whose data is safe: writers hear BackupComplete and give their session back. In a context without
-// writers there is nothing to tell.
+// Finish ends a successful backup: the writers receive BackupComplete and then complete their session. In a context
+// without writers it does nothing.
 func (m *Created) Finish(ctx context.Context) error {
 	if m.Set.Context.Has(vss.AttrNoWriters) {
 		return nil

@@ -1,8 +1,17 @@
-// Package requester is for programs that ask the Volume Shadow Copy Service for shadow copies: backup programs and tools.
+// Package requester is the client of the Volume Shadow Copy Service, for backup programs and tools.
 //
-// Connect finds the service, Client.Open makes a BackupComponents: one requester object, whose methods keep their VSS names
-// and order. Create does what most programs want in one call. All errors are *vss.Error, tested by errors.Is and a code.
+// Connect connects to the service and returns a Client. Client.Open returns a BackupComponents, one requester object,
+// whose methods have the names and the order of IVssBackupComponents. Client.Create runs that sequence in one call,
+// which is enough for most programs. Client.Disks manages the LUNs that volumes are on.
 //
-// A requester object lives until Close, or until the program dies: then the service aborts what is unfinished and deletes
-// copies of an auto-release context.
+// A requester object lives until it is closed or the program ends. The service then aborts an unfinished creation and
+// deletes the copies of an auto-release context.
+//
+// Errors are of type *vss.Error. Test them for a result code with errors.Is:
+//
+//	if errors.Is(err, vss.ErrSnapshotSetInProgress) {
+//		// another set is being created: try again later
+//	}
+//
+// vss.Hint(err) returns what the user can do about an error.
 package requester

@@ -9,7 +9,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// StartSnapshotSet opens an empty set. Errors: VSS_E_SNAPSHOT_SET_IN_PROGRESS (retryable).
+// StartSnapshotSet starts a new, empty set. Errors: VSS_E_SNAPSHOT_SET_IN_PROGRESS (another one is being created: try
+// again).
 func (b *BackupComponents) StartSnapshotSet(ctx context.Context) (id vss.SnapshotSetID, err error) {
 	r, err := b.c.StartSnapshotSet(ctx, b.session())
 	if err == nil {
@@ -18,39 +19,45 @@ func (b *BackupComponents) StartSnapshotSet(ctx context.Context) (id vss.Snapsho
 	return id, err
 }
 
-// AddToSnapshotSet adds a volume: mount point, device, UUID= or LABEL=. The provider is an id or a name, "" leaves the choice
-// to the service. Errors: VSS_E_OBJECT_NOT_FOUND, VSS_E_OBJECT_ALREADY_EXISTS, VSS_E_VOLUME_NOT_SUPPORTED,
-// VSS_E_NESTED_VOLUME_LIMIT, VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED and more: see the service's interface.
-func (b *BackupComponents) AddToSnapshotSet(ctx context.Context, volume, provider string) (id vss.SnapshotID, err error) {
-	r, err := b.c.AddToSnapshotSet(ctx, &vssv1.AddToSnapshotSetRequest{Session: b.token, Volume: volume, Provider: provider})
+// AddToSnapshotSet adds a volume to the set and returns the id of its copy. A volume is named by mount point, device,
+// UUID= or LABEL=, a provider by id or name; if provider is "" the service chooses one. Errors: VSS_E_OBJECT_NOT_FOUND,
+// VSS_E_OBJECT_ALREADY_EXISTS, VSS_E_VOLUME_NOT_SUPPORTED, VSS_E_NESTED_VOLUME_LIMIT,
+// VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED, and others: see api/vss/v1/coordinator.proto.
+func (b *BackupComponents) AddToSnapshotSet(ctx context.Context, volume, provider string) (id vss.SnapshotID,
+	err error) {
+	r, err := b.c.AddToSnapshotSet(ctx, &vssv1.AddToSnapshotSetRequest{Session: b.token, Volume: volume,
+		Provider: provider})
 	if err == nil {
 		id.GUID, err = guid(r.GetSnapshotId())
 	}
 	return id, err
 }
 
-// IsVolumeSupported says whether a copy of the volume is possible in principle.
+// IsVolumeSupported reports whether the provider can copy the volume in principle.
 func (b *BackupComponents) IsVolumeSupported(ctx context.Context, volume, provider string) (bool, error) {
 	r, err := b.c.IsVolumeSupported(ctx, &vssv1.VolumeRequest{Session: b.token, Volume: volume, Provider: provider})
 	return r.GetValue(), err
 }
 
-// IsVolumeSnapshotted says whether a volume has copies, and what those forbid on it.
-func (b *BackupComponents) IsVolumeSnapshotted(ctx context.Context, volume string) (bool, vss.SnapshotCompatibility, error) {
+// IsVolumeSnapshotted reports whether a volume has copies, and which operations on it they prevent.
+func (b *BackupComponents) IsVolumeSnapshotted(ctx context.Context, volume string) (bool, vss.SnapshotCompatibility,
+	error) {
 	r, err := b.c.IsVolumeSnapshotted(ctx, &vssv1.VolumeRequest{Session: b.token, Volume: volume})
 	return r.GetPresent(), vss.SnapshotCompatibility(r.GetCompatibility()), err
 }
 
-// DoSnapshotSet closes the set and makes the copies. A hold limit of 0 is the service's, else at most 10 s.
+// DoSnapshotSet makes the copies of the set. The hold limit is at most 10 s; 0 is the limit of the service.
 func (b *BackupComponents) DoSnapshotSet(ctx context.Context, holdLimit time.Duration) (*Async, error) {
 	if holdLimit > 0 { // what isn't 0 must not become 0
 		holdLimit = max(holdLimit, time.Millisecond)
 	}
-	return b.async(b.c.DoSnapshotSet(ctx, &vssv1.DoSnapshotSetRequest{Session: b.token, HoldLimitMs: holdLimit.Milliseconds()}))
+	return b.async(b.c.DoSnapshotSet(ctx, &vssv1.DoSnapshotSetRequest{Session: b.token,
+		HoldLimitMs: holdLimit.Milliseconds()}))
 }
 
-// ImportSnapshots surfaces the set of the document given to InitializeForBackup. Its Async may end with
-// VSS_S_SOME_SNAPSHOTS_NOT_IMPORTED. Errors: VSS_E_NO_SNAPSHOTS_IMPORTED, VSS_E_NONTRANSPORTABLE_BCD, VSS_E_BAD_STATE.
+// ImportSnapshots imports the set whose document was given to InitializeForBackup: its copies appear on this host. Its
+// Async returns VSS_S_SOME_SNAPSHOTS_NOT_IMPORTED if some are missing. Errors: VSS_E_NO_SNAPSHOTS_IMPORTED,
+// VSS_E_NONTRANSPORTABLE_BCD, VSS_E_BAD_STATE.
 func (b *BackupComponents) ImportSnapshots(ctx context.Context) (*Async, error) {
 	return b.async(b.c.ImportSnapshots(ctx, b.session()))
 }
@@ -59,12 +66,13 @@ func (b *BackupComponents) snapshot(id vss.SnapshotID) *vssv1.SnapshotRequest {
 	return &vssv1.SnapshotRequest{Session: b.token, SnapshotId: id.String()}
 }
 
-// GetSnapshotProperties describes a finished copy of any context. Errors: VSS_E_OBJECT_NOT_FOUND.
+// GetSnapshotProperties returns a finished copy of any context. Errors: VSS_E_OBJECT_NOT_FOUND.
 func (b *BackupComponents) GetSnapshotProperties(ctx context.Context, id vss.SnapshotID) (Snapshot, error) {
 	return snapshotReply(b.c.GetSnapshotProperties(ctx, b.snapshot(id)))
 }
 
-// QuerySnapshots lists the finished copies of the session's context, of all contexts for VSS_CTX_ALL. Source: Query.
+// QuerySnapshots lists the finished copies of the session's context, with VSS_CTX_ALL those of all contexts. Source:
+// Query.
 func (b *BackupComponents) QuerySnapshots(ctx context.Context) ([]Snapshot, error) {
 	r, err := b.c.Query(ctx, &vssv1.QueryRequest{Session: b.token, ReturnedType: int32(vss.ObjectSnapshot)})
 	if err != nil {
@@ -82,56 +90,64 @@ func (b *BackupComponents) QueryProviders(ctx context.Context) ([]Provider, erro
 	return convert(r.GetProviders(), provider)
 }
 
-// DeleteSnapshots deletes a copy or a set, copy by copy, and stops at the first failure: deleted tells which went, stayed
-// which one didn't. Type vss.ObjectUnknown takes whichever has the id. Errors: VSS_E_OBJECT_NOT_FOUND, VSS_E_VOLUME_IN_USE.
-func (b *BackupComponents) DeleteSnapshots(ctx context.Context, id vss.GUID, t vss.ObjectType, force bool) (deleted []vss.SnapshotID, stayed vss.SnapshotID, err error) {
-	r, err := b.c.DeleteSnapshots(ctx, &vssv1.DeleteSnapshotsRequest{Session: b.token, Id: id.String(), Type: int32(t), Force: force})
+// DeleteSnapshots deletes a copy, or the copies of a set one after another, up to the first failure. It returns the
+// copies that were deleted and the one that could not be. With vss.ObjectUnknown the id may be that of a copy or of a
+// set. With force, copies in use are deleted too. Errors: VSS_E_OBJECT_NOT_FOUND, VSS_E_VOLUME_IN_USE.
+func (b *BackupComponents) DeleteSnapshots(ctx context.Context, id vss.GUID, t vss.ObjectType,
+	force bool) (deleted []vss.SnapshotID, notDeleted vss.SnapshotID, err error) {
+	r, err := b.c.DeleteSnapshots(ctx, &vssv1.DeleteSnapshotsRequest{Session: b.token, Id: id.String(), Type: int32(t),
+		Force: force})
 	if err != nil {
-		return nil, stayed, err
+		return nil, notDeleted, err
 	}
 	deleted, err = convert(r.GetDeleted(), func(s string) (id vss.SnapshotID, err error) {
 		id.GUID, err = guid(s)
 		return id, err
 	})
 	if err == nil {
-		stayed.GUID, err = guid(r.GetNotDeleted())
+		notDeleted.GUID, err = guid(r.GetNotDeleted())
 	}
 	if err == nil {
 		err = wire.UnmarshalError(r.GetError())
 	}
-	return deleted, stayed, err
+	return deleted, notDeleted, err
 }
 
-// BreakSnapshotSetEx makes ordinary LUNs of a set's copies. Root only. GetBreakResult tells what it did.
-// Errors: VSS_E_OBJECT_NOT_FOUND, VSS_E_PROVIDER_VETO, VSS_E_BREAK_REVERT_ID_FAILED (the set is intact then).
-func (b *BackupComponents) BreakSnapshotSetEx(ctx context.Context, id vss.SnapshotSetID, flags vss.BreakFlags) (*Async, error) {
-	return b.async(b.c.BreakSnapshotSetEx(ctx, &vssv1.BreakRequest{Session: b.token, SetId: id.String(), Flags: uint32(flags)}))
+// BreakSnapshotSetEx breaks a set: the LUNs of its copies become ordinary LUNs. GetBreakResult returns the result. Root
+// only. Errors: VSS_E_OBJECT_NOT_FOUND, VSS_E_PROVIDER_VETO, VSS_E_BREAK_REVERT_ID_FAILED (the set is unchanged).
+func (b *BackupComponents) BreakSnapshotSetEx(ctx context.Context, id vss.SnapshotSetID, flags vss.BreakFlags) (*Async,
+	error) {
+	return b.async(b.c.BreakSnapshotSetEx(ctx, &vssv1.BreakRequest{Session: b.token, SetId: id.String(),
+		Flags: uint32(flags)}))
 }
 
-// BreakSnapshotSet is the break without choices. Root only.
+// BreakSnapshotSet breaks a set without flags. Root only.
 func (b *BackupComponents) BreakSnapshotSet(ctx context.Context, id vss.SnapshotSetID) ([]BrokenLUN, error) {
 	return brokenReply(b.c.BreakSnapshotSet(ctx, &vssv1.SetRequest{Session: b.token, SetId: id.String()}))
 }
 
-// GetBreakResult tells what a finished BreakSnapshotSetEx did to each LUN.
+// GetBreakResult returns what a finished BreakSnapshotSetEx did to each LUN.
 func (b *BackupComponents) GetBreakResult(ctx context.Context, a *Async) ([]BrokenLUN, error) {
 	return brokenReply(b.c.GetBreakResult(ctx, &vssv1.AsyncRequest{Session: b.token, Async: a.id}))
 }
 
-// ExposeSnapshot mounts a copy, read-only, at an empty folder, or at a letter that the configuration maps.
-// Errors: E_INVALIDARG, VSS_E_OBJECT_NOT_FOUND (no such copy, not imported here), VSS_E_OBJECT_ALREADY_EXISTS.
-func (b *BackupComponents) ExposeSnapshot(ctx context.Context, id vss.SnapshotID, pathFromRoot string, attributes vss.Attributes, name string) (Snapshot, error) {
+// ExposeSnapshot mounts a copy read-only at name: an empty directory, or a drive letter that the configuration maps.
+// Errors: E_INVALIDARG, VSS_E_OBJECT_NOT_FOUND (no such copy, or not imported on this host),
+// VSS_E_OBJECT_ALREADY_EXISTS.
+func (b *BackupComponents) ExposeSnapshot(ctx context.Context, id vss.SnapshotID, pathFromRoot string,
+	attributes vss.Attributes, name string) (Snapshot, error) {
 	return snapshotReply(b.c.ExposeSnapshot(ctx, &vssv1.ExposeRequest{
-		Session: b.token, SnapshotId: id.String(), PathFromRoot: pathFromRoot, Attributes: uint32(attributes), Name: name,
+		Session: b.token, SnapshotId: id.String(), PathFromRoot: pathFromRoot, Attributes: uint32(attributes),
+		Name: name,
 	}))
 }
 
-// UnexposeSnapshot takes the exposure off. Errors: VSS_E_OBJECT_NOT_FOUND also when the copy isn't exposed.
+// UnexposeSnapshot ends the exposure of a copy. Errors: VSS_E_OBJECT_NOT_FOUND (no such copy, or not exposed).
 func (b *BackupComponents) UnexposeSnapshot(ctx context.Context, id vss.SnapshotID) (Snapshot, error) {
 	return snapshotReply(b.c.UnexposeSnapshot(ctx, b.snapshot(id)))
 }
 
-// MountSnapshot makes a copy readable at a private path, Snapshot.Path, until the session is closed.
+// MountSnapshot mounts a copy at a private directory, Snapshot.Path, until the session is closed.
 func (b *BackupComponents) MountSnapshot(ctx context.Context, id vss.SnapshotID) (Snapshot, error) {
 	return snapshotReply(b.c.MountSnapshot(ctx, b.snapshot(id)))
 }

@@ -14,7 +14,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
 	"github.com/stillpoint-vss/stillpoint/internal/array/loopdev"
 	"github.com/stillpoint-vss/stillpoint/internal/demo/pgserver"
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
@@ -26,22 +25,23 @@ import (
 
 const (
 	cleanLimit = 3 * time.Minute
-	endLimit   = 30 * time.Second // for the service to end
+	endLimit   = 30 * time.Second // for a process to exit after a signal
 )
 
-// clean takes everything down, wherever the demo ended: first in order, through the programs that made it, then by force what
-// is left all the same. It trusts nothing that the demo knows but the scratch folder's name. It has a time of its own: the
-// demo's may have been cut. The error names what it could not take down; all else is forgotten, for that is what counts.
+// clean removes everything that the demonstration made, at whatever step it ended: first in order, with the programs
+// that made it, then by force. It relies on nothing but the name of the directory, and has a time limit of its own,
+// since the context of the demonstration may have been cancelled. The error names what could not be removed; other
+// errors are ignored.
 func (r *run) clean() error {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanLimit)
 	defer cancel()
 	defer r.lock.Close()
 	for _, s := range []*pgserver.Server{{Data: r.path("mnt", "data", "pg")}, {Data: r.path("copies", "data")}} {
 		if s.Stop(ctx) != nil {
-			_ = s.Crash(ctx) // it may have ended in the meantime
+			_ = s.Crash(ctx) // it may have exited in the meantime
 		}
 	}
-	_ = r.load.halt() // its server is gone
+	_ = r.load.halt() // it fails because its server has stopped
 	r.endStrays(requester.DaemonName)
 	if r.made != nil {
 		r.made.Session.Close()
@@ -56,8 +56,9 @@ func (r *run) clean() error {
 	r.endStrays("")
 	_, _ = hold.ThawAll(r.path("run"))
 	left := r.takeDown()
-	if len(left) > 0 { // the folder would take what is mounted with it
-		return vss.E("Demo", vss.ErrUnexpected, fmt.Errorf("left behind: %s", strings.Join(left, ", "))).On(r.dir).Advise("unmount and detach it, then remove " + r.dir)
+	if len(left) > 0 { // removing the directory would also remove the content of what is mounted in it
+		return vss.E("Demo", vss.ErrUnexpected, fmt.Errorf("could not remove %s", strings.Join(left, ", "))).
+			On(r.dir).Advise("unmount and detach it, then remove " + r.dir)
 	}
 	if err := os.RemoveAll(r.dir); err != nil {
 		return vss.E("Demo", vss.ErrUnexpected, err).On(r.dir).Advise("remove it")
@@ -65,7 +66,7 @@ func (r *run) clean() error {
 	return nil
 }
 
-// deleteLUNs deletes the set and all LUNs through the service, starting it again if it is gone.
+// deleteLUNs deletes the set and all LUNs with the service. It starts the service if it has stopped.
 func (r *run) deleteLUNs(ctx context.Context) error {
 	c, err := requester.Connect(ctx, r.options())
 	if err != nil {
@@ -85,26 +86,25 @@ func (r *run) deleteLUNs(ctx context.Context) error {
 		_, _, derr := b.DeleteSnapshots(ctx, s.ID.GUID, vss.ObjectSnapshot, true)
 		err = errors.Join(err, derr)
 	}
-	d := vssv1.NewDisksClient(c.Conn())
-	list, lerr := d.ListLuns(ctx, &vssv1.ListLunsRequest{})
+	list, lerr := c.Disks().ListLUNs(ctx)
 	err = errors.Join(err, lerr)
-	for _, l := range list.GetLuns() {
-		_, derr := d.DeleteLun(ctx, &vssv1.DeleteLunRequest{Lun: l.GetId(), Force: true})
+	for _, l := range list {
+		_, derr := c.Disks().DeleteLUN(ctx, l.ID.String(), true)
 		err = errors.Join(err, derr)
 	}
 	return err
 }
 
-// endService ends the process behind the socket, and waits.
+// endService ends the service and waits until it has exited.
 func (r *run) endService() {
-	if pid := behind(r.path("run", "vssd.sock")); pid > 0 {
+	if pid := listener(r.path("run", "vssd.sock")); pid > 0 {
 		end(pid, unix.SIGTERM, unix.SIGKILL)
 	}
 }
 
-// behind is the process that listens at a socket, 0 for none. The connection is closed at once: a service that ends waits for
-// its connections.
-func behind(socket string) (pid int) {
+// listener returns the id of the process that listens on a socket, 0 if there is none. It closes its connection before
+// it returns, because a service that ends waits for its connections.
+func listener(socket string) (pid int) {
 	conn, err := net.Dial("unix", socket)
 	if err != nil {
 		return 0
@@ -122,7 +122,7 @@ func behind(socket string) (pid int) {
 	return pid
 }
 
-// end sends a process one signal after the other until it has ended.
+// end sends a process one signal after another until it has exited.
 func end(pid int, signals ...unix.Signal) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
@@ -140,8 +140,9 @@ func end(pid int, signals ...unix.Signal) {
 	}
 }
 
-// endStrays ends processes that have the scratch folder in their arguments or work in it, but not those of that name.
-func (r *run) endStrays(but string) {
+// endStrays kills processes that have the directory in their arguments or as working directory, except those named
+// except.
+func (r *run) endStrays(except string) {
 	all, _ := filepath.Glob("/proc/[0-9]*")
 	for _, p := range all {
 		pid, _ := strconv.Atoi(filepath.Base(p))
@@ -151,7 +152,7 @@ func (r *run) endStrays(but string) {
 		}
 		args := strings.Split(string(line), "\x00")
 		cwd, _ := os.Readlink(filepath.Join(p, "cwd"))
-		if filepath.Base(args[0]) != but && (r.below(cwd) || slices.ContainsFunc(args[1:], r.below)) {
+		if filepath.Base(args[0]) != except && (r.below(cwd) || slices.ContainsFunc(args[1:], r.below)) {
 			end(pid, unix.SIGKILL)
 		}
 	}
@@ -159,9 +160,9 @@ func (r *run) endStrays(but string) {
 
 func (r *run) below(path string) bool { return path == r.dir || strings.HasPrefix(path, r.dir+"/") }
 
-// takeDown unmounts and detaches what is below the scratch folder, from the top, and names what stays.
+// takeDown unmounts and detaches what is below the directory, the newest mount first. It returns what it could not.
 func (r *run) takeDown() (left []string) {
-	for range 4 { // each round may uncover what is below
+	for range 4 { // what is removed in one round may have blocked the rest
 		left = nil
 		for _, m := range mount.Below(r.dir) {
 			if mount.Unmount(m.Point, mount.Owner{ID: m.ID}, false) != nil {

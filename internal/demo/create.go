@@ -19,14 +19,15 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-const program = "vss demo" // for the service's log
+const program = "vss demo" // name of the requester in the log of the service
 
 func (r *run) create(ctx context.Context) error {
 	f := &r.report.Figures
 	began := time.Now()
 	var err error
 	r.made, err = r.client.Create(ctx, requester.Options{
-		Program: program, Context: vss.ContextAppRollback, Volumes: []string{r.data.point, r.wal.point}, BackupType: vss.BackupCopy,
+		Program: program, Context: vss.ContextAppRollback, Volumes: []string{r.data.point, r.wal.point},
+		BackupType: vss.BackupCopy,
 	}, nil)
 	f.Create = time.Since(began)
 	if err != nil {
@@ -40,26 +41,27 @@ func (r *run) create(ctx context.Context) error {
 		return fmt.Errorf("the set has %d copies, not 2", len(set.Snapshots))
 	}
 
-	r.prove("application consistent", "the set is application consistent, by PostgreSQL's writer", tookPart(set) == nil && set.Consistency == "application", "%s",
-		told(tookPart(set), "the writer was frozen for "+ms(set.WriterWindow)))
-	r.prove("short hold", "writes are held for less than the 10 s allowed", set.Hold > 0 && set.Hold < hold.MaxLimit, "held for %s, the longest commit took %s (%s before)",
-		ms(set.Hold), ms(f.LongestCommit), ms(f.LongestBefore))
+	r.prove("application consistent", "the set is application consistent, by PostgreSQL's writer",
+		tookPart(set) == nil && set.Consistency == "application",
+		"%s", told(tookPart(set), "the writer was frozen for "+ms(set.WriterWindow)))
+	r.prove("short hold", "writes are held for less than the 10 s allowed", set.Hold > 0 && set.Hold < hold.MaxLimit,
+		"held for %s, the longest commit took %s (%s before)", ms(set.Hold), ms(f.LongestCommit), ms(f.LongestBefore))
 	return nil
 }
 
-// tookPart is why PostgreSQL's writer has no part in a set's consistency.
+// tookPart returns an error unless PostgreSQL's writer took part in the set and did not fail.
 func tookPart(set requester.SnapshotSet) error {
 	i := slices.IndexFunc(set.Writers, func(w requester.WriterStatus) bool { return w.ID == postgres.ID })
 	switch {
 	case i < 0:
-		return errors.New("there was no " + postgres.Name)
+		return errors.New("the " + postgres.Name + " did not take part")
 	case set.Writers[i].Failure.Failed():
 		return fmt.Errorf("the writer failed: %s: %s", set.Writers[i].Failure.Name(), set.Writers[i].Message)
 	}
 	return nil
 }
 
-// moments are just before writes were held, and just after they went on.
+// moments returns the times just before writes were held and just after they were released.
 func moments(set requester.SnapshotSet) (held, released time.Time, err error) {
 	for _, s := range set.Timeline {
 		switch s.Name {
@@ -94,7 +96,7 @@ func (r *run) lookIntoCopies(ctx context.Context) error {
 		return err
 	}
 	r.report.Figures.Counters = [2]uint64(counted)
-	r.prove("one instant", "both copies are of one instant, that of the hold",
+	r.prove("one instant", "both copies are of the same instant, during the hold",
 		counters.OneInstant(counted) && counted[1] >= before.count && counted[0] <= after.count+1,
 		"counters are %d and %d; %d before the hold, %d after it", counted[0], counted[1], before.count, after.count)
 	r.Listener.Note("counters", fmt.Sprintf("data %d, WAL %d", counted[0], counted[1]))
@@ -103,7 +105,7 @@ func (r *run) lookIntoCopies(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.Listener.Note("PostgreSQL", "recovers what is on the copies, in copies/ since they are read-only")
+	r.Listener.Note("PostgreSQL", "recovers the data of the copies, in copies/ because these are read-only")
 	e := &examination{}
 	err = server.Start(ctx)
 	if err == nil {
@@ -114,13 +116,16 @@ func (r *run) lookIntoCopies(ctx context.Context) error {
 		return ctx.Err()
 	}
 	r.examined = e
-	r.prove("PostgreSQL starts", "PostgreSQL starts on the copies, its tables are well", err == nil && e.fault == nil, "%s", told(errors.Join(err, e.fault), "recovered; pg_amcheck finds no fault"))
+	r.prove("PostgreSQL starts", "PostgreSQL starts on the copies, its tables are intact", err == nil && e.fault == nil,
+		"%s", told(errors.Join(err, e.fault), "recovered; pg_amcheck finds no error"))
 	r.report.Figures.Acknowledged, r.report.Figures.Recovered = before.commits(), e.commits()
 	why := e.holds(before, after)
-	r.prove("no commit lost", "no acknowledged commit is lost, none is from later", why == nil, "%s",
-		told(why, fmt.Sprintf("%d acknowledged before, %d there, %d after the hold", before.commits(), e.commits(), after.commits())))
-	r.prove("balanced", "pgbench's sums agree on the copies", e.balanced, "%s", e.sums)
-	r.Listener.Note("commits", fmt.Sprintf("%d acknowledged before the hold, %d on the copies", before.commits(), e.commits()))
+	r.prove("no commit lost", "no acknowledged commit is missing, and none is too new", why == nil,
+		"%s", told(why, fmt.Sprintf("%d acknowledged before the hold, %d on the copies, %d after the hold",
+			before.commits(), e.commits(), after.commits())))
+	r.prove("balanced", "the sums of pgbench's tables agree on the copies", e.balanced, "%s", e.sums)
+	r.Listener.Note("commits", fmt.Sprintf("%d acknowledged before the hold, %d on the copies", before.commits(),
+		e.commits()))
 	r.Listener.Note("pgbench", e.sums)
 	if a, err := r.made.Session.BackupComplete(ctx); err != nil {
 		return err
@@ -130,13 +135,16 @@ func (r *run) lookIntoCopies(ctx context.Context) error {
 	return nil
 }
 
-// readOut copies the database out of the copies, which nobody can write to, and gives a server for it.
+// readOut copies the database from the copies, which are read-only, and returns a server for it.
 func (r *run) readOut(ctx context.Context, roots [2]string) (*pgserver.Server, error) {
 	dir := r.path("copies")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	s := &pgserver.Server{Data: filepath.Join(dir, r.data.name), WAL: filepath.Join(dir, r.wal.name), Run: r.path("pg-copies"), Settings: r.server.Settings}
+	s := &pgserver.Server{
+		Data: filepath.Join(dir, r.data.name), WAL: filepath.Join(dir, r.wal.name), Run: r.path("pg-copies"),
+		Settings: r.server.Settings,
+	}
 	for i, to := range []string{s.Data, s.WAL} {
 		if err := tool(ctx, "cp", "-a", filepath.Join(roots[i], "pg"), to); err != nil {
 			return nil, err
@@ -149,10 +157,10 @@ func (r *run) readOut(ctx context.Context, roots [2]string) (*pgserver.Server, e
 	return s, errors.Join(os.Symlink(s.WAL, link), forgetOwner(s.Data))
 }
 
-// forgetOwner removes the mark of the server that ran when the copy was made: it runs still, and not here.
+// forgetOwner removes the lock file of the server that was running when the copy was made.
 func forgetOwner(data string) error { return os.Remove(filepath.Join(data, "postmaster.pid")) }
 
-// tool runs a program.
+// tool runs a program. Its error contains the output.
 func tool(ctx context.Context, name string, args ...string) error {
 	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
 	if err != nil {

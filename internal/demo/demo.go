@@ -1,6 +1,7 @@
-// Package demo is the main job of a Volume Shadow Copy Service from end to end, on live volumes: it makes two volumes with a
-// PostgreSQL under load, takes a shadow copy set of them, proves what a set promises, breaks it to stand in for the originals,
-// and leaves nothing behind. It is a requester like any other; its service and all its files are in a scratch folder.
+// Package demo demonstrates the service from end to end on volumes in use. It creates two volumes with a PostgreSQL
+// server under load, creates a shadow copy set of them, verifies the guarantees of a set, breaks the set, puts it in
+// the place of the originals, and removes everything it made. It is a requester like any other; its service and all its
+// files are in a temporary directory.
 package demo
 
 import (
@@ -10,50 +11,50 @@ import (
 	"os"
 	"time"
 
-	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
 	"github.com/stillpoint-vss/stillpoint/internal/demo/pgserver"
 	"github.com/stillpoint-vss/stillpoint/requester"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
+// signalLag is how long to wait after a failure for the signal that may have caused it.
 const signalLag = 100 * time.Millisecond
 
-// Listener hears of the demo as it goes.
+// Listener is notified of the progress of the demonstration.
 type Listener interface {
-	Step(number, of int, title string) // one begins
-	Note(label, text string)           // what was done, or found
+	Step(number, of int, title string) // a step begins
+	Note(label, text string)           // something was done or found
 	Set(requester.SnapshotSet)         // the set was created
 }
 
-// Config of a demo.
+// Config is the configuration of a demonstration.
 type Config struct {
-	Folder   string // where the scratch folder is made; "": TMPDIR, else /var/tmp
-	Exe      string // the program that is the service, as in requester.ConnectOptions
+	Folder   string // where the temporary directory is created; "": TMPDIR, or else /var/tmp
+	Exe      string // the program to start as the service, as in requester.ConnectOptions
 	Listener Listener
-	At       func(step string) error // tests break the demo by it, at the end of a step; nil: nothing
+	At       func(step string) error // for tests: called at the end of each step; may be nil
 }
 
-// Proof is one thing that the demo claims, and what it found.
+// Proof is one claim of the demonstration and the result of its check.
 type Proof struct {
-	Name   string // short, the same for ever
+	Name   string // short; never changes
 	Claim  string
 	Found  string
 	Proven bool
 }
 
-// Figures are what was measured.
+// Figures are the measurements of the demonstration.
 type Figures struct {
-	Create        time.Duration // the whole creation, as the requester sees it
-	CommitsBefore float64       // commits a second before it
-	LongestBefore time.Duration // that one of them took
-	LongestCommit time.Duration // that one took while the set was created
-	Acknowledged  int64         // commits that clients knew of when writes were held
+	Create        time.Duration // the creation of the set, as the requester sees it
+	CommitsBefore float64       // commits per second before it
+	LongestBefore time.Duration // longest commit before it
+	LongestCommit time.Duration // longest commit while the set was created
+	Acknowledged  int64         // commits acknowledged before writes were held
 	Recovered     int64         // commits on the copies
-	Counters      [2]uint64     // on the copies of data and WAL
-	Whole         time.Duration // from the start to the end, with cleaning up
+	Counters      [2]uint64     // counters on the copies of data and WAL
+	Whole         time.Duration // the demonstration, including cleaning up
 }
 
-// Report is what a demo that came to its end has found.
+// Report is the result of a demonstration that ran to its end.
 type Report struct {
 	Set     requester.SnapshotSet
 	Broken  []requester.BrokenLUN
@@ -61,7 +62,7 @@ type Report struct {
 	Figures Figures
 }
 
-// Proven says whether everything was.
+// Proven reports whether every claim was verified.
 func (r *Report) Proven() bool {
 	for _, p := range r.Proofs {
 		if !p.Proven {
@@ -71,41 +72,42 @@ func (r *Report) Proven() bool {
 	return len(r.Proofs) == claims
 }
 
-// run is one demo under way.
+// run is one demonstration.
 type run struct {
 	Config
-	dir      string   // the scratch folder
-	lock     *os.File // on it, as long as the demo lives
+	dir      string   // the temporary directory
+	lock     *os.File // the lock on it
 	client   *requester.Client
-	disks    vssv1.DisksClient
+	disks    *requester.Disks
 	data     *volume
 	wal      *volume
-	server   *pgserver.Server // the original; later the same on the broken set
+	server   *pgserver.Server // on the originals, later on the broken set
 	load     load
 	made     *requester.Created
 	examined *examination // of the copies
 	report   Report
 }
 
-// steps are the demo, in order.
+// steps are the steps of the demonstration, in order.
 var steps = []struct {
 	name, title string
 	do          func(*run, context.Context) error
 }{
-	{"volumes", "Two volumes on the array that is built in", (*run).makeVolumes},
-	{"load", "PostgreSQL and a pair of counters write to them", (*run).startLoad},
-	{"create", "A shadow copy set of both, while they go on", (*run).create},
-	{"copies", "What the copies hold", (*run).lookIntoCopies},
-	{"break", "The originals are masked, the set is broken to stand in for them", (*run).breakSet},
-	{"broken", "PostgreSQL goes on where the originals were", (*run).useBroken},
+	{"volumes", "Create two volumes on the built-in array", (*run).makeVolumes},
+	{"load", "Write to them with PostgreSQL and a pair of counters", (*run).startLoad},
+	{"create", "Create a shadow copy set of both meanwhile", (*run).create},
+	{"copies", "Check the copies", (*run).lookIntoCopies},
+	{"break", "Mask the originals and break the set to replace them", (*run).breakSet},
+	{"broken", "Start PostgreSQL in place of the originals", (*run).useBroken},
 }
 
-// Run is the demo. It cleans up whatever happens, and after former ones that were killed. A report without an error may still
-// have claims that were not proven. Errors: E_ACCESSDENIED for other users than root; VSS_E_NOT_SUPPORTED where a program or
-// loop devices are missing; VSS_S_ASYNC_CANCELLED when ctx was; else the step at which it ended with its cause.
+// Run runs the demonstration. It always cleans up, also after earlier demonstrations that were killed. The report may
+// contain claims that were not verified. Errors: E_ACCESSDENIED if the caller isn't root; VSS_E_NOT_SUPPORTED if a
+// program or loop devices are missing; VSS_S_ASYNC_CANCELLED if ctx is cancelled; otherwise the error names the step
+// that failed.
 func Run(ctx context.Context, c Config) (*Report, error) {
 	began := time.Now()
-	if err := c.ready(); err != nil {
+	if err := c.checkReady(); err != nil {
 		return nil, err
 	}
 	r, err := begin(c)
@@ -114,13 +116,13 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	}
 	cleaned := false
 	defer func() {
-		if !cleaned { // a panic, which goes on
+		if !cleaned { // after a panic
 			_ = r.clean()
 		}
 	}()
 	err = r.perform(ctx)
 	if err != nil {
-		select { // Ctrl-C ends our children, too, and what comes of that may be faster than the signal
+		select { // Ctrl-C also ends child processes, whose failure may be noticed before the signal
 		case <-ctx.Done():
 		case <-time.After(signalLag):
 		}
@@ -139,7 +141,8 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	case err != nil:
 		return nil, err
 	}
-	r.prove("nothing left", "nothing of the demo is left", left == nil, "%s", told(left, "no mount, loop device, process or file"))
+	r.prove("nothing left", "the demo has removed all that it made", left == nil,
+		"%s", told(left, "no mount, loop device, process or file is left"))
 	r.report.Figures.Whole = time.Since(began)
 	return &r.report, nil
 }
@@ -161,23 +164,24 @@ func (r *run) perform(ctx context.Context) error {
 		if errors.As(err, &known) && known.Hint != "" {
 			return err
 		}
-		return vss.E("Demo", vss.CodeOf(err), err).On(s.name).Advise("run it again; if it ends here again, report what it printed")
+		return vss.E("Demo", vss.CodeOf(err), err).On(s.name).
+			Advise("run it again; if it fails again, report its output")
 	}
 	return nil
 }
 
-// claims is how many things a whole demo proves.
+// claims is the number of claims that a complete demonstration checks.
 const claims = 12
 
-// prove notes whether a claim holds.
+// prove records whether a claim was verified.
 func (r *run) prove(name, claim string, proven bool, format string, args ...any) {
 	r.report.Proofs = append(r.report.Proofs, Proof{name, claim, fmt.Sprintf(format, args...), proven})
 }
 
-// told is an error's text, or well.
-func told(err error, well string) string {
+// told returns the text of an error, or success if there is none.
+func told(err error, success string) string {
 	if err != nil {
 		return err.Error()
 	}
-	return well
+	return success
 }

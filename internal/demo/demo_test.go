@@ -13,25 +13,25 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// TestProven: what isn't proven is no success, and neither is a proof that is missing.
+// TestProven checks that a claim that was not verified, or is missing, is not a success.
 func TestProven(t *testing.T) {
 	r := &run{}
 	if r.report.Proven() {
-		t.Error("a demo without proofs has proven everything")
+		t.Error("a demo without proofs is complete")
 	}
 	for range claims {
 		r.prove("name", "claim", true, "found %d", 1)
 	}
 	if !r.report.Proven() {
-		t.Error("a demo with all proofs has not proven everything")
+		t.Error("a demo with all proofs is not complete")
 	}
 	r.report.Proofs[3].Proven = false
 	if r.report.Proven() {
-		t.Error("a demo with a proof that failed has proven everything")
+		t.Error("a demo with a failed proof is complete")
 	}
 }
 
-// TestHolds: a copy may have neither less than what was acknowledged before the hold nor more than what was under way after it.
+// TestHolds checks that a copy must contain all commits acknowledged before the hold, and none that began after it.
 func TestHolds(t *testing.T) {
 	before, after := sample{acked: []int64{10, 20}}, sample{acked: []int64{12, 20}}
 	for _, c := range []struct {
@@ -42,11 +42,11 @@ func TestHolds(t *testing.T) {
 	}{
 		{"all", []int64{10, 20}, nil, ""},
 		{"those under way, too", []int64{13, 21}, nil, ""},
-		{"a commit is lost", []int64{9, 20}, nil, "client 0 was told that commit 10 is done"},
-		{"a commit of the other client is lost", []int64{13, 19}, nil, "client 1 was told that commit 20 is done"},
-		{"a commit of later", []int64{10, 22}, nil, "client 1 had at most commit 21"},
+		{"a commit is lost", []int64{9, 20}, nil, "client 0: commit 10 was acknowledged"},
+		{"a commit of the other client is lost", []int64{13, 19}, nil, "client 1: commit 20 was acknowledged"},
+		{"a commit of later", []int64{10, 22}, nil, "client 1: commit 21 was the last"},
 		{"a gap", []int64{10, 20}, errors.New("some are missing"), "some are missing"},
-		{"nothing", nil, nil, "nothing was acknowledged"},
+		{"nothing", nil, nil, "no commit was acknowledged"},
 	} {
 		err := (&examination{last: c.last, gap: c.gap}).holds(before, after)
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
@@ -60,7 +60,8 @@ func TestHolds(t *testing.T) {
 
 func TestSamples(t *testing.T) {
 	at := func(n int) time.Time { return time.Unix(int64(n), 0) }
-	l := &load{seen: []sample{{from: at(1), to: at(2), count: 1}, {from: at(3), to: at(5), count: 2}, {from: at(6), to: at(7), count: 3}}}
+	l := &load{seen: []sample{{from: at(1), to: at(2), count: 1}, {from: at(3), to: at(5), count: 2},
+		{from: at(6), to: at(7), count: 3}}}
 	for _, c := range []struct {
 		at            int
 		before, after uint64
@@ -96,7 +97,7 @@ func TestTookPart(t *testing.T) {
 	}
 }
 
-// TestReady: what is missing is told, with the package that brings it, before anything is made.
+// TestReady checks that an unmet requirement is reported, with the package to install, before anything is created.
 func TestReady(t *testing.T) {
 	lane.Host(t)
 	for _, c := range []struct {
@@ -105,12 +106,13 @@ func TestReady(t *testing.T) {
 		code        vss.Code
 		cause, hint string
 	}{
-		{"programs", func(t *testing.T, _ string) { t.Setenv("PATH", "/nowhere") }, vss.ErrNotSupported, "mkfs.xfs", "apt-get install xfsprogs e2fsprogs btrfs-progs"},
+		{"programs", func(t *testing.T, _ string) { t.Setenv("PATH", "/nowhere") }, vss.ErrNotSupported, "mkfs.xfs",
+			"apt-get install xfsprogs e2fsprogs btrfs-progs"},
 		{"folder", func(t *testing.T, folder string) {
 			if err := os.Chmod(folder, 0o700); err != nil {
 				t.Fatal(err)
 			}
-		}, vss.ErrUnexpected, "can't pass through", "TMPDIR"},
+		}, vss.ErrUnexpected, "no permission to enter", "TMPDIR"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			folder := lane.Scratch(t)
@@ -119,7 +121,8 @@ func TestReady(t *testing.T) {
 			}
 			c.set(t, folder)
 			_, err := Run(t.Context(), Config{Folder: folder, Exe: "/nowhere/vss"})
-			if !errors.Is(err, c.code) || !strings.Contains(err.Error(), c.cause) || !strings.Contains(vss.Hint(err), c.hint) {
+			if !errors.Is(err, c.code) || !strings.Contains(err.Error(), c.cause) || !strings.Contains(vss.Hint(err),
+				c.hint) {
 				t.Errorf("%v; hint %q", err, vss.Hint(err))
 			}
 			if found, err := os.ReadDir(folder); err != nil || len(found) > 0 {

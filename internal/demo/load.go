@@ -15,25 +15,25 @@ import (
 const (
 	benchClients   = 4
 	benchScale     = 2  // pgbench's: 200,000 accounts, about 30 MB
-	journalClients = 2  // that note what was acknowledged
-	warm           = 50 // commits of each of them, before the set is created
+	journalClients = 2  // clients that record which commits were acknowledged
+	warm           = 50 // commits of each of these before the set is created
 	warmLimit      = time.Minute
 	sampleEvery    = 2 * time.Millisecond
 )
 
-// load is what writes to the originals, and the journal of how far it was at which moment.
+// load writes to the originals and records its progress over time.
 type load struct {
 	bench    func() error
 	journal  *clients.Journal
 	counters *counters.Load
 
-	stop context.CancelFunc // of the sampling
+	stop context.CancelFunc // stops the sampling
 	done chan struct{}
 	mu   sync.Mutex
 	seen []sample
 }
 
-// sample is how far the load was: no earlier than from, no later than to.
+// sample is the progress of the load at some time between from and to.
 type sample struct {
 	from, to time.Time
 	acked    []int64 // commits acknowledged, by client of the journal
@@ -48,8 +48,10 @@ func (s sample) commits() (n int64) {
 }
 
 func (r *run) startLoad(ctx context.Context) error {
-	// The WAL's volume is small; a checkpoint may come at any time, as in life.
-	r.server = &pgserver.Server{Data: r.data.pg(), WAL: r.wal.pg(), Run: r.path("pg"), Settings: map[string]string{"max_wal_size": "160MB"}}
+	r.server = &pgserver.Server{
+		Data: r.data.pg(), WAL: r.wal.pg(), Run: r.path("pg"),
+		Settings: map[string]string{"max_wal_size": "160MB"}, // the volume of the WAL is small
+	}
 	if err := r.server.Make(ctx); err != nil {
 		return err
 	}
@@ -57,7 +59,7 @@ func (r *run) startLoad(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.Listener.Note("PostgreSQL", version+", its data on one, its WAL on the other")
+	r.Listener.Note("PostgreSQL", version+", its data on one volume, its WAL on the other")
 	l := &r.load
 	if l.bench, err = r.server.Bench(ctx, benchClients, benchScale); err != nil {
 		return err
@@ -69,8 +71,9 @@ func (r *run) startLoad(ctx context.Context) error {
 		return err
 	}
 	l.watch(ctx)
-	r.Listener.Note("load", fmt.Sprintf("pgbench with %d clients, and %d that keep a journal of acknowledged commits", benchClients, journalClients))
-	r.Listener.Note("", "a counter, written with fsync to the one and then to the other")
+	r.Listener.Note("load",
+		fmt.Sprintf("pgbench with %d clients, and %d that record acknowledged commits", benchClients, journalClients))
+	r.Listener.Note("", "a counter, written with fsync to one volume and then to the other")
 	began := time.Now()
 	if err := l.warmUp(ctx); err != nil {
 		return err
@@ -78,11 +81,12 @@ func (r *run) startLoad(ctx context.Context) error {
 	n, _, _, longest := l.journal.Pauses()
 	r.report.Figures.CommitsBefore = float64(n) / time.Since(began).Seconds()
 	r.report.Figures.LongestBefore = longest
-	r.Listener.Note("under way", fmt.Sprintf("%d commits in the journal, the counter is at %d", l.now().commits(), l.counters.Written()))
+	r.Listener.Note("running", fmt.Sprintf("%d commits recorded, the counter is %d", l.now().commits(),
+		l.counters.Written()))
 	return nil
 }
 
-// watch takes samples until halt.
+// watch takes samples until halt is called.
 func (l *load) watch(ctx context.Context) {
 	ctx, l.stop = context.WithCancel(ctx)
 	l.done = make(chan struct{})
@@ -110,9 +114,9 @@ func (l *load) now() sample {
 	return s
 }
 
-// warmUp waits until every part has written something.
+// warmUp waits until every client and the counters have written something.
 func (l *load) warmUp(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, warmLimit, errors.New("the load doesn't get going"))
+	ctx, cancel := context.WithTimeoutCause(ctx, warmLimit, errors.New("the load did not start"))
 	defer cancel()
 	tick := time.NewTicker(sampleEvery)
 	defer tick.Stop()
@@ -135,7 +139,7 @@ func (l *load) warmUp(ctx context.Context) error {
 	}
 }
 
-// before is the last sample that was taken before a moment, after the first one that was begun after it.
+// before returns the last sample that was completed before t.
 func (l *load) before(t time.Time) (out sample) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -147,6 +151,7 @@ func (l *load) before(t time.Time) (out sample) {
 	return out
 }
 
+// after returns the first sample that was started after t.
 func (l *load) after(t time.Time) sample {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -158,7 +163,7 @@ func (l *load) after(t time.Time) sample {
 	return l.now()
 }
 
-// halt ends the load. An error is that of a part that failed on the originals. It may be repeated.
+// halt stops the load. It returns the errors that occurred while it was running. It may be called again.
 func (l *load) halt() error {
 	var errs []error
 	if l.stop != nil {

@@ -14,29 +14,33 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// needs are the programs of the demo and the service, by Debian's package.
+// needs lists the programs that the demonstration and the service require, by Debian package.
 var needs = []struct {
 	pkg      string
-	programs []string // a name, or a pattern of paths
+	programs []string // names, or patterns of paths
 }{
-	{"postgresql", []string{"/usr/lib/postgresql/*/bin/initdb", "/usr/lib/postgresql/*/bin/pg_ctl", "/usr/lib/postgresql/*/bin/pgbench",
-		"/usr/lib/postgresql/*/bin/psql", "/usr/lib/postgresql/*/bin/pg_amcheck"}},
+	{"postgresql", []string{
+		"/usr/lib/postgresql/*/bin/initdb", "/usr/lib/postgresql/*/bin/pg_ctl", "/usr/lib/postgresql/*/bin/pgbench",
+		"/usr/lib/postgresql/*/bin/psql", "/usr/lib/postgresql/*/bin/pg_amcheck",
+	}},
 	{"xfsprogs", []string{"mkfs.xfs", "xfs_repair"}},
 	{"e2fsprogs", []string{"mkfs.ext4", "e2fsck"}},
 	{"btrfs-progs", []string{"mkfs.btrfs"}},
 	{"coreutils", []string{"cp"}},
 }
 
-// ready says what is missing for a demo, before anything is made. Errors: E_ACCESSDENIED, VSS_E_NOT_SUPPORTED, VSS_E_UNEXPECTED.
-func (c *Config) ready() error {
+// checkReady returns an error if a requirement of the demonstration isn't met. Errors: E_ACCESSDENIED,
+// VSS_E_NOT_SUPPORTED, VSS_E_UNEXPECTED.
+func (c *Config) checkReady() error {
 	if os.Geteuid() != 0 {
-		return vss.E("Demo", vss.ErrAccessDenied, errors.New("it makes and mounts volumes, which only root may")).Advise("run it as root")
+		return vss.E("Demo", vss.ErrAccessDenied, errors.New("the demo creates and mounts volumes")).
+			Advise("run it as root")
 	}
 	var missing, packages []string
 	for _, n := range needs {
 		had := len(missing)
 		for _, p := range n.programs {
-			if !there(p) {
+			if !installed(p) {
 				missing = append(missing, filepath.Base(p))
 			}
 		}
@@ -48,20 +52,22 @@ func (c *Config) ready() error {
 		missing, packages = append(missing, "the account "+pgserver.Account), append(packages, "postgresql")
 	}
 	if len(missing) > 0 {
-		return vss.E("Demo", vss.ErrNotSupported, fmt.Errorf("missing on this machine: %s", strings.Join(missing, ", "))).
-			Advise("install Debian's " + strings.Join(packages, ", ") + ": apt-get install " + strings.Join(packages, " "))
+		return vss.E("Demo", vss.ErrNotSupported, fmt.Errorf("not installed: %s", strings.Join(missing, ", "))).
+			Advise("apt-get install " + strings.Join(packages, " "))
 	}
-	if !there("/dev/loop-control") {
-		return vss.E("Demo", vss.ErrNotSupported, errors.New("this kernel has no loop devices")).On("/dev/loop-control").Advise("modprobe loop; in a container, give it the devices")
+	if !installed("/dev/loop-control") {
+		return vss.E("Demo", vss.ErrNotSupported, errors.New("there are no loop devices")).
+			On("/dev/loop-control").Advise("run `modprobe loop`; in a container, add the devices")
 	}
-	// The database's account must get to the scratch folder.
+	// The user of the database must be able to reach the directory.
 	for dir := c.folder(); ; dir = filepath.Dir(dir) {
 		fi, err := os.Stat(dir)
 		if err == nil && fi.Mode()&1 == 0 {
-			err = fmt.Errorf("the account %s can't pass through %s", pgserver.Account, dir)
+			err = fmt.Errorf("user %s has no permission to enter %s", pgserver.Account, dir)
 		}
 		if err != nil {
-			return vss.E("Demo", vss.ErrUnexpected, err).On(c.folder()).Advise("set TMPDIR to a folder on a local disk that everybody may pass through")
+			return vss.E("Demo", vss.ErrUnexpected, err).On(c.folder()).
+				Advise("set TMPDIR to a directory on a local disk that every user may enter")
 		}
 		if dir == "/" {
 			return nil
@@ -69,7 +75,8 @@ func (c *Config) ready() error {
 	}
 }
 
-func there(program string) bool {
+// installed reports whether a program, or a file that matches a pattern, exists.
+func installed(program string) bool {
 	if strings.HasPrefix(program, "/") {
 		found, _ := filepath.Glob(program)
 		return len(found) > 0
@@ -78,7 +85,8 @@ func there(program string) bool {
 	return err == nil
 }
 
-// folder is where scratch folders are made: as the kernel spells it, since that is how mounts and devices are found again.
+// folder returns the directory in which temporary directories are created, without symbolic links, as mounts and
+// devices are found again by that name.
 func (c *Config) folder() string {
 	dir := cmp.Or(c.Folder, os.Getenv("TMPDIR"), "/var/tmp")
 	if abs, err := filepath.Abs(dir); err == nil {

@@ -132,7 +132,7 @@ func (m *Manager) Unmask(ctx context.Context, name, host string) (Disk, error) {
 	}
 	if host == m.cfg.Host {
 		if x, ok := m.mappings(ctx, d.Array)(d.LUN.ID); ok {
-			_, _, err = m.bring(ctx, d.Array, x, false, &neighbours{})
+			err = m.bring(ctx, d.Array, x)
 			m.savePlaces()
 		}
 		if err != nil {

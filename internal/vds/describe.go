@@ -10,26 +10,31 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
 )
 
-// describers is how many disks are looked at at once.
-const describers = 16
+// workers is how many disks are worked on at once.
+const workers = 16
 
-// describeAll tells of many LUNs, in their order.
-func (m *Manager) describeAll(disks []Disk) []*vssv1.Lun {
-	out := make([]*vssv1.Lun, len(disks))
+// parallel calls f for each number from 0 to n-1, several at once, and returns when all calls have.
+func parallel(n int, f func(i int)) {
 	var wg sync.WaitGroup
 	next := make(chan int)
-	for range min(describers, len(disks)) {
+	for range min(workers, n) {
 		wg.Go(func() {
 			for i := range next {
-				out[i] = m.describe(disks[i])
+				f(i)
 			}
 		})
 	}
-	for i := range disks {
+	for i := range n {
 		next <- i
 	}
 	close(next)
 	wg.Wait()
+}
+
+// describeAll describes many LUNs, in their order.
+func (m *Manager) describeAll(disks []Disk) []*vssv1.Lun {
+	out := make([]*vssv1.Lun, len(disks))
+	parallel(len(disks), func(i int) { out[i] = m.describe(disks[i]) })
 	return out
 }
 

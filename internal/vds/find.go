@@ -147,10 +147,6 @@ func (m *Manager) ByDevice(ctx context.Context, dev string) (Disk, bool) {
 
 // ByInformation finds the LUN that page 0x83 names, whether this host may see it or not.
 func (m *Manager) ByInformation(ctx context.Context, info *vss.LUNInformation) (Disk, bool) {
-	same := func(l *array.LUN) bool {
-		have := l.Information()
-		return info.SameLUN(&have)
-	}
 	m.mu.Lock()
 	var id vss.LUNID
 	for _, k := range keys(info) {
@@ -160,29 +156,59 @@ func (m *Manager) ByInformation(ctx context.Context, info *vss.LUNInformation) (
 	}
 	m.mu.Unlock()
 	if !id.IsZero() {
-		if d, err := m.byID(ctx, id); err == nil && same(&d.LUN) {
+		if d, err := m.byID(ctx, id); err == nil && sameLUN(info, &d.LUN) {
 			return d, true
 		}
 	}
-	var found Disk
-	ok := false
+	found, _ := m.Locate(ctx, []vss.LUNInformation{*info})
+	return found[0], found[0].Exists()
+}
+
+// Locate finds many LUNs at once, by their page 0x83: each array is asked once. The result has one disk for each; one that no
+// array has doesn't exist (Disk.Exists). An array that fails doesn't hide the LUNs of the others: its error is returned
+// beside the result if something was not found.
+func (m *Manager) Locate(ctx context.Context, infos []vss.LUNInformation) ([]Disk, error) {
+	out := make([]Disk, len(infos))
+	wanted := map[string][]int{} // indexes in infos by each key
+	for i := range infos {
+		for _, k := range keys(&infos[i]) {
+			wanted[k] = append(wanted[k], i)
+		}
+	}
 	ids := map[string]vss.LUNID{}
+	left := len(infos)
+	var errs []error
 	for _, a := range m.cfg.Arrays {
-		luns, _ := a.LUNs(ctx) // one array's absence doesn't hide another's LUNs
+		luns, err := a.LUNs(ctx)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		mappings := m.mappings(ctx, a)
 		for _, l := range luns {
 			have := l.Information()
 			for _, k := range keys(&have) {
 				ids[k] = l.ID
-			}
-			if !ok && same(&l) {
-				found, ok = m.disk(a, l, m.mappings(ctx, a)), true
+				for _, i := range wanted[k] {
+					if !out[i].Exists() {
+						out[i] = m.disk(a, l, mappings)
+						left--
+					}
+				}
 			}
 		}
 	}
 	m.mu.Lock()
 	m.ids = ids
 	m.mu.Unlock()
-	return found, ok
+	if left > 0 {
+		return out, errors.Join(errs...)
+	}
+	return out, nil
+}
+
+func sameLUN(info *vss.LUNInformation, l *array.LUN) bool {
+	have := l.Information()
+	return info.SameLUN(&have)
 }
 
 // keys are the designators that name one LUN in the world.

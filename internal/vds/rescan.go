@@ -19,35 +19,26 @@ type RescanOptions struct {
 	Import []vss.LUNID
 }
 
-// Rescan makes the disks of this host what the arrays show to it: what is new arrives, with its partitions and read-only
-// where its flags say so; what isn't shown any more goes, unless something uses it. Persistent mounts of what arrived are
+// Rescan makes the disks of this host what the arrays show to it: a new LUN arrives, with its partitions and read-only where
+// its flags say so; a LUN that isn't shown any more is removed, unless something uses it. Persistent mounts of new LUNs are
 // mounted. A disk whose identity another visible one has arrives without partitions, and is an error. The list of arrivals
 // is complete, and so is the work on all other LUNs, when an error is returned. Source: IVdsService::Reenumerate.
 func (m *Manager) Rescan(ctx context.Context, o RescanOptions) (arrived []Disk, err error) {
-	var errs []error
-	wanted := map[vss.LUNID]bool{}
-	complete := true
-	near := &neighbours{}
-	for _, a := range m.cfg.Arrays {
-		mappings, err := a.Mappings(ctx, m.cfg.Host)
-		if err != nil {
-			errs, complete = append(errs, err), false
-			continue
+	coming, wanted, errs := m.coming(ctx, o)
+	complete := len(errs) == 0
+	parallel(len(coming), func(i int) { m.attach(ctx, coming[i]) })
+	near := &neighbours{unsettled: map[string]bool{}}
+	for _, x := range coming {
+		near.unsettled[x.disk.Device] = x.unsettled
+	}
+	for _, x := range coming {
+		m.settle(ctx, x, near)
+		if x.came {
+			arrived = append(arrived, x.disk)
 		}
-		for _, x := range mappings {
-			wanted[x.LUN.ID] = true
-			isImport := slices.Contains(o.Import, x.LUN.ID)
-			if len(o.Import) > 0 && !isImport {
-				continue
-			}
-			d, came, err := m.bring(ctx, a, x, isImport, near)
-			if came {
-				arrived = append(arrived, d)
-			}
-			if err != nil {
-				m.event(events.Arrival, events.Error, x.LUN.Name, err)
-				errs = append(errs, err)
-			}
+		if x.err != nil {
+			m.event(events.Arrival, events.Error, x.disk.LUN.Name, x.err)
+			errs = append(errs, x.err)
 		}
 	}
 	if complete {
@@ -60,72 +51,133 @@ func (m *Manager) Rescan(ctx context.Context, o RescanOptions) (arrived []Disk, 
 	return arrived, errors.Join(errs...)
 }
 
-// bring makes a LUN that the array shows a disk of this host.
-func (m *Manager) bring(ctx context.Context, a array.Array, x array.Mapping, isImport bool, near *neighbours) (d Disk, came bool, err error) {
-	d = Disk{LUN: x.LUN, Array: a, Address: x.Address}
-	if p, here := m.placeOf(x.LUN.ID); here && !isImport {
-		d.Device = p.Device
-		if len(partitions(p.Device)) > 0 || m.isImporting(x.LUN.ID) || !x.LUN.Final {
-			return d, false, nil // as it should be; whoever imports it goes on with it
-		}
-	}
-	defer m.lock(x.LUN.ID)()
-	if l, err := a.LUN(ctx, x.LUN.ID); err != nil || !slices.Contains(l.MappedTo, m.cfg.Host) {
-		return d, false, nil // gone since
-	}
-	i, err := m.initiator(x.Address)
-	if err != nil {
-		return d, false, err
-	}
-	device, here := i.Find(x)
-	switch {
-	case here:
-	case !x.LUN.Final && !isImport: // of a creation that isn't finished, or never will be
-		return d, false, nil
-	default:
-		if device, err = i.Attach(ctx, x); err != nil {
-			return d, false, err
-		}
-		came = true
-	}
-	d.Device = device
-	m.remember(x.LUN.ID, device, x.Address)
-	if isImport {
-		m.setImporting(x.LUN.ID, true)
-		if !came {
-			err = disk.SetReadOnly(device, false)
-		}
-		return d, came, err
-	}
-	if m.isImporting(x.LUN.ID) || !x.LUN.Final {
-		return d, came, nil
-	}
-	return m.settle(ctx, i, d, came, near)
+// arrival is a LUN that the array shows to this host and that becomes a disk of it.
+type arrival struct {
+	mapping   array.Mapping
+	disk      Disk
+	isImport  bool
+	came      bool // it wasn't a disk of this host before
+	unsettled bool // its partitions are still to be added
+	err       error
 }
 
-// settle gives a disk its partitions, unless it is another one's twin.
-func (m *Manager) settle(ctx context.Context, i Initiator, d Disk, came bool, near *neighbours) (Disk, bool, error) {
-	t, err := disk.Read(d.Device)
-	if err != nil {
-		return d, came, err
-	}
-	if !came && t.Style == disk.StyleNone {
-		return d, false, nil
-	}
-	if err := m.checkTwin(ctx, d, t, near); err != nil {
-		if t.Style == disk.StyleNone && i.Detach(ctx, d.Device) == nil { // there is nothing else to keep it from
-			m.forget(d.LUN.ID)
-			d.Device, came = "", false
+// coming lists the LUNs that a rescan looks at, and the ids of all that the arrays show. Errors are of arrays that fail.
+func (m *Manager) coming(ctx context.Context, o RescanOptions) (out []*arrival, wanted map[vss.LUNID]bool, errs []error) {
+	wanted = map[vss.LUNID]bool{}
+	for _, a := range m.cfg.Arrays {
+		mappings, err := a.Mappings(ctx, m.cfg.Host)
+		if err != nil {
+			errs = append(errs, err)
+			continue
 		}
-		return d, came, err
+		for _, x := range mappings {
+			wanted[x.LUN.ID] = true
+			isImport := slices.Contains(o.Import, x.LUN.ID)
+			if len(o.Import) == 0 || isImport {
+				out = append(out, newArrival(a, x, isImport))
+			}
+		}
+	}
+	return out, wanted, errs
+}
+
+func newArrival(a array.Array, x array.Mapping, isImport bool) *arrival {
+	return &arrival{mapping: x, disk: Disk{LUN: x.LUN, Array: a, Address: x.Address}, isImport: isImport}
+}
+
+// bring makes a LUN that the array shows a disk of this host.
+func (m *Manager) bring(ctx context.Context, a array.Array, mapping array.Mapping) error {
+	x := newArrival(a, mapping, false)
+	m.attach(ctx, x)
+	m.settle(ctx, x, &neighbours{})
+	return x.err
+}
+
+// shown reports whether the array still shows a LUN to this host.
+func (m *Manager) shown(ctx context.Context, d Disk) bool {
+	l, err := d.Array.LUN(ctx, d.LUN.ID)
+	return err == nil && slices.Contains(l.MappedTo, m.cfg.Host)
+}
+
+// attach gives a LUN its disk, without partitions.
+func (m *Manager) attach(ctx context.Context, x *arrival) {
+	id, final := x.disk.LUN.ID, x.disk.LUN.Final
+	if p, here := m.placeOf(id); here && !x.isImport {
+		x.disk.Device = p.Device
+		if len(partitions(p.Device)) > 0 || m.isImporting(id) || !final {
+			return // nothing to do, or its import goes on with it
+		}
+	}
+	defer m.lock(id)()
+	if !m.shown(ctx, x.disk) {
+		return
+	}
+	var i Initiator
+	if i, x.err = m.initiator(x.mapping.Address); x.err != nil {
+		return
+	}
+	device, here := i.Find(x.mapping)
+	if !here {
+		if !final && !x.isImport { // of a creation that isn't finished, or never will be
+			return
+		}
+		if device, x.err = i.Attach(ctx, x.mapping); x.err != nil {
+			return
+		}
+		x.came = true
+	}
+	x.disk.Device = device
+	m.remember(id, device, x.mapping.Address)
+	if x.isImport {
+		m.setImporting(id, true)
+		if !x.came {
+			x.err = disk.SetReadOnly(device, false)
+		}
+		return
+	}
+	x.unsettled = final && !m.isImporting(id)
+}
+
+// settle gives an attached disk its partitions, unless it has the identity of another one.
+func (m *Manager) settle(ctx context.Context, x *arrival, near *neighbours) {
+	if !x.unsettled {
+		return
+	}
+	d := &x.disk
+	delete(near.unsettled, d.Device)
+	defer m.lock(d.LUN.ID)()
+	i, err := m.initiator(d.Address)
+	if err != nil {
+		x.err = err
+		return
+	}
+	p, here := m.placeOf(d.LUN.ID)
+	if !here {
+		p.Device, here = i.Find(x.mapping)
+	}
+	if !here || p.Device != d.Device || m.isImporting(d.LUN.ID) {
+		return // another caller has removed it or imports it since it was attached
+	}
+	var t *disk.Table
+	if t, x.err = disk.Read(d.Device); x.err != nil {
+		return
+	}
+	if !x.came && t.Style == disk.StyleNone {
+		return
+	}
+	if x.err = m.checkTwin(ctx, *d, t, near); x.err != nil {
+		if t.Style == disk.StyleNone && i.Detach(ctx, d.Device) == nil { // nothing less keeps it from being used
+			m.forget(d.LUN.ID)
+			d.Device, x.came = "", false
+		}
+		return
 	}
 	if near.read {
 		near.add(d.Device, t)
 	}
-	if _, err := disk.AddPartitions(d.Device, t); err != nil {
-		return d, came, err
+	if _, x.err = disk.AddPartitions(d.Device, t); x.err == nil {
+		x.err = applyReadOnly(*d, t)
 	}
-	return d, came, applyReadOnly(d, t)
 }
 
 // applyReadOnly makes the kernel refuse writes where the flags say so, and only there.

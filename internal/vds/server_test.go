@@ -156,6 +156,7 @@ func TestConcurrent(t *testing.T) {
 		w.formatted(fmt.Sprint("lun", i), disk.StyleGPT, "ext4")
 	}
 	all.Wait()
+	locateAll(t, w)
 	devices := map[string]string{}
 	disks, err := w.Disks(ctx)
 	must(t, err)

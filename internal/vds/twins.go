@@ -39,9 +39,10 @@ func (m *Manager) VisibleOriginal(ctx context.Context, info *vss.LUNInformation)
 
 // neighbours are the disks of this kernel by what tells them apart, read when they are first asked for.
 type neighbours struct {
-	read   bool
-	owners map[string][]string // a disk's or partition's id: the disks that have it
-	bare   []string            // disks without a table
+	read      bool
+	owners    map[string][]string // the disks that have the id of a disk or partition
+	bare      []string            // disks without a table
+	unsettled map[string]bool     // disks that have arrived and are looked at after this one
 }
 
 // identityKeys are the ids that no two disks may share.
@@ -68,7 +69,7 @@ func (n *neighbours) look() {
 	for _, e := range entries {
 		device := nodeOf(e.Name())
 		shown := strings.HasPrefix(e.Name(), "dm-") // shows what the disks below it show
-		if shown || strings.HasPrefix(e.Name(), "ram") || sizeOf(device) == 0 {
+		if shown || strings.HasPrefix(e.Name(), "ram") || sizeOf(device) == 0 || n.unsettled[device] {
 			continue
 		}
 		if t, err := disk.Read(device); err == nil {

@@ -66,6 +66,9 @@ type Disk struct {
 	Address array.Address
 }
 
+// Exists reports whether an array has the LUN.
+func (d Disk) Exists() bool { return !d.LUN.ID.IsZero() }
+
 // lunLock is held by whoever changes a LUN.
 type lunLock struct {
 	sync.Mutex

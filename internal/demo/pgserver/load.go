@@ -54,7 +54,8 @@ func (s *Server) Bench(ctx context.Context, clients, scale int) (stop func() err
 
 // Journal creates the table in a tablespace ("": the default one) and starts clients that commit rows numbered from 1.
 func (s *Server) Journal(ctx context.Context, clients int, tablespace string) (*load.Journal, error) {
-	table := "CREATE TABLE journal (client int, n bigint, filler text DEFAULT repeat('x', 200), PRIMARY KEY (client, n))"
+	table := "CREATE TABLE journal (client int, n bigint, filler text DEFAULT repeat('x', 200), " +
+		"PRIMARY KEY (client, n))"
 	if tablespace != "" {
 		table += " TABLESPACE " + tablespace
 	}

@@ -11,9 +11,9 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// choose adds the components that are wanted, and what their writers require, with the stamps of the previous backup.
+// choose adds the selected components, and those that their writers require, with the stamps of the previous backup.
 func (b *backup) choose(ctx context.Context, s *requester.BackupComponents, all []requester.WriterMetadata) error {
-	at := &places{ctx: ctx, session: s, known: map[string]string{}, volumes: map[string]bool{}}
+	at := &locator{ctx: ctx, session: s, known: map[string]string{}, volumes: map[string]bool{}}
 	for _, v := range b.volumes {
 		root, _, err := s.GetRootAndLogicalPrefixPaths(ctx, v)
 		if err != nil {
@@ -24,7 +24,8 @@ func (b *backup) choose(ctx context.Context, s *requester.BackupComponents, all 
 	for _, w := range all {
 		m, err := document.ParseMetadata(w.XML)
 		if err != nil {
-			return vss.E("GetWriterMetadata", vss.ErrInvalidXMLDocument, err).On(w.Name).Advise("leave the writer out with --writer-exclude")
+			return vss.E("GetWriterMetadata", vss.ErrInvalidXMLDocument, err).On(w.Name).
+				Advise("exclude the writer with --writer-exclude")
 		}
 		chosen, err := b.pick(m, at)
 		if err != nil || len(chosen) == 0 {
@@ -34,7 +35,8 @@ func (b *backup) choose(ctx context.Context, s *requester.BackupComponents, all 
 			continue
 		}
 		for _, c := range chosen {
-			k := requester.Component{Writer: w.ID, Instance: w.Instance, Type: c.Type.String(), LogicalPath: c.LogicalPath, Name: c.Name}
+			k := requester.Component{Writer: w.ID, Instance: w.Instance, Type: c.Type.String(),
+				LogicalPath: c.LogicalPath, Name: c.Name}
 			if err := s.AddComponent(ctx, k); err != nil {
 				return err
 			}
@@ -46,20 +48,23 @@ func (b *backup) choose(ctx context.Context, s *requester.BackupComponents, all 
 		}
 		b.chosen = append(b.chosen, w)
 	}
-	if err := unmet(b.wanted, "`vss list writers` shows the writers; their metadata name the components"); err != nil {
+	err := checkMatched(b.selectors, "`vss list writers` lists the writers; their metadata contain the components")
+	if err != nil {
 		return err
 	}
 	if len(b.chosen) == 0 {
-		return vss.E("SelectComponents", vss.ErrObjectNotFound, errors.New("no writer has a component on these volumes")).On(strings.Join(b.volumes, ", ")).
-			Advise("`vss exec` backs up files that are of no writer; `vss list writers` shows which writers there are")
+		return vss.E("SelectComponents", vss.ErrObjectNotFound,
+			errors.New("no writer has a component on these volumes")).
+			On(strings.Join(b.volumes, ", ")).
+			Advise("use `vss exec` to back up files of no writer; `vss list writers` lists the writers")
 	}
 	return nil
 }
 
-// pick are the writer's components that are backed up.
-func (b *backup) pick(m *document.WriterMetadata, at *places) ([]*document.WMComponent, error) {
+// pick returns the components of a writer that are backed up.
+func (b *backup) pick(m *document.WriterMetadata, at *locator) ([]*document.WMComponent, error) {
 	var out []*document.WMComponent
-	if len(b.wanted) == 0 {
+	if len(b.selectors) == 0 {
 		for _, c := range m.Top() {
 			here, err := at.has(m, c, m.EffectiveType(b.kind))
 			if err != nil {
@@ -70,27 +75,27 @@ func (b *backup) pick(m *document.WriterMetadata, at *places) ([]*document.WMCom
 			}
 		}
 	}
-	for _, w := range b.wanted {
+	for _, w := range b.selectors {
 		for i := range m.Components {
 			c := &m.Components[i]
-			all, one := w.of(m, c.FullName())
-			w.met = w.met || all || one
+			all, one := w.matches(m, c.FullName())
+			w.matched = w.matched || all || one
 			if one || all && m.Selection(c) <= document.Optional {
-				out = add(out, c)
+				out = addOnce(out, c)
 			}
 		}
 	}
 	if len(out) > 0 {
 		for _, c := range m.Top() {
 			if !c.Selectable {
-				out = add(out, c)
+				out = addOnce(out, c)
 			}
 		}
 	}
 	return out, nil
 }
 
-func add(to []*document.WMComponent, c *document.WMComponent) []*document.WMComponent {
+func addOnce(to []*document.WMComponent, c *document.WMComponent) []*document.WMComponent {
 	for _, o := range to {
 		if o == c {
 			return to
@@ -99,7 +104,7 @@ func add(to []*document.WMComponent, c *document.WMComponent) []*document.WMComp
 	return append(to, c)
 }
 
-// stamp is what the writer left in the previous backup of the component.
+// stamp returns the stamp that the writer stored in the previous backup of the component.
 func (b *backup) stamp(id vss.WriterID, c *document.WMComponent) string {
 	if b.previous == nil {
 		return ""
@@ -112,18 +117,19 @@ func (b *backup) stamp(id vss.WriterID, c *document.WMComponent) string {
 	return ""
 }
 
-// places says what lies on the volumes of the set.
-type places struct {
+// locator finds out which components have files on the volumes of the set.
+type locator struct {
 	ctx     context.Context
 	session *requester.BackupComponents
-	known   map[string]string // folder -> volume, "" for none that could be copied
+	known   map[string]string // directory -> its volume; "" if that can't be copied
 	volumes map[string]bool
 }
 
-// has says whether a component, with all that comes with it, has files on the volumes that must come from a copy, or none at
-// all: then it stands for what its writer does, whatever the volumes.
-func (p *places) has(m *document.WriterMetadata, c *document.WMComponent, t vss.BackupType) (bool, error) {
-	w := &document.WriterComponents{Components: []*document.Component{{Type: c.Type, LogicalPath: c.LogicalPath, Name: c.Name}}}
+// has reports whether a component, with the members of its set, has files on the volumes that must be read from a copy.
+// It also returns true if the component has no files at all, because then it doesn't depend on the volumes.
+func (p *locator) has(m *document.WriterMetadata, c *document.WMComponent, t vss.BackupType) (bool, error) {
+	w := &document.WriterComponents{Components: []*document.Component{{Type: c.Type, LogicalPath: c.LogicalPath,
+		Name: c.Name}}}
 	files := false
 	for _, k := range m.Set(c) {
 		files = files || len(k.FileSets()) > 0
@@ -135,7 +141,7 @@ func (p *places) has(m *document.WriterMetadata, c *document.WMComponent, t vss.
 		if !s.FromCopy {
 			continue
 		}
-		volume, err := p.of(path.Clean(s.Source))
+		volume, err := p.volumeOf(path.Clean(s.Source))
 		if err != nil {
 			return false, err
 		}
@@ -146,15 +152,15 @@ func (p *places) has(m *document.WriterMetadata, c *document.WMComponent, t vss.
 	return false, nil
 }
 
-// of is the volume that a folder lies on; of one that isn't there, that of the nearest folder above it.
-func (p *places) of(dir string) (string, error) {
+// volumeOf returns the volume that contains a directory, or the nearest parent that exists.
+func (p *locator) volumeOf(dir string) (string, error) {
 	if v, ok := p.known[dir]; ok || !strings.HasPrefix(dir, "/") {
 		return v, nil
 	}
 	v, _, err := p.session.GetRootAndLogicalPrefixPaths(p.ctx, dir)
 	switch {
 	case errors.Is(err, vss.ErrObjectNotFound) && dir != "/":
-		v, err = p.of(path.Dir(dir))
+		v, err = p.volumeOf(path.Dir(dir))
 	case errors.Is(err, vss.ErrVolumeNotSupported), errors.Is(err, vss.ErrObjectNotFound):
 		v, err = "", nil
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stillpoint-vss/stillpoint/internal/tools/cli"
 	"github.com/stillpoint-vss/stillpoint/requester"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -19,41 +20,47 @@ func (a *app) createCommand() *cobra.Command {
 	var enter bool
 	cmd := &cobra.Command{
 		Use:   "create [flags] VOLUME... [-- CMD ARG...]",
-		Short: "Make shadow copies of volumes at one instant",
+		Short: "Create shadow copies of volumes at one instant",
 		Long: `Create makes one shadow copy of each VOLUME, all at the same instant, and prints the set.
 
-Applications that have a writer are asked to be consistent; then all writes are held for a moment (at most 10 s) while the
-copies are cut. A writer that failed doesn't fail the set: the table of writers and the consistency say so, and --require
-makes a lesser set an error.
+Applications that have a writer bring their data to a consistent state; then all writes to the
+volumes are held for a moment (at most 10 s) while the copies are made. If a writer fails, the set
+is still created: the table of writers and the consistency of the set show the failure. Use
+--require to make it an error.
 
-The set stays until it is deleted, unless the context is backup or file-share-backup: such copies live only while this
-command does, so they need -- CMD, --wait-for-enter or --transportable. CMD finds the copies in VSS_SHADOW_SET,
-VSS_SHADOW_1, VSS_SHADOW_DEVICE_1, VSS_SHADOW_PATH_1, VSS_SHADOW_2 and so on; its exit status is this command's. With
---json its output goes to standard error.`,
-		Example: "  vss create /srv/data /srv/log\n  vss create --plex --transportable --bc set.xml /srv/data\n  vss create --context backup /srv/data -- sh -c 'tar -C $VSS_SHADOW_PATH_1 -cf /backup/data.tar .'",
+The set exists until it is deleted, unless the context is backup or file-share-backup. Then the
+copies are deleted when the command ends, so -- CMD, --wait-for-enter or --transportable is
+required. CMD is run with the variables VSS_SHADOW_SET, VSS_SHADOW_1, VSS_SHADOW_DEVICE_1,
+VSS_SHADOW_PATH_1, VSS_SHADOW_2 and so on, and the exit status is that of CMD. With --json its
+output goes to standard error.`,
+		Example: "  vss create /srv/data /srv/log\n  vss create --plex --transportable --bc set.xml /srv/data\n" +
+			"  vss create --context backup /srv/data -- sh -c 'tar -C $VSS_SHADOW_PATH_1 -cf /backup/data.tar .'",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			volumes, command, err := split(cmd, args)
 			if err != nil {
 				return err
 			}
-			fallback := vss.ContextAppRollback
-			o, err := f.options(cmd, volumes, fallback)
+			o, err := f.options(cmd, volumes, vss.ContextAppRollback)
 			if err != nil {
 				return err
 			}
 			if !o.Context.Has(vss.AttrNoAutoRelease) && len(command) == 0 && !enter && !f.transportable {
-				return usage("add -- CMD, --wait-for-enter or --transportable, or choose --context app-rollback",
-					"copies of context %s go when this command ends", o.Context.ContextName())
+				return cli.Usagef("add -- CMD, --wait-for-enter or --transportable, or choose --context app-rollback",
+					"copies of context %s are deleted when the command ends", o.Context.ContextName())
 			}
-			return a.with(cmd.Context(), func(c *requester.Client) error { return a.create(cmd.Context(), c, o, f.document, command, enter) })
+			return a.With(cmd.Context(), func(c *requester.Client) error {
+				return a.create(cmd.Context(), c, o, f.document, command, enter)
+			})
 		},
 	}
 	f.add(cmd, "app-rollback; with --no-writers nas-rollback")
-	cmd.Flags().BoolVar(&enter, "wait-for-enter", false, "keep the session open until Enter is pressed")
+	cmd.Flags().BoolVar(&enter, "wait-for-enter", false, "keep the session, and its copies, until Enter is pressed")
 	return cmd
 }
 
-func (a *app) create(ctx context.Context, c *requester.Client, o requester.Options, document string, command []string, enter bool) error {
+func (a *app) create(
+	ctx context.Context, c *requester.Client, o requester.Options, document string, command []string, enter bool,
+) error {
 	made, err := a.make(ctx, c, o, document)
 	if err != nil {
 		return err
@@ -64,27 +71,27 @@ func (a *app) create(ctx context.Context, c *requester.Client, o requester.Optio
 			return err
 		}
 	}
-	if a.json {
-		a.print(setShape(made.Set))
+	if a.JSON {
+		a.PrintJSON(cli.NewSet(made.Set))
 	} else {
-		a.set(made.Set)
+		a.PrintSet(made.Set)
 	}
 	if len(command) > 0 {
-		a.exit = a.command(command, shadowVariables(made.Set), made.Session.Lost())
+		a.Exit = a.Command(command, shadowVariables(made.Set), made.Session.Lost())
 	}
 	if enter {
-		fmt.Fprint(a.stderr, "Press Enter to go on.\n")
+		fmt.Fprint(a.Stderr, "Press Enter to continue.\n")
 		a.enter(ctx)
 	}
-	a.finish(ctx, made, a.exit == 0 && ctx.Err() == nil)
+	a.finish(ctx, made, a.Exit == 0 && ctx.Err() == nil)
 	return nil
 }
 
-// enter waits for a line, or for the end.
+// enter waits until a line is read from standard input or ctx is done.
 func (a *app) enter(ctx context.Context) {
 	done := make(chan struct{})
 	go func() {
-		_, _ = bufio.NewReader(a.stdin).ReadString('\n')
+		_, _ = bufio.NewReader(a.Stdin).ReadString('\n')
 		close(done)
 	}()
 	select {
@@ -93,8 +100,11 @@ func (a *app) enter(ctx context.Context) {
 	}
 }
 
-// make creates the set and saves its document, whose file is opened first: a set without its document can't be imported.
-func (a *app) make(ctx context.Context, c *requester.Client, o requester.Options, document string) (*requester.Created, error) {
+// make creates the set and saves its document. It opens the file first, because a set without its document can't be
+// imported.
+func (a *app) make(
+	ctx context.Context, c *requester.Client, o requester.Options, document string,
+) (*requester.Created, error) {
 	var file *documentFile
 	if document != "" {
 		var err error
@@ -103,7 +113,7 @@ func (a *app) make(ctx context.Context, c *requester.Client, o requester.Options
 		}
 		defer file.discard()
 	}
-	show, end := a.progress()
+	show, end := a.Progress()
 	made, err := c.Create(ctx, o, show)
 	end()
 	if err != nil {
@@ -112,28 +122,29 @@ func (a *app) make(ctx context.Context, c *requester.Client, o requester.Options
 	if file != nil {
 		if err := file.save(made.Document); err != nil {
 			made.Session.Close()
-			return nil, vss.E("SaveAsXML", vss.ErrUnexpected, err).On(document).Advise("the set " + made.Set.ID.String() + " was created; see `vss show`, or delete it")
+			return nil, vss.E("SaveAsXML", vss.ErrUnexpected, err).On(document).
+				Advise("the set " + made.Set.ID.String() + " was created; see `vss show`, or delete it")
 		}
 	}
 	return made, nil
 }
 
-// finish tells writers that the backup is done, or that it failed. The copies don't depend on it.
-func (a *app) finish(ctx context.Context, made *requester.Created, well bool) {
+// finish notifies the writers that the backup is complete or has failed. This has no effect on the copies.
+func (a *app) finish(ctx context.Context, made *requester.Created, succeeded bool) {
 	ctx = context.WithoutCancel(ctx)
 	var err error
 	switch {
-	case !well:
+	case !succeeded:
 		err = made.Session.AbortBackup(ctx)
-	case !made.Set.Context.Has(vss.AttrTransportable): // the data of that isn't safe before another host has it
+	case !made.Set.Context.Has(vss.AttrTransportable): // it is complete when another host has saved the data
 		err = made.Finish(ctx)
 	}
 	if err != nil {
-		a.warn("writers were not told of the end: %v", err)
+		a.Warnf("the writers were not notified of the end of the backup: %v", err)
 	}
 }
 
-// mountAll makes the copies readable for the session's life. A volume without a file system has no path.
+// mountAll mounts the copies until the session ends. Copies of volumes without a file system are left out.
 func mountAll(ctx context.Context, made *requester.Created) error {
 	for i, s := range made.Set.Snapshots {
 		m, err := made.Session.MountSnapshot(ctx, s.ID)
@@ -148,16 +159,18 @@ func mountAll(ctx context.Context, made *requester.Created) error {
 	return nil
 }
 
-// shadowVariables tell a command where the copies are.
+// shadowVariables returns the environment variables that describe the copies to a command.
 func shadowVariables(s requester.SnapshotSet) []string {
 	env := []string{"VSS_SHADOW_SET=" + s.ID.String()}
 	for i, c := range s.Snapshots {
-		env = append(env, fmt.Sprintf("VSS_SHADOW_%d=%v", i+1, c.ID), fmt.Sprintf("VSS_SHADOW_DEVICE_%d=%s", i+1, c.DeviceObject), fmt.Sprintf("VSS_SHADOW_PATH_%d=%s", i+1, c.Path))
+		env = append(env, fmt.Sprintf("VSS_SHADOW_%d=%v", i+1, c.ID),
+			fmt.Sprintf("VSS_SHADOW_DEVICE_%d=%s", i+1, c.DeviceObject), fmt.Sprintf("VSS_SHADOW_PATH_%d=%s", i+1,
+				c.Path))
 	}
 	return env
 }
 
-// documentFile is a file that appears whole or not at all, readable by its owner only.
+// documentFile is a file that appears under its name when it has been saved completely. Only its owner can read it.
 type documentFile struct {
 	*os.File
 	path string
@@ -166,7 +179,7 @@ type documentFile struct {
 func newDocument(path string) (*documentFile, error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
 	if err != nil {
-		return nil, vss.E("SaveAsXML", vss.ErrInvalidArg, err).On(path).Advise("name a file in a folder that you may write to")
+		return nil, vss.E("SaveAsXML", vss.ErrInvalidArg, err).On(path).Advise("name a file in a writable directory")
 	}
 	return &documentFile{f, path}, nil
 }
@@ -188,7 +201,7 @@ func (d *documentFile) save(text []byte) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// discard ends it; what was saved stays.
+// discard closes the file and removes it unless it was saved.
 func (d *documentFile) discard() {
 	_ = d.Close()
 	_ = os.Remove(d.Name())

@@ -10,80 +10,83 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/internal/demo"
+	"github.com/stillpoint-vss/stillpoint/internal/tools/cli"
 	"github.com/stillpoint-vss/stillpoint/requester"
 )
 
 func (a *app) demoCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "demo",
-		Short: "Make, prove and break a set of live PostgreSQL volumes",
-		Long: `Demo shows what a shadow copy set is worth, in about half a minute and in a scratch folder: two volumes with a PostgreSQL
-under load (its data on one, its WAL on the other), a set of both, PostgreSQL on the copies, the set broken to stand in for
-the originals, PostgreSQL there. It ends with a table of what was proven. It leaves nothing behind, also if it is
-interrupted; if it is killed, the next demo cleans up.
+		Short: "Demonstrate the service with PostgreSQL volumes",
+		Long: `Demo creates two volumes with a PostgreSQL server under load (its data on one, its WAL on the
+other), creates a shadow copy set of both, starts PostgreSQL on the copies, breaks the set to
+replace the originals, and starts PostgreSQL there. It checks the guarantees of a shadow copy set
+and prints a table of the results. It takes about half a minute, works in a temporary directory
+and removes everything it made, also if it is interrupted; if it is killed, the next demo cleans
+up.
 
-It has a service and an array of its own (--state, --run and --config don't matter to it), needs Debian's packages postgresql,
-xfsprogs, e2fsprogs and btrfs-progs, and 4 GiB of space in TMPDIR, or else in /var/tmp. Root only. Exit status 0 means that
-everything was proven.`,
+It uses a service and an array of its own, regardless of --state, --run and --config. It requires
+Debian's packages postgresql, xfsprogs, e2fsprogs and btrfs-progs, and 4 GiB of space in TMPDIR,
+or else in /var/tmp. Root only. The exit status is 0 if all checks succeeded.`,
 		Example: "  vss demo\n  vss demo --json",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			// These would end us before anything is cleaned up.
+			// These would end the program before it has cleaned up.
 			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGQUIT, unix.SIGPIPE)
 			defer stop()
-			tell := &demoTeller{a, a.stdout}
-			if a.json {
-				tell.to = io.Discard
+			out := &demoOutput{a, a.Stdout}
+			if a.JSON {
+				out.to = io.Discard
 			}
-			r, err := demo.Run(ctx, demo.Config{Exe: a.options.Exe, Listener: tell})
+			r, err := demo.Run(ctx, demo.Config{Exe: a.Service.Exe, Listener: out})
 			if err != nil {
 				return err
 			}
 			if !r.Proven() {
-				a.exit = exitFailed
+				a.Exit = cli.ExitFailed
 			}
-			if a.json {
-				a.print(demoShape(r))
+			if a.JSON {
+				a.PrintJSON(demoShape(r))
 				return nil
 			}
-			a.demo(r)
+			a.printDemo(r)
 			return nil
 		},
 	}
 }
 
-// demoTeller tells people how the demo goes.
-type demoTeller struct {
+// demoOutput prints the progress of the demo.
+type demoOutput struct {
 	a  *app
 	to io.Writer
 }
 
-func (t *demoTeller) Step(number, of int, title string) {
+func (t *demoOutput) Step(number, of int, title string) {
 	fmt.Fprintf(t.to, "[%d/%d] %s\n", number, of, title)
 }
 
-func (t *demoTeller) Note(label, text string) {
+func (t *demoOutput) Note(label, text string) {
 	if text != "" {
 		fmt.Fprintf(t.to, "      %-12s%s\n", label, text)
 	}
 }
 
-func (t *demoTeller) Set(s requester.SnapshotSet) {
-	if t.a.json {
+func (t *demoOutput) Set(s requester.SnapshotSet) {
+	if t.a.JSON {
 		return
 	}
 	t.Note("set", fmt.Sprintf("%v, %s, %s consistent", s.ID, s.Context.ContextName(), s.Consistency))
 	t.Note("", s.ConsistencyReason)
-	t.Note("hold", fmt.Sprintf("writes were held for %.1f ms", milliseconds(s.Hold)))
-	t.Note("writers", fmt.Sprintf("frozen for %.1f ms, of the 60 s that they allow", milliseconds(s.WriterWindow)))
+	t.Note("hold", fmt.Sprintf("writes were held for %.1f ms", cli.Milliseconds(s.Hold)))
+	t.Note("writers", fmt.Sprintf("frozen for %.1f ms; their limit is 60 s", cli.Milliseconds(s.WriterWindow)))
 	fmt.Fprintln(t.to)
-	t.a.timeline(s.Timeline)
+	t.a.PrintTimeline(s.Timeline)
 	fmt.Fprintln(t.to)
 }
 
-func (a *app) demo(r *demo.Report) {
-	fmt.Fprintln(a.stdout)
-	a.table("", []string{"PROVEN", "WHAT", "FOUND"}, each(r.Proofs, func(p demo.Proof) []string {
+func (a *app) printDemo(r *demo.Report) {
+	fmt.Fprintln(a.Stdout)
+	a.Table("", []string{"VERIFIED", "CLAIM", "RESULT"}, cli.Each(r.Proofs, func(p demo.Proof) []string {
 		proven := "yes"
 		if !p.Proven {
 			proven = "NO"
@@ -92,14 +95,16 @@ func (a *app) demo(r *demo.Report) {
 		return []string{proven, p.Claim, found}
 	}))
 	f := r.Figures
-	fmt.Fprintf(a.stdout, "\nHeld for %.1f ms, writers frozen for %.1f ms, created in %.0f ms, all in %.1f s.\n",
-		milliseconds(r.Set.Hold), milliseconds(r.Set.WriterWindow), milliseconds(f.Create), f.Whole.Seconds())
+	fmt.Fprintf(a.Stdout, "\nWrites held for %.1f ms, writers frozen for %.1f ms, set created in %.0f ms, "+
+		"demo took %.1f s.\n",
+		cli.Milliseconds(r.Set.Hold), cli.Milliseconds(r.Set.WriterWindow), cli.Milliseconds(f.Create),
+		f.Whole.Seconds())
 	if r.Proven() {
 		return
 	}
 	for _, p := range r.Proofs {
 		if !p.Proven {
-			fmt.Fprintf(a.stderr, "vss: not proven: %s: %s\n", p.Name, p.Found)
+			fmt.Fprintf(a.Stderr, "vss: not verified: %s: %s\n", p.Name, p.Found)
 		}
 	}
 }
@@ -108,8 +113,8 @@ type demoJSON struct {
 	Proven  bool        `json:"proven"`
 	Proofs  []proofJSON `json:"proofs"`
 	Figures figuresJSON `json:"figures"`
-	Set     setJSON     `json:"set"`
-	Broken  brokenJSON  `json:"broken"`
+	Set     cli.Set     `json:"set"`
+	Broken  cli.Broken  `json:"broken"`
 }
 
 type proofJSON struct {
@@ -124,9 +129,9 @@ type figuresJSON struct {
 	WriterWindowMS  float64 `json:"writer_window_ms"`
 	CreateMS        float64 `json:"create_ms"`
 	CommitsPerS     float64 `json:"commits_per_s"`     // before the creation
-	LongestBeforeMS float64 `json:"longest_before_ms"` // that a commit took
-	LongestCommitMS float64 `json:"longest_commit_ms"` // while the set was created
-	Acknowledged    int64   `json:"acknowledged"`      // commits, just before the hold
+	LongestBeforeMS float64 `json:"longest_before_ms"` // longest commit before the creation
+	LongestCommitMS float64 `json:"longest_commit_ms"` // longest commit during the creation
+	Acknowledged    int64   `json:"acknowledged"`      // commits just before the hold
 	Recovered       int64   `json:"recovered"`         // commits on the copies
 	CounterData     uint64  `json:"counter_data"`
 	CounterWAL      uint64  `json:"counter_wal"`
@@ -134,11 +139,16 @@ type figuresJSON struct {
 }
 
 func demoShape(r *demo.Report) demoJSON {
-	f := r.Figures
+	f, ms := r.Figures, cli.Milliseconds
 	return demoJSON{
-		Proven: r.Proven(), Proofs: each(r.Proofs, func(p demo.Proof) proofJSON { return proofJSON{p.Name, p.Claim, p.Found, p.Proven} }),
-		Figures: figuresJSON{milliseconds(r.Set.Hold), milliseconds(r.Set.WriterWindow), milliseconds(f.Create), f.CommitsBefore, milliseconds(f.LongestBefore),
-			milliseconds(f.LongestCommit), f.Acknowledged, f.Recovered, f.Counters[0], f.Counters[1], milliseconds(f.Whole)},
-		Set: setShape(r.Set), Broken: brokenShape(r.Set.ID, r.Broken),
+		Proven: r.Proven(),
+		Proofs: cli.Each(r.Proofs, func(p demo.Proof) proofJSON { return proofJSON(p) }),
+		Figures: figuresJSON{
+			HoldMS: ms(r.Set.Hold), WriterWindowMS: ms(r.Set.WriterWindow), CreateMS: ms(f.Create),
+			CommitsPerS: f.CommitsBefore, LongestBeforeMS: ms(f.LongestBefore), LongestCommitMS: ms(f.LongestCommit),
+			Acknowledged: f.Acknowledged, Recovered: f.Recovered, CounterData: f.Counters[0], CounterWAL: f.Counters[1],
+			WholeMS: ms(f.Whole),
+		},
+		Set: cli.NewSet(r.Set), Broken: cli.NewBroken(r.Set.ID, r.Broken),
 	}
 }

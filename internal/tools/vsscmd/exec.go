@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/stillpoint-vss/stillpoint/internal/tools/cli"
 	"github.com/stillpoint-vss/stillpoint/requester"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -20,56 +21,65 @@ func (a *app) execCommand() *cobra.Command {
 	var report string
 	cmd := &cobra.Command{
 		Use:   "exec [flags] VOLUME... -- CMD ARG...",
-		Short: "Run a command that sees shadow copies in place of volumes",
-		Long: `Exec makes shadow copies and runs CMD in a mount namespace of its own, where the mount point of each VOLUME shows its
-copy, read-only. Everybody else goes on with the volumes. The copies are gone when CMD has ended.
+		Short: "Run a command on shadow copies in place of the volumes",
+		Long: `Exec makes shadow copies and runs CMD in a private mount namespace in which the mount point of
+each VOLUME shows its copy, read-only. Other processes are not affected. The copies are deleted
+when CMD has ended.
 
-Mounts below a VOLUME that are not in the set are hidden from CMD; each is warned of by name. CMD also finds the copies in
-VSS_SHADOW_SET, VSS_SHADOW_1, VSS_SHADOW_DEVICE_1, VSS_SHADOW_PATH_1 and so on. If CMD exits with 0, writers are told
-that the backup is complete.
+Mounts below a VOLUME that are not in the set are hidden from CMD, with a warning for each. CMD is
+run with the variables VSS_SHADOW_SET, VSS_SHADOW_1, VSS_SHADOW_DEVICE_1, VSS_SHADOW_PATH_1 and so
+on. If CMD exits with 0, the writers are notified that the backup is complete.
 
-Exit status: that of CMD; 125 if we failed, 126 if CMD can't be run, 127 if it wasn't found, 128+n if signal n ended it.`,
-		Example: "  vss exec /srv/data -- restic backup /srv/data\n  vss exec --report set.json /srv/data /srv/log -- tar -cf /backup/all.tar /srv/data /srv/log",
+Exit status: that of CMD; 125 if vss failed, 126 if CMD cannot be run, 127 if it was not found,
+128+n if it was ended by signal n.`,
+		Example: "  vss exec /srv/data -- restic backup /srv/data\n" +
+			"  vss exec --report set.json /srv/data /srv/log -- tar -cf /backup/all.tar /srv/data /srv/log",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			volumes, command, err := split(cmd, args)
 			if err != nil {
 				return err
 			}
 			if len(command) == 0 {
-				return usage("write the command after --", "a command is missing")
+				return errNoCommand()
 			}
 			if f.transportable {
-				return usage("leave --transportable away", "a transportable set isn't shown on this host")
+				return cli.Usagef("remove --transportable", "a transportable set is not available on this host")
 			}
 			o, err := f.options(cmd, volumes, vss.ContextBackup)
-			var u *usageError
+			var u *cli.UsageError
 			if errors.As(err, &u) {
 				return err
 			}
 			if err == nil {
-				err = a.with(cmd.Context(), func(c *requester.Client) error { return a.exec(cmd.Context(), c, o, f.document, report, command) })
+				err = a.With(cmd.Context(), func(c *requester.Client) error {
+					return a.exec(cmd.Context(), c, o, f.document, report, command)
+				})
 			}
 			if err != nil {
-				a.exit = exitOurs
+				a.Exit = cli.ExitTool
 			}
 			return err
 		},
 	}
 	f.add(cmd, "backup; with --no-writers file-share-backup")
-	cmd.Flags().StringVar(&report, "report", "", "write the JSON of the set to this file")
+	cmd.Flags().StringVar(&report, "report", "", "write the set as JSON to this file")
 	return cmd
 }
 
-func (a *app) exec(ctx context.Context, c *requester.Client, o requester.Options, document, report string, command []string) error {
+func (a *app) exec(
+	ctx context.Context, c *requester.Client, o requester.Options, document, report string, command []string,
+) error {
 	made, err := a.make(ctx, c, o, document)
 	if err != nil {
 		return err
 	}
 	defer made.Session.Close()
-	if o.Context.Has(vss.AttrNoAutoRelease) { // the others go with the session
+	if o.Context.Has(vss.AttrNoAutoRelease) { // the others are deleted with the session
 		defer func() {
-			if _, _, err := made.Session.DeleteSnapshots(context.WithoutCancel(ctx), made.Set.ID.GUID, vss.ObjectSnapshotSet, true); err != nil {
-				a.warn("the set %v stayed: %v", made.Set.ID, err)
+			always := context.WithoutCancel(ctx)
+			_, _, err := made.Session.DeleteSnapshots(always, made.Set.ID.GUID, vss.ObjectSnapshotSet, true)
+			if err != nil {
+				a.Warnf("the set %v was not deleted: %v", made.Set.ID, err)
 			}
 		}()
 	}
@@ -86,24 +96,25 @@ func (a *app) exec(ctx context.Context, c *requester.Client, o requester.Options
 		a.finish(ctx, made, false)
 		return err
 	}
-	a.exit = code
+	a.Exit = code
 	a.finish(ctx, made, code == 0)
 	return nil
 }
 
 func writeReport(path string, set requester.SnapshotSet) error {
-	text, err := json.MarshalIndent(setShape(set), "", "  ")
+	text, err := json.MarshalIndent(cli.NewSet(set), "", "  ")
 	if err == nil {
 		err = os.WriteFile(path, append(text, '\n'), 0o644)
 	}
 	if err != nil {
-		return vss.E("Report", vss.ErrInvalidArg, err).On(path).Advise("name a file that you may write to")
+		return vss.E("Report", vss.ErrInvalidArg, err).On(path).Advise("name a writable file")
 	}
 	return nil
 }
 
-// inside runs a command in a namespace where the copies are in place of the volumes. It is this program, started again as
-// helper, that makes the mounts and becomes the command. When the session is lost the command is ended.
+// inside runs a command in a mount namespace in which the copies are in place of the volumes, and returns its exit
+// code. The helper, a second process of this program, makes the mounts and then executes the command. If the session is
+// lost the command is ended.
 func (a *app) inside(set requester.SnapshotSet, h helperTask, lost <-chan struct{}) (int, error) {
 	const op = "exec"
 	for _, s := range set.Snapshots {
@@ -121,31 +132,33 @@ func (a *app) inside(set requester.SnapshotSet, h helperTask, lost <-chan struct
 	}
 	defer in.Close()
 	go func() {
-		_, _ = out.Write(text) // a helper that doesn't read it says why
+		_, _ = out.Write(text) // if the helper does not read it, it prints why
 		_ = out.Close()
 	}()
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe", Args: []string{helperName}, Env: append(os.Environ(), shadowVariables(set)...),
-		Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr, ExtraFiles: []*os.File{in},
+		Stdin: a.Stdin, Stdout: a.Stdout, Stderr: a.Stderr, ExtraFiles: []*os.File{in},
 		SysProcAttr: &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS},
 	}
 	if h.Lists != nil {
 		cmd.Env = append(cmd.Env, listVariables(h.Lists.Folder)...)
-		if a.json {
-			cmd.Stdout = a.stderr // standard output is for one document
+		if a.JSON {
+			cmd.Stdout = a.Stderr // standard output is for the document
 		}
 	}
 	if os.Geteuid() != 0 {
-		// In a user namespace of its own the caller, who stays who they are, may mount; what runs CMD gives that up again.
+		// In a user namespace of its own the caller may mount. The user stays the same, and the helper drops the right
+		// to mount before it executes CMD.
 		p := cmd.SysProcAttr
 		p.Cloneflags |= unix.CLONE_NEWUSER
 		p.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Geteuid(), HostID: os.Geteuid(), Size: 1}}
 		p.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: os.Getegid(), Size: 1}}
 		p.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SYS_CHROOT}
 	}
-	code, err := runForwarding(cmd, lost)
-	if err != nil && !errors.Is(err, errLost) {
-		return 0, vss.E(op, vss.ErrUnexpected, err).Advise("this needs namespaces; look at /proc/sys/user/max_mnt_namespaces and max_user_namespaces")
+	code, err := cli.RunForwarding(cmd, lost)
+	if err != nil && !errors.Is(err, cli.ErrLost) {
+		return 0, vss.E(op, vss.ErrUnexpected, err).
+			Advise("exec needs namespaces; see /proc/sys/user/max_mnt_namespaces and max_user_namespaces")
 	}
 	return code, err
 }

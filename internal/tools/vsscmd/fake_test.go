@@ -14,8 +14,8 @@ import (
 	"google.golang.org/grpc"
 
 	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
+	"github.com/stillpoint-vss/stillpoint/internal/tools/cli"
 	"github.com/stillpoint-vss/stillpoint/internal/wire"
-	"github.com/stillpoint-vss/stillpoint/requester"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -48,19 +48,25 @@ type fake struct {
 
 func snapshotOf(id, volume string, created int64) *vssv1.Snapshot {
 	return &vssv1.Snapshot{
-		Id: id, SetId: setID, State: int32(vss.StateCreated), Count: 1, OriginalVolume: volume, DeviceObject: "/dev/vss/HarddiskVolumeShadowCopy1",
-		ProviderId: "{55555555-0000-4000-8000-000000000001}", ProviderName: "lun", Attributes: uint32(vss.ContextAppRollback | vss.AttrDifferential),
-		CreatedUnixNano: created, OriginatingMachine: "db1", ServiceMachine: "db1", Luns: []string{lunID}, Consistency: "application", FileSystem: "xfs",
+		Id: id, SetId: setID, State: int32(vss.StateCreated), Count: 1, OriginalVolume: volume,
+		DeviceObject: "/dev/vss/HarddiskVolumeShadowCopy1",
+		ProviderId:   "{55555555-0000-4000-8000-000000000001}", ProviderName: "lun",
+		Attributes:      uint32(vss.ContextAppRollback | vss.AttrDifferential),
+		CreatedUnixNano: created, OriginatingMachine: "db1", ServiceMachine: "db1", Luns: []string{lunID},
+		Consistency: "application", FileSystem: "xfs",
 	}
 }
 
 func newFake() *fake {
 	one := snapshotOf(copyID, "/srv/data", 1e18)
 	return &fake{
-		fail: map[string]error{}, result: map[string]vss.Code{}, last: map[string]any{}, copies: []*vssv1.Snapshot{one, snapshotOf(copy2ID, "/srv/data", 2e18)},
+		fail: map[string]error{}, result: map[string]vss.Code{}, last: map[string]any{},
+		copies: []*vssv1.Snapshot{one, snapshotOf(copy2ID, "/srv/data", 2e18)},
 		set: &vssv1.SnapshotSet{
-			SetId: setID, Context: uint32(vss.ContextAppRollback), CreatedUnixNano: 1e18, HoldMs: 12.5, WriterWindowMs: 40, Consistency: "application", Snapshots: []*vssv1.Snapshot{one},
-			Writers:  []*vssv1.WriterStatus{{Name: "db", WriterId: writerID, State: int32(vss.WriterStable), Level: "front-end", FrozenMs: 40, Components: 2}},
+			SetId: setID, Context: uint32(vss.ContextAppRollback), CreatedUnixNano: 1e18, HoldMs: 12.5,
+			WriterWindowMs: 40, Consistency: "application", Snapshots: []*vssv1.Snapshot{one},
+			Writers: []*vssv1.WriterStatus{{Name: "db", WriterId: writerID, State: int32(vss.WriterStable),
+				Level: "front-end", FrozenMs: 40, Components: 2}},
 			Timeline: []*vssv1.TimelineStep{{Step: "hold", StartMs: 1, EndMs: 13.5}},
 		},
 		deletes: &vssv1.DeleteSnapshotsReply{Deleted: []string{copyID}},
@@ -185,7 +191,9 @@ func (f *fake) StartSnapshotSet(context.Context, *vssv1.SessionRequest) (*vssv1.
 	}
 	return &vssv1.StartSnapshotSetReply{SetId: setID}, err
 }
-func (f *fake) AddToSnapshotSet(_ context.Context, q *vssv1.AddToSnapshotSetRequest) (*vssv1.AddToSnapshotSetReply, error) {
+func (f *fake) AddToSnapshotSet(
+	_ context.Context, q *vssv1.AddToSnapshotSetRequest,
+) (*vssv1.AddToSnapshotSetReply, error) {
 	return &vssv1.AddToSnapshotSetReply{SnapshotId: copyID}, f.called("AddToSnapshotSet", q)
 }
 func (f *fake) SaveAsXML(context.Context, *vssv1.SessionRequest) (*vssv1.Document, error) {
@@ -203,13 +211,17 @@ func (f *fake) GetSnapshotProperties(_ context.Context, q *vssv1.SnapshotRequest
 	return nil, vss.E("GetSnapshotProperties", vss.ErrObjectNotFound, nil).On(q.GetSnapshotId())
 }
 func (f *fake) Query(_ context.Context, q *vssv1.QueryRequest) (*vssv1.QueryReply, error) {
-	return &vssv1.QueryReply{Snapshots: f.copies, Providers: []*vssv1.Provider{{Id: writerID, Name: "lun", Type: "hardware", Version: "1"}}}, f.called("Query", q)
+	return &vssv1.QueryReply{Snapshots: f.copies,
+		Providers: []*vssv1.Provider{{Id: writerID, Name: "lun", Type: "hardware", Version: "1"}}}, f.called("Query", q)
 }
-func (f *fake) DeleteSnapshots(_ context.Context, q *vssv1.DeleteSnapshotsRequest) (*vssv1.DeleteSnapshotsReply, error) {
+func (f *fake) DeleteSnapshots(
+	_ context.Context, q *vssv1.DeleteSnapshotsRequest,
+) (*vssv1.DeleteSnapshotsReply, error) {
 	return f.deletes, f.called("DeleteSnapshots", q)
 }
 func (f *fake) GetBreakResult(context.Context, *vssv1.AsyncRequest) (*vssv1.BreakReply, error) {
-	return &vssv1.BreakReply{SetId: setID, Luns: []*vssv1.BrokenLun{{Lun: lunID, OriginalVolume: "/srv/data", Device: "/dev/loop7", ReadWrite: true}}}, nil
+	return &vssv1.BreakReply{SetId: setID,
+		Luns: []*vssv1.BrokenLun{{Lun: lunID, OriginalVolume: "/srv/data", Device: "/dev/loop7", ReadWrite: true}}}, nil
 }
 func (f *fake) exposed(method string, q *vssv1.SnapshotRequest, at string) (*vssv1.Snapshot, error) {
 	s := snapshotOf(q.GetSnapshotId(), "/srv/data", 1e18)
@@ -228,11 +240,14 @@ func (f *fake) MountSnapshot(_ context.Context, q *vssv1.SnapshotRequest) (*vssv
 	return s, err
 }
 func (f *fake) ListVolumes(context.Context, *vssv1.ListVolumesRequest) (*vssv1.ListVolumesReply, error) {
-	return &vssv1.ListVolumesReply{Volumes: []*vssv1.Volume{{Volume: "/srv/data", Device: "/dev/loop3p1", FileSystem: "xfs", Uuid: "abc", MountPoints: []string{"/srv/data"}, Providers: []string{"lun"}, Supported: true}}}, nil
+	return &vssv1.ListVolumesReply{Volumes: []*vssv1.Volume{{Volume: "/srv/data", Device: "/dev/loop3p1",
+		FileSystem: "xfs", Uuid: "abc", MountPoints: []string{"/srv/data"}, Providers: []string{"lun"},
+		Supported: true}}}, nil
 }
 func (f *fake) Events(_ *vssv1.EventsRequest, s grpc.ServerStreamingServer[vssv1.Event]) error {
 	for _, what := range []string{"provider-failed", "dropped"} {
-		if err := s.Send(&vssv1.Event{TimeUnixNano: 1e18, Severity: "error", What: what, Hresult: vss.ErrProviderVeto.HRESULT(), Result: "VSS_E_PROVIDER_VETO"}); err != nil {
+		if err := s.Send(&vssv1.Event{TimeUnixNano: 1e18, Severity: "error", What: what,
+			Hresult: vss.ErrProviderVeto.HRESULT(), Result: "VSS_E_PROVIDER_VETO"}); err != nil {
 			return err
 		}
 	}
@@ -245,8 +260,11 @@ func (f *fake) Check(context.Context, *vssv1.CheckRequest) (*vssv1.CheckReply, e
 // lun answers every method of the disk manager.
 func (f *fake) lun(method string, q any) (*vssv1.Lun, error) {
 	return &vssv1.Lun{
-		Id: lunID, Name: "data", Array: "local", Pool: "main", Size: 2 << 30, Serial: "S1", Vpd83: "naa.6", Kind: "plain", CompletePercent: 100, MappedTo: []string{"db1"}, Device: "/dev/loop3",
-		Disk: &vssv1.LunDisk{Style: "gpt", Id: lunID, Partitions: []*vssv1.LunPartition{{Number: 1, Device: "/dev/loop3p1", Start: 1 << 20, Size: 1 << 30, FileSystem: "xfs", Flags: uint32(vss.FlagReadOnly)}}},
+		Id: lunID, Name: "data", Array: "local", Pool: "main", Size: 2 << 30, Serial: "S1", Vpd83: "naa.6",
+		Kind: "plain", CompletePercent: 100, MappedTo: []string{"db1"}, Device: "/dev/loop3",
+		Disk: &vssv1.LunDisk{Style: "gpt", Id: lunID,
+			Partitions: []*vssv1.LunPartition{{Number: 1, Device: "/dev/loop3p1", Start: 1 << 20, Size: 1 << 30,
+				FileSystem: "xfs", Flags: uint32(vss.FlagReadOnly)}}},
 	}, f.called(method, q)
 }
 func (f *fake) CreateLun(_ context.Context, q *vssv1.CreateLunRequest) (*vssv1.Lun, error) {
@@ -271,7 +289,11 @@ func (f *fake) ListLuns(context.Context, *vssv1.ListLunsRequest) (*vssv1.LunList
 	return &vssv1.LunList{}, nil
 }
 func (f *fake) ListArrays(context.Context, *vssv1.ListArraysRequest) (*vssv1.ListArraysReply, error) {
-	return &vssv1.ListArraysReply{Arrays: []*vssv1.StorageArray{{Name: "local", Pools: []*vssv1.StoragePool{{Name: "main", Type: "reflink", Size: 10, Free: 5}}, Targets: []string{"loop"}}}}, nil
+	return &vssv1.ListArraysReply{Arrays: []*vssv1.StorageArray{{Name: "local",
+			Pools:   []*vssv1.StoragePool{{Name: "main", Type: "reflink", Size: 10, Free: 5}},
+			Targets: []string{"loop"},
+		}}},
+		nil
 }
 
 // world is a fake service at a socket.
@@ -299,7 +321,7 @@ func serve(t *testing.T) *world {
 func (w *world) vss(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, diag bytes.Buffer
-	a := &app{stdin: strings.NewReader("\n"), stdout: &out, stderr: &diag, connect: requester.Connect}
+	a := &app{Tool: cli.Tool{Name: programName, Stdin: strings.NewReader("\n"), Stdout: &out, Stderr: &diag}}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	code = a.run(ctx, append([]string{"--run", w.run, "--state", w.run}, args...))

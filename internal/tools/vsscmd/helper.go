@@ -14,24 +14,26 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/internal/mount"
+	"github.com/stillpoint-vss/stillpoint/internal/tools/cli"
 )
 
-// helperName is the first argument by which this program knows that it is exec's helper.
+// helperName is argument 0 of the helper of exec, backup.
 const helperName = "vss-exec-helper"
 
-// helperTask is what the helper reads from descriptor 3.
+// helperTask is the task of the helper, which it reads from descriptor 3.
 type helperTask struct {
 	Overlays []overlay
 	Command  []string
-	Lists    *listTask // nil: no lists of files are wanted
+	Lists    *listTask // nil: make no lists of files
 }
 
-// overlay is a copy, readable at Path, to be shown in the volume's place.
+// overlay is a copy, mounted at Path, that is to be mounted in place of Volume.
 type overlay struct{ Volume, Path string }
 
 func isHelper(args []string) bool { return len(args) == 1 && args[0] == helperName }
 
-// runHelper is the helper's life: in its own mount namespace it puts the copies in place, then becomes the command.
+// runHelper mounts the copies in place of their volumes, in the mount namespace of this process, and executes the
+// command.
 func runHelper() int {
 	fail := func(code int, err error) int {
 		fmt.Fprintf(os.Stderr, "vss: exec: %v\n", err)
@@ -42,7 +44,8 @@ func runHelper() int {
 	err := json.NewDecoder(in).Decode(&task)
 	_ = in.Close()
 	if err != nil || len(task.Command) == 0 {
-		return fail(exitOurs, fmt.Errorf("no task: %w", errors.Join(err, errors.New("this is not for people to run"))))
+		return fail(cli.ExitTool, fmt.Errorf("no task: %w",
+			errors.Join(err, errors.New("this program is started by `vss exec`"))))
 	}
 	here, err := os.Getwd()
 	if err != nil {
@@ -56,29 +59,29 @@ func runHelper() int {
 		err = lists.write(task.Overlays)
 	}
 	if err != nil {
-		return fail(exitOurs, err)
+		return fail(cli.ExitTool, err)
 	}
-	// By its path, so that a folder in a volume is now the one in the copy.
+	// By its path, so that a directory in a volume becomes that in the copy.
 	if err := os.Chdir(here); err != nil {
-		fmt.Fprintf(os.Stderr, "vss: warning: %s isn't in the copies; the command starts in /\n", here)
+		fmt.Fprintf(os.Stderr, "vss: warning: %s is not in the copies; the command is started in /\n", here)
 		if err := os.Chdir("/"); err != nil {
-			return fail(exitOurs, err)
+			return fail(cli.ExitTool, err)
 		}
 	}
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
-		return fail(exitOurs, err)
+		return fail(cli.ExitTool, err)
 	}
 	path, err := exec.LookPath(task.Command[0])
 	if err != nil {
-		return fail(notRunCode(err), err)
+		return fail(cli.NotRunCode(err), err)
 	}
 	err = unix.Exec(path, task.Command, os.Environ())
-	return fail(notRunCode(err), fmt.Errorf("%s: %w", path, err))
+	return fail(cli.NotRunCode(err), fmt.Errorf("%s: %w", path, err))
 }
 
-// enter puts the copies in place in this mount namespace. The shared folders stay as they are, also where a copy is.
+// enter mounts the copies in place of their volumes. The shared directories remain visible below them.
 func enter(overlays []overlay, shared []string) error {
-	// Nothing of ours gets out; what the service unmounts outside goes in here, too.
+	// Mounts made here are not visible outside, but what the service unmounts outside is unmounted here as well.
 	if err := mount.KeepPrivate(); err != nil {
 		return fmt.Errorf("make the mounts private: %w", err)
 	}
@@ -88,9 +91,9 @@ func enter(overlays []overlay, shared []string) error {
 	}
 	p := plan(mounts, overlays)
 	for _, m := range p.hidden {
-		fmt.Fprintf(os.Stderr, "vss: warning: %s is not in the set and hidden from the command\n", m)
+		fmt.Fprintf(os.Stderr, "vss: warning: %s is not in the set and is hidden from the command\n", m)
 	}
-	// A copy may hide the folder in which another one is mounted: hold on to all of them first.
+	// A copy may hide the directory at which another one is mounted, so open all of them first.
 	sources := make([]string, len(p.binds))
 	for i, b := range p.binds {
 		fd, err := unix.Open(b.source, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -122,11 +125,13 @@ func enter(overlays []overlay, shared []string) error {
 	return nil
 }
 
-// openShared holds on to the folders that a copy would hide.
+// openShared opens the directories that a copy would hide.
 func openShared(p mountPlan, shared []string) ([]bind, error) {
 	var out []bind
 	for _, dir := range shared {
-		hidden := p.root != "" || slices.ContainsFunc(p.binds, func(b bind) bool { return dir == b.target || strings.HasPrefix(dir, b.target+"/") })
+		hidden := p.root != "" || slices.ContainsFunc(p.binds, func(b bind) bool {
+			return dir == b.target || strings.HasPrefix(dir, b.target+"/")
+		})
 		if !hidden {
 			continue
 		}
@@ -142,8 +147,8 @@ func openShared(p mountPlan, shared []string) ([]bind, error) {
 	return out, nil
 }
 
-// bindShared shows a folder again above a copy. Where the copy has no such folder, because it lay on a volume of its own or
-// came later, there is room for it in memory: a copy is read-only.
+// bindShared mounts a shared directory on top of a copy. If the copy does not contain the directory, because it was on
+// another volume or created later, it is created in a tmpfs, as the copy is read-only.
 func bindShared(b bind, target string) error {
 	err := mount.Bind(b.source, target)
 	if !errors.Is(err, unix.ENOENT) {
@@ -160,10 +165,10 @@ func bindShared(b bind, target string) error {
 		above = filepath.Dir(above)
 	}
 	if entries, err := os.ReadDir(above); err != nil || len(entries) > 0 {
-		return fmt.Errorf("show %s: the copy has no such folder: %w", b.target, errors.Join(err, unix.ENOENT))
+		return fmt.Errorf("show %s: the copy has no such directory: %w", b.target, errors.Join(err, unix.ENOENT))
 	}
 	if err := mount.Memory(above, 0o755); err != nil {
-		return fmt.Errorf("room for %s: %w", b.target, err)
+		return fmt.Errorf("make %s: %w", b.target, err)
 	}
 	if err := os.MkdirAll(target, 0o755); err != nil {
 		return err
@@ -177,13 +182,13 @@ func bindShared(b bind, target string) error {
 type bind struct{ source, target string }
 
 type mountPlan struct {
-	root   string // the copy of the root volume, "" where that isn't in the set
+	root   string // the copy of the root volume; "" if that isn't in the set
 	binds  []bind
-	hidden []string // mount points that the command doesn't see
+	hidden []string // mount points that are hidden from the command
 }
 
-// plan decides what is mounted over what. A volume that is mounted at several places is replaced at each; one that isn't
-// mounted has no place.
+// plan determines which copy is mounted where. A volume that is mounted at several places is replaced at each; one that
+// isn't mounted is left out.
 func plan(mounts []*mountinfo.Info, overlays []overlay) mountPlan {
 	var p mountPlan
 	own := map[string]bool{}

@@ -17,34 +17,36 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// The lists that a command finds, in a folder of its own.
+// The files of the lists that a command gets, in a directory made for them.
 const (
-	listLines  = "files"  // one path a line; VSS_FILES_FROM
+	listLines  = "files"  // one path per line; VSS_FILES_FROM
 	listNULs   = "files0" // each path ends with NUL; VSS_FILES_FROM0
-	listFaults = "faults" // for us: what could not be listed
+	listFaults = "faults" // components whose files could not be listed, as JSON
 )
 
-// listVariables tell a command where the lists are.
+// listVariables returns the environment variables that name the lists.
 func listVariables(folder string) []string {
-	return []string{"VSS_FILES_FROM=" + filepath.Join(folder, listLines), "VSS_FILES_FROM0=" + filepath.Join(folder, listNULs)}
+	return []string{
+		"VSS_FILES_FROM=" + filepath.Join(folder, listLines), "VSS_FILES_FROM0=" + filepath.Join(folder, listNULs),
+	}
 }
 
-// listTask is what to list for a backup: the files of all components that were chosen.
+// listTask describes the files of a backup: those of its components.
 type listTask struct {
 	Folder string
 	Type   vss.BackupType
-	// Writers are those with components: their metadata, and a document of their components alone.
+	// Writers are the writers with components: the metadata and the components of each, as XML.
 	Writers []struct{ Metadata, Components []byte }
 }
 
-// listFault is a component of which something can't be had.
+// listFault is a component of which a file could not be listed.
 type listFault struct {
 	Writer   vss.WriterInstanceID
 	FullName string
 	Why      string
 }
 
-// lister writes the lists from where the command will read the files.
+// lister writes the lists, in the mount namespace of the command.
 type lister struct {
 	folder  string
 	writers []*listedWriter
@@ -57,7 +59,7 @@ type listedWriter struct {
 	list     *document.FileList
 }
 
-// read makes the lists of file sets. There is nothing to do without a task.
+// read parses the documents of the task. It returns nil for a nil task.
 func (t *listTask) read() (*lister, error) {
 	if t == nil {
 		return nil, nil
@@ -77,8 +79,8 @@ func (t *listTask) read() (*lister, error) {
 	return l, nil
 }
 
-// shared are the folders that the command must see as they are: that of the lists, and those whose files needn't come from a
-// copy. One in which other files must come from the copy isn't among them: there all files do.
+// shared returns the directories that the command must see as they are: that of the lists, and those whose files need
+// not be read from a copy, unless they contain other files that must be.
 func (l *lister) shared() []string {
 	if l == nil {
 		return nil
@@ -111,7 +113,8 @@ func (l *lister) sets() []document.BackupSet {
 	return out
 }
 
-// write lists the files, by the paths that the command sees. What can't be listed fails its component and no other.
+// write writes the lists, with the paths that the command sees. A file that can't be listed is a fault of its
+// component.
 func (l *lister) write(overlays []overlay) error {
 	if l == nil {
 		return nil
@@ -119,7 +122,7 @@ func (l *lister) write(overlays []overlay) error {
 	copies := map[uint64]bool{} // devices of the copies
 	for _, o := range overlays {
 		var st unix.Stat_t
-		if unix.Stat(o.Volume, &st) == nil { // where the copy is now
+		if unix.Stat(o.Volume, &st) == nil { // the copy is mounted there
 			copies[st.Dev] = true
 		}
 	}
@@ -143,7 +146,7 @@ func (l *lister) write(overlays []overlay) error {
 					dir, onCopy = at, unix.Stat(at, &st) == nil && copies[st.Dev]
 				}
 				if !onCopy {
-					err = fmt.Errorf("%s isn't on a volume of the set", at)
+					err = fmt.Errorf("%s is not on a volume of the set", at)
 				}
 			}
 			if err != nil {
@@ -166,7 +169,7 @@ func (l *lister) write(overlays []overlay) error {
 	return os.WriteFile(filepath.Join(l.folder, listFaults), text, 0o600)
 }
 
-// fault notes a component's first failure.
+// fault records the first fault of a component.
 func (l *lister) fault(w *listedWriter, c *document.Component, err error) {
 	for _, f := range l.faults {
 		if f.Writer == w.instance && f.FullName == c.FullName() {
@@ -176,11 +179,11 @@ func (l *lister) fault(w *listedWriter, c *document.Component, err error) {
 	l.faults = append(l.faults, listFault{w.instance, c.FullName(), err.Error()})
 }
 
-// readFaults are what the lister could not list. Errors: it didn't come to its end.
+// readFaults returns the faults that the lister recorded.
 func readFaults(folder string) ([]listFault, error) {
 	text, err := os.ReadFile(filepath.Join(folder, listFaults))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil // the helper failed, and said so by its exit code
+		return nil, nil // the helper failed, which its exit code shows
 	}
 	var out []listFault
 	if err == nil {
@@ -189,11 +192,11 @@ func readFaults(folder string) ([]listFault, error) {
 	return out, err
 }
 
-// lists are both files while they are written.
+// lists writes both files.
 type lists struct {
 	files        [2]*os.File
 	lines, nulls *bufio.Writer
-	odd          int // names that a line can't hold
+	multiline    int // paths that contain a line break
 }
 
 func newLists(folder string) (*lists, error) {
@@ -211,7 +214,7 @@ func newLists(folder string) (*lists, error) {
 
 func (l *lists) add(p string) error {
 	if strings.ContainsRune(p, '\n') {
-		l.odd++
+		l.multiline++
 	} else if _, err := l.lines.WriteString(p + "\n"); err != nil {
 		return err
 	}
@@ -220,8 +223,9 @@ func (l *lists) add(p string) error {
 }
 
 func (l *lists) close() error {
-	if l.odd > 0 {
-		fmt.Fprintf(os.Stderr, "vss: warning: %d paths with a line break are in VSS_FILES_FROM0 only\n", l.odd)
+	if l.multiline > 0 {
+		fmt.Fprintf(os.Stderr, "vss: warning: %d paths contain a line break and are only in VSS_FILES_FROM0\n",
+			l.multiline)
 	}
 	return errors.Join(l.lines.Flush(), l.nulls.Flush(), l.files[0].Close(), l.files[1].Close())
 }

@@ -4,13 +4,9 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/spf13/cobra"
-
-	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
-	"github.com/stillpoint-vss/stillpoint/vss"
+	"github.com/stillpoint-vss/stillpoint/internal/tools/cli"
+	"github.com/stillpoint-vss/stillpoint/requester"
 )
-
-// The JSON shapes of arrays and LUNs. Fields are added, never renamed or dropped.
 
 type lunJSON struct {
 	ID              string    `json:"id"`
@@ -21,13 +17,13 @@ type lunJSON struct {
 	Serial          string    `json:"serial"`
 	VPD83           string    `json:"vpd83"`
 	Kind            string    `json:"kind"`
-	Origin          string    `json:"origin"`
+	Origin          string    `json:"origin"` // "" if there is none
 	Method          string    `json:"method"`
 	CompletePercent float64   `json:"complete_percent"`
 	MappedTo        []string  `json:"mapped_to"`
 	Device          string    `json:"device"`
 	ReadOnly        bool      `json:"read_only"`
-	Disk            *diskJSON `json:"disk"` // null while the LUN isn't on this host
+	Disk            *diskJSON `json:"disk"` // null if the LUN isn't on this host
 }
 
 type diskJSON struct {
@@ -38,7 +34,7 @@ type diskJSON struct {
 }
 
 type partitionJSON struct {
-	Number     int32    `json:"number"`
+	Number     int      `json:"number"`
 	ID         string   `json:"id"`
 	Device     string   `json:"device"`
 	Start      int64    `json:"start"`
@@ -48,111 +44,60 @@ type partitionJSON struct {
 	Flags      []string `json:"flags"`
 }
 
-type arrayJSON struct {
-	Name    string     `json:"name"`
-	Address string     `json:"address"`
-	Pools   []poolJSON `json:"pools"`
-	Targets []string   `json:"targets"`
-}
-
-type poolJSON struct {
-	Name string `json:"name"`
-	Type string `json:"type"`
-	Size int64  `json:"size"`
-	Free int64  `json:"free"`
-}
-
-func flagNames(bits uint32) []string { return vss.DiskFlags(bits).Names() }
-
-func lunShape(l *vssv1.Lun) lunJSON {
+func lunShape(l requester.LUN) lunJSON {
 	s := lunJSON{
-		ID: l.GetId(), Name: l.GetName(), Array: l.GetArray(), Pool: l.GetPool(), Size: l.GetSize(), Serial: l.GetSerial(), VPD83: l.GetVpd83(),
-		Kind: l.GetKind(), Origin: l.GetOrigin(), Method: l.GetMethod(), CompletePercent: l.GetCompletePercent(), MappedTo: each(l.GetMappedTo(), same),
-		Device: l.GetDevice(), ReadOnly: l.GetReadOnly(),
+		ID: l.ID.String(), Name: l.Name, Array: l.Array, Pool: l.Pool, Size: l.Size, Serial: l.Serial, VPD83: l.VPD83,
+		Kind: l.Kind, Method: l.Method, CompletePercent: l.CompletePercent, MappedTo: cli.List(l.MappedTo),
+		Device: l.Device, ReadOnly: l.ReadOnly,
 	}
-	if d := l.GetDisk(); d != nil {
-		s.Disk = &diskJSON{d.GetStyle(), d.GetId(), flagNames(d.GetFlags()), each(d.GetPartitions(), func(p *vssv1.LunPartition) partitionJSON {
-			return partitionJSON{p.GetNumber(), p.GetId(), p.GetDevice(), p.GetStart(), p.GetSize(), p.GetFileSystem(), p.GetUuid(), flagNames(p.GetFlags())}
-		})}
+	if !l.Origin.IsZero() {
+		s.Origin = l.Origin.String()
+	}
+	if d := l.Disk; d != nil {
+		s.Disk = &diskJSON{d.Style, d.ID, d.Flags.Names(),
+			cli.Each(d.Partitions, func(p requester.Partition) partitionJSON {
+				return partitionJSON{p.Number, p.ID, p.Device, p.Start, p.Size, p.FileSystem, p.UUID, p.Flags.Names()}
+			})}
 	}
 	return s
 }
 
-func arrayShape(s *vssv1.StorageArray) arrayJSON {
-	return arrayJSON{s.GetName(), s.GetAddress(), each(s.GetPools(), func(p *vssv1.StoragePool) poolJSON {
-		return poolJSON{p.GetName(), p.GetType(), p.GetSize(), p.GetFree()}
-	}), each(s.GetTargets(), same)}
-}
-
-func (a *app) luns(none string, list []*vssv1.Lun) {
-	a.table(none, []string{"NAME", "ID", "SIZE", "KIND", "ARRAY", "POOL", "DEVICE", "ACCESS", "MAPPED TO"}, each(list, func(l *vssv1.Lun) []string {
-		kind, access := l.GetKind(), "read/write"
-		if l.GetMethod() != "" {
-			kind += ", " + l.GetMethod()
+func (a *app) printLUNs(none string, list []requester.LUN) {
+	header := []string{"NAME", "ID", "SIZE", "KIND", "ARRAY", "POOL", "DEVICE", "ACCESS", "MAPPED TO"}
+	a.Table(none, header, cli.Each(list, func(l requester.LUN) []string {
+		kind, access := l.Kind, "read/write"
+		if l.Method != "" {
+			kind += ", " + l.Method
 		}
-		if l.GetMethod() == "plex" && l.GetCompletePercent() < 100 {
-			kind += fmt.Sprintf(" %.0f%%", l.GetCompletePercent())
+		if l.Method == "plex" && l.CompletePercent < 100 {
+			kind += fmt.Sprintf(" %.0f%%", l.CompletePercent)
 		}
-		if l.GetReadOnly() {
+		if l.ReadOnly {
 			access = "read-only"
 		}
-		if l.GetDevice() == "" {
+		if l.Device == "" {
 			access = "-"
 		}
 		return []string{
-			dash(l.GetName()), l.GetId(), humanSize(l.GetSize()), kind, l.GetArray(), l.GetPool(), dash(l.GetDevice()), access, dash(strings.Join(l.GetMappedTo(), " ")),
+			cli.Dash(l.Name), l.ID.String(), cli.HumanSize(l.Size), kind, l.Array, l.Pool, cli.Dash(l.Device), access,
+			cli.Dash(strings.Join(l.MappedTo, " ")),
 		}
 	}))
 }
 
-func (a *app) lun(l *vssv1.Lun) {
-	a.luns("", []*vssv1.Lun{l})
-	if l.GetDisk() == nil || len(l.GetDisk().GetPartitions()) == 0 {
+// printLUN prints a LUN and its partitions.
+func (a *app) printLUN(l requester.LUN) {
+	a.printLUNs("", []requester.LUN{l})
+	if l.Disk == nil || len(l.Disk.Partitions) == 0 {
 		return
 	}
-	fmt.Fprintf(a.stdout, "\nPartition table: %s %s\n", l.GetDisk().GetStyle(), l.GetDisk().GetId())
-	a.table("", []string{"PART", "DEVICE", "START", "SIZE", "FILE SYSTEM", "UUID", "FLAGS"}, each(l.GetDisk().GetPartitions(), func(p *vssv1.LunPartition) []string {
+	fmt.Fprintf(a.Stdout, "\nPartition table: %s %s\n", l.Disk.Style, l.Disk.ID)
+	header := []string{"PART", "DEVICE", "START", "SIZE", "FILE SYSTEM", "UUID", "FLAGS"}
+	a.Table("", header, cli.Each(l.Disk.Partitions, func(p requester.Partition) []string {
 		return []string{
-			fmt.Sprint(p.GetNumber()), dash(p.GetDevice()), fmt.Sprint(p.GetStart()), humanSize(p.GetSize()), dash(p.GetFileSystem()), dash(p.GetUuid()),
-			dash(strings.Join(flagNames(p.GetFlags()), " ")),
+			fmt.Sprint(p.Number), cli.Dash(p.Device), fmt.Sprint(p.Start), cli.HumanSize(p.Size),
+			cli.Dash(p.FileSystem),
+			cli.Dash(p.UUID), cli.Dash(strings.Join(p.Flags.Names(), " ")),
 		}
 	}))
-}
-
-func (a *app) arrayCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:     "array",
-		Short:   "Show the storage arrays of this host",
-		Long:    "Array tells which storage arrays this host's service knows. The embedded one is named local. Root only.",
-		Example: "  vss array list",
-		RunE:    a.group,
-	}
-	cmd.AddCommand(&cobra.Command{
-		Use:     "list",
-		Short:   "List storage arrays and their pools",
-		Long:    "List shows every known array with its pools, how large each is and how much of it is free.",
-		Example: "  vss array list --json",
-		Args:    exactly(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.disks(cmd.Context(), func(d vssv1.DisksClient) error {
-				r, err := d.ListArrays(cmd.Context(), &vssv1.ListArraysRequest{})
-				if err != nil {
-					return err
-				}
-				if a.json {
-					a.print(each(r.GetArrays(), arrayShape))
-					return nil
-				}
-				var rows [][]string
-				for _, s := range r.GetArrays() {
-					for _, p := range s.GetPools() {
-						rows = append(rows, []string{s.GetName(), dash(s.GetAddress()), p.GetName(), p.GetType(), humanSize(p.GetSize()), humanSize(p.GetFree()), strings.Join(s.GetTargets(), " ")})
-					}
-				}
-				a.table("There are no arrays.", []string{"ARRAY", "ADDRESS", "POOL", "TYPE", "SIZE", "FREE", "TARGETS"}, rows)
-				return nil
-			})
-		},
-	})
-	return cmd
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stillpoint-vss/stillpoint/document"
+	"github.com/stillpoint-vss/stillpoint/internal/tools/cli"
 	"github.com/stillpoint-vss/stillpoint/requester"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -21,76 +22,84 @@ func (a *app) restoreCommand() *cobra.Command {
 	var named []string
 	cmd := &cobra.Command{
 		Use:   "restore --bc FILE [flags] -- CMD ARG...",
-		Short: "Restore the data of applications with a command of yours",
-		Long: `Restore has the writers make room for the data of a backup (they stop what uses the files), runs CMD, which puts the files
-back, and has the writers start again what they stopped. FILE is what backup --bc wrote; the Writer Metadata Documents
-are looked for in its folder, or in --wm DIR.
+		Short: "Restore the data of applications with a command",
+		Long: `Restore asks the writers to prepare for the restore of a backup (they stop the programs that use
+the files), runs CMD, which restores the files, and asks the writers to start these programs
+again. FILE is the document that backup --bc wrote. The Writer Metadata Documents are read from
+the directory of FILE, or from --wm DIR.
 
-All components of the backup are restored, or those named with --component. VSS_FILES_FROM names a file that lists what
-belongs to them, one path a line: a folder stands for all in it, and a name may be a pattern with * and ?.
-VSS_FILES_FROM0 is the same with a NUL behind each path.
+All components of the backup are restored, or those selected with --component. VSS_FILES_FROM
+names a file that lists their files, one path per line: a directory stands for its whole content,
+and a name may be a pattern with * and ?. VSS_FILES_FROM0 names the same list with a NUL after
+each path.
 
-Incremental backups are restored in their order, the full one first, each with --more but for the last.
+Restore incremental backups in their order, beginning with the full one, each except the last with
+--more.
 
-A writer that fails, or doesn't run, ends the restore before CMD, unless --ignore-writers is given. CMD's exit status
-tells the writers whether all files are there (0), or only a part; they are told in every case.
+If a writer fails or is not running, the restore ends before CMD is run, unless --ignore-writers
+is given. The exit status of CMD tells the writers whether all files were restored (0) or not;
+they are notified in either case.
 
-Exit status: that of CMD; 1 if CMD exited with 0 but a writer failed, or if we refused or failed; 126 if CMD can't be run,
-127 if it wasn't found.`,
+Exit status: that of CMD; 1 if CMD exited with 0 but a writer failed, or if vss failed; 126 if CMD
+cannot be run, 127 if it was not found.`,
 		Example: `  vss restore --bc db.xml --wm db.wm -- tar -C / -xPf /backup/db.tar
-  vss restore --bc db.xml --wm db.wm --component 'PostgreSQL Writer/15/main' -- sh -c 'tar -xPf /backup/db.tar -T $VSS_FILES_FROM'`,
+  vss restore --bc db.xml --wm db.wm --component 'PostgreSQL Writer/15/main' -- \
+    sh -c 'tar -xPf /backup/db.tar -T $VSS_FILES_FROM'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n := cmd.ArgsLenAtDash()
 			switch {
 			case n > 0 || n < 0 && len(args) > 0:
-				return usage("write the command after --", "too many arguments: %s", args[0])
+				return cli.Usagef("write the command after --", "too many arguments: %s", args[0])
 			case len(args) == 0:
-				return usage("write the command after --", "a command is missing")
+				return errNoCommand()
 			case bc == "":
-				return usage("name the document of the backup with --bc FILE", "the backup is missing")
+				return cli.Usagef("name the document of the backup", "missing flag --bc")
 			}
-			r.wanted = wishes(named)
+			r.selectors = parseSelectors(named)
 			if err := r.load(bc); err != nil {
 				return err
 			}
-			return a.with(cmd.Context(), func(c *requester.Client) error { return r.run(cmd.Context(), c, cmd.CommandPath(), args) })
+			return a.With(cmd.Context(), func(c *requester.Client) error {
+				return r.run(cmd.Context(), c, cmd.CommandPath(), args)
+			})
 		},
 	}
 	l := cmd.Flags()
 	l.StringVar(&bc, "bc", "", "the Backup Components Document of the backup")
-	l.StringVar(&r.wm, "wm", "", "the folder of its Writer Metadata Documents (default: that of FILE)")
-	l.StringArrayVar(&named, "component", nil, "only this component: WRITER, WRITER/NAME or WRITER/PATH/NAME; may be repeated")
-	l.BoolVar(&r.more, "more", false, "further restores follow (incremental backups): writers don't recover their data yet")
-	l.BoolVar(&r.ignore, "ignore-writers", false, "go on although a writer failed or doesn't run")
+	l.StringVar(&r.wm, "wm", "", "directory of its Writer Metadata Documents (default: that of FILE)")
+	l.StringArrayVar(&named, "component", nil,
+		"restore only this component: WRITER, WRITER/NAME or WRITER/PATH/NAME; may be repeated")
+	l.BoolVar(&r.more, "more", false, "further (incremental) restores follow; writers do not recover their data yet")
+	l.BoolVar(&r.ignore, "ignore-writers", false, "continue if a writer fails or is not running")
 	return cmd
 }
 
 // restore is one run of the command.
 type restore struct {
-	app      *app
-	wm       string
-	wanted   []*wish
-	more     bool
-	ignore   bool
-	document []byte
-	backup   *document.Components
-	metadata map[vss.WriterInstanceID]*document.WriterMetadata
-	texts    [][]byte
-	items    []*item
+	app       *app
+	wm        string
+	selectors []*selector
+	more      bool
+	ignore    bool
+	document  []byte
+	backup    *document.Components
+	metadata  map[vss.WriterInstanceID]*document.WriterMetadata
+	texts     [][]byte
+	items     []*item
 }
 
-// restoreJSON is the document of a restore.
+// restoreJSON is the JSON document of a restore.
 type restoreJSON struct {
 	Session    vss.SessionID   `json:"session_id"`
-	ExitCode   int             `json:"exit_code"` // of CMD; -1: it was not run
+	ExitCode   int             `json:"exit_code"` // of CMD; -1 if it was not run
 	Components []componentJSON `json:"components"`
-	Writers    []writerJSON    `json:"writers"`
+	Writers    []cli.Writer    `json:"writers"`
 }
 
 func (r *restore) run(ctx context.Context, c *requester.Client, program string, command []string) error {
-	if _, err := exec.LookPath(command[0]); err != nil { // before a writer stops anything for it
-		r.app.exit = notRunCode(err)
-		return vss.E("restore", vss.ErrInvalidArg, err).On(command[0]).Advise("name a program that can be run")
+	if _, err := exec.LookPath(command[0]); err != nil { // before a writer stops a program
+		r.app.Exit = cli.NotRunCode(err)
+		return vss.E("restore", vss.ErrInvalidArg, err).On(command[0]).Advise("name an executable program")
 	}
 	s, err := c.Open(ctx, program)
 	if err != nil {
@@ -106,11 +115,11 @@ func (r *restore) run(ctx context.Context, c *requester.Client, program string, 
 	if err := r.selectAll(ctx, s); err != nil {
 		return err
 	}
-	ctx = context.WithoutCancel(ctx) // from here on writers must hear how it ends
+	ctx = context.WithoutCancel(ctx) // from here on the writers must be notified of the end
 	if err := finished(ctx)(s.PreRestore(ctx)); err != nil {
 		return err
 	}
-	out := restoreJSON{ExitCode: -1, Components: []componentJSON{}, Writers: []writerJSON{}}
+	out := restoreJSON{ExitCode: -1, Components: []componentJSON{}, Writers: []cli.Writer{}}
 	if out.Session, err = s.GetSessionID(ctx); err != nil {
 		return err
 	}
@@ -134,17 +143,18 @@ func (r *restore) run(ctx context.Context, c *requester.Client, program string, 
 	if err != nil {
 		return err
 	}
-	r.app.exit = max(out.ExitCode, 0)
+	r.app.Exit = max(out.ExitCode, 0)
 	if failed == nil {
 		failed = firstFailure("PostRestore", writers)
 	}
-	if failed != nil && !r.ignore && r.app.exit == 0 {
-		r.app.exit = exitFailed
+	if failed != nil && !r.ignore && r.app.Exit == 0 {
+		r.app.Exit = cli.ExitFailed
 	}
-	return r.tell(ctx, s, &out, status, writers, failed)
+	return r.print(ctx, s, &out, status, writers, failed)
 }
 
-// selectAll selects the components. One whose writer doesn't run is restored without it only if that is wanted.
+// selectAll selects the components. With --ignore-writers, components whose writer is not running are restored without
+// it.
 func (r *restore) selectAll(ctx context.Context, s *requester.BackupComponents) error {
 	for _, i := range r.items {
 		if i.alone {
@@ -153,7 +163,8 @@ func (r *restore) selectAll(ctx context.Context, s *requester.BackupComponents) 
 		k := componentOf(i.writer, i.explicit)
 		err := s.SetSelectedForRestore(ctx, k, true)
 		if errors.Is(err, vss.ErrObjectNotFound) && r.ignore {
-			r.app.warn("%s of %s is restored without its writer, which doesn't run", i.explicit.FullName(), i.meta.Name)
+			r.app.Warnf("%s of %s is restored without its writer, which is not running", i.explicit.FullName(),
+				i.meta.Name)
 			i.alone = true
 			continue
 		}
@@ -174,9 +185,11 @@ func (r *restore) selectAll(ctx context.Context, s *requester.BackupComponents) 
 	return nil
 }
 
-// files looks at what the writers said in PreRestore and has CMD put the files back. It returns the failure that kept CMD from
-// being run, or of the first writer that failed.
-func (r *restore) files(ctx context.Context, s *requester.BackupComponents, command []string, out *restoreJSON) (failed, err error) {
+// files checks the status of the writers after PreRestore and runs CMD. It returns as failed the failure of the first
+// writer that failed; without --ignore-writers CMD isn't run then.
+func (r *restore) files(
+	ctx context.Context, s *requester.BackupComponents, command []string, out *restoreJSON,
+) (failed, err error) {
 	writers, err := r.status(ctx, s)
 	if err != nil {
 		return nil, err
@@ -190,7 +203,7 @@ func (r *restore) files(ctx context.Context, s *requester.BackupComponents, comm
 	}
 	folder, err := os.MkdirTemp("", "vss-files-")
 	if err != nil {
-		return failed, vss.E("ListFiles", vss.ErrUnexpected, err).Advise("set TMPDIR to a folder that you may write to")
+		return failed, vss.E("ListFiles", vss.ErrUnexpected, err).Advise("set TMPDIR to a writable directory")
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
 	l, err := newLists(folder)
@@ -202,17 +215,18 @@ func (r *restore) files(ctx context.Context, s *requester.BackupComponents, comm
 			return failed, errors.Join(err, l.close())
 		}
 		if m := i.meta.RestoreMethod; m != nil && m.Service != "" {
-			r.app.warn("%s wants service %s stopped and started around the restore: CMD has to see to it", i.meta.Name, m.Service)
+			r.app.Warnf("%s requires that service %s is stopped during the restore; CMD must do this", i.meta.Name,
+				m.Service)
 		}
 	}
 	if err := l.close(); err != nil {
 		return failed, vss.E("ListFiles", vss.ErrUnexpected, err).On(folder)
 	}
-	out.ExitCode = r.app.command(command, append(listVariables(folder), "VSS_SESSION="+out.Session.String()), nil)
+	out.ExitCode = r.app.Command(command, append(listVariables(folder), "VSS_SESSION="+out.Session.String()), nil)
 	return failed, nil
 }
 
-// status is how the writers of the restored components are.
+// status returns the status of the writers of the restored components.
 func (r *restore) status(ctx context.Context, s *requester.BackupComponents) ([]requester.WriterStatus, error) {
 	if err := finished(ctx)(s.GatherWriterStatus(ctx)); err != nil {
 		return nil, err
@@ -226,14 +240,18 @@ func (r *restore) status(ctx context.Context, s *requester.BackupComponents) ([]
 func firstFailure(op string, all []requester.WriterStatus) error {
 	for _, w := range all {
 		if w.Failure.Failed() {
-			return vss.E(op, w.Failure, errors.New(w.Message)).On(w.Name).Advise("the writer's own log says more; --ignore-writers goes on without it")
+			return vss.E(op, w.Failure, errors.New(w.Message)).On(w.Name).
+				Advise("see the log of the writer; --ignore-writers continues without it")
 		}
 	}
 	return nil
 }
 
-// tell shows how the restore went; a failure of a writer is the command's.
-func (r *restore) tell(ctx context.Context, s *requester.BackupComponents, out *restoreJSON, status vss.FileRestoreStatus, writers []requester.WriterStatus, failed error) error {
+// print prints the result of the restore. It returns the failure of a writer, if it isn't ignored.
+func (r *restore) print(
+	ctx context.Context, s *requester.BackupComponents, out *restoreJSON, status vss.FileRestoreStatus,
+	writers []requester.WriterStatus, failed error,
+) error {
 	now, err := s.GetWriterComponents(ctx)
 	if err != nil {
 		return err
@@ -242,27 +260,28 @@ func (r *restore) tell(ctx context.Context, s *requester.BackupComponents, out *
 		shape := componentShape(i.meta.Name, i.writer, i.explicit)
 		shape.Status = status.String()
 		for _, n := range now {
-			if c := n.Component(i.explicit.LogicalPath, i.explicit.Name); c != nil && n.WriterID == i.writer.WriterID && n.InstanceID == i.writer.InstanceID {
+			if c := n.Component(i.explicit.LogicalPath, i.explicit.Name); c != nil && n.WriterID == i.writer.WriterID &&
+				n.InstanceID == i.writer.InstanceID {
 				shape.Failure = strings.Trim(c.PreRestoreFailure+"; "+c.PostRestoreFailure, "; ")
 			}
 		}
 		out.Components = append(out.Components, shape)
 	}
-	out.Writers = each(writers, writerShape)
+	out.Writers = cli.Each(writers, cli.NewWriter)
 	switch {
-	case r.app.json && failed != nil && out.ExitCode < 0:
+	case r.app.JSON && failed != nil && out.ExitCode < 0:
 		return failed
-	case r.app.json:
-		r.app.print(out)
+	case r.app.JSON:
+		r.app.PrintJSON(out)
 	case failed != nil && !r.ignore:
 		return failed
 	case failed != nil:
-		r.app.warn("%v", failed)
+		r.app.Warnf("%v", failed)
 	}
 	return nil
 }
 
-// finished waits for an operation that was just begun.
+// finished returns a function that waits for an operation that was just started.
 func finished(ctx context.Context) func(*requester.Async, error) error {
 	return func(a *requester.Async, err error) error {
 		if err == nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stillpoint-vss/stillpoint/internal/tools/cli"
 	"github.com/stillpoint-vss/stillpoint/requester"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -31,28 +32,32 @@ func (a *app) eventsCommand() *cobra.Command {
 	var since string
 	cmd := &cobra.Command{
 		Use:   "events",
-		Short: "Show what the service recorded",
-		Long: `Events shows what happened: failures of providers with the method and the cure, writers that failed, copies that were
-dropped. With --json each event is one JSON object on a line of its own.`,
+		Short: "Print the event log of the service",
+		Long: `Events prints the event log: failures of providers and writers, copies that were dropped, and
+others, with what can be done about them. With --json each event is a JSON object on a line of its
+own.`,
 		Example: "  vss events --since 1h\n  vss events --follow --json",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			from, err := parseTime(since, time.Now())
+			from, err := cli.ParseTime(since, time.Now())
 			if err != nil {
 				return err
 			}
-			return a.with(cmd.Context(), func(c *requester.Client) error { return c.Events(cmd.Context(), from, follow, a.event) })
+			return a.With(cmd.Context(), func(c *requester.Client) error {
+				return c.Events(cmd.Context(), from, follow, a.event)
+			})
 		},
 	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until interrupted")
-	cmd.Flags().StringVar(&since, "since", "", "not what was before: a time as RFC 3339 has it, or how long ago (10m)")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "wait for new events until interrupted")
+	cmd.Flags().StringVar(&since, "since", "", "only events after this time, in RFC 3339, or for the last 10m")
 	return cmd
 }
 
 func (a *app) event(e requester.Event) error {
-	if a.json {
-		return json.NewEncoder(a.stdout).Encode(eventJSON{
-			e.Time, e.Severity, e.What, e.Provider, e.SetID, e.Object, e.Result, fmt.Sprintf("0x%08x", e.HRESULT), e.Message, e.Hint,
+	if a.JSON {
+		return json.NewEncoder(a.Stdout).Encode(eventJSON{
+			e.Time, e.Severity, e.What, e.Provider, e.SetID, e.Object, e.Result, fmt.Sprintf("0x%08x", e.HRESULT),
+			e.Message, e.Hint,
 		})
 	}
 	line := fmt.Sprintf("%s %-7s %s", e.Time.Local().Format(time.DateTime), e.Severity, e.What)
@@ -64,7 +69,7 @@ func (a *app) event(e requester.Event) error {
 	if e.Hint != "" {
 		line += "\n    hint: " + e.Hint
 	}
-	_, err := fmt.Fprintln(a.stdout, line)
+	_, err := fmt.Fprintln(a.Stdout, line)
 	return err
 }
 
@@ -78,14 +83,16 @@ func (a *app) doctorCommand() *cobra.Command {
 	var repair bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Compare what is recorded with what is there",
-		Long: `Doctor looks for what is amiss: copies without LUNs, LUNs without records, volumes that are held, flags that were left on
-disks, pools that run full. Each finding comes with what to do. It changes nothing, but with --repair it does what is
-safe: what was mended is then told as information. Root only. Exit status 1 if it found a warning or an error.`,
+		Short: "Check the service's records against the host",
+		Long: `Doctor compares the records of the service with the state of the host and prints the differences:
+copies without LUNs, LUNs without records, volumes that are held, shadow copy flags on originals,
+pools that are nearly full. Each finding includes what to do about it. With --repair it repairs
+what can be repaired safely, and prints that as information; without, it changes nothing. Root
+only. The exit status is 1 if there is a warning or an error.`,
 		Example: "  vss doctor\n  vss doctor --repair",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.with(cmd.Context(), func(c *requester.Client) error {
+			return a.With(cmd.Context(), func(c *requester.Client) error {
 				found, err := c.Check(cmd.Context(), repair)
 				if err != nil {
 					return err
@@ -95,31 +102,33 @@ safe: what was mended is then told as information. Root only. Exit status 1 if i
 					ok = ok && f.Severity == "info"
 				}
 				if !ok {
-					a.exit = exitFailed
+					a.Exit = cli.ExitFailed
 				}
-				if a.json {
-					a.print(struct {
+				if a.JSON {
+					a.PrintJSON(struct {
 						OK       bool          `json:"ok"`
 						Findings []findingJSON `json:"findings"`
-					}{ok, each(found, func(f requester.Finding) findingJSON { return findingJSON(f) })})
+					}{ok, cli.Each(found, func(f requester.Finding) findingJSON { return findingJSON(f) })})
 					return nil
 				}
-				a.table("Nothing is amiss.", []string{"SEVERITY", "FINDING", "WHAT TO DO"}, each(found, func(f requester.Finding) []string {
-					return []string{f.Severity, f.What, dash(f.Hint)}
+				header := []string{"SEVERITY", "FINDING", "WHAT TO DO"}
+				a.Table("No problems found.", header, cli.Each(found, func(f requester.Finding) []string {
+					return []string{f.Severity, f.What, cli.Dash(f.Hint)}
 				}))
 				return nil
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&repair, "repair", false, "mend what is safe to mend")
+	cmd.Flags().BoolVar(&repair, "repair", false, "repair what can be repaired safely")
 	return cmd
 }
 
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:     "version",
-		Short:   "Print the version of this program",
-		Long:    "Version prints the version of this program and of the Go that built it. It doesn't ask the service.",
+		Use:   "version",
+		Short: "Print the version of this program",
+		Long: `Version prints the version of this program and of the Go toolchain that built it. It does not use
+the service.`,
 		Example: "  vss version --json",
 		Args:    exactly(),
 		RunE: func(*cobra.Command, []string) error {
@@ -134,15 +143,15 @@ func (a *app) versionCommand() *cobra.Command {
 					}
 				}
 			}
-			if a.json {
-				a.print(struct {
+			if a.JSON {
+				a.PrintJSON(struct {
 					Version  string `json:"version"`
 					Revision string `json:"revision"`
 					Go       string `json:"go"`
 				}{version, revision, runtime.Version()})
 				return nil
 			}
-			fmt.Fprintf(a.stdout, "vss %s %s\n", version, runtime.Version())
+			fmt.Fprintf(a.Stdout, "vss %s %s\n", version, runtime.Version())
 			return nil
 		},
 	}
@@ -151,21 +160,21 @@ func (a *app) versionCommand() *cobra.Command {
 func (a *app) completionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:       "completion bash|zsh|fish",
-		Short:     "Print a script that completes commands in a shell",
-		Long:      "Completion prints a script for the shell named; with it the Tab key completes commands and flags.",
+		Short:     "Print a completion script for a shell",
+		Long:      "Completion prints a script with which the named shell completes commands and flags.",
 		Example:   "  source <(vss completion bash)",
 		ValidArgs: []string{"bash", "zsh", "fish"},
 		Args:      exactly("bash|zsh|fish"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch args[0] {
 			case "bash":
-				return cmd.Root().GenBashCompletionV2(a.stdout, true)
+				return cmd.Root().GenBashCompletionV2(a.Stdout, true)
 			case "zsh":
-				return cmd.Root().GenZshCompletion(a.stdout)
+				return cmd.Root().GenZshCompletion(a.Stdout)
 			case "fish":
-				return cmd.Root().GenFishCompletion(a.stdout, true)
+				return cmd.Root().GenFishCompletion(a.Stdout, true)
 			}
-			return usage("shells are bash, zsh, fish", "there is no completion for %s", args[0])
+			return cli.Usagef("shells are bash, zsh and fish", "unsupported shell %s", args[0])
 		},
 	}
 }

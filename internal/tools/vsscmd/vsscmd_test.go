@@ -2,54 +2,32 @@ package vsscmd
 
 import (
 	"encoding/json"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/moby/sys/mountinfo"
 	"github.com/spf13/cobra"
 
 	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
+	"github.com/stillpoint-vss/stillpoint/internal/tools/cli"
 	"github.com/stillpoint-vss/stillpoint/internal/wire"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-func TestSizes(t *testing.T) {
-	for in, want := range map[string]int64{
-		"1": 1, "1048576": 1 << 20, "2G": 2 << 30, "2g": 2 << 30, "2GiB": 2 << 30, "2GB": 2 << 30, "512M": 512 << 20, "1.5T": 3 << 39, "4k": 4096,
-		"": 0, "0": 0, "-1": 0, "1.5": 0, "G": 0, "1e9": 0, "inf": 0, "0x10": 0, "2X": 0, "5i": 0, "9000000E": 0, "2 G": 0, "1..5G": 0, "99999999999999999999": 0,
-	} {
-		got, err := parseSize(in)
-		if got != want || (err != nil) != (want == 0) {
-			t.Errorf("%q: %d, %v, want %d", in, got, err, want)
-		}
-	}
-}
-
-func FuzzSize(f *testing.F) {
-	for _, s := range []string{"2G", "1.5T", "0", "-1", "9223372036854775807", "8E"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		if n, err := parseSize(s); err == nil && (n < 1 || n > math.MaxInt64-1 && s != "9223372036854775807") || err != nil && n != 0 {
-			t.Errorf("%q: %d, %v", s, n, err)
-		}
-	})
-}
-
 func TestLUNNames(t *testing.T) {
 	for in, want := range map[string]struct {
 		lun  string
-		part int32
+		part int
 		bad  bool
 	}{
-		"data": {"data", 0, false}, "data:2": {"data", 2, false}, "/dev/loop3": {"/dev/loop3", 0, false}, lunID + ":1": {lunID, 1, false},
-		"": {bad: true}, ":1": {bad: true}, "data:": {bad: true}, "data:0": {bad: true}, "data:x": {bad: true}, "data:-1": {bad: true},
+		"data": {"data", 0, false}, "data:2": {"data", 2, false}, "/dev/loop3": {"/dev/loop3", 0, false},
+		lunID + ":1": {lunID, 1, false},
+		"":           {bad: true}, ":1": {bad: true}, "data:": {bad: true}, "data:0": {bad: true},
+		"data:x":  {bad: true},
+		"data:-1": {bad: true},
 	} {
 		lun, part, err := parseLUN(in)
 		if (err != nil) != want.bad || err == nil && (lun != want.lun || part != want.part) {
@@ -58,53 +36,57 @@ func TestLUNNames(t *testing.T) {
 	}
 }
 
-func TestTimes(t *testing.T) {
-	now := time.Date(2026, 11, 24, 16, 0, 0, 0, time.UTC)
-	for in, want := range map[string]time.Time{"10m": now.Add(-10 * time.Minute), "2026-11-24T15:00:00Z": now.Add(-time.Hour), "": {}} {
-		if got, err := parseTime(in, now); err != nil || !got.Equal(want) {
-			t.Errorf("%q: %v, %v", in, got, err)
-		}
-	}
-	for _, in := range []string{"yesterday", "-10m", "2026-13-01"} {
-		if _, err := parseTime(in, now); err == nil {
-			t.Errorf("%q is taken for a time", in)
-		}
-	}
-}
-
 func TestUsage(t *testing.T) {
 	for name, line := range map[string]string{
-		"nothing": "", "no such command": "destroy", "no such flag": "list shadows --bogus", "group alone": "list", "no such member": "list bogus",
-		"create without volume": "create", "create without command": "create /x --", "backup alone": "create --context backup /x",
-		"file share backup alone": "create --context file-share-backup /x", "backup without writers": "create --context backup --no-writers /x",
-		"no such context": "create --context weekly /x", "both methods": "create --differential --plex /x",
-		"client-accessible and transportable": "create --context client-accessible --transportable /x", "require crash": "create --require crash /x",
-		"application without writers": "create --no-writers --require application /x", "include without writers": "create --no-writers --writer-include db /x",
-		"wait for less than nothing": "create --wait -1s /x", "wait for what": "create --wait soon /x",
-		"exec without command": "exec /x", "exec transportable": "exec --transportable /x -- true", "exec without volume": "exec -- true",
-		"show nothing": "show", "show what": "show abc", "show zero": "show {00000000-0000-0000-0000-000000000000}", "show two": "show " + copyID + " " + copyID,
-		"import what": "import", "expose where": "expose " + copyID, "expose what": "expose /a /b", "unexpose what": "unexpose",
-		"break what": "break", "break by name": "break data", "mask and write": "break --mask --read-write " + setID, "revert and keep": "break --revert-identity --keep-identity " + setID,
-		"delete what": "delete", "delete two ways": "delete --all " + copyID, "delete all and oldest": "delete --all --oldest /x", "delete by name": "delete abc",
-		"list set": "list shadows --set abc", "list too much": "list shadows x", "events since": "events --since yesterday",
-		"lun without size": "lun create data", "lun bad size": "lun create data --size 2X", "lun format without fs": "lun format data", "lun format fs": "lun format data --fs ntfs",
-		"lun format twice": "lun format data --fs xfs --gpt --mbr", "lun set neither": "lun set data", "lun set both": "lun set data --read-only --read-write",
-		"lun mount where": "lun mount data", "lun flag": "lun flags data --set bold", "lun flag both": "lun flags data --set hidden --clear hidden",
-		"lun of a partition": "lun delete data:1", "lun no part": "lun mount data:x /y", "lun extend": "lun extend data", "completion": "completion tcsh",
+		"nothing": "", "no such command": "destroy", "no such flag": "list shadows --bogus", "group alone": "list",
+		"no such member":        "list bogus",
+		"create without volume": "create", "create without command": "create /x --",
+		"backup alone":            "create --context backup /x",
+		"file share backup alone": "create --context file-share-backup /x",
+		"backup without writers":  "create --context backup --no-writers /x",
+		"no such context":         "create --context weekly /x", "both methods": "create --differential --plex /x",
+		"client-accessible and transportable": "create --context client-accessible --transportable /x",
+		"require crash":                       "create --require crash /x",
+		"application without writers":         "create --no-writers --require application /x",
+		"include without writers":             "create --no-writers --writer-include db /x",
+		"wait for less than nothing":          "create --wait -1s /x", "wait for what": "create --wait soon /x",
+		"exec without command": "exec /x", "exec transportable": "exec --transportable /x -- true",
+		"exec without volume": "exec -- true",
+		"show nothing":        "show", "show what": "show abc",
+		"show zero":   "show {00000000-0000-0000-0000-000000000000}",
+		"show two":    "show " + copyID + " " + copyID,
+		"import what": "import", "expose where": "expose " + copyID, "expose what": "expose /a /b",
+		"unexpose what": "unexpose",
+		"break what":    "break", "break by name": "break data", "mask and write": "break --mask --read-write " + setID,
+		"revert and keep": "break --revert-identity --keep-identity " + setID,
+		"delete what":     "delete", "delete two ways": "delete --all " + copyID,
+		"delete all and oldest": "delete --all --oldest /x", "delete by name": "delete abc",
+		"list set": "list shadows --set abc", "list too much": "list shadows x",
+		"events since":     "events --since yesterday",
+		"lun without size": "lun create data", "lun bad size": "lun create data --size 2X",
+		"lun format without fs": "lun format data", "lun format fs": "lun format data --fs ntfs",
+		"lun format twice": "lun format data --fs xfs --gpt --mbr", "lun set neither": "lun set data",
+		"lun set both":    "lun set data --read-only --read-write",
+		"lun mount where": "lun mount data", "lun flag": "lun flags data --set bold",
+		"lun flag both":      "lun flags data --set hidden --clear hidden",
+		"lun of a partition": "lun delete data:1", "lun no part": "lun mount data:x /y",
+		"lun extend": "lun extend data", "completion": "completion tcsh",
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := &world{run: filepath.Join(t.TempDir(), "nobody")} // no service: usage is refused before it is asked
 			code, out, diag := w.vss(t, strings.Fields(line)...)
-			if code != exitUsage || out != "" || !strings.HasPrefix(diag, "vss: ") || !strings.Contains(diag, "hint:") {
+			if code != cli.ExitUsage || out != "" || !strings.HasPrefix(diag, "vss: ") ||
+				!strings.Contains(diag, "hint:") {
 				t.Errorf("exit %d, stdout %q, stderr %q", code, out, diag)
 			}
 			// --json after the command, as scripts have it, but before --.
 			code, out, _ = w.vss(t, append([]string{"--json"}, strings.Fields(line)...)...)
-			var doc map[string]failureJSON
-			if err := json.Unmarshal([]byte(out), &doc); err != nil || code != exitUsage {
+			var doc map[string]cli.Failure
+			if err := json.Unmarshal([]byte(out), &doc); err != nil || code != cli.ExitUsage {
 				t.Fatalf("exit %d, %v: %q", code, err, out)
 			}
-			if f := doc["error"]; f.Result != "E_INVALIDARG" || f.HRESULT != "0x80070057" || f.Message == "" || f.Hint == "" {
+			if f := doc["error"]; f.Result != "E_INVALIDARG" || f.HRESULT != "0x80070057" || f.Message == "" ||
+				f.Hint == "" {
 				t.Errorf("%+v", f)
 			}
 		})
@@ -113,7 +95,7 @@ func TestUsage(t *testing.T) {
 
 func TestJSONAfterCommandOnly(t *testing.T) {
 	w := serve(t)
-	if code, out, _ := w.vss(t, "list", "bogus", "--json"); code != exitUsage || !json.Valid([]byte(out)) {
+	if code, out, _ := w.vss(t, "list", "bogus", "--json"); code != cli.ExitUsage || !json.Valid([]byte(out)) {
 		t.Errorf("behind the command: %d, %q", code, out)
 	}
 	if _, out, _ := w.vss(t, "create", "/srv/data", "--", "true", "--json"); json.Valid([]byte(out)) {
@@ -124,18 +106,22 @@ func TestJSONAfterCommandOnly(t *testing.T) {
 func TestCreate(t *testing.T) {
 	w := serve(t)
 	bc := filepath.Join(t.TempDir(), "set.xml")
-	code, out, diag := w.vss(t, "create", "--json", "--bc", bc, "--provider", "lun", "--plex", "--hold-limit", "3s", "/srv/data", "/srv/log")
+	code, out, diag := w.vss(t, "create", "--json", "--bc", bc, "--provider", "lun", "--plex", "--hold-limit", "3s",
+		"/srv/data", "/srv/log")
 	if code != 0 {
 		t.Fatalf("exit %d: %s", code, diag)
 	}
 	want := []string{
-		"OpenSession", "InitializeForBackup", "SetContext", "GatherWriterMetadata", "SetBackupState", "StartSnapshotSet", "AddToSnapshotSet", "AddToSnapshotSet",
-		"PrepareForBackup", "DoSnapshotSet", "GatherWriterStatus", "GetWriterStatus", "GetSnapshotSet", "SaveAsXML", "BackupComplete", "GatherWriterStatus",
+		"OpenSession", "InitializeForBackup", "SetContext", "GatherWriterMetadata", "SetBackupState",
+		"StartSnapshotSet", "AddToSnapshotSet", "AddToSnapshotSet",
+		"PrepareForBackup", "DoSnapshotSet", "GatherWriterStatus", "GetWriterStatus", "GetSnapshotSet", "SaveAsXML",
+		"BackupComplete", "GatherWriterStatus",
 	}
 	if d := cmp.Diff(want, w.calls); d != "" {
 		t.Errorf("sequence (-want +got):\n%s", d)
 	}
-	if c := vss.Context(w.last["SetContext"].(*vssv1.SetContextRequest).GetContext()); c != vss.ContextAppRollback|vss.AttrPlex {
+	if c := vss.Context(w.last["SetContext"].(*vssv1.SetContextRequest).
+		GetContext()); c != vss.ContextAppRollback|vss.AttrPlex {
 		t.Errorf("context %#x", c)
 	}
 	if ms := w.last["DoSnapshotSet"].(*vssv1.DoSnapshotSetRequest).GetHoldLimitMs(); ms != 3000 {
@@ -145,16 +131,20 @@ func TestCreate(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &doc); err != nil {
 		t.Fatal(err)
 	}
-	keys(t, "set", doc, "set_id", "context", "attributes", "created", "hold_ms", "writer_window_ms", "consistency", "shadow_copies", "writers", "timeline")
-	keys(t, "copy", doc["shadow_copies"].([]any)[0], "id", "set_id", "state", "original_volume", "device_object", "path", "provider_id", "provider_name", "context",
+	keys(t, "set", doc, "set_id", "context", "attributes", "created", "hold_ms", "writer_window_ms", "consistency",
+		"shadow_copies", "writers", "timeline")
+	keys(t, "copy", doc["shadow_copies"].([]any)[0], "id", "set_id", "state", "original_volume", "device_object",
+		"path", "provider_id", "provider_name", "context",
 		"attributes", "created", "exposed_at", "originating_machine", "service_machine", "luns", "consistency")
-	keys(t, "writer", doc["writers"].([]any)[0], "name", "id", "instance_id", "state", "state_code", "last_error", "last_error_code", "level", "frozen_ms", "components")
+	keys(t, "writer", doc["writers"].([]any)[0], "name", "id", "instance_id", "state", "state_code", "last_error",
+		"last_error_code", "level", "frozen_ms", "components")
 	keys(t, "step", doc["timeline"].([]any)[0], "step", "start_ms", "end_ms")
 	if doc["set_id"] != setID || doc["context"] != "app-rollback" || doc["hold_ms"] != 12.5 {
 		t.Errorf("%v", doc)
 	}
 	text, err := os.ReadFile(bc)
-	if info, serr := os.Stat(bc); err != nil || serr != nil || string(text) != "<document/>" || info.Mode().Perm() != 0o600 {
+	if info, serr := os.Stat(bc); err != nil || serr != nil || string(text) != "<document/>" ||
+		info.Mode().Perm() != 0o600 {
 		t.Errorf("document %q, %v, %v", text, err, serr)
 	}
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(bc), ".*")); len(left) > 0 {
@@ -180,7 +170,8 @@ func TestCreateWithoutWriters(t *testing.T) {
 	if c := vss.Context(w.last["SetContext"].(*vssv1.SetContextRequest).GetContext()); c != vss.ContextNASRollback {
 		t.Errorf("context %#x", c)
 	}
-	for _, m := range []string{"GatherWriterMetadata", "SetBackupState", "PrepareForBackup", "BackupComplete", "GatherWriterStatus"} {
+	for _, m := range []string{"GatherWriterMetadata", "SetBackupState", "PrepareForBackup", "BackupComplete",
+		"GatherWriterStatus"} {
 		if w.was(m) {
 			t.Errorf("%s was called", m)
 		}
@@ -190,7 +181,8 @@ func TestCreateWithoutWriters(t *testing.T) {
 func TestCreateCommand(t *testing.T) {
 	w := serve(t)
 	w.mount = "/copy"
-	code, out, diag := w.vss(t, "create", "--json", "--context", "backup", "/srv/data", "--", "sh", "-c", "echo $VSS_SHADOW_SET $VSS_SHADOW_1 $VSS_SHADOW_PATH_1; exit 7")
+	code, out, diag := w.vss(t, "create", "--json", "--context", "backup", "/srv/data", "--", "sh", "-c",
+		"echo $VSS_SHADOW_SET $VSS_SHADOW_1 $VSS_SHADOW_PATH_1; exit 7")
 	if code != 7 || !json.Valid([]byte(out)) || diag != setID+" "+copyID+" /copy\n" {
 		t.Errorf("exit %d, stdout %q, stderr %q", code, out, diag)
 	}
@@ -202,10 +194,10 @@ func TestCreateCommand(t *testing.T) {
 			t.Errorf("%s: exit %d, want %d", command, code, want)
 		}
 	}
-	if code, _, _ := w.vss(t, "create", "/srv/data", "--", "no-such-program-anywhere"); code != exitMissing {
+	if code, _, _ := w.vss(t, "create", "/srv/data", "--", "no-such-program-anywhere"); code != cli.ExitMissing {
 		t.Errorf("exit %d", code)
 	}
-	if code, _, _ := w.vss(t, "create", "/srv/data", "--", "/etc/passwd"); code != exitNotRun {
+	if code, _, _ := w.vss(t, "create", "/srv/data", "--", "/etc/passwd"); code != cli.ExitNotRun {
 		t.Errorf("exit %d", code)
 	}
 	if code, _, diag := w.vss(t, "create", "--context", "backup", "--wait-for-enter", "/srv/data"); code != 0 {
@@ -215,9 +207,11 @@ func TestCreateCommand(t *testing.T) {
 
 func TestCreateFails(t *testing.T) {
 	w := serve(t)
-	w.fail["wait DoSnapshotSet"] = vss.E("DoSnapshotSet", vss.ErrHoldWritesTimeout, errBoom).On("/srv/data").Advise("wait")
+	w.fail["wait DoSnapshotSet"] = vss.E("DoSnapshotSet", vss.ErrHoldWritesTimeout, errBoom).On("/srv/data").
+		Advise("wait")
 	code, out, _ := w.vss(t, "--json", "create", "/srv/data")
-	want := `{"error":{"result":"VSS_E_HOLD_WRITES_TIMEOUT","hresult":"0x80042314","message":"DoSnapshotSet /srv/data: ` + vss.ErrHoldWritesTimeout.Text() + `","cause":"boom","hint":"wait"}}`
+	want := `{"error":{"result":"VSS_E_HOLD_WRITES_TIMEOUT","hresult":"0x80042314",` +
+		`"message":"DoSnapshotSet /srv/data: ` + vss.ErrHoldWritesTimeout.Text() + `","cause":"boom","hint":"wait"}}`
 	if got := compact(out); code != 1 || got != want {
 		t.Errorf("exit %d\n got %s\nwant %s", code, got, want)
 	}
@@ -246,12 +240,14 @@ func TestHoldLimitZero(t *testing.T) {
 func TestRequire(t *testing.T) {
 	w := serve(t)
 	w.set.Consistency, w.set.ConsistencyReason = "file-system", "writer db failed"
-	w.set.Writers[0].State, w.set.Writers[0].Failure, w.set.Writers[0].Message = int32(vss.WriterFailedAtFreeze), vss.ErrWriterErrorTimeout.HRESULT(), "too slow"
+	w.set.Writers[0].State, w.set.Writers[0].Failure, w.set.Writers[0].Message = int32(vss.WriterFailedAtFreeze),
+		vss.ErrWriterErrorTimeout.HRESULT(), "too slow"
 	if code, _, diag := w.vss(t, "create", "--require", "file-system", "/srv/data"); code != 0 {
 		t.Fatalf("exit %d: %s", code, diag)
 	}
 	code, out, _ := w.vss(t, "create", "--json", "--require", "application", "/srv/data")
-	if code != 1 || !strings.Contains(out, vss.ErrWriterErrorTimeout.Name()) || !strings.Contains(out, "db") || !strings.Contains(out, "too slow") {
+	if code != 1 || !strings.Contains(out, vss.ErrWriterErrorTimeout.Name()) || !strings.Contains(out, "db") ||
+		!strings.Contains(out, "too slow") {
 		t.Errorf("exit %d: %s", code, out)
 	}
 	if q, ok := w.last["DeleteSnapshots"].(*vssv1.DeleteSnapshotsRequest); !ok || q.GetId() != setID {
@@ -262,7 +258,8 @@ func TestRequire(t *testing.T) {
 func TestWait(t *testing.T) {
 	w := serve(t)
 	w.busy = 1
-	if code, _, diag := w.vss(t, "create", "/srv/data"); code != 1 || !strings.Contains(diag, "VSS_E_SNAPSHOT_SET_IN_PROGRESS") {
+	if code, _, diag := w.vss(t, "create", "/srv/data"); code != 1 ||
+		!strings.Contains(diag, "VSS_E_SNAPSHOT_SET_IN_PROGRESS") {
 		t.Errorf("exit %d: %s", code, diag)
 	}
 	w.busy = 2
@@ -275,29 +272,34 @@ func TestCommands(t *testing.T) {
 	w := serve(t)
 	w.copies[1].ExposedAt = "/mnt/old"
 	for line, want := range map[string]string{
-		"list shadows":                              `"id":"` + copyID + `"`,
-		"list shadows --volume /srv/data/x":         `"id":"` + copyID + `"`,
-		"list shadows --volume uuid=ABC":            `"id":"` + copyID + `"`,
-		"list shadows --volume /srv/log":            `[]`,
-		"list shadows --set " + copyID:              `[]`,
-		"list writers":                              `"state":"stable","state_code":1`,
-		"list providers":                            `"type":"hardware","version":"1","capabilities":[]`,
-		"list volumes":                              `"mount_points":["/srv/data"],"luns":[],"providers":["lun"],"supported":true`,
+		"list shadows":                      `"id":"` + copyID + `"`,
+		"list shadows --volume /srv/data/x": `"id":"` + copyID + `"`,
+		"list shadows --volume uuid=ABC":    `"id":"` + copyID + `"`,
+		"list shadows --volume /srv/log":    `[]`,
+		"list shadows --set " + copyID:      `[]`,
+		"list writers":                      `"state":"stable","state_code":1`,
+		"list providers":                    `"type":"hardware","version":"1","capabilities":[]`,
+		"list volumes": `"mount_points":["/srv/data"],"luns":[],` +
+			`"providers":["lun"],"supported":true`,
 		"show 22222222-0000-4000-8000-000000000001": `"id":"` + copyID + `"`,
-		"show " + setID:                             `"timeline":[`,
-		"expose " + copyID + " /mnt/y":              `{"id":"` + copyID + `","exposed_at":"/mnt/y"}`,
-		"unexpose " + copyID:                        `{"id":"` + copyID + `","exposed_at":""}`,
-		"unexpose /mnt/old/":                        `{"id":"` + copy2ID + `","exposed_at":""}`,
-		"break --read-write " + setID:               `{"set_id":"` + setID + `","luns":[{"lun":"` + lunID + `","original_volume":"/srv/data","device":"/dev/loop7","read_write":true,"masked":false,"identity":"kept"}]}`,
-		"delete " + copyID:                          `{"deleted":["` + copyID + `"]}`,
-		"doctor":                                    `{"ok":true,"findings":[]}`,
-		"array list":                                `[{"name":"local","address":"","pools":[{"name":"main","type":"reflink","size":10,"free":5}],"targets":["loop"]}]`,
-		"lun list":                                  `[]`,
-		"lun create data --size 2G":                 `"vpd83":"naa.6","kind":"plain","origin":"","method":"","complete_percent":100,"mapped_to":["db1"],"device":"/dev/loop3","read_only":false,"disk":{"style":"gpt"`,
-		"lun format data --fs xfs":                  `"flags":["read-only"]`,
-		"lun flags data":                            `"name":"data"`,
-		"lun flags data:1 --set hidden,read-only":   `"name":"data"`,
-		"version":                                   `"go":"go`,
+		"show " + setID:                `"timeline":[`,
+		"expose " + copyID + " /mnt/y": `{"id":"` + copyID + `","exposed_at":"/mnt/y"}`,
+		"unexpose " + copyID:           `{"id":"` + copyID + `","exposed_at":""}`,
+		"unexpose /mnt/old/":           `{"id":"` + copy2ID + `","exposed_at":""}`,
+		"break --read-write " + setID: `{"set_id":"` + setID + `","luns":[{"lun":"` + lunID +
+			`","original_volume":"/srv/data","device":"/dev/loop7",` +
+			`"read_write":true,"masked":false,"identity":"kept"}]}`,
+		"delete " + copyID: `{"deleted":["` + copyID + `"]}`,
+		"doctor":           `{"ok":true,"findings":[]}`,
+		"array list": `[{"name":"local","address":"",` +
+			`"pools":[{"name":"main","type":"reflink","size":10,"free":5}],"targets":["loop"]}]`,
+		"lun list": `[]`,
+		"lun create data --size 2G": `"vpd83":"naa.6","kind":"plain","origin":"","method":"",` +
+			`"complete_percent":100,"mapped_to":["db1"],"device":"/dev/loop3","read_only":false,"disk":{"style":"gpt"`,
+		"lun format data --fs xfs":                `"flags":["read-only"]`,
+		"lun flags data":                          `"name":"data"`,
+		"lun flags data:1 --set hidden,read-only": `"name":"data"`,
+		"version": `"go":"go`,
 	} {
 		t.Run(line, func(t *testing.T) {
 			code, out, diag := w.vss(t, append(strings.Fields(line), "--json")...)
@@ -309,7 +311,8 @@ func TestCommands(t *testing.T) {
 			}
 		})
 	}
-	if q := w.last["ChangeLunFlags"].(*vssv1.ChangeLunFlagsRequest); q.GetPartition() != 1 || q.GetSet() != uint32(vss.FlagHidden|vss.FlagReadOnly) || q.GetClear() != 0 {
+	if q := w.last["ChangeLunFlags"].(*vssv1.ChangeLunFlagsRequest); q.GetPartition() != 1 ||
+		q.GetSet() != uint32(vss.FlagHidden|vss.FlagReadOnly) || q.GetClear() != 0 {
 		t.Errorf("flags: %v", q)
 	}
 }
@@ -322,17 +325,21 @@ func TestDeleteOldestAndPartly(t *testing.T) {
 	if q := w.last["DeleteSnapshots"].(*vssv1.DeleteSnapshotsRequest); q.GetId() != copyID {
 		t.Errorf("deleted %s, want the oldest", q.GetId())
 	}
-	if code, out, _ := w.vss(t, "--json", "delete", "--volume", "/srv/nothing"); code != 1 || !strings.Contains(out, "VSS_E_OBJECT_NOT_FOUND") {
+	if code, out, _ := w.vss(t, "--json", "delete", "--volume", "/srv/nothing"); code != 1 ||
+		!strings.Contains(out, "VSS_E_OBJECT_NOT_FOUND") {
 		t.Errorf("exit %d: %s", code, out)
 	}
-	w.deletes = &vssv1.DeleteSnapshotsReply{Deleted: []string{copyID}, NotDeleted: copy2ID, Error: wire.MarshalError(vss.E("DeleteSnapshots", vss.ErrVolumeInUse, nil).On("/mnt"))}
+	w.deletes = &vssv1.DeleteSnapshotsReply{Deleted: []string{copyID}, NotDeleted: copy2ID,
+		Error: wire.MarshalError(vss.E("DeleteSnapshots", vss.ErrVolumeInUse, nil).On("/mnt"))}
 	code, out, _ := w.vss(t, "--json", "delete", setID)
 	var doc struct {
-		Error      failureJSON
+		Error      cli.Failure
 		Deleted    []string
 		NotDeleted string `json:"not_deleted"`
 	}
-	if err := json.Unmarshal([]byte(out), &doc); err != nil || code != 1 || doc.Error.Result != vss.ErrVolumeInUse.Name() || doc.NotDeleted != copy2ID || !slices.Equal(doc.Deleted, []string{copyID}) {
+	if err := json.Unmarshal([]byte(out), &doc); err != nil || code != 1 ||
+		doc.Error.Result != vss.ErrVolumeInUse.Name() || doc.NotDeleted != copy2ID ||
+		!slices.Equal(doc.Deleted, []string{copyID}) {
 		t.Errorf("exit %d, %v: %s", code, err, out)
 	}
 	w.copies = nil
@@ -345,7 +352,8 @@ func TestErrorsOfTheService(t *testing.T) {
 	w := serve(t)
 	w.fail["DeleteLun"] = vss.E("Delete", vss.VDSErrDeviceInUse, nil).On("data").Advise("unmount it")
 	code, out, _ := w.vss(t, "--json", "lun", "delete", "data")
-	if code != 1 || !strings.Contains(compact(out), `"result":"VDS_E_DEVICE_IN_USE","hresult":"0x80042413","facility":"vds"`) {
+	if code != 1 || !strings.Contains(compact(out),
+		`"result":"VDS_E_DEVICE_IN_USE","hresult":"0x80042413","facility":"vds"`) {
 		t.Errorf("exit %d: %s", code, out)
 	}
 	_, _, diag := w.vss(t, "lun", "delete", "data")
@@ -358,7 +366,8 @@ func TestErrorsOfTheService(t *testing.T) {
 	if code, out, _ := w.vss(t, "doctor", "--json"); code != 1 || !strings.Contains(compact(out), `"ok":false`) {
 		t.Errorf("exit %d: %s", code, out)
 	}
-	if code, out, _ := w.vss(t, "events", "--json"); code != 0 || strings.Count(out, "\n") != 2 || !json.Valid([]byte(strings.SplitAfter(out, "\n")[0])) {
+	if code, out, _ := w.vss(t, "events", "--json"); code != 0 || strings.Count(out, "\n") != 2 ||
+		!json.Valid([]byte(strings.SplitAfter(out, "\n")[0])) {
 		t.Errorf("exit %d: %q", code, out)
 	}
 }
@@ -366,7 +375,7 @@ func TestErrorsOfTheService(t *testing.T) {
 func TestNoService(t *testing.T) {
 	w := &world{run: filepath.Join(t.TempDir(), "nobody")}
 	code, out, _ := w.vss(t, "--json", "list", "shadows")
-	var doc map[string]failureJSON
+	var doc map[string]cli.Failure
 	if err := json.Unmarshal([]byte(out), &doc); err != nil || code != 1 || doc["error"].Hint == "" {
 		t.Errorf("exit %d, %v: %s", code, err, out)
 	}
@@ -376,7 +385,8 @@ func TestNoService(t *testing.T) {
 func TestHelp(t *testing.T) {
 	var walk func(*cobra.Command)
 	walk = func(c *cobra.Command) {
-		if c.Short == "" || c.Long == "" || !strings.HasPrefix(c.Example, "  vss ") && !strings.Contains(c.Example, "vss completion") {
+		if c.Short == "" || c.Long == "" || !strings.HasPrefix(c.Example, "  vss ") && !strings.Contains(c.Example,
+			"vss completion") {
 			t.Errorf("%s: short %q, long %q, example %q", c.CommandPath(), c.Short, c.Long, c.Example)
 		}
 		c.LocalFlags()
@@ -384,32 +394,9 @@ func TestHelp(t *testing.T) {
 			walk(sub)
 		}
 	}
-	walk((&app{}).root())
+	walk(new(app).root())
 	w := &world{run: t.TempDir()}
 	if code, out, _ := w.vss(t, "create", "--help"); code != 0 || !strings.Contains(out, "vss create /srv/data") {
 		t.Errorf("exit %d: %s", code, out)
-	}
-}
-
-func TestPlan(t *testing.T) {
-	m := func(at, root string, minor int) *mountinfo.Info {
-		return &mountinfo.Info{Mountpoint: at, Root: root, Major: 7, Minor: minor}
-	}
-	mounts := []*mountinfo.Info{m("/", "/", 1), m("/proc", "/", 2), m("/srv", "/", 3), m("/srv/sub", "/", 4), m("/srv/sub/deep", "/", 5), m("/mirror", "/", 3), m("/part", "/x", 3), m("/srvother", "/", 6), m("/run/mnt/a", "/", 9)}
-	for name, c := range map[string]struct {
-		overlays []overlay
-		want     mountPlan
-	}{
-		"one, at both of its places": {[]overlay{{"/srv", "/run/mnt/a"}}, mountPlan{binds: []bind{{"/run/mnt/a", "/srv"}, {"/run/mnt/a", "/mirror"}}, hidden: []string{"/srv/sub", "/srv/sub/deep"}}},
-		"one in another":             {[]overlay{{"/srv/sub", "/b"}, {"/srv", "/a"}}, mountPlan{binds: []bind{{"/a", "/srv"}, {"/a", "/mirror"}, {"/b", "/srv/sub"}}, hidden: []string{"/srv/sub/deep"}}},
-		"not mounted":                {[]overlay{{"/dev/loop9", "/a"}}, mountPlan{}},
-		"root": {[]overlay{{"/", "/run/mnt/a"}, {"/srv", "/b"}}, mountPlan{root: "/run/mnt/a", binds: []bind{{"/b", "/srv"}, {"/b", "/mirror"}},
-			hidden: []string{"/proc", "/srv/sub", "/srv/sub/deep", "/part", "/srvother"}}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if d := cmp.Diff(c.want, plan(mounts, c.overlays), cmp.AllowUnexported(mountPlan{}, bind{})); d != "" {
-				t.Errorf("-want +got:\n%s", d)
-			}
-		})
 	}
 }

@@ -1,4 +1,4 @@
-package vsscmd
+package cli
 
 import (
 	"math"
@@ -9,9 +9,10 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// parseSize reads a size in bytes: "2G", "512M", "1.5T", "4KiB", "1048576". Units are powers of 1024.
-func parseSize(s string) (int64, error) {
-	bad := usage("write sizes as 2G, 512M, 1.5T or in bytes", "%q is no size", s)
+// ParseSize parses a size in bytes: "2G", "512M", "1.5T", "4KiB", "1048576". Units are powers of 1024. It returns a
+// *UsageError if s is not a size, or not a positive one.
+func ParseSize(s string) (int64, error) {
+	invalid := Usagef("write sizes as 2G, 512M, 1.5T or in bytes", "invalid size %q", s)
 	t := strings.ToUpper(strings.TrimSpace(s))
 	t = strings.TrimSuffix(strings.TrimSuffix(t, "B"), "I")
 	unit := float64(1)
@@ -19,21 +20,21 @@ func parseSize(s string) (int64, error) {
 		unit = math.Pow(1024, float64(i+1))
 		t = t[:len(t)-1]
 	} else if strings.ContainsAny(strings.ToUpper(s), "I") {
-		return 0, bad // "5i", "5iB": half a unit
+		return 0, invalid // "5i", "5iB": half a unit
 	}
 	if strings.Trim(t, "0123456789.") != "" || t == "" {
-		return 0, bad // ParseFloat would take "inf", "0x10" and "1e9"
+		return 0, invalid // ParseFloat would accept "inf", "0x10" and "1e9"
 	}
 	if n, err := strconv.ParseInt(t, 10, 64); err == nil && unit == 1 {
 		if n == 0 {
-			return 0, bad
+			return 0, invalid
 		}
 		return n, nil
 	}
 	f, err := strconv.ParseFloat(t, 64)
 	f *= unit
 	if err != nil || f < 1 || f >= math.MaxInt64 || unit == 1 {
-		return 0, bad
+		return 0, invalid
 	}
 	return int64(f), nil
 }
@@ -45,32 +46,18 @@ func lastByte(s string) byte {
 	return s[len(s)-1]
 }
 
-// parseLUN splits LUN[:PART]; part 0 is none.
-func parseLUN(s string) (lun string, part int32, err error) {
-	lun = s
-	if i := strings.LastIndexByte(s, ':'); i >= 0 {
-		n, perr := strconv.ParseInt(s[i+1:], 10, 32)
-		if perr != nil || n < 1 {
-			return "", 0, usage("write LUN:2 for its second partition", "%q names no partition", s)
-		}
-		lun, part = s[:i], int32(n)
-	}
-	if lun == "" {
-		return "", 0, usage("a LUN is named by its id, name or device", "%q names no LUN", s)
-	}
-	return lun, part, nil
-}
-
-func parseID(what, s string) (vss.GUID, error) {
+// ParseID parses the id of an object; kind is what the object is, for the error. It returns a *UsageError.
+func ParseID(kind, s string) (vss.GUID, error) {
 	g, err := vss.ParseGUID(s)
 	if err != nil || g.IsZero() {
-		return g, usage("write it as {xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}", "%q is no id of a %s", s, what)
+		return g, Usagef("write it as {xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}", "invalid id %q of a %s", s, kind)
 	}
 	return g, nil
 }
 
-// parseTime reads a moment, or how long ago it was.
-func parseTime(s string, now time.Time) (time.Time, error) {
+// ParseTime parses a time in RFC 3339 or without zone, or a duration before now. For "" it returns the zero time. It
+// returns a *UsageError.
+func ParseTime(s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
@@ -85,11 +72,12 @@ func parseTime(s string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
 		return now.Add(-d), nil
 	}
-	return time.Time{}, usage("write it as 2026-11-24T16:00:00+01:00, or as 10m for ten minutes ago", "%q is no time", s)
+	return time.Time{}, Usagef("write it as 2026-11-24T16:00:00+01:00, or as 10m for ten minutes ago",
+		"invalid time %q", s)
 }
 
-// humanSize writes bytes for people.
-func humanSize(n int64) string {
+// HumanSize formats a size with one decimal and a unit; below 1024 it is in bytes.
+func HumanSize(n int64) string {
 	f, i := float64(n), 0
 	for f >= 1024 && i < 6 {
 		f, i = f/1024, i+1

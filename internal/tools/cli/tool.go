@@ -1,0 +1,96 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/stillpoint-vss/stillpoint/requester"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// Exit codes. A tool that runs a command of the user exits with the status of that command; the last four are for the
+// cases in which there is none, as in env(1).
+const (
+	ExitDone    = 0
+	ExitFailed  = 1
+	ExitUsage   = 2
+	ExitTool    = 125 // the tool failed
+	ExitNotRun  = 126 // the command cannot be executed
+	ExitMissing = 127 // the command was not found
+	ExitSignal  = 128 // plus the number of the signal that ended the command
+)
+
+// Tool is one run of a command-line tool.
+type Tool struct {
+	Name           string // name of the program, which precedes its messages
+	JSON           bool   // write one JSON document to Stdout, and nothing else there
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Service        requester.ConnectOptions
+	// Exit is the exit code of a run that ends without an error, and instead of ExitFailed that of one that fails.
+	Exit int
+}
+
+// With connects to the service, calls f and closes the connection.
+func (t *Tool) With(ctx context.Context, f func(*requester.Client) error) error {
+	c, err := requester.Connect(ctx, t.Service)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return f(c)
+}
+
+// Session opens a requester object with the given context, calls f and closes it.
+func (t *Tool) Session(
+	ctx context.Context, context vss.Context, f func(*requester.Client, *requester.BackupComponents) error,
+) error {
+	return t.With(ctx, func(c *requester.Client) error {
+		b, err := c.Open(ctx, t.Name)
+		if err != nil {
+			return err
+		}
+		defer b.Close()
+		if err := b.InitializeForBackup(ctx, nil); err != nil {
+			return err
+		}
+		if err := b.SetContext(ctx, context); err != nil {
+			return err
+		}
+		return f(c, b)
+	})
+}
+
+// Finish prints the error with which the tool ends, if any, and returns the exit code.
+func (t *Tool) Finish(err error) int {
+	if err == nil {
+		return t.Exit
+	}
+	t.PrintError(err)
+	var u *UsageError
+	switch {
+	case errors.As(err, &u):
+		return ExitUsage
+	case t.Exit != ExitDone:
+		return t.Exit
+	}
+	return ExitFailed
+}
+
+// Warnf prints a warning to standard error.
+func (t *Tool) Warnf(format string, args ...any) {
+	fmt.Fprintf(t.Stderr, t.Name+": warning: "+format+"\n", args...)
+}
+
+// PrintJSON writes the JSON document of the run.
+func (t *Tool) PrintJSON(v any) {
+	e := json.NewEncoder(t.Stdout)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(v); err != nil {
+		t.Exit = ExitFailed // standard output is closed, so a message would not help
+	}
+}
