@@ -32,11 +32,16 @@ func (c *lunCopy) moved() { c.disks, c.nodes = nil, nil }
 
 // lunDisk finds a copy's LUN as a disk of this host. Errors: VSS_E_MISSING_DISK.
 func (k *lunKind) lunDisk(ctx context.Context, l *catalog.LUN) (vds.Disk, error) {
-	d, ok := k.disks().ByInformation(ctx, &l.Copy)
-	if !ok || d.Device == "" {
-		return d, vss.E("FindDisk", vss.ErrMissingDisk, nil).On(l.LUNID.String()).Advise("`vss lun list` shows whether the LUN exists and who may see it")
+	d, _ := k.disks().ByInformation(ctx, &l.Copy)
+	return d, here(l, d)
+}
+
+// here returns VSS_E_MISSING_DISK for a LUN that is not a disk of this host.
+func here(l *catalog.LUN, d vds.Disk) error {
+	if d.Device != "" {
+		return nil
 	}
-	return d, nil
+	return vss.E("FindDisk", vss.ErrMissingDisk, nil).On(l.LUNID.String()).Advise("`vss lun list` shows whether the LUN exists and who may see it")
 }
 
 // find looks up the disks, once.
@@ -44,10 +49,9 @@ func (c *lunCopy) find(ctx context.Context) ([]vds.Disk, error) {
 	if c.disks != nil {
 		return c.disks, nil
 	}
-	disks := make([]vds.Disk, len(c.r.LUNs))
-	for i := range c.r.LUNs {
-		var err error
-		if disks[i], err = c.k.lunDisk(ctx, &c.r.LUNs[i]); err != nil {
+	disks := c.k.find(ctx, c.r.LUNs)
+	for i, d := range disks {
+		if err := here(&c.r.LUNs[i], d); err != nil {
 			return nil, err
 		}
 	}

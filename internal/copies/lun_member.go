@@ -136,11 +136,17 @@ func (m *lunMember) Collect(ctx context.Context, records []*catalog.Snapshot) er
 			r.Attributes |= vss.AttrDifferential
 		}
 		for n, t := range targets {
-			l := catalog.LUN{Original: p.sources[n], OriginalIdentity: p.identities[n], Copy: t}
-			if d, ok := m.k.disks().ByInformation(ctx, &t); ok {
-				l.LUNID = d.LUN.ID
+			r.LUNs = append(r.LUNs, catalog.LUN{Original: p.sources[n], OriginalIdentity: p.identities[n], Copy: t})
+		}
+	}
+	luns := lunsOf(records)
+	for i, d := range m.k.find(ctx, luns) {
+		for _, r := range records {
+			for n := range r.LUNs {
+				if d.Exists() && r.LUNs[n].Copy.SameLUN(&luns[i].Copy) {
+					r.LUNs[n].LUNID = d.LUN.ID
+				}
 			}
-			r.LUNs = append(r.LUNs, l)
 		}
 	}
 	return nil

@@ -75,11 +75,10 @@ type arrival struct {
 // rescan attaches the LUNs and returns those that are here. That a rescan fails is logged only: what matters is whether the
 // LUNs came.
 func (k *lunKind) rescan(ctx context.Context, luns []catalog.LUN) []arrival {
-	found := make([]vds.Disk, len(luns))
+	found := k.find(ctx, luns)
 	var ids []vss.LUNID
-	for i := range luns {
-		if d, ok := k.disks().ByInformation(ctx, &luns[i].Copy); ok {
-			found[i] = d
+	for _, d := range found {
+		if d.Exists() {
 			ids = append(ids, d.LUN.ID)
 		}
 	}
@@ -92,18 +91,36 @@ func (k *lunKind) rescan(ctx context.Context, luns []catalog.LUN) []arrival {
 		k.logger.Warn("rescan", "error", err)
 	}
 	var out []arrival
+	var others []catalog.LUN // those that were here already
 	for i, d := range found {
-		if d.LUN.ID.IsZero() {
-			continue
+		if at := slices.IndexFunc(arrived, func(a vds.Disk) bool { return d.Exists() && a.LUN.ID == d.LUN.ID }); at >= 0 {
+			out = append(out, arrival{&luns[i].Copy, arrived[at]})
+		} else {
+			others = append(others, luns[i])
 		}
-		if at := slices.IndexFunc(arrived, func(a vds.Disk) bool { return a.LUN.ID == d.LUN.ID }); at >= 0 {
-			d = arrived[at]
-		} else if d, _ = k.disks().ByInformation(ctx, &luns[i].Copy); d.Device == "" {
-			continue
+	}
+	for i, d := range k.find(ctx, others) {
+		if d.Device != "" {
+			out = append(out, arrival{&others[i].Copy, d})
 		}
-		out = append(out, arrival{&luns[i].Copy, d})
 	}
 	return out
+}
+
+// find finds the disks of LUNs. That an array doesn't answer is logged: its LUNs aren't found.
+func (k *lunKind) find(ctx context.Context, luns []catalog.LUN) []vds.Disk {
+	if len(luns) == 0 {
+		return nil
+	}
+	infos := make([]vss.LUNInformation, len(luns))
+	for i := range luns {
+		infos[i] = luns[i].Copy
+	}
+	found, err := k.disks().Locate(ctx, infos)
+	if err != nil {
+		k.logger.Warn("LUNs not found", "error", err)
+	}
+	return found
 }
 
 // renewals gives a disk with several volumes one new identity.

@@ -92,6 +92,15 @@ func (w *World) ByInformation(_ context.Context, info *vss.LUNInformation) (vds.
 	return w.diskBy(func(l providertest.LUN) bool { return l.Info.SameLUN(info) })
 }
 
+// Locate implements copies.Disks.
+func (w *World) Locate(ctx context.Context, infos []vss.LUNInformation) ([]vds.Disk, error) {
+	out := make([]vds.Disk, len(infos))
+	for i := range infos {
+		out[i], _ = w.ByInformation(ctx, &infos[i])
+	}
+	return out, w.fail("Locate", "")
+}
+
 // Inquiry implements copies.Disks.
 func (w *World) Inquiry(_ context.Context, device string) (*vss.LUNInformation, bool) {
 	w.mu.Lock()
