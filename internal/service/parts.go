@@ -34,7 +34,14 @@ type parts struct {
 // embedded is the name of the array that is part of the service.
 const embedded = "local"
 
-func assemble(ctx context.Context, cfg *config.Config, o Options, store *catalog.Store, quiet *journal.Ring, logger *slog.Logger) (*parts, error) {
+func assemble(
+	ctx context.Context,
+	cfg *config.Config,
+	o Options,
+	store *catalog.Store,
+	quiet *journal.Ring,
+	logger *slog.Logger,
+) (*parts, error) {
 	p := &parts{logger: logger}
 	ok := false
 	defer func() {
@@ -61,7 +68,15 @@ func assemble(ctx context.Context, cfg *config.Config, o Options, store *catalog
 		return nil, err
 	}
 	inBox, notLoaded := inBoxWriters(cfg, o.Run, logger)
-	registry, err := writers.New(writers.Config{RunDir: o.Run, InBox: inBox, Accounts: writers.Accounts(cfg), Trust: writers.Trust(cfg), Logger: logger})
+	registry, err := writers.New(
+		writers.Config{
+			RunDir:   o.Run,
+			InBox:    inBox,
+			Accounts: writers.Accounts(cfg),
+			Trust:    writers.Trust(cfg),
+			Logger:   logger,
+		},
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +84,9 @@ func assemble(ctx context.Context, cfg *config.Config, o Options, store *catalog
 	hardware := lun.New(lun.Config{Host: cfg.Host.Name, Arrays: p.disks.Arrays, Logger: logger})
 	p.coordinator, err = coordinator.New(ctx, coordinator.Config{
 		Host: cfg.Host.Name, RunDir: o.Run, DeviceDir: deviceDir(o.Run), StateDir: o.State, ExposeRoots: cfg.ExposeRoots(o.Run),
-		LettersRoot: cfg.LettersRoot(o.Run), Letters: func(name string) bool { return cfg.Volumes[name] != "" }, HoldLimit: cfg.Service.HoldLimit.Duration,
+		LettersRoot: cfg.LettersRoot(
+			o.Run,
+		), Letters: func(name string) bool { return cfg.Volumes[name] != "" }, HoldLimit: cfg.Service.HoldLimit.Duration,
 		Catalog: store, Volumes: volume.New(volume.Options{Names: cfg.Volumes}), Disks: p.disks, Providers: []provider.Provider{hardware},
 		Writers: registry.Running, RequiredWriters: cfg.Writers.Required(), WriterLimits: coordinator.WriterLimits{
 			Identify: cfg.Writers.Limits.Identify.Duration, PrepareSnapshot: cfg.Writers.Limits.PrepareSnapshot.Duration, Work: cfg.Writers.Limits.Work.Duration,
@@ -80,7 +97,15 @@ func assemble(ctx context.Context, cfg *config.Config, o Options, store *catalog
 		return nil, err
 	}
 	for _, err := range notLoaded {
-		p.coordinator.AddEvent(catalog.Event{Severity: "error", What: "writer-not-loaded", Code: vss.CodeOf(err), Message: err.Error(), Hint: vss.Hint(err)})
+		p.coordinator.AddEvent(
+			catalog.Event{
+				Severity: "error",
+				What:     "writer-not-loaded",
+				Code:     vss.CodeOf(err),
+				Message:  err.Error(),
+				Hint:     vss.Hint(err),
+			},
+		)
 	}
 	if err := p.forward(ctx); err != nil {
 		return nil, err
@@ -102,7 +127,11 @@ func openPools(cfg *config.Config, state string) ([]array.NamedPool, error) {
 	var out []array.NamedPool
 	for _, c := range cfg.Array.Pools {
 		var p array.Pool
-		err := error(vss.E("OpenPool", vss.ErrNotSupported, fmt.Errorf("pools of type %s", c.Type)).On(c.Name).Advise("configure a reflink pool: a folder on XFS or btrfs"))
+		err := error(
+			vss.E("OpenPool", vss.ErrNotSupported, fmt.Errorf("pools of type %s", c.Type)).
+				On(c.Name).
+				Advise("configure a reflink pool: a folder on XFS or btrfs"),
+		)
 		if c.Type == "reflink" {
 			p, err = pool.Open(c.Path)
 		}
@@ -133,7 +162,18 @@ func (p *parts) forward(ctx context.Context) error {
 			if e.What == "hydrated" {
 				severity = "info"
 			}
-			p.coordinator.AddEvent(catalog.Event{Time: e.Time, Severity: severity, What: e.What, Provider: "lun", SetID: e.LUN.Set, Object: e.LUN.Name, Message: e.Text, Hint: e.Hint})
+			p.coordinator.AddEvent(
+				catalog.Event{
+					Time:     e.Time,
+					Severity: severity,
+					What:     e.What,
+					Provider: "lun",
+					SetID:    e.LUN.Set,
+					Object:   e.LUN.Name,
+					Message:  e.Text,
+					Hint:     e.Hint,
+				},
+			)
 			if e.What == "dropped" {
 				p.coordinator.Dropped(life, e.LUN.ID)
 			}

@@ -24,36 +24,37 @@ const (
 
 // rights says who may call what. A method that isn't here nobody may call.
 var rights = map[string]right{
-	vssv1.Coordinator_OpenSession_FullMethodName:                   requesters,
-	vssv1.Coordinator_InitializeForBackup_FullMethodName:           requesters,
-	vssv1.Coordinator_SetContext_FullMethodName:                    requesters,
-	vssv1.Coordinator_SetBackupState_FullMethodName:                requesters,
-	vssv1.Coordinator_EnableWriterClasses_FullMethodName:           requesters,
-	vssv1.Coordinator_DisableWriterClasses_FullMethodName:          requesters,
-	vssv1.Coordinator_DisableWriterInstances_FullMethodName:        requesters,
-	vssv1.Coordinator_GatherWriterMetadata_FullMethodName:          requesters,
-	vssv1.Coordinator_GetWriterMetadata_FullMethodName:             requesters,
-	vssv1.Coordinator_GatherWriterStatus_FullMethodName:            requesters,
-	vssv1.Coordinator_GetWriterStatus_FullMethodName:               requesters,
-	vssv1.Coordinator_AddComponent_FullMethodName:                  requesters,
-	vssv1.Coordinator_SetBackupSucceeded_FullMethodName:            requesters,
-	vssv1.Coordinator_StartSnapshotSet_FullMethodName:              requesters,
-	vssv1.Coordinator_AddToSnapshotSet_FullMethodName:              requesters,
-	vssv1.Coordinator_IsVolumeSupported_FullMethodName:             requesters,
-	vssv1.Coordinator_IsVolumeSnapshotted_FullMethodName:           requesters,
-	vssv1.Coordinator_PrepareForBackup_FullMethodName:              requesters,
-	vssv1.Coordinator_DoSnapshotSet_FullMethodName:                 requesters,
-	vssv1.Coordinator_BackupComplete_FullMethodName:                requesters,
-	vssv1.Coordinator_AbortBackup_FullMethodName:                   requesters,
-	vssv1.Coordinator_SaveAsXML_FullMethodName:                     requesters,
-	vssv1.Coordinator_ImportSnapshots_FullMethodName:               requesters,
-	vssv1.Coordinator_GetSnapshotProperties_FullMethodName:         requesters,
-	vssv1.Coordinator_Query_FullMethodName:                         requesters,
-	vssv1.Coordinator_DeleteSnapshots_FullMethodName:               requesters,
-	vssv1.Coordinator_BreakSnapshotSet_FullMethodName:              rootOnly,
-	vssv1.Coordinator_BreakSnapshotSetEx_FullMethodName:            rootOnly,
-	vssv1.Coordinator_GetBreakResult_FullMethodName:                rootOnly,
-	vssv1.Coordinator_ExposeSnapshot_FullMethodName:                requesters, // below the expose roots; elsewhere root, as the coordinator sees to
+	vssv1.Coordinator_OpenSession_FullMethodName:            requesters,
+	vssv1.Coordinator_InitializeForBackup_FullMethodName:    requesters,
+	vssv1.Coordinator_SetContext_FullMethodName:             requesters,
+	vssv1.Coordinator_SetBackupState_FullMethodName:         requesters,
+	vssv1.Coordinator_EnableWriterClasses_FullMethodName:    requesters,
+	vssv1.Coordinator_DisableWriterClasses_FullMethodName:   requesters,
+	vssv1.Coordinator_DisableWriterInstances_FullMethodName: requesters,
+	vssv1.Coordinator_GatherWriterMetadata_FullMethodName:   requesters,
+	vssv1.Coordinator_GetWriterMetadata_FullMethodName:      requesters,
+	vssv1.Coordinator_GatherWriterStatus_FullMethodName:     requesters,
+	vssv1.Coordinator_GetWriterStatus_FullMethodName:        requesters,
+	vssv1.Coordinator_AddComponent_FullMethodName:           requesters,
+	vssv1.Coordinator_SetBackupSucceeded_FullMethodName:     requesters,
+	vssv1.Coordinator_StartSnapshotSet_FullMethodName:       requesters,
+	vssv1.Coordinator_AddToSnapshotSet_FullMethodName:       requesters,
+	vssv1.Coordinator_IsVolumeSupported_FullMethodName:      requesters,
+	vssv1.Coordinator_IsVolumeSnapshotted_FullMethodName:    requesters,
+	vssv1.Coordinator_PrepareForBackup_FullMethodName:       requesters,
+	vssv1.Coordinator_DoSnapshotSet_FullMethodName:          requesters,
+	vssv1.Coordinator_BackupComplete_FullMethodName:         requesters,
+	vssv1.Coordinator_AbortBackup_FullMethodName:            requesters,
+	vssv1.Coordinator_SaveAsXML_FullMethodName:              requesters,
+	vssv1.Coordinator_ImportSnapshots_FullMethodName:        requesters,
+	vssv1.Coordinator_GetSnapshotProperties_FullMethodName:  requesters,
+	vssv1.Coordinator_Query_FullMethodName:                  requesters,
+	vssv1.Coordinator_DeleteSnapshots_FullMethodName:        requesters,
+	vssv1.Coordinator_BreakSnapshotSet_FullMethodName:       rootOnly,
+	vssv1.Coordinator_BreakSnapshotSetEx_FullMethodName:     rootOnly,
+	vssv1.Coordinator_GetBreakResult_FullMethodName:         rootOnly,
+	// below the expose roots; elsewhere root, as the coordinator sees to
+	vssv1.Coordinator_ExposeSnapshot_FullMethodName:                requesters,
 	vssv1.Coordinator_UnexposeSnapshot_FullMethodName:              requesters,
 	vssv1.Coordinator_MountSnapshot_FullMethodName:                 requesters,
 	vssv1.Coordinator_SetBackupOptions_FullMethodName:              requesters,
@@ -131,10 +132,12 @@ func (g gate) check(ctx context.Context, method string) error {
 	case known && need == rootOnly:
 		return vss.E(op, vss.ErrAccessDenied, errors.New("only root may do this")).Advise("run it as root")
 	}
-	return vss.E(op, vss.ErrAccessDenied, errors.New("the caller may not ask for shadow copies")).Advise("be root or a member of group " + g.cfg.Service.Group)
+	return vss.E(op, vss.ErrAccessDenied, errors.New("the caller may not ask for shadow copies")).
+		Advise("be root or a member of group " + g.cfg.Service.Group)
 }
 
-// may says whether the caller has the right. An account that the configuration names is what it says there, root included.
+// may says whether the caller has the right. An account that the configuration names is what it says there, root
+// included.
 func (g gate) may(p wire.PeerInfo, need right) bool {
 	name := strconv.Itoa(int(p.UID))
 	if u, err := user.LookupId(name); err == nil {

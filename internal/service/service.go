@@ -1,5 +1,5 @@
-// Package service puts the parts of vssd together: catalogue, array, disk manager, providers, writers and coordinator behind
-// one socket. It knows all of them and has no logic of theirs.
+// Package service puts the parts of vssd together: catalogue, array, disk manager, providers, writers and coordinator
+// behind one socket. It knows all of them and has no logic of theirs.
 package service
 
 import (
@@ -39,12 +39,12 @@ type Options struct {
 // stopLimit is how long a service that ends waits for calls under way.
 const stopLimit = 20 * time.Second
 
-// memoryLimit is what the Go heap is kept to, in bytes, as far as collecting garbage does it: a list of thousands of copies
-// would let it grow to twice as much. GOMEMLIMIT sets another one.
+// memoryLimit is what the Go heap is kept to, in bytes, as far as collecting garbage does it: a list of thousands of
+// copies would let it grow to twice as much. GOMEMLIMIT sets another one.
 const memoryLimit = 48 << 20
 
-// Run is the service's whole life, until ctx ends or, on demand, until nobody needs it. Errors: those of its parts at the
-// start.
+// Run is the service's whole life, until ctx ends or, on demand, until nobody needs it. Errors: those of its parts at
+// the start.
 func Run(ctx context.Context, o Options) error {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
@@ -134,7 +134,12 @@ func deviceDir(run string) string {
 func serve(ctx context.Context, l net.Listener, cfg *config.Config, o Options, p *parts, logger *slog.Logger) error {
 	var busy activity
 	g := gate{cfg}
-	server := wire.NewServer(logger, grpc.StatsHandler(&busy), grpc.ChainUnaryInterceptor(g.unary), grpc.ChainStreamInterceptor(g.stream))
+	server := wire.NewServer(
+		logger,
+		grpc.StatsHandler(&busy),
+		grpc.ChainUnaryInterceptor(g.unary),
+		grpc.ChainStreamInterceptor(g.stream),
+	)
 	vssv1.RegisterCoordinatorServer(server, p.coordinator.Service())
 	vssv1.RegisterDisksServer(server, vds.NewServer(p.disks))
 	ended := make(chan error, 1)
