@@ -11,7 +11,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/mount"
 )
 
-// sweep thaws, unmounts and detaches whatever hangs on files below dir, innermost first, and names what it found.
+// sweep thaws, unmounts and detaches everything that uses files below dir, innermost first, and returns what it found.
 func sweep(dir string) []string {
 	var found []string
 	for range 8 { // each round may uncover the layer below

@@ -13,7 +13,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
 
-// inBoxWriters are those that run in the service, and why others could not be loaded.
+// inBoxWriters returns the writers that run in the service, and the errors of those that could not be loaded.
 func inBoxWriters(cfg *config.Config, run string, logger *slog.Logger) ([]writer.Writer, []error) {
 	w := &cfg.Writers
 	all := []writer.Writer{

@@ -22,7 +22,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// parts are what a running service consists of.
+// parts are the components of a running service.
 type parts struct {
 	array       *array.Controller
 	disks       *vds.Manager
@@ -114,7 +114,7 @@ func assemble(
 	return p, nil
 }
 
-// openPools opens the pools of the embedded array: the configured ones, or the one that it makes for itself.
+// openPools opens the pools of the embedded array: the configured ones, or the one that it creates by itself.
 func openPools(cfg *config.Config, state string) ([]array.NamedPool, error) {
 	dir := filepath.Join(state, "array")
 	if len(cfg.Array.Pools) == 0 {
@@ -130,7 +130,7 @@ func openPools(cfg *config.Config, state string) ([]array.NamedPool, error) {
 		err := error(
 			vss.E("OpenPool", vss.ErrNotSupported, fmt.Errorf("pools of type %s", c.Type)).
 				On(c.Name).
-				Advise("configure a reflink pool: a folder on XFS or btrfs"),
+				Advise("configure a reflink pool, which is a folder on XFS or btrfs"),
 		)
 		if c.Type == "reflink" {
 			p, err = pool.Open(c.Path)
@@ -146,7 +146,7 @@ func openPools(cfg *config.Config, state string) ([]array.NamedPool, error) {
 	return out, nil
 }
 
-// forward puts what the array does by itself into the event log.
+// forward records in the event log what the array does on its own.
 func (p *parts) forward(ctx context.Context) error {
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	events, err := p.array.Events(life)
@@ -187,11 +187,11 @@ func (p *parts) forward(ctx context.Context) error {
 	return nil
 }
 
-// close ends the parts, last first.
+// close closes the parts in reverse order.
 func (p *parts) close() {
 	for i := len(p.closers) - 1; i >= 0; i-- {
 		if err := p.closers[i](); err != nil {
-			p.logger.Warn("a part didn't end cleanly", "error", err)
+			p.logger.Warn("can't close a part of the service", "error", err)
 		}
 	}
 }

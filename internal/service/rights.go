@@ -14,15 +14,15 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// right is what a caller must be to use a method.
+// right is what a caller requires to use a method.
 type right int
 
 const (
-	requesters right = iota // root, a member of the group, or an account that is configured as a requester
+	requesters right = iota // root, a member of the group, or an account configured as a requester
 	rootOnly
 )
 
-// rights says who may call what. A method that isn't here nobody may call.
+// rights has the required right of each method. Methods that are missing are denied.
 var rights = map[string]right{
 	vssv1.Coordinator_OpenSession_FullMethodName:            requesters,
 	vssv1.Coordinator_InitializeForBackup_FullMethodName:    requesters,
@@ -53,7 +53,7 @@ var rights = map[string]right{
 	vssv1.Coordinator_BreakSnapshotSet_FullMethodName:       rootOnly,
 	vssv1.Coordinator_BreakSnapshotSetEx_FullMethodName:     rootOnly,
 	vssv1.Coordinator_GetBreakResult_FullMethodName:         rootOnly,
-	// below the expose roots; elsewhere root, as the coordinator sees to
+	// below the expose roots; elsewhere the coordinator requires root
 	vssv1.Coordinator_ExposeSnapshot_FullMethodName:                requesters,
 	vssv1.Coordinator_UnexposeSnapshot_FullMethodName:              requesters,
 	vssv1.Coordinator_MountSnapshot_FullMethodName:                 requesters,
@@ -123,21 +123,21 @@ func (g gate) check(ctx context.Context, method string) error {
 	const op = "CheckAccess"
 	p, ok := wire.Peer(ctx)
 	if !ok {
-		return vss.E(op, vss.ErrAccessDenied, errors.New("the caller isn't known"))
+		return vss.E(op, vss.ErrAccessDenied, errors.New("the caller can't be identified"))
 	}
 	need, known := rights[method]
 	switch {
 	case known && g.may(p, need):
 		return nil
 	case known && need == rootOnly:
-		return vss.E(op, vss.ErrAccessDenied, errors.New("only root may do this")).Advise("run it as root")
+		return vss.E(op, vss.ErrAccessDenied, errors.New("only root may call this")).Advise("run this as root")
 	}
-	return vss.E(op, vss.ErrAccessDenied, errors.New("the caller may not ask for shadow copies")).
-		Advise("be root or a member of group " + g.cfg.Service.Group)
+	return vss.E(op, vss.ErrAccessDenied, errors.New("the caller may not request shadow copies")).
+		Advise("run this as root or as a member of group " + g.cfg.Service.Group)
 }
 
-// may says whether the caller has the right. An account that the configuration names is what it says there, root
-// included.
+// may reports whether the caller has a right. For accounts in the configuration, including root, the configuration
+// decides.
 func (g gate) may(p wire.PeerInfo, need right) bool {
 	name := strconv.Itoa(int(p.UID))
 	if u, err := user.LookupId(name); err == nil {
