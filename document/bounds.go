@@ -9,18 +9,18 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of what is read, and of what is written. They leave room for 64 writers with 200 components each, a kilobyte of
-// metadata in every one, and keep the memory that any document takes below 100 MB.
+// Limits of documents that are read or written. They suffice for 64 writers with 200 components each and a kilobyte of
+// metadata in each component, and keep the memory for any document below 100 MB.
 const (
 	MaxSize       = 16 << 20 // bytes, before and after decoding to UTF-8
-	MaxDepth      = 64       // elements within elements
-	maxElements   = 1 << 16  // and comments and the like
+	MaxDepth      = 64       // nested elements
+	maxElements   = 1 << 16  // elements, comments and the like
 	maxAttributes = 1 << 18  // in the whole document
 	maxOwn        = 64       // attributes of one element
 	maxName       = 4096     // bytes of a component's logical path and name
 )
 
-// utf8Text is data as UTF-8 without a byte order mark; UTF-16 must have one, and wide says that it had.
+// utf8Text returns data as UTF-8 without a byte order mark. UTF-16 must have one; wide reports that it had.
 func utf8Text(data []byte) (text []byte, wide bool, err error) {
 	if len(data) > MaxSize {
 		return nil, false, fmt.Errorf("%d bytes; the limit is %d", len(data), MaxSize)
@@ -38,7 +38,7 @@ func utf8Text(data []byte) (text []byte, wide bool, err error) {
 
 func fromUTF16(data []byte, order binary.ByteOrder) ([]byte, error) {
 	if len(data)%2 != 0 {
-		return nil, errors.New("UTF-16 with half a character")
+		return nil, errors.New("UTF-16 with an incomplete character")
 	}
 	text := make([]byte, 0, len(data)/2)
 	for len(data) > 0 {
@@ -51,7 +51,7 @@ func fromUTF16(data []byte, order binary.ByteOrder) ([]byte, error) {
 				data = data[2:]
 			}
 			if r = utf16.DecodeRune(r, low); r == utf8.RuneError {
-				return nil, errors.New("UTF-16 with half a surrogate pair")
+				return nil, errors.New("UTF-16 with an incomplete surrogate pair")
 			}
 		}
 		if text = utf8.AppendRune(text, r); len(text) > MaxSize {
@@ -61,8 +61,8 @@ func fromUTF16(data []byte, order binary.ByteOrder) ([]byte, error) {
 	return text, nil
 }
 
-// bounded counts before anything is built of the text: encoding/xml holds all attributes of an element before it hands
-// them out. Where the text isn't well-formed it may say yes; the decoder stops at the same place.
+// bounded checks the limits before anything is decoded, since encoding/xml collects all attributes of an element
+// before it returns them. For malformed text it may return nil; the decoder then stops at the same place.
 func bounded(text []byte) error {
 	if len(text) > MaxSize {
 		return fmt.Errorf("%d bytes; the limit is %d", len(text), MaxSize)

@@ -12,18 +12,19 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// codec moves one element in or out. Each part of a document is described once, by a function that names its attributes
-// and children; the same function reads and writes, so that the two can't differ. The first error stays.
+// codec reads or writes one element. Each part of a document is described by one function that names its attributes
+// and children; the same function reads and writes, so that the two can't differ. The first error is kept.
 type codec struct {
 	n       *node
 	space   string
 	writing bool
-	alien   bool     // the document says nothing of our format: another program wrote it
-	lenient bool     // values that can't be read are kept as foreign ones: this part may be of a form that we don't know
-	known   uint64   // attributes seen to, by their index
-	taken   []string // names of children seen to
-	inner   []inner  // foreign things of children that have no place for them
-	rested  bool     // what is foreign here has found its place
+	alien   bool // the document has no format number: another program wrote it
+	// values that can't be read are kept as foreign ones, as this part may have a form that is unknown here
+	lenient bool
+	known   uint64   // indexes of the attributes that were read
+	taken   []string // names of the children that were read
+	inner   []inner  // foreign content of children that have no place for it
+	rested  bool     // foreign content has been stored
 	err     *error
 }
 
@@ -33,7 +34,7 @@ func (c *codec) fail(attr string, err error) {
 	}
 }
 
-// strange is an attribute that is there with a value that can't be read.
+// strange handles an attribute whose value can't be read.
 func (c *codec) strange(name string, err error) {
 	if c.lenient {
 		c.forget(name)
@@ -46,17 +47,17 @@ func (c *codec) find(name string) int {
 	return slices.IndexFunc(c.n.attrs, func(a xml.Attr) bool { return a.Name == xml.Name{Local: name} })
 }
 
-// forget leaves an attribute to the foreign ones.
+// forget adds an attribute to the foreign ones.
 func (c *codec) forget(name string) {
 	if i := c.find(name); i >= 0 {
 		c.known &^= 1 << i
 	}
 }
 
-// text is an attribute as it is; the empty text is left out.
+// text is a plain attribute; an empty value isn't written.
 func (c *codec) text(name string, p *string) { c.attr(name, p, false) }
 
-// attr is an attribute; always says to write it also when it is empty, and to insist on it when reading.
+// attr is an attribute; with always it is also written if empty, and must be present.
 func (c *codec) attr(name string, p *string, always bool) {
 	if c.writing {
 		if always || *p != "" {
@@ -70,11 +71,11 @@ func (c *codec) attr(name string, p *string, always bool) {
 		c.known |= 1 << i
 		*p = c.n.attrs[i].Value
 	case always:
-		c.fail(name, fmt.Errorf("the attribute is missing"))
+		c.fail(name, fmt.Errorf("missing attribute"))
 	}
 }
 
-// yesNo is a boolean; always says to write no as well.
+// yesNo is a boolean; with always, no is written as well.
 func (c *codec) yesNo(name string, p *bool, always bool) {
 	text := ""
 	if *p {
@@ -92,11 +93,11 @@ func (c *codec) yesNo(name string, p *bool, always bool) {
 	case "no", "":
 		*p = false
 	default:
-		c.strange(name, fmt.Errorf("%q is neither yes nor no", text))
+		c.strange(name, fmt.Errorf("invalid value %q; want yes or no", text))
 	}
 }
 
-// guid is an identifier without braces; GUID_NULL is left out.
+// guid is an identifier without braces; GUID_NULL isn't written.
 func (c *codec) guid(name string, p *vss.GUID) {
 	text := ""
 	if !p.IsZero() {
@@ -114,7 +115,7 @@ func (c *codec) guid(name string, p *vss.GUID) {
 	*p = g
 }
 
-// key is an identifier that the rest hangs on: one that can't be read is refused in any document.
+// key is an identifier that other parts refer to: an invalid one is an error in any document.
 func (c *codec) key(name string, p *vss.GUID) {
 	lenient := c.lenient
 	c.lenient = false
@@ -122,7 +123,7 @@ func (c *codec) key(name string, p *vss.GUID) {
 	c.lenient = lenient
 }
 
-// hex is bytes in hexadecimal.
+// hex is hexadecimal bytes.
 func (c *codec) hex(name string, p *[]byte) {
 	text := hex.EncodeToString(*p)
 	c.text(name, &text)
@@ -137,7 +138,7 @@ func (c *codec) hex(name string, p *[]byte) {
 	*p = b
 }
 
-// time is RFC 3339 in UTC; the zero time is left out.
+// time is a time of RFC 3339 in UTC; the zero time isn't written.
 func (c *codec) time(name string, p *time.Time) {
 	text := ""
 	if !p.IsZero() {
@@ -159,11 +160,11 @@ type integer interface {
 	~int | ~int32 | ~int64 | ~uint8 | ~uint32 | ~uint64
 }
 
-// number is decimal and must fit its type; with always, 0 is written too.
+// number is a decimal number that must be in the range of its type; with always, 0 is written as well.
 func number[T integer](c *codec, name string, p *T, always bool) {
 	text := ""
 	if *p != 0 || always {
-		text = fmt.Sprintf("%d", *p) // by verb: some of the types print as words
+		text = fmt.Sprintf("%d", *p) // with a verb, since some of the types have a String method
 	}
 	c.text(name, &text)
 	if c.writing || text == "" {
@@ -174,12 +175,13 @@ func number[T integer](c *codec, name string, p *T, always bool) {
 	} else if u, err := strconv.ParseUint(text, 10, 64); err == nil && uint64(T(u)) == u && T(u) >= 0 {
 		*p = T(u)
 	} else {
-		c.strange(name, fmt.Errorf("%q is not a number in range", text))
+		c.strange(name, fmt.Errorf("invalid number %q", text))
 	}
 }
 
-// word is an enumeration by name; the value 0 is left out. Some programs differ in case. A word that isn't known leaves the
-// value at 0, undefined, and is kept as it is: for several of Microsoft's values no public sample shows the spelling.
+// word is an enumeration by name; the value 0 isn't written. Case is ignored, as some programs differ in it. For an
+// unknown word the value stays 0, undefined, and the word is kept as foreign: for several of Microsoft's values no
+// public sample shows the spelling.
 func word[T ~int32](c *codec, name string, p *T, words []string) {
 	text := ""
 	if *p != 0 {
@@ -201,7 +203,8 @@ func word[T ~int32](c *codec, name string, p *T, words []string) {
 	*p = T(i)
 }
 
-// mixed are children of several names in their order; nameOf tells an item's element, set notes which one was read.
+// mixed is a list of children with several names in document order. nameOf returns an item's element name, set stores
+// the one that was read.
 func mixed[T any](c *codec, names []string, items *[]T, nameOf func(*T) string, f func(*codec, string, *T)) {
 	if c.writing {
 		for i := range *items {
@@ -233,12 +236,12 @@ func mixed[T any](c *codec, names []string, items *[]T, nameOf func(*T) string, 
 	}
 }
 
-// list are children of one name.
+// list is a list of children with one name.
 func list[T any](c *codec, name string, items *[]T, f func(*codec, *T)) {
 	mixed(c, []string{name}, items, func(*T) string { return name }, func(c *codec, _ string, item *T) { f(c, item) })
 }
 
-// pointers are children of one name that are kept by pointer.
+// pointers is a list of children with one name, as pointers.
 func pointers[T any](c *codec, name string, items *[]*T, f func(*codec, *T)) {
 	list(c, name, items, func(c *codec, item **T) {
 		if *item == nil {
@@ -248,7 +251,7 @@ func pointers[T any](c *codec, name string, items *[]*T, f func(*codec, *T)) {
 	})
 }
 
-// one is a child that is there at most once; f isn't called when there is none to read. present says whether to write it.
+// one is an optional child; f isn't called if there is none to read. present selects whether it is written.
 func (c *codec) one(name string, present bool, f func(*codec)) {
 	if c.writing {
 		if present {
@@ -266,7 +269,7 @@ func (c *codec) one(name string, present bool, f func(*codec)) {
 			continue
 		}
 		if found {
-			c.fail(name, fmt.Errorf("the element is there twice"))
+			c.fail(name, fmt.Errorf("duplicate element"))
 			return
 		}
 		found = true
@@ -276,7 +279,7 @@ func (c *codec) one(name string, present bool, f func(*codec)) {
 	}
 }
 
-// keep notes what a child had that nobody asked for, unless the child's own description did so.
+// keep stores what a child had that wasn't read, unless the child's own description did so.
 func (c *codec) keep(sub *codec, index int) {
 	if sub.rested {
 		return
@@ -287,8 +290,8 @@ func (c *codec) keep(sub *codec, index int) {
 	}
 }
 
-// rest keeps what nobody asked for. It comes last in every description; the parts of elements that have no Foreign of their
-// own are kept by the next one above that has.
+// rest stores what wasn't read. It is the last call in every description; what elements without a Foreign of their own
+// had is stored by the nearest parent that has one.
 func (c *codec) rest(f *Foreign) {
 	if c.writing {
 		f.addTo(c.n, c.space)
@@ -304,7 +307,7 @@ func (c *codec) rest(f *Foreign) {
 		switch {
 		case n.name.Local == "":
 			if strings.TrimSpace(n.text) != "" {
-				c.fail("text", fmt.Errorf("%.40q doesn't belong here", n.text))
+				c.fail("text", fmt.Errorf("unexpected text %.40q", n.text))
 			}
 		case !slices.Contains(c.taken, n.name.Local) || !c.ours(n):
 			f.nodes = append(f.nodes, n)
@@ -314,7 +317,7 @@ func (c *codec) rest(f *Foreign) {
 	f.inner = c.inner
 }
 
-// ours says whether an element may be one of the schema's: some are written outside the namespace.
+// ours reports whether an element may belong to the schema: some elements are written outside the namespace.
 func (c *codec) ours(n *node) bool { return n.name.Space == c.space || n.name.Space == "" }
 
 func (c *codec) child(name string) *codec {

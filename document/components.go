@@ -3,6 +3,8 @@ package document
 import (
 	"errors"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -15,8 +17,8 @@ type Components struct {
 	PartialFileSupport  bool
 	RestoreType         vss.RestoreType
 	SnapshotSetID       vss.SnapshotSetID
-	Writers             []*WriterComponents // in no defined order
-	SnapshotSet         *SnapshotSet        // nil until the copies exist
+	Writers             []*WriterComponents // in undefined order
+	SnapshotSet         *SnapshotSet        // nil before the copies exist
 	Other               Foreign
 }
 
@@ -30,23 +32,25 @@ type WriterComponents struct {
 	Other        Foreign              `json:"-"`
 }
 
-// Component is one explicitly included component; what it says holds for its whole component set. Source: IVssComponent.
+// Component is one explicitly included component; its properties apply to its component set. Source: IVssComponent.
 type Component struct {
 	Type        vss.ComponentType `json:"type"`
 	LogicalPath string            `json:"logical_path"`
 	Name        string            `json:"name"`
 
-	BackupOptions       string             `json:"backup_options,omitempty"`        // requester
-	PreviousBackupStamp string             `json:"previous_backup_stamp,omitempty"` // requester
-	BackupStamp         string             `json:"backup_stamp,omitempty"`          // writer; never interpreted
-	BackupMetadata      string             `json:"backup_metadata,omitempty"`       // writer; see SetBackupMetadata
-	BackupSucceeded     bool               `json:"backup_succeeded,omitempty"`      // requester: every file of the set was saved
-	PartialFiles        []PartialFile      `json:"partial_files,omitempty"`
-	DifferencedFiles    []DifferencedFiles `json:"differenced_files,omitempty"`
-	Failure             *ComponentFailure  `json:"failure,omitempty"`
+	BackupOptions       string `json:"backup_options,omitempty"`        // requester
+	PreviousBackupStamp string `json:"previous_backup_stamp,omitempty"` // requester
+	BackupStamp         string `json:"backup_stamp,omitempty"`          // writer; never interpreted
+	BackupMetadata      string `json:"backup_metadata,omitempty"`       // writer; see SetBackupMetadata
+	// requester: all files of the set were saved
+	BackupSucceeded  bool               `json:"backup_succeeded,omitempty"`
+	PartialFiles     []PartialFile      `json:"partial_files,omitempty"`
+	DifferencedFiles []DifferencedFiles `json:"differenced_files,omitempty"`
+	Failure          *ComponentFailure  `json:"failure,omitempty"`
 
-	SelectedForRestore   bool                  `json:"selected_for_restore,omitempty"`
-	AdditionalRestores   bool                  `json:"additional_restores,omitempty"` // more to come: don't recover yet
+	SelectedForRestore bool `json:"selected_for_restore,omitempty"`
+	// more restores follow: don't recover yet
+	AdditionalRestores   bool                  `json:"additional_restores,omitempty"`
 	RestoreOptions       string                `json:"restore_options,omitempty"`
 	RestoreName          string                `json:"restore_name,omitempty"`
 	AuthoritativeRestore bool                  `json:"authoritative_restore,omitempty"`
@@ -56,9 +60,10 @@ type Component struct {
 	RestoreMetadata      string                `json:"restore_metadata,omitempty"`   // writer; see SetRestoreMetadata
 	FileRestoreStatus    vss.FileRestoreStatus `json:"file_restore_status,omitzero"` // requester
 	RestoreSubcomponents []RestoreSubcomponent `json:"restore_subcomponents,omitempty"`
-	NewTargets           []FileSet             `json:"new_targets,omitempty"`         // AlternatePath: where to
-	AlternateLocations   []FileSet             `json:"alternate_locations,omitempty"` // mappings really used
-	DirectedTargets      []DirectedTarget      `json:"directed_targets,omitempty"`
+	// AlternatePath is the destination
+	NewTargets         []FileSet        `json:"new_targets,omitempty"`
+	AlternateLocations []FileSet        `json:"alternate_locations,omitempty"` // mappings that were used
+	DirectedTargets    []DirectedTarget `json:"directed_targets,omitempty"`
 
 	PrepareForBackupFailure string  `json:"prepare_for_backup_failure,omitempty"`
 	PostSnapshotFailure     string  `json:"post_snapshot_failure,omitempty"`
@@ -67,39 +72,41 @@ type Component struct {
 	Other                   Foreign `json:"-"`
 }
 
-// ComponentFailure is why a writer failed for one component. Source: IVssComponentEx2::SetFailure.
+// ComponentFailure is a writer's failure for one component. Source: IVssComponentEx2::SetFailure.
 type ComponentFailure struct {
 	Code        vss.Code `json:"code"`
 	Application uint32   `json:"application,omitempty"`
 	Message     string   `json:"message,omitempty"`
 }
 
-// PartialFile is a file of which only ranges are to be saved. Source: AddPartialFile.
+// PartialFile is a file of which only some ranges are saved. Source: AddPartialFile.
 type PartialFile struct {
-	Path     string  `json:"path"`
-	FileName string  `json:"filename"`
-	Ranges   string  `json:"ranges"` // "offset:length, ...", decimal or 0x hex, or "File=" and the path of a ranges file
+	Path     string `json:"path"`
+	FileName string `json:"filename"`
+	// "offset:length, ...", decimal or 0x hex, or "File=" and the path of a file with the ranges
+	Ranges   string  `json:"ranges"`
 	Metadata string  `json:"metadata,omitempty"`
 	Other    Foreign `json:"-"`
 }
 
-// DifferencedFiles are files to be saved if they changed since a time. Source: AddDifferencedFilesByLastModifyTime.
+// DifferencedFiles are files to be saved if they were modified after a time. Source:
+// AddDifferencedFilesByLastModifyTime.
 type DifferencedFiles struct {
 	Path      string  `json:"path"`
 	FileSpec  string  `json:"filespec"`
 	Recursive bool    `json:"recursive,omitempty"`
-	Since     uint64  `json:"since"` // FILETIME: 100 ns since 1601, UTC; 0: the requester decides
+	Since     uint64  `json:"since"` // FILETIME, see FileTime; 0: the requester decides
 	Other     Foreign `json:"-"`
 }
 
-// RestoreSubcomponent is an implicit component that is restored alone. Source: AddRestoreSubcomponent.
+// RestoreSubcomponent is an implicit component that is restored by itself. Source: AddRestoreSubcomponent.
 type RestoreSubcomponent struct {
 	LogicalPath string  `json:"logical_path"`
 	Name        string  `json:"name"`
 	Other       Foreign `json:"-"`
 }
 
-// DirectedTarget sends ranges of one file to ranges of another. Source: AddDirectedTarget.
+// DirectedTarget restores ranges of one file to ranges of another. Source: AddDirectedTarget.
 type DirectedTarget struct {
 	SourcePath        string  `json:"source_path"`
 	SourceFileName    string  `json:"source_filename"`
@@ -110,7 +117,7 @@ type DirectedTarget struct {
 	Other             Foreign `json:"-"`
 }
 
-// Writer finds the components of one writer instance; nil if there are none.
+// Writer returns the components of one writer instance; nil if there are none.
 func (c *Components) Writer(class vss.WriterID, instance vss.WriterInstanceID) *WriterComponents {
 	for _, w := range c.Writers {
 		if w.WriterID == class && w.InstanceID == instance {
@@ -120,7 +127,7 @@ func (c *Components) Writer(class vss.WriterID, instance vss.WriterInstanceID) *
 	return nil
 }
 
-// Component finds a component by its logical path and name; nil if there is none.
+// Component returns a component by its logical path and name; nil if there is none.
 func (w *WriterComponents) Component(logicalPath, name string) *Component {
 	for _, c := range w.Components {
 		if c.LogicalPath == logicalPath && c.Name == name {
@@ -130,26 +137,27 @@ func (w *WriterComponents) Component(logicalPath, name string) *Component {
 	return nil
 }
 
-// SetBackupMetadata notes what the writer needs at a restore. Errors: VSS_E_OBJECT_ALREADY_EXISTS the second time.
+// SetBackupMetadata sets what the writer requires at a restore. Errors: VSS_E_OBJECT_ALREADY_EXISTS if it is set
+// already.
 func (c *Component) SetBackupMetadata(text string) error {
 	return setOnce("SetBackupMetadata", c, &c.BackupMetadata, text)
 }
 
-// SetRestoreMetadata is the writer's note to itself from PreRestore to PostRestore. Errors: VSS_E_OBJECT_ALREADY_EXISTS the
-// second time.
+// SetRestoreMetadata sets what the writer passes from PreRestore to PostRestore. Errors: VSS_E_OBJECT_ALREADY_EXISTS
+// if it is set already.
 func (c *Component) SetRestoreMetadata(text string) error {
 	return setOnce("SetRestoreMetadata", c, &c.RestoreMetadata, text)
 }
 
 func setOnce(op string, c *Component, field *string, text string) error {
 	if *field != "" {
-		return vss.E(op, vss.ErrObjectAlreadyExists, errors.New("it was set before")).On(c.LogicalPath + `\` + c.Name)
+		return vss.E(op, vss.ErrObjectAlreadyExists, errors.New("already set")).On(c.LogicalPath + `\` + c.Name)
 	}
 	*field = text
 	return nil
 }
 
-// Clone is a copy that shares nothing that anybody changes.
+// Clone returns a copy that shares nothing that may be modified.
 func (w *WriterComponents) Clone() *WriterComponents {
 	if w == nil {
 		return nil
@@ -171,4 +179,20 @@ func (w *WriterComponents) Clone() *WriterComponents {
 		n.Components = append(n.Components, &k)
 	}
 	return &n
+}
+
+// RangesFile returns the path of the file that holds the ranges, and false if Ranges has them itself.
+func (p PartialFile) RangesFile() (string, bool) {
+	file, ok := strings.CutPrefix(p.Ranges, "File=")
+	return file, ok || strings.HasPrefix(file, "/")
+}
+
+// FileTime returns t as a FILETIME: 100 ns since 1601, UTC. Earlier times are 0.
+func FileTime(t time.Time) uint64 {
+	const unixEpoch = 11644473600 // seconds from 1601 to 1970
+	seconds := t.Unix() + unixEpoch
+	if seconds < 0 {
+		return 0
+	}
+	return uint64(seconds)*10_000_000 + uint64(t.Nanosecond()/100)
 }

@@ -8,39 +8,39 @@ import (
 	"strings"
 )
 
-// Foreign is what an element had that this program doesn't know: it is kept for the next writing.
+// Foreign is the content of an element that this program doesn't know. It is preserved when the document is written.
 type Foreign struct {
 	attrs []xml.Attr
 	nodes []*node
 	inner []inner
-	alien bool // of a root: the document isn't of our format, and mustn't be called so when it is written
+	alien bool // of a root: the document isn't of our format, and must not get a format number when it is written
 }
 
-// inner is what a child had that this program doesn't know, where the child itself has no place for it.
+// inner is unknown content of a child that has no place for it.
 type inner struct {
 	name  string
-	index int // among the list that it is of
+	index int // in the list of children with the same name
 	Foreign
 }
 
-// only is the index of a child that is there once.
+// only is the index of a child that occurs once.
 const only = -1
 
-// Empty says that there is nothing foreign.
+// Empty reports whether there is no foreign content.
 func (f Foreign) Empty() bool { return len(f.attrs) == 0 && len(f.nodes) == 0 && len(f.inner) == 0 }
 
-// Equal says whether both hold the same.
+// Equal reports whether both have the same content.
 func (f Foreign) Equal(o Foreign) bool {
 	return f.Empty() && o.Empty() || reflect.DeepEqual(f, o)
 }
 
-// byName puts attributes in one order; theirs in a document has no meaning.
+// byName sorts attributes, whose order has no meaning in a document.
 func byName(a, b xml.Attr) int {
 	return cmp.Or(strings.Compare(a.Name.Space, b.Name.Space), strings.Compare(a.Name.Local, b.Name.Local))
 }
 
-// addTo writes it into an element whose own attributes and children are there. What the program has set wins over an
-// attribute that it couldn't read; what it only filled in doesn't.
+// addTo adds the content to an element that already has its own attributes and children. A value that the program has
+// set takes precedence over an unreadable attribute; a default doesn't.
 func (f Foreign) addTo(n *node, space string) {
 	for _, a := range f.attrs {
 		i := slices.IndexFunc(n.attrs, func(b xml.Attr) bool { return a.Name == b.Name })
@@ -62,7 +62,7 @@ func (f Foreign) addTo(n *node, space string) {
 	n.children = append(n.children, f.nodes...)
 }
 
-// find is the child of a name at an index, in the namespace or outside any.
+// find returns the child with a name at an index, in the namespace or outside any.
 func (n *node) find(name string, index int, space string) *node {
 	for _, c := range n.children {
 		if c.name.Local != name || c.name.Space != space && c.name.Space != "" {

@@ -30,9 +30,11 @@ var enumerations = map[reflect.Type]int{
 // text is any that XML can hold, with what has a meaning in it more often than by chance.
 var text = rapid.Custom(func(t *rapid.T) string {
 	legal := rapid.Rune().Filter(func(r rune) bool {
-		return r == '\t' || r == '\n' || r == '\r' || r >= 0x20 && r <= 0xd7ff || r >= 0xe000 && r <= 0xfffd || r >= 0x10000
+		return r == '\t' || r == '\n' || r == '\r' || r >= 0x20 && r <= 0xd7ff || r >= 0xe000 && r <= 0xfffd ||
+			r >= 0x10000
 	})
-	return rapid.StringOf(rapid.OneOf(legal, rapid.SampledFrom([]rune(`<>&"'\/*?= `+"\t\r\n]\ufffd\U0001f4be")))).Draw(t, "text")
+	return rapid.StringOf(rapid.OneOf(legal, rapid.SampledFrom([]rune(`<>&"'\/*?= `+"\t\r\n]\ufffd\U0001f4be")))).
+		Draw(t, "text")
 })
 
 // fill sets every field of a value, whatever its type: a field that is added and not written fails the round trip.
@@ -42,7 +44,12 @@ func fill(t *rapid.T, name string, v reflect.Value) {
 		v.Set(reflect.ValueOf(foreign(t, 2)))
 		return
 	case reflect.TypeFor[time.Time]():
-		v.Set(reflect.ValueOf(time.Unix(rapid.Int64Range(-1e10, 1e11).Draw(t, name), rapid.Int64Range(0, 999_999_999).Draw(t, name)).UTC()))
+		v.Set(
+			reflect.ValueOf(
+				time.Unix(rapid.Int64Range(-1e10, 1e11).Draw(t, name), rapid.Int64Range(0, 999_999_999).Draw(t, name)).
+					UTC(),
+			),
+		)
 		return
 	case reflect.TypeFor[vss.ComponentType]():
 		v.SetInt(rapid.Int64Range(1, 2).Draw(t, name))
@@ -95,7 +102,13 @@ func foreign(t *rapid.T, depth int) Foreign {
 	var f Foreign
 	space := rapid.SampledFrom([]string{"", "urn:x", "urn:<y>"})
 	for i := range rapid.IntRange(0, 2).Draw(t, "foreign attributes") {
-		f.attrs = append(f.attrs, xml.Attr{Name: xml.Name{Space: space.Draw(t, "space"), Local: fmt.Sprintf("foreign%d", i)}, Value: text.Draw(t, "value")})
+		f.attrs = append(
+			f.attrs,
+			xml.Attr{
+				Name:  xml.Name{Space: space.Draw(t, "space"), Local: fmt.Sprintf("foreign%d", i)},
+				Value: text.Draw(t, "value"),
+			},
+		)
 	}
 	slices.SortFunc(f.attrs, byName)
 	for i := range rapid.IntRange(0, 2).Draw(t, "foreign elements") {
@@ -103,7 +116,11 @@ func foreign(t *rapid.T, depth int) Foreign {
 		if depth > 0 {
 			inner = foreign(t, depth-1)
 		}
-		n := &node{name: xml.Name{Space: space.Draw(t, "space"), Local: fmt.Sprintf("FOREIGN%d", i)}, attrs: inner.attrs, children: inner.nodes}
+		n := &node{
+			name:     xml.Name{Space: space.Draw(t, "space"), Local: fmt.Sprintf("FOREIGN%d", i)},
+			attrs:    inner.attrs,
+			children: inner.nodes,
+		}
 		if s := text.Draw(t, "inside"); s != "" {
 			n.children = append(n.children, &node{text: s})
 		}

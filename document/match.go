@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// String is the set as path and filespec.
+// String returns path and filespec.
 func (f FileSet) String() string {
 	s := strings.TrimRight(f.Path, "/") + "/" + f.FileSpec
 	if f.Recursive {
@@ -15,18 +15,18 @@ func (f FileSet) String() string {
 	return s
 }
 
-// cleanPath is a path in one spelling: the separator at its end is optional. Paths of Windows stay as they are.
-func cleanPath(p string) string {
+// CleanPath returns the canonical form of a path, whose final separator is optional. Paths of Windows keep their form.
+func CleanPath(p string) string {
 	if strings.HasPrefix(p, "/") {
 		return path.Clean(p)
 	}
 	return strings.TrimRight(p, `\/`)
 }
 
-// parentPath is the directory above, of a path of either kind; the topmost one is its own.
+// parentPath returns the parent directory of a path of either kind; the topmost one is its own parent.
 func parentPath(p string) string {
 	i := strings.LastIndexAny(p, `\/`)
-	if strings.HasPrefix(p, "/") { // in names of this system \ is a letter
+	if strings.HasPrefix(p, "/") { // in Unix names \ is an ordinary character
 		i = strings.LastIndexByte(p, '/')
 	}
 	switch {
@@ -38,8 +38,8 @@ func parentPath(p string) string {
 	return p
 }
 
-// MatchSpec says whether a file's name fits a filespec: ? is any one character, * any number of them. Case counts, and * needs
-// no dot to match what has one.
+// MatchSpec reports whether a file's name matches a filespec: ? stands for any one character, * for any number of
+// them. Case is significant, and * also matches dots.
 func MatchSpec(spec, name string) bool {
 	star, at := -1, 0
 	i, j := 0, 0
@@ -53,7 +53,7 @@ func MatchSpec(spec, name string) bool {
 			i, j = i+1, j+n
 		case i < len(spec) && spec[i] == name[j]:
 			i, j = i+1, j+1
-		case star >= 0: // let the last * take one character more
+		case star >= 0: // let the last * match one more character
 			_, n := utf8.DecodeRuneInString(name[at:])
 			at += n
 			i, j = star+1, at
@@ -64,10 +64,10 @@ func MatchSpec(spec, name string) bool {
 	return strings.Trim(spec[i:], "*") == ""
 }
 
-// wild says whether a filespec is more than the name of one file.
+// wild reports whether a filespec matches more than one name.
 func wild(spec string) bool { return strings.ContainsAny(spec, "*?") }
 
-// specsMeet says whether some name fits both filespecs.
+// specsMeet reports whether some name matches both filespecs.
 func specsMeet(a, b string) bool {
 	switch {
 	case !wild(a):
@@ -76,11 +76,11 @@ func specsMeet(a, b string) bool {
 		return MatchSpec(a, b)
 	}
 	for i := 0; i < min(len(a), len(b)) && !strings.ContainsRune("*?", rune(a[i])) && !strings.ContainsRune("*?", rune(b[i])); i++ {
-		if a[i] != b[i] { // most differ where they begin
+		if a[i] != b[i] { // most differ in the first characters
 			return false
 		}
 	}
-	// meet[j] says whether what was seen of x fits the first j characters of y.
+	// meet[j] reports whether the examined part of x matches the first j characters of y.
 	y := []rune(b)
 	meet := make([]bool, len(y)+1)
 	meet[0] = true
@@ -101,4 +101,21 @@ func specsMeet(a, b string) bool {
 		meet = next
 	}
 	return meet[len(y)]
+}
+
+// Overlaps reports whether the two sets can have a file in common.
+func (f FileSet) Overlaps(o FileSet) bool {
+	a, b := CleanPath(f.Path), CleanPath(o.Path)
+	return (a == b || f.Recursive && within(b, a) || o.Recursive && within(a, b)) && specsMeet(f.FileSpec, o.FileSpec)
+}
+
+// Contains reports whether the set includes the file name in dir, which must be a result of CleanPath.
+func (f FileSet) Contains(dir, name string) bool {
+	p := CleanPath(f.Path)
+	return (dir == p || f.Recursive && within(dir, p)) && MatchSpec(f.FileSpec, name)
+}
+
+// within reports whether a clean path is dir or lies below it.
+func within(p, dir string) bool {
+	return p == dir || strings.HasPrefix(p, strings.TrimSuffix(dir, "/")+"/")
 }

@@ -6,64 +6,67 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// WriterMetadata is the Writer Metadata Document: who a writer is and what it keeps where. Its JSON form is what a hook
-// writer's identify prints. Source: IVssCreateWriterMetadata, IVssExamineWriterMetadata.
+// WriterMetadata is the Writer Metadata Document: a writer's identity and the files of its components. Hook writers
+// print its JSON form in identify. Source: IVssCreateWriterMetadata, IVssExamineWriterMetadata.
 type WriterMetadata struct {
-	WriterID     vss.WriterID         `json:"writer_id,omitzero"`
-	InstanceID   vss.WriterInstanceID `json:"instance_id,omitzero"` // given by the service; new at every start of the writer
+	WriterID vss.WriterID `json:"writer_id,omitzero"`
+	// assigned by the service; new at each start of the writer
+	InstanceID   vss.WriterInstanceID `json:"instance_id,omitzero"`
 	Name         string               `json:"name,omitempty"`
 	InstanceName string               `json:"instance_name,omitempty"`
 	Usage        vss.UsageType        `json:"usage,omitzero"`
 	Source       vss.SourceType       `json:"source,omitzero"`
 	Version      Version              `json:"version,omitzero"`
 	BackupSchema vss.BackupSchema     `json:"backup_schema,omitempty"`
-	// RestoreMethod is nil where a writer names none. A well-behaved one does; real documents break the rule.
+	// RestoreMethod is nil if the writer sets none. It should set one, but real documents lack it.
 	RestoreMethod *RestoreMethod `json:"restore_method,omitempty"`
 	Components    []WMComponent  `json:"components"`
-	// ExcludeFiles are never backed up, whatever a component includes.
+	// ExcludeFiles are never backed up, even if a component includes them.
 	ExcludeFiles []FileSet `json:"exclude_files,omitempty"`
-	// ExcludeFilesFromSnapshot are what the writer itself will delete in the copy. A path without a volume means every volume.
+	// ExcludeFilesFromSnapshot are files that the writer deletes in the copy. A path without a volume applies to every
+	// volume.
 	ExcludeFilesFromSnapshot []FileSet `json:"exclude_files_from_snapshot,omitempty"`
 	Other                    Foreign   `json:"-"`
 	OtherIdentification      Foreign   `json:"-"`
 	OtherLocations           Foreign   `json:"-"`
 }
 
-// Version is a writer's version. Major grows when older versions can't restore the data.
+// Version is the version of a writer. Major increases when older versions can't restore the data.
 type Version struct {
 	Major uint32 `json:"major"`
 	Minor uint32 `json:"minor"`
 }
 
-// RestoreMethod is how a writer wants its files restored. Source: SetRestoreMethod, AddAlternateLocationMapping.
+// RestoreMethod describes how the files are to be restored. Source: SetRestoreMethod, AddAlternateLocationMapping.
 type RestoreMethod struct {
 	Method         vss.RestoreMethod `json:"method"`
-	Service        string            `json:"service,omitempty"` // to stop and start; methods 3 and 8 only
+	Service        string            `json:"service,omitempty"` // to be stopped and started; only with methods 3 and 8
 	UserProcedure  string            `json:"user_procedure,omitempty"`
 	WriterRestore  vss.WriterRestore `json:"writer_restore"`
 	RebootRequired bool              `json:"reboot_required,omitempty"`
-	// AlternateLocations tell where file sets may be restored to; AlternatePath is the destination.
+	// AlternateLocations are alternative places for file sets; AlternatePath is the destination.
 	AlternateLocations []FileSet `json:"alternate_locations,omitempty"`
 	Other              Foreign   `json:"-"`
 }
 
-// FileSet is a path and which of its files are meant. Source: IVssWMFiledesc.
+// FileSet is a set of files in a directory. Source: IVssWMFiledesc.
 type FileSet struct {
 	Path      string `json:"path"`
-	FileSpec  string `json:"filespec"` // ? and * stand for characters
+	FileSpec  string `json:"filespec"` // ? and * are wildcards
 	Recursive bool   `json:"recursive,omitempty"`
-	// AlternatePath is, in a component, where to read the files from instead; in a mapping, where to restore them to.
+	// AlternatePath is, in a component, the directory to read the files from instead; in a mapping, the one to restore
+	// them to.
 	AlternatePath string `json:"alternate_path,omitempty"`
-	// Mask says for which kinds of backup the set is due; 0 stands for vss.DefaultFileSpecBackupType.
+	// Mask has the types of backup that include the set; 0 stands for vss.DefaultFileSpecBackupType.
 	Mask  vss.FileSpecBackupType `json:"mask,omitempty"`
 	Other Foreign                `json:"-"`
 }
 
-// WMComponent is a component as its writer describes it. Its full name is writer class, logical path and name.
+// WMComponent is a component in its writer's metadata. Its full name is writer class, logical path and name.
 // Source: IVssWMComponent, AddComponent.
 type WMComponent struct {
 	Type                   vss.ComponentType  `json:"type"`
-	LogicalPath            string             `json:"logical_path"` // elements separated by \; "" at the top
+	LogicalPath            string             `json:"logical_path"` // elements separated by \; "" at the top level
 	Name                   string             `json:"name"`         // without \
 	Caption                string             `json:"caption,omitempty"`
 	Icon                   []byte             `json:"icon,omitempty"`
@@ -79,7 +82,7 @@ type WMComponent struct {
 	Other                  Foreign            `json:"-"`
 }
 
-// Dependency says that a component is only of use together with another writer's. Source: IVssWMDependency.
+// Dependency is a component of another writer without which a component is useless. Source: IVssWMDependency.
 type Dependency struct {
 	WriterID    vss.WriterID `json:"writer_id"`
 	LogicalPath string       `json:"logical_path"` // \\host\... for a component on another host
@@ -87,7 +90,7 @@ type Dependency struct {
 	Other       Foreign      `json:"-"`
 }
 
-// BackupMask is the set's mask with the default filled in.
+// BackupMask returns the set's mask, or the default.
 func (f FileSet) BackupMask() vss.FileSpecBackupType {
 	if f.Mask == 0 {
 		return vss.DefaultFileSpecBackupType
@@ -95,12 +98,12 @@ func (f FileSet) BackupMask() vss.FileSpecBackupType {
 	return f.Mask
 }
 
-// FileSets are all of a component's file sets: files, database files, database log files.
+// FileSets returns all file sets of a component: files, database files, database log files.
 func (c *WMComponent) FileSets() []FileSet {
 	return slices.Concat(c.Files, c.DatabaseFiles, c.DatabaseLogFiles)
 }
 
-// Component finds a component by its logical path and name; nil if there is none.
+// Component returns a component by its logical path and name; nil if there is none.
 func (m *WriterMetadata) Component(logicalPath, name string) *WMComponent {
 	for i := range m.Components {
 		if c := &m.Components[i]; c.LogicalPath == logicalPath && c.Name == name {
@@ -108,4 +111,17 @@ func (m *WriterMetadata) Component(logicalPath, name string) *WMComponent {
 		}
 	}
 	return nil
+}
+
+// EffectiveType returns the type of backup that the writer makes if t is requested: a full backup if t isn't in its
+// schema.
+func (m *WriterMetadata) EffectiveType(t vss.BackupType) vss.BackupType {
+	needs := map[vss.BackupType]vss.BackupSchema{
+		vss.BackupIncremental: vss.SchemaIncremental, vss.BackupDifferential: vss.SchemaDifferential,
+		vss.BackupLog: vss.SchemaLog, vss.BackupCopy: vss.SchemaCopy,
+	}
+	if bit, ok := needs[t]; !ok || m.BackupSchema&bit == 0 {
+		return vss.BackupFull
+	}
+	return t
 }

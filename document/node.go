@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 )
 
-// node is one element, or, with an empty name, a run of text in an element that this program doesn't know.
+// node is one element or, with an empty name, text in an element that this program doesn't know.
 type node struct {
 	name     xml.Name
 	attrs    []xml.Attr
@@ -19,7 +19,7 @@ type node struct {
 	text     string
 }
 
-// parse reads one document and nothing after it.
+// parse reads one document.
 func parse(data []byte) (*node, error) {
 	text, wide, err := utf8Text(data)
 	if err != nil {
@@ -37,7 +37,7 @@ func parse(data []byte) (*node, error) {
 	}
 	var root *node
 	var path []*node
-	var chars []byte // text since the last tag: comments and CDATA don't part it
+	var chars []byte // text since the last tag, across comments and CDATA sections
 	flush := func() {
 		if len(chars) > 0 {
 			up := path[len(path)-1]
@@ -96,12 +96,13 @@ func parse(data []byte) (*node, error) {
 	return root, nil
 }
 
-// attributes are an element's own, without the declarations of namespaces; encoding/xml lets duplicates pass.
+// attributes returns an element's own attributes, without namespace declarations; encoding/xml doesn't detect
+// duplicates.
 func attributes(t xml.StartElement) ([]xml.Attr, error) {
 	var out []xml.Attr
 	for i, a := range t.Attr {
 		if slices.ContainsFunc(t.Attr[:i], func(b xml.Attr) bool { return a.Name == b.Name }) {
-			return nil, fmt.Errorf("%s: attribute %s twice", t.Name.Local, a.Name.Local)
+			return nil, fmt.Errorf("%s: duplicate attribute %s", t.Name.Local, a.Name.Local)
 		}
 		if a.Name.Space != "xmlns" && a.Name != (xml.Name{Local: "xmlns"}) {
 			if err := isName(a.Name.Local); err != nil {
@@ -113,7 +114,8 @@ func attributes(t xml.StartElement) ([]xml.Attr, error) {
 	return out, nil
 }
 
-// isName refuses a name that is none without its prefix, as in p:4: encoding/xml looks at the two together.
+// isName returns an error for a name that is invalid without its prefix, as in p:4: encoding/xml checks the two
+// together.
 func isName(local string) error {
 	r, size := utf8.DecodeRuneInString(local)
 	ok := r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || r == '_' || r == ':'
@@ -122,14 +124,14 @@ func isName(local string) error {
 		ok = err == nil
 	}
 	if !ok {
-		return fmt.Errorf("%.40q is no name", local)
+		return fmt.Errorf("invalid name %.40q", local)
 	}
 	return nil
 }
 
 const xmlNamespace = "http://www.w3.org/XML/1998/namespace"
 
-// write appends the element with all that is in it; space is the default namespace around it.
+// write appends the element with its content; space is the default namespace around it.
 func (n *node) write(b *bytes.Buffer, space string) error {
 	if n.name.Local == "" {
 		return escape(b, n.text)
@@ -180,12 +182,13 @@ func (n *node) write(b *bytes.Buffer, space string) error {
 	return nil
 }
 
-// escape appends text, refusing characters that XML can't hold: encoding/xml would put U+FFFD in their place.
+// escape appends text. Characters that XML can't represent are an error: encoding/xml would replace them by U+FFFD.
 func escape(b *bytes.Buffer, text string) error {
 	for i, r := range text {
-		legal := r == '\t' || r == '\n' || r == '\r' || r >= 0x20 && r <= 0xd7ff || r >= 0xe000 && r <= 0xfffd || r >= 0x10000
+		legal := r == '\t' || r == '\n' || r == '\r' || r >= 0x20 && r <= 0xd7ff || r >= 0xe000 && r <= 0xfffd ||
+			r >= 0x10000
 		if !legal || r == '\ufffd' && !strings.HasPrefix(text[i:], "\ufffd") {
-			return fmt.Errorf("%q has a character that XML can't hold", text)
+			return fmt.Errorf("%q has a character that XML can't represent", text)
 		}
 	}
 	return xml.EscapeText(b, []byte(text))

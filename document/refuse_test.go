@@ -123,8 +123,8 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestHostile: documents made to cost time or memory are refused before they do. All that is ever allocated counts, not only
-// what is held at a time.
+// TestHostile: documents made to cost time or memory are refused before they do. All that is ever allocated counts,
+// not only what is held at a time.
 func TestHostile(t *testing.T) {
 	const memory = 100 << 20
 	flood := func(n int) string {
@@ -224,9 +224,19 @@ func TestHostile(t *testing.T) {
 func TestLargest(t *testing.T) {
 	c := &Components{SelectComponents: true}
 	for i := range 64 {
-		w := &WriterComponents{WriterID: vss.WriterID{GUID: vss.NewGUID()}, InstanceID: vss.WriterInstanceID{GUID: vss.NewGUID()}}
+		w := &WriterComponents{
+			WriterID:   vss.WriterID{GUID: vss.NewGUID()},
+			InstanceID: vss.WriterInstanceID{GUID: vss.NewGUID()},
+		}
 		for j := range 200 {
-			w.Components = append(w.Components, &Component{Type: vss.ComponentFileGroup, Name: fmt.Sprint(i, j), BackupMetadata: strings.Repeat("m", 1000)})
+			w.Components = append(
+				w.Components,
+				&Component{
+					Type:           vss.ComponentFileGroup,
+					Name:           fmt.Sprint(i, j),
+					BackupMetadata: strings.Repeat("m", 1000),
+				},
+			)
 		}
 		c.Writers = append(c.Writers, w)
 	}

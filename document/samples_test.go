@@ -136,7 +136,8 @@ func TestRealDocuments(t *testing.T) {
 	}
 	m := metadata("metadata-excludes-only.xml")
 	if m.RestoreMethod != nil || len(m.Components) != 0 || len(m.ExcludeFiles) != 1 || len(m.ExcludeFilesFromSnapshot) != 2 ||
-		m.ExcludeFilesFromSnapshot[0].Path != `\Windows\SoftwareDistribution` || m.BackupSchema != 0 {
+		m.ExcludeFilesFromSnapshot[0].Path != `\Windows\SoftwareDistribution` ||
+		m.BackupSchema != 0 {
 		t.Errorf("exclusions only: %+v", m)
 	}
 	if err := m.Validate(); err != nil {
@@ -155,7 +156,8 @@ func TestRealDocuments(t *testing.T) {
 		t.Error(err)
 	}
 	m = metadata("metadata-markers.xml")
-	if m.Usage != vss.UsageUndefined || len(m.Components) != 3 || len(m.Components[0].FileSets()) != 0 || m.Components[1].Selectable {
+	if m.Usage != vss.UsageUndefined || len(m.Components) != 3 || len(m.Components[0].FileSets()) != 0 ||
+		m.Components[1].Selectable {
 		t.Errorf("markers: %+v", m)
 	}
 	m.Usage = vss.UsageUserData
@@ -174,11 +176,13 @@ func TestRealDocuments(t *testing.T) {
 		}
 		class := vss.WriterID{GUID: vss.MustGUID("a65faa63-5ea8-4ebc-9dbd-a0c4db26912a")}
 		w := c.Writer(class, vss.WriterInstanceID{GUID: vss.MustGUID("1C7F9B0E-5D0B-4A0F-8F62-9F0B2D5F7A31")})
-		if w == nil || w.BackupSchema != 881 || c.BackupType != vss.BackupFull || !c.BootableSystemState || c.Transportable() {
+		if w == nil || w.BackupSchema != 881 || c.BackupType != vss.BackupFull || !c.BootableSystemState ||
+			c.Transportable() {
 			t.Fatalf("%s: %+v", name, c)
 		}
 		k := w.Component(host+`\INSTANCE`, "master")
-		if k == nil || k.BackupStamp != "UwBRAEwA" || k.BackupMetadata != "PABtAGQAPgA=" || k.Type != vss.ComponentFileGroup {
+		if k == nil || k.BackupStamp != "UwBRAEwA" || k.BackupMetadata != "PABtAGQAPgA=" ||
+			k.Type != vss.ComponentFileGroup {
 			t.Errorf("%s: %+v", name, k)
 		}
 	}
@@ -193,7 +197,8 @@ func TestRealDocuments(t *testing.T) {
 	}
 }
 
-// TestLeaveOut: an attribute or a child element that is missing is no reason to refuse a document, but for versions and names.
+// TestLeaveOut: an attribute or a child element that is missing is no reason to refuse a document, but for versions
+// and names.
 func TestLeaveOut(t *testing.T) {
 	for _, name := range []string{"metadata-every.xml", "components-system-state.xml"} {
 		root, err := parse(sample(t, name))
@@ -213,7 +218,10 @@ func TestLeaveOut(t *testing.T) {
 		visit = func(n *node) {
 			for i, a := range slices.Clone(n.attrs) {
 				n.attrs = slices.Delete(n.attrs, i, i+1)
-				try(n.name.Local+" "+a.Name.Local, a.Name.Local == "version" && n == root || a.Name.Local == "componentName")
+				try(
+					n.name.Local+" "+a.Name.Local,
+					a.Name.Local == "version" && n == root || a.Name.Local == "componentName",
+				)
 				n.attrs = slices.Insert(n.attrs, i, a)
 			}
 			for i, c := range slices.Clone(n.children) {

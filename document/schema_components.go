@@ -2,7 +2,7 @@ package document
 
 import "github.com/stillpoint-vss/stillpoint/vss"
 
-// Words of the Backup Components Document, by number.
+// Words of the Backup Components Document, indexed by number.
 var (
 	backupTypeWords    = []string{"undefined", "full", "incremental", "differential", "log", "copy", "other"}
 	restoreTypeWords   = []string{"undefined", "by_copy", "import", "other"}
@@ -103,7 +103,7 @@ func component(c *codec, k *Component) {
 	c.rest(&k.Other)
 }
 
-// metadata stands outside the namespace in real documents.
+// metadata is outside the namespace in real documents.
 func (c *codec) metadata(p *string) {
 	if c.writing {
 		c.n.name.Space = ""

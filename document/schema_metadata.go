@@ -2,7 +2,7 @@ package document
 
 import "github.com/stillpoint-vss/stillpoint/vss"
 
-// Words of the Writer Metadata Document, by number.
+// Words of the Writer Metadata Document, indexed by number.
 var (
 	usageWords  = []string{"UNDEFINED", "BOOTABLE_SYSTEM_STATE", "SYSTEM_SERVICE", "USER_DATA", "OTHER"}
 	sourceWords = []string{"UNDEFINED", "TRANSACTION_DB", "NONTRANSACTION_DB", "OTHER"}
@@ -93,12 +93,12 @@ func plainFileSet(c *codec, f *FileSet) {
 	c.rest(&f.Other)
 }
 
-// groupFileSet is a file set of a file group, databaseFileSet one of a database, which has no recursion to tell of.
+// groupFileSet is a file set of a file group; databaseFileSet one of a database, which has no recursion.
 func groupFileSet(c *codec, f *FileSet) { maskedFileSet(c, f, true) }
 
 func databaseFileSet(c *codec, f *FileSet) { maskedFileSet(c, f, false) }
 
-// maskedFileSet is a file set of a component. The mask is always written: other programs count on it.
+// maskedFileSet is a file set of a component. The mask is always written, since other programs require it.
 func maskedFileSet(c *codec, f *FileSet, recursion bool) {
 	c.text("path", &f.Path)
 	c.text("filespec", &f.FileSpec)

@@ -7,18 +7,18 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Selection is what a requester may do with a component. Source: working with selectability for backup.
+// Selection is the way in which a component can be part of a backup. Source: working with selectability for backup.
 type Selection int
 
-// Kinds of components for selection.
+// Kinds of components for the selection.
 const (
-	Required Selection = iota // not selectable, no selectable ancestor: added whenever anything of its writer is
-	Optional                  // selectable, no selectable ancestor: may be added, and brings what is below it
-	Nested                    // selectable below a selectable one: may be added where none of those is
-	Implicit                  // not selectable below a selectable one: comes with it, is never added
+	Required Selection = iota // not selectable, no selectable ancestor: included if anything of its writer is
+	Optional                  // selectable, no selectable ancestor: may be added, and includes what is below it
+	Nested                    // selectable, below a selectable one: may be added if none of those is included
+	Implicit                  // not selectable, below a selectable one: included with it, can't be added
 )
 
-// Selection says which kind of component this is.
+// Selection returns the kind of a component.
 func (m *WriterMetadata) Selection(c *WMComponent) Selection { return selection(c, m.selectable()) }
 
 func selection(c *WMComponent, selectable map[string]bool) Selection {
@@ -34,7 +34,7 @@ func selection(c *WMComponent, selectable map[string]bool) Selection {
 	return Implicit
 }
 
-// fullName is a component's place in the tree: the logical path of those below it.
+// fullName returns a component's place in the tree, which is the logical path of those below it.
 func fullName(logicalPath, name string) string {
 	if logicalPath == "" {
 		return name
@@ -42,13 +42,13 @@ func fullName(logicalPath, name string) string {
 	return logicalPath + `\` + name
 }
 
-// FullName is the component's logical path and name; the logical paths of those below it begin with it.
+// FullName returns the component's logical path and name; the logical paths of those below it begin with it.
 func (c *WMComponent) FullName() string { return fullName(c.LogicalPath, c.Name) }
 
-// FullName is the component's logical path and name.
+// FullName returns the component's logical path and name.
 func (c *Component) FullName() string { return fullName(c.LogicalPath, c.Name) }
 
-// under says whether a logical path leads through one of these components. An element of a path needn't be a component.
+// under reports whether a logical path contains one of these components. An element of a path need not be a component.
 func under(logicalPath string, names map[string]bool) bool {
 	for i, r := range logicalPath {
 		if r == '\\' && names[logicalPath[:i]] {
@@ -68,14 +68,14 @@ func (m *WriterMetadata) selectable() map[string]bool {
 	return names
 }
 
-// Below says whether c lies below a in the tree of logical paths, at any depth.
+// Below reports whether c lies below a in the tree of logical paths, at any depth.
 func (c *WMComponent) Below(a *WMComponent) bool { return below(c.LogicalPath, a.FullName()) }
 
 func below(logicalPath, root string) bool {
 	return logicalPath == root || strings.HasPrefix(logicalPath, root+`\`)
 }
 
-// Set is a component and, if it is selectable, all that comes with it. Source: component sets.
+// Set returns a component and, if it is selectable, all components below it. Source: component sets.
 func (m *WriterMetadata) Set(c *WMComponent) []*WMComponent {
 	set := []*WMComponent{c}
 	for i := range m.Components {
@@ -86,7 +86,7 @@ func (m *WriterMetadata) Set(c *WMComponent) []*WMComponent {
 	return set
 }
 
-// Top are the components that a backup of everything adds: the required ones and the optional ones.
+// Top returns the components to add for a complete backup: the required and the optional ones.
 func (m *WriterMetadata) Top() []*WMComponent {
 	var top []*WMComponent
 	selectable := m.selectable()
@@ -98,35 +98,39 @@ func (m *WriterMetadata) Top() []*WMComponent {
 	return top
 }
 
-// CheckAdd says whether a requester may include c when of this writer w is included already (nil: nothing).
-// Errors: VSS_E_OBJECT_ALREADY_EXISTS; E_INVALIDARG for one that comes with another, or would bring one that is included.
+// CheckAdd reports as an error that a requester can't add c if w is included already (nil: nothing).
+// Errors: VSS_E_OBJECT_ALREADY_EXISTS; E_INVALIDARG for a component that is included with another, or would include
+// another that is added.
 // Source: AddComponent.
 func (m *WriterMetadata) CheckAdd(w *WriterComponents, c *WMComponent) error {
 	const op = "AddComponent"
 	if m.Selection(c) == Implicit {
-		return vss.E(op, vss.ErrInvalidArg, fmt.Errorf("it isn't selectable and comes with the selectable one above it")).
-			On(c.FullName()).Advise("add the nearest selectable component above it")
+		return vss.E(op, vss.ErrInvalidArg, fmt.Errorf("it isn't selectable, but included with the selectable component above it")).
+			On(c.FullName()).
+			Advise("add the nearest selectable component above it")
 	}
 	if w == nil {
 		return nil
 	}
 	if w.Component(c.LogicalPath, c.Name) != nil {
-		return vss.E(op, vss.ErrObjectAlreadyExists, fmt.Errorf("it is included already")).On(c.FullName()).Advise("add a component once")
+		return vss.E(op, vss.ErrObjectAlreadyExists, fmt.Errorf("already included")).
+			On(c.FullName()).
+			Advise("add each component only once")
 	}
 	for _, k := range w.Components {
 		if a := m.Component(k.LogicalPath, k.Name); a != nil && a.Selectable && c.Below(a) {
-			return vss.E(op, vss.ErrInvalidArg, fmt.Errorf("it comes with %s, which is included", k.FullName())).
-				On(c.FullName()).Advise("leave it out; its files are backed up")
+			return vss.E(op, vss.ErrInvalidArg, fmt.Errorf("it is part of %s, which is included", k.FullName())).
+				On(c.FullName()).Advise("omit it; its files are backed up")
 		}
 		if c.Selectable && below(k.LogicalPath, c.FullName()) {
-			return vss.E(op, vss.ErrInvalidArg, fmt.Errorf("it would bring %s, which is included", k.FullName())).
-				On(c.FullName()).Advise("add either the component set as a whole or parts of it")
+			return vss.E(op, vss.ErrInvalidArg, fmt.Errorf("it contains %s, which is included", k.FullName())).
+				On(c.FullName()).Advise("add either the complete component set or parts of it")
 		}
 	}
 	return nil
 }
 
-// Missing are the required components that a requester still has to include, as something of this writer is.
+// Missing returns the required components that still have to be included.
 func (m *WriterMetadata) Missing(w *WriterComponents) []*WMComponent {
 	var out []*WMComponent
 	if w == nil || len(w.Components) == 0 {
@@ -140,20 +144,20 @@ func (m *WriterMetadata) Missing(w *WriterComponents) []*WMComponent {
 	return out
 }
 
-// Included are all components of a backup, explicit and implicit, in the writer's order.
+// Included returns all components of a backup, explicit and implicit, in the writer's order.
 func (m *WriterMetadata) Included(w *WriterComponents) []*WMComponent {
 	var out []*WMComponent
 	for i := range m.Components {
-		if c := &m.Components[i]; m.explicit(w, c) != nil {
+		if c := &m.Components[i]; m.Explicit(w, c) != nil {
 			out = append(out, c)
 		}
 	}
 	return out
 }
 
-// explicit is the included component that c is a member of: c itself or the nearest selectable one above it that is
-// included; nil if c isn't in the backup. There the properties of all members are kept.
-func (m *WriterMetadata) explicit(w *WriterComponents, c *WMComponent) *Component {
+// Explicit returns the included component that c belongs to: c itself or the nearest selectable component above it
+// that is included; nil if c isn't in the backup. It has the properties of all members.
+func (m *WriterMetadata) Explicit(w *WriterComponents, c *WMComponent) *Component {
 	if k := w.Component(c.LogicalPath, c.Name); k != nil {
 		return k
 	}

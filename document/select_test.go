@@ -60,8 +60,8 @@ func fullNames[T interface{ FullName() string }](list []T) []string {
 	return out
 }
 
-// TestBackupSelectability goes through the rule table for backup: selectable (S), has a selectable ancestor (A), one of those
-// is included (X).
+// TestBackupSelectability goes through the rule table for backup: selectable (S), has a selectable ancestor (A), one
+// of those is included (X).
 func TestBackupSelectability(t *testing.T) {
 	for _, c := range []struct {
 		row      string
@@ -112,8 +112,8 @@ func TestBackupSelectability(t *testing.T) {
 	}
 }
 
-// TestRequired: all required components are added as soon as one component of the writer is; a backup of everything adds these
-// and the optional ones, and has everything.
+// TestRequired: all required components are added as soon as one component of the writer is; a backup of everything
+// adds these and the optional ones, and has everything.
 func TestRequired(t *testing.T) {
 	m := tree("a", `a\b`, "+c", `c\d`, `+c\e`, `x\f`)
 	for _, c := range []struct {
@@ -185,7 +185,8 @@ func TestRestoreSelectability(t *testing.T) {
 			if how != c.how || (k == nil) != (c.selected == "") || k != nil && k.FullName() != c.selected {
 				t.Fatalf("RestoreSelection: %d on %+v", how, k)
 			}
-			if err := w.SelectForRestore(m, of.Type, of.LogicalPath, of.Name, true); c.err == nil && err != nil || !errors.Is(err, c.err) {
+			if err := w.SelectForRestore(m, of.Type, of.LogicalPath, of.Name, true); c.err == nil && err != nil ||
+				!errors.Is(err, c.err) {
 				t.Errorf("SelectForRestore: %v, want %v", err, c.err)
 			}
 			if k == nil {
@@ -201,7 +202,9 @@ func TestRestoreSelectability(t *testing.T) {
 			if d := cmp.Diff(c.restored, fullNames(m.RestoreSet(w, k))); d != "" {
 				t.Errorf("restored (-want +got):\n%s", d)
 			}
-			if err := w.SelectForRestore(m, k.Type, k.LogicalPath, k.Name, false); err != nil || len(m.RestoreSet(w, k)) > 0 || len(k.RestoreSubcomponents) > 0 {
+			if err := w.SelectForRestore(m, k.Type, k.LogicalPath, k.Name, false); err != nil ||
+				len(m.RestoreSet(w, k)) > 0 ||
+				len(k.RestoreSubcomponents) > 0 {
 				t.Errorf("taken back: %v, %+v", err, k)
 			}
 		})

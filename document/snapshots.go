@@ -17,7 +17,7 @@ type SnapshotSet struct {
 	Other     Foreign
 }
 
-// Snapshot describes one copy (VSS_SNAPSHOT_PROP, and what an import needs).
+// Snapshot describes one copy: its properties (VSS_SNAPSHOT_PROP), and what an import requires.
 type Snapshot struct {
 	ID                 vss.SnapshotID
 	SetID              vss.SnapshotSetID
@@ -26,7 +26,7 @@ type Snapshot struct {
 	ProviderName       string
 	OriginalVolume     string
 	FileSystem         string
-	FileSystemUUID     string // the original's; of btrfs the fsid
+	FileSystemUUID     string // of the original; for btrfs the fsid
 	Label              string
 	Subvolume          string // btrfs: path of the subvolume within the file system
 	OriginatingMachine string
@@ -35,7 +35,7 @@ type Snapshot struct {
 	Created            time.Time
 	Consistency        vss.Consistency
 	LUNs               []LUNMapping
-	Extents            []vss.Extent // what the volume occupies of the LUNs
+	Extents            []vss.Extent // the parts of the LUNs that the volume occupies
 	Other              Foreign
 }
 
@@ -43,14 +43,14 @@ type Snapshot struct {
 type LUNMapping struct {
 	Source      vss.LUNInformation
 	Identity    DiskIdentity  // of the original disk
-	Flags       vss.DiskFlags // of a disk without a partition table, which has no room for them
+	Flags       vss.DiskFlags // of a disk without a partition table, which can't store them
 	Destination vss.LUNInformation
 	Other       Foreign
 }
 
-// DiskIdentity tells a disk and its partitions apart from all others.
+// DiskIdentity identifies a disk and its partitions.
 type DiskIdentity struct {
-	Style      string // "gpt", "mbr", "none"; "" where it isn't known
+	Style      string // "gpt", "mbr", "none"; "" if unknown
 	Disk       vss.GUID
 	Partitions []PartitionIdentity
 }
@@ -65,7 +65,7 @@ type PartitionIdentity struct {
 	ID     vss.GUID
 }
 
-// Transportable says whether the document holds what an import needs: the LUNs of every copy.
+// Transportable reports whether the document has what an import requires: the LUNs of every copy.
 func (c *Components) Transportable() bool {
 	if c.SnapshotSet == nil || len(c.SnapshotSet.Snapshots) == 0 {
 		return false
@@ -78,7 +78,7 @@ func (c *Components) Transportable() bool {
 	return true
 }
 
-// check looks for contradictions that would lead an import astray. A copy that names no set is of this one.
+// check returns an error for contradictions that would affect an import. A copy without a set ID belongs to this set.
 func (s *SnapshotSet) check() error {
 	if len(s.Snapshots) > vss.MaxVolumes {
 		return fmt.Errorf("%d copies in one set", len(s.Snapshots))
@@ -90,16 +90,16 @@ func (s *SnapshotSet) check() error {
 		}
 		switch {
 		case c.ID.IsZero():
-			return errors.New("a copy without an id")
+			return errors.New("a copy without an ID")
 		case seen[c.ID]:
-			return fmt.Errorf("copy %s is there twice", c.ID)
+			return fmt.Errorf("duplicate copy %s", c.ID)
 		case c.SetID != s.ID:
-			return fmt.Errorf("copy %s is of set %s, not of %s", c.ID, c.SetID, s.ID)
+			return fmt.Errorf("copy %s belongs to set %s, not to %s", c.ID, c.SetID, s.ID)
 		}
 		seen[c.ID] = true
 		for _, e := range c.Extents {
 			if e.LUN < 0 || e.LUN >= len(c.LUNs) || e.Start < 0 || e.Length <= 0 || e.Start > math.MaxInt64-e.Length {
-				return fmt.Errorf("copy %s: impossible extent %+v", c.ID, e)
+				return fmt.Errorf("copy %s: invalid extent %+v", c.ID, e)
 			}
 		}
 	}

@@ -13,19 +13,20 @@ const (
 	maxFileSpec = 255     // bytes: NAME_MAX
 	maxFileSets = 1 << 14 // of one writer
 
-	maxComparisons = 1 << 20 // of two file sets that may overlap
+	maxComparisons = 1 << 20 // of file sets that may overlap
 
 	knownFlags  = vss.ComponentBackupRecovery | vss.ComponentAppRollbackRecovery | vss.ComponentNotSystemState
 	knownMask   = vss.AllBackupRequired | vss.AllSnapshotRequired | vss.CreatedDuringBackup
 	knownSchema = 0xffff &^ (0x0800 | vss.SchemaLSN) // one bit is unused, one reserved
 )
 
-// Validate checks what a writer gave at Identify against what its calls would have refused. Errors: E_INVALIDARG,
-// VSS_E_OBJECT_ALREADY_EXISTS, VSS_E_OBJECT_NOT_FOUND for a mapping of a file set that there isn't.
+// Validate checks the metadata that a writer returned at Identify, by the rules of the calls that build such metadata.
+// Errors: E_INVALIDARG, VSS_E_OBJECT_ALREADY_EXISTS, VSS_E_OBJECT_NOT_FOUND for a mapping of a file set that doesn't
+// exist.
 // Source: IVssCreateWriterMetadata; VSS_BACKUP_SCHEMA.
 func (m *WriterMetadata) Validate() error {
 	bad := func(object string, code vss.Code, err error) error {
-		return vss.E("Identify", code, err).On(object).Advise("the writer's metadata is at fault; fix the writer")
+		return vss.E("Identify", code, err).On(object).Advise("correct the metadata that the writer returns")
 	}
 	if m.Usage < 0 || int(m.Usage) >= len(usageWords) || m.Source < 0 || int(m.Source) >= len(sourceWords) {
 		return bad(m.Name, vss.ErrInvalidArg, fmt.Errorf("usage %d, source %d: out of range", m.Usage, m.Source))
@@ -34,7 +35,7 @@ func (m *WriterMetadata) Validate() error {
 	for i := range m.Components {
 		c := &m.Components[i]
 		if seen[[2]string{c.LogicalPath, c.Name}] {
-			return bad(c.FullName(), vss.ErrObjectAlreadyExists, fmt.Errorf("the component is there twice"))
+			return bad(c.FullName(), vss.ErrObjectAlreadyExists, fmt.Errorf("duplicate component"))
 		}
 		err := distinct(seen, c.LogicalPath, c.Name)
 		if err == nil {
@@ -60,7 +61,7 @@ func (m *WriterMetadata) Validate() error {
 	if code, err := m.checkRestoreMethod(); err != nil {
 		return bad(m.Name, code, err)
 	}
-	if _, err := m.XML(); err != nil { // text or size that no document can hold
+	if _, err := m.XML(); err != nil { // text or size that a document can't represent
 		return bad(m.Name, vss.ErrInvalidArg, err)
 	}
 	return nil
@@ -73,20 +74,20 @@ func (c *WMComponent) check(writer vss.WriterID) error {
 	case c.LogicalPath != "" && strings.Trim(c.LogicalPath, `\`) != c.LogicalPath:
 		return fmt.Errorf(`a logical path neither begins nor ends with \`)
 	case c.Type != vss.ComponentFileGroup && c.Type != vss.ComponentDatabase:
-		return fmt.Errorf("a component is a filegroup or a database")
+		return fmt.Errorf("a component must be a filegroup or a database")
 	case c.Type == vss.ComponentFileGroup && len(c.DatabaseFiles)+len(c.DatabaseLogFiles) > 0:
-		return fmt.Errorf("a filegroup has no database files")
+		return fmt.Errorf("a filegroup can't have database files")
 	case c.Type == vss.ComponentDatabase && len(c.Files) > 0:
-		return fmt.Errorf("a database has database files and log files only")
+		return fmt.Errorf("a database can only have database files and log files")
 	case c.Flags&^knownFlags != 0:
-		return fmt.Errorf("flags %#x: only %#x have a meaning", uint32(c.Flags), uint32(knownFlags))
+		return fmt.Errorf("invalid flags %#x; want a subset of %#x", uint32(c.Flags), uint32(knownFlags))
 	}
 	for _, f := range c.FileSets() {
 		switch {
 		case c.Type == vss.ComponentDatabase && (f.Recursive || f.AlternatePath != ""):
-			return fmt.Errorf("a database's file set is neither recursive nor has it an alternate path")
+			return fmt.Errorf("a file set of a database can't be recursive or have an alternate path")
 		case f.Mask&^knownMask != 0:
-			return fmt.Errorf("mask %#x: only %#x have a meaning", uint32(f.Mask), uint32(knownMask))
+			return fmt.Errorf("invalid mask %#x; want a subset of %#x", uint32(f.Mask), uint32(knownMask))
 		}
 		if err := f.check(); err != nil {
 			return err
@@ -95,9 +96,12 @@ func (c *WMComponent) check(writer vss.WriterID) error {
 	for _, d := range c.Dependencies {
 		switch {
 		case d.WriterID.IsZero() || d.Name == "" || strings.Contains(d.Name, `\`):
-			return fmt.Errorf(`dependency on %s: it needs a writer and a name without \`, fullName(d.LogicalPath, d.Name))
+			return fmt.Errorf(
+				`dependency on %s: it needs a writer and a name without \`,
+				fullName(d.LogicalPath, d.Name),
+			)
 		case d.WriterID == writer && !strings.HasPrefix(d.LogicalPath, `\\`):
-			return fmt.Errorf("dependency on %s: it is of the same writer", fullName(d.LogicalPath, d.Name))
+			return fmt.Errorf("dependency on %s of the same writer", fullName(d.LogicalPath, d.Name))
 		}
 	}
 	return nil
@@ -106,40 +110,48 @@ func (c *WMComponent) check(writer vss.WriterID) error {
 func (f *FileSet) check() error {
 	switch {
 	case f.Path == "" || strings.ContainsAny(strings.TrimPrefix(f.Path, `\\?\`), "*?") || len(f.Path) > maxPath:
-		return fmt.Errorf("path %.80q: a file set needs a path without wildcards, at most %d bytes long", f.Path, maxPath)
+		return fmt.Errorf(
+			"invalid path %.80q of a file set; want a path without wildcards of at most %d bytes",
+			f.Path,
+			maxPath,
+		)
 	case f.FileSpec == "" || strings.ContainsAny(f.FileSpec, `/\`) || len(f.FileSpec) > maxFileSpec:
-		return fmt.Errorf("filespec %.80q: a file set needs a filespec without directories, at most %d bytes long", f.FileSpec, maxFileSpec)
+		return fmt.Errorf(
+			"invalid filespec %.80q; want one without directories of at most %d bytes",
+			f.FileSpec,
+			maxFileSpec,
+		)
 	case strings.ContainsAny(f.AlternatePath, "*?"):
-		return fmt.Errorf("alternate path %q: it has no wildcards", f.AlternatePath)
+		return fmt.Errorf("alternate path %q has wildcards", f.AlternatePath)
 	}
 	return nil
 }
 
-// claim is a file set, and whose it is.
+// claim is a file set with its component.
 type claim struct {
 	FileSet
 	dir   string
 	owner *WMComponent
 }
 
-// claims are the file sets of one directory. Most name one file: those needn't be compared with each other.
+// claims are the file sets of one directory. Most name one file, and need not be compared with each other.
 type claims struct {
 	files map[string]claim
 	wild  []claim
 }
 
-// overlap looks for a file that two file sets claim.
+// overlap returns an error if two file sets include the same file.
 func (m *WriterMetadata) overlap() error {
 	var all []claim
 	for i := range m.Components {
 		for _, f := range m.Components[i].FileSets() {
-			all = append(all, claim{f, cleanPath(f.Path), &m.Components[i]})
+			all = append(all, claim{f, CleanPath(f.Path), &m.Components[i]})
 		}
 	}
 	if len(all) > maxFileSets {
 		return fmt.Errorf("%d file sets; the limit is %d", len(all), maxFileSets)
 	}
-	slices.SortStableFunc(all, func(a, b claim) int { return len(a.dir) - len(b.dir) }) // directories before what is below
+	slices.SortStableFunc(all, func(a, b claim) int { return len(a.dir) - len(b.dir) }) // parents before children
 	at := map[string]*claims{}
 	compared := 0
 	for _, f := range all {
@@ -155,7 +167,13 @@ func (m *WriterMetadata) overlap() error {
 				return fmt.Errorf("too many file sets with wildcards, of directories within each other")
 			}
 			if o, ok := there.meets(f); ok {
-				return fmt.Errorf("file sets %s of %s and %s of %s claim the same files", o.FileSet, o.owner.FullName(), f.FileSet, f.owner.FullName())
+				return fmt.Errorf(
+					"file sets %s of %s and %s of %s overlap",
+					o.FileSet,
+					o.owner.FullName(),
+					f.FileSet,
+					f.owner.FullName(),
+				)
 			}
 		}
 		there := at[f.dir]
@@ -171,7 +189,7 @@ func (m *WriterMetadata) overlap() error {
 	return nil
 }
 
-// meets finds one of the sets that has a file in common with f, which is of the same directory or one below.
+// meets returns a set that overlaps with f, which has the same directory or one below.
 func (c *claims) meets(f claim) (claim, bool) {
 	for _, o := range c.wild {
 		if (f.dir == o.dir || o.Recursive) && specsMeet(f.FileSpec, o.FileSpec) {
@@ -190,7 +208,7 @@ func (c *claims) meets(f claim) (claim, bool) {
 	return claim{}, false
 }
 
-// checkSchema checks the bits of the backup schema that need others.
+// checkSchema checks bits of the backup schema that depend on others.
 func (m *WriterMetadata) checkSchema() error {
 	s := m.BackupSchema
 	const partial = vss.SchemaDifferential | vss.SchemaIncremental
@@ -200,7 +218,7 @@ func (m *WriterMetadata) checkSchema() error {
 	}
 	switch {
 	case s&^knownSchema != 0:
-		return fmt.Errorf("backup schema %#x: %#x is unused or reserved", uint32(s), uint32(s&^knownSchema))
+		return fmt.Errorf("backup schema %#x: bits %#x are unused or reserved", uint32(s), uint32(s&^knownSchema))
 	case s&vss.SchemaExclusiveIncrementalDifferential != 0 && s&partial != partial:
 		return fmt.Errorf("backup schema: exclusive incremental and differential needs both of them")
 	case s&vss.SchemaLog != 0 && !logs:
@@ -223,11 +241,15 @@ func (m *WriterMetadata) checkRestoreMethod() (vss.Code, error) {
 	stops := r.Method == vss.StopRestoreStart || r.Method == vss.RestoreStopStart
 	switch {
 	case r.Method <= 0 || int(r.Method) >= len(methodWords):
-		return vss.ErrInvalidArg, fmt.Errorf("restore method %d: there is none such", r.Method)
+		return vss.ErrInvalidArg, fmt.Errorf("invalid restore method %d", r.Method)
 	case r.WriterRestore <= 0 || int(r.WriterRestore) >= len(writerRestoreWords):
-		return vss.ErrInvalidArg, fmt.Errorf("writer restore %d: there is none such", r.WriterRestore)
+		return vss.ErrInvalidArg, fmt.Errorf("invalid value %d of writer restore", r.WriterRestore)
 	case stops != (r.Service != ""):
-		return vss.ErrInvalidArg, fmt.Errorf("restore method %s, service %q: a service is named where one is stopped, only there", r.Method, r.Service)
+		return vss.ErrInvalidArg, fmt.Errorf(
+			"restore method %s with service %q: only methods that stop a service require its name",
+			r.Method,
+			r.Service,
+		)
 	case r.Method == vss.RestoreToAlternateLocation && len(r.AlternateLocations) == 0:
 		return vss.ErrInvalidArg, fmt.Errorf("restore method %s without a mapping", r.Method)
 	}
@@ -238,15 +260,18 @@ func (m *WriterMetadata) checkRestoreMethod() (vss.Code, error) {
 	sets := map[key]bool{}
 	for i := range m.Components {
 		for _, f := range m.Components[i].FileSets() {
-			sets[key{cleanPath(f.Path), f.FileSpec, f.Recursive}] = true
+			sets[key{CleanPath(f.Path), f.FileSpec, f.Recursive}] = true
 		}
 	}
 	for _, a := range r.AlternateLocations {
 		switch {
 		case a.AlternatePath == "" || strings.ContainsAny(a.AlternatePath, "*?"):
-			return vss.ErrInvalidArg, fmt.Errorf("mapping of %s: it needs a destination without wildcards", a)
-		case !sets[key{cleanPath(a.Path), a.FileSpec, a.Recursive}]:
-			return vss.ErrObjectNotFound, fmt.Errorf("mapping of %s: there is no such file set", a)
+			return vss.ErrInvalidArg, fmt.Errorf(
+				"mapping of %s: the destination must not be empty or have wildcards",
+				a,
+			)
+		case !sets[key{CleanPath(a.Path), a.FileSpec, a.Recursive}]:
+			return vss.ErrObjectNotFound, fmt.Errorf("mapping of %s: no such file set", a)
 		}
 	}
 	return vss.OK, nil

@@ -13,13 +13,19 @@ import (
 // lawful is metadata that breaks no rule and has something of everything.
 func lawful() *WriterMetadata {
 	return &WriterMetadata{
-		WriterID: vss.WriterID{GUID: vss.MustGUID("7c1f5d0e-0000-4000-8000-000000000001")}, Name: "lawful", InstanceName: "one",
+		WriterID: vss.WriterID{
+			GUID: vss.MustGUID("7c1f5d0e-0000-4000-8000-000000000001"),
+		}, Name: "lawful", InstanceName: "one",
 		Usage: vss.UsageUserData, Source: vss.SourceTransactedDB, BackupSchema: vss.SchemaDifferential | vss.SchemaIncremental | vss.SchemaLog,
 		RestoreMethod: &RestoreMethod{Method: vss.RestoreIfCanReplace, WriterRestore: vss.WriterRestoreAlways,
 			AlternateLocations: []FileSet{{Path: "/srv/a/", FileSpec: "*", Recursive: true, AlternatePath: "/srv/b"}}},
 		Components: []WMComponent{
 			{Type: vss.ComponentFileGroup, LogicalPath: `x\y`, Name: "files", Selectable: true, Files: []FileSet{
-				{Path: "/srv/a", FileSpec: "*", Recursive: true}, {Path: "/srv", FileSpec: "*"}, {Path: "/etc", FileSpec: "a.conf"}}},
+				{
+					Path:      "/srv/a",
+					FileSpec:  "*",
+					Recursive: true,
+				}, {Path: "/srv", FileSpec: "*"}, {Path: "/etc", FileSpec: "a.conf"}}},
 			{Type: vss.ComponentDatabase, Name: "base", DatabaseFiles: []FileSet{{Path: "/db", FileSpec: "*.mdf"}},
 				DatabaseLogFiles: []FileSet{{Path: "/db", FileSpec: "*.ldf"}},
 				Dependencies:     []Dependency{{WriterID: vss.WriterID{GUID: vss.NewGUID()}, Name: "other"}}},

@@ -18,10 +18,10 @@ const (
 	schemaMajor, schemaMinor = 1, 2 // of Microsoft's part
 )
 
-// Format is the version of what we add to Microsoft's schema. A document of a newer one is refused.
+// Format is the version of our additions to Microsoft's schema. Documents of newer versions are errors.
 const Format = 1
 
-// ParseMetadata reads a Writer Metadata Document, UTF-8, or UTF-16 with a byte order mark.
+// ParseMetadata parses a Writer Metadata Document in UTF-8, or in UTF-16 with a byte order mark.
 // Errors: VSS_E_INVALID_XML_DOCUMENT.
 func ParseMetadata(data []byte) (*WriterMetadata, error) {
 	m := &WriterMetadata{}
@@ -35,8 +35,8 @@ func ParseMetadata(data []byte) (*WriterMetadata, error) {
 	return m, nil
 }
 
-// XML writes the document as UTF-8. Errors: VSS_E_INVALID_XML_DOCUMENT for text that XML can't hold, and for
-// more than a reader takes.
+// XML returns the document as UTF-8. Errors: VSS_E_INVALID_XML_DOCUMENT for text that XML can't represent, and for a
+// document beyond the limits of a reader.
 func (m *WriterMetadata) XML() ([]byte, error) {
 	data, err := save("WRITER_METADATA", metadataSpace, m.Other.alien, m.xml)
 	if err != nil {
@@ -45,7 +45,8 @@ func (m *WriterMetadata) XML() ([]byte, error) {
 	return data, nil
 }
 
-// Parse reads a Backup Components Document, UTF-8, or UTF-16 with a byte order mark. Errors: VSS_E_INVALID_XML_DOCUMENT.
+// Parse parses a Backup Components Document in UTF-8, or in UTF-16 with a byte order mark. Errors:
+// VSS_E_INVALID_XML_DOCUMENT.
 func Parse(data []byte) (*Components, error) {
 	c := &Components{}
 	err := load(data, "BACKUP_COMPONENTS", componentsSpace, c.xml, &c.Other)
@@ -61,8 +62,8 @@ func Parse(data []byte) (*Components, error) {
 	return c, nil
 }
 
-// XML writes the document as UTF-8. Errors: VSS_E_INVALID_XML_DOCUMENT for text that XML can't hold, and for
-// more than a reader takes.
+// XML returns the document as UTF-8. Errors: VSS_E_INVALID_XML_DOCUMENT for text that XML can't represent, and for a
+// document beyond the limits of a reader.
 func (c *Components) XML() ([]byte, error) {
 	data, err := save("BACKUP_COMPONENTS", componentsSpace, c.Other.alien, c.xml)
 	if err != nil {
@@ -71,12 +72,12 @@ func (c *Components) XML() ([]byte, error) {
 	return data, nil
 }
 
-// ParseWriterComponents reads one writer's part of a Backup Components Document, as it travels to a writer in another
+// ParseWriterComponents parses one writer's part of a Backup Components Document, as it is sent to a writer in another
 // process. Errors: VSS_E_INVALID_XML_DOCUMENT.
 func ParseWriterComponents(data []byte) (*WriterComponents, error) {
 	c, err := Parse(data)
 	if err == nil && len(c.Writers) != 1 {
-		err = invalid("LoadFromXML", "backup components", fmt.Errorf("%d writers where one is due", len(c.Writers)))
+		err = invalid("LoadFromXML", "backup components", fmt.Errorf("%d writers; want one", len(c.Writers)))
 	}
 	if err != nil {
 		return nil, err
@@ -84,18 +85,19 @@ func ParseWriterComponents(data []byte) (*WriterComponents, error) {
 	return c.Writers[0], nil
 }
 
-// XML writes one writer's part as a document of its own. Errors: VSS_E_INVALID_XML_DOCUMENT.
+// XML returns one writer's part as a document of its own. Errors: VSS_E_INVALID_XML_DOCUMENT.
 func (w *WriterComponents) XML() ([]byte, error) {
 	return (&Components{SelectComponents: true, Writers: []*WriterComponents{w}}).XML()
 }
 
-// invalid is why a document can't be read or written. Names and values in it are as long as a stranger made them.
+// invalid returns the error for a document that can't be read or written. It limits the length, since names and values
+// come from the document.
 func invalid(op, what string, err error) error {
 	const enough = 300
 	if text := err.Error(); len(text) > enough {
 		err = fmt.Errorf("%.*s…", enough, text)
 	}
-	return vss.E(op, vss.ErrInvalidXMLDocument, err).On(what).Advise("use the document as it was saved, unchanged")
+	return vss.E(op, vss.ErrInvalidXMLDocument, err).On(what).Advise("use the document unchanged as it was saved")
 }
 
 func load(data []byte, root, space string, f func(*codec), other *Foreign) error {
@@ -104,7 +106,13 @@ func load(data []byte, root, space string, f func(*codec), other *Foreign) error
 		return err
 	}
 	if n.name.Local != root || n.name.Space != space {
-		return fmt.Errorf("the root element is %s of namespace %q, not %s of %q", n.name.Local, n.name.Space, root, space)
+		return fmt.Errorf(
+			"the root element is %s of namespace %q, not %s of %q",
+			n.name.Local,
+			n.name.Space,
+			root,
+			space,
+		)
 	}
 	var failed error
 	c := (&codec{space: space, err: &failed}).enter(n)
@@ -132,7 +140,7 @@ func save(root, space string, alien bool, f func(*codec)) ([]byte, error) {
 	return b.Bytes(), bounded(b.Bytes())
 }
 
-// versions are Microsoft's and ours. Documents from elsewhere have no formatVersion.
+// versions are Microsoft's and ours. Documents of other programs have no formatVersion.
 func (c *codec) versions() {
 	version, format := fmt.Sprintf("%d.%d", schemaMajor, schemaMinor), Format
 	c.attr("version", &version, true)
@@ -150,11 +158,22 @@ func (c *codec) versions() {
 	b, errB := strconv.ParseUint(minor, 10, 16)
 	switch {
 	case errA != nil || errB != nil:
-		c.fail("version", fmt.Errorf("%q is no version", version))
+		c.fail("version", fmt.Errorf("invalid version %q", version))
 	case a != schemaMajor || b > schemaMinor:
-		c.fail("version", fmt.Errorf("the document is of version %s, this program knows up to %d.%d", version, schemaMajor, schemaMinor))
+		c.fail(
+			"version",
+			fmt.Errorf(
+				"version %s of the document is newer than %d.%d of this program",
+				version,
+				schemaMajor,
+				schemaMinor,
+			),
+		)
 	case format < 0 || format > Format:
-		c.fail("formatVersion", fmt.Errorf("the document is of format %d, this program knows up to %d", format, Format))
+		c.fail(
+			"formatVersion",
+			fmt.Errorf("format %d of the document is newer than %d of this program", format, Format),
+		)
 	}
 }
 
@@ -176,7 +195,7 @@ func (c *Components) unique() error {
 	writers := map[instance]bool{}
 	for _, w := range c.Writers {
 		if writers[instance{w.WriterID, w.InstanceID}] {
-			return fmt.Errorf("writer %s instance %s is there twice", w.WriterID, w.InstanceID)
+			return fmt.Errorf("duplicate writer %s instance %s", w.WriterID, w.InstanceID)
 		}
 		writers[instance{w.WriterID, w.InstanceID}] = true
 		seen := map[[2]string]bool{}
@@ -189,16 +208,16 @@ func (c *Components) unique() error {
 	return nil
 }
 
-// distinct notes a component's name among those of its writer.
+// distinct records a component's name among those of its writer. A repeated one is an error.
 func distinct(seen map[[2]string]bool, logicalPath, name string) error {
 	key := [2]string{logicalPath, name}
 	switch {
 	case name == "":
 		return errors.New("a component without a name")
 	case len(logicalPath)+len(name) > maxName:
-		return fmt.Errorf("a component's name of %d bytes; the limit is %d", len(logicalPath)+len(name), maxName)
+		return fmt.Errorf("the name of a component has %d bytes; the limit is %d", len(logicalPath)+len(name), maxName)
 	case seen[key]:
-		return fmt.Errorf("component %s is there twice", fullName(logicalPath, name))
+		return fmt.Errorf("duplicate component %s", fullName(logicalPath, name))
 	}
 	seen[key] = true
 	return nil

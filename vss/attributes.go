@@ -5,23 +5,25 @@ import (
 	"strings"
 )
 
-// Attributes is a mask of what a shadow copy is (_VSS_VOLUME_SNAPSHOT_ATTRIBUTES, vss.idl); a context is a mask of the same bits.
+// Attributes is the mask of a shadow copy's attributes (_VSS_VOLUME_SNAPSHOT_ATTRIBUTES, vss.idl); a context is a mask
+// of the same bits.
 type Attributes uint32
 
-// Attribute bits. The comment says who may set the bit.
+// Attribute bits. The comment names who sets the bit: with "context only" it is part of a context.
 const (
-	AttrPersistent          Attributes = 0x00000001 // context only: survives a restart
-	AttrNoAutoRecovery      Attributes = 0x00000002 // requester: read-only from the start, no recovery, no exclusion of files
+	AttrPersistent Attributes = 0x00000001 // context only: survives a restart
+	// requester: read-only from the start, without recovery and exclusion of files
+	AttrNoAutoRecovery      Attributes = 0x00000002
 	AttrClientAccessible    Attributes = 0x00000004 // context only: for previous versions; never exposed
 	AttrNoAutoRelease       Attributes = 0x00000008 // context only: outlives its requester
-	AttrNoWriters           Attributes = 0x00000010 // context only: writers are not involved
-	AttrTransportable       Attributes = 0x00000020 // requester: to be imported elsewhere, not surfaced here
-	AttrNotSurfaced         Attributes = 0x00000040 // service: not exposed at present
-	AttrNotTransacted       Attributes = 0x00000080 // requester: leave transaction managers out
-	AttrHardwareAssisted    Attributes = 0x00010000 // service: a hardware provider made it
+	AttrNoWriters           Attributes = 0x00000010 // context only: writers don't take part
+	AttrTransportable       Attributes = 0x00000020 // requester: for import on another host, not surfaced here
+	AttrNotSurfaced         Attributes = 0x00000040 // service: not exposed now
+	AttrNotTransacted       Attributes = 0x00000080 // requester: without transaction managers
+	AttrHardwareAssisted    Attributes = 0x00010000 // service: created by a hardware provider
 	AttrDifferential        Attributes = 0x00020000 // requester or provider: copy on write
 	AttrPlex                Attributes = 0x00040000 // requester or provider: split mirror
-	AttrImported            Attributes = 0x00080000 // service: arrived by ImportSnapshots
+	AttrImported            Attributes = 0x00080000 // service: imported by ImportSnapshots
 	AttrExposedLocally      Attributes = 0x00100000 // ExposeSnapshot: mounted at a folder
 	AttrExposedRemotely     Attributes = 0x00200000 // ExposeSnapshot: shared
 	AttrAutoRecover         Attributes = 0x00400000 // service: a writer recovers a component in PostSnapshot
@@ -31,7 +33,7 @@ const (
 	AttrFileShare           Attributes = 0x04000000 // service: copy of a remote file share
 )
 
-// Context is what SetContext takes: one of the named contexts, with attribute bits that a requester may add.
+// Context is the argument of SetContext: one of the named contexts, with attribute bits that a requester may add.
 // Source: _VSS_SNAPSHOT_CONTEXT, vss.idl.
 type Context = Attributes
 
@@ -43,7 +45,7 @@ const (
 	ContextAppRollback             Context = 0x00000009
 	ContextClientAccessible        Context = 0x0000001d
 	ContextClientAccessibleWriters Context = 0x0000000d
-	ContextAll                     Context = 0xffffffff // administration only, never creation
+	ContextAll                     Context = 0xffffffff // administration only, not for creation
 )
 
 const (
@@ -86,16 +88,16 @@ var attributeNames = []struct {
 	{AttrFileShare, "file-share"},
 }
 
-// Has says whether all of the bits are set.
+// Has reports whether all of the bits are set.
 func (a Attributes) Has(bits Attributes) bool { return a&bits == bits }
 
-// BaseContext is the context proper: the mask without what a requester or the service added.
+// BaseContext returns the context without the bits that a requester or the service added.
 func (a Attributes) BaseContext() Context { return a & contextBits }
 
-// ContextName is the context's name as commands spell it, or "" for a mask that is none.
+// ContextName returns the name of the context as used by commands, or "" if the mask isn't a context.
 func (a Attributes) ContextName() string { return contextNames[a.BaseContext()] }
 
-// ContextByName finds a context by the name that commands use. Errors: E_INVALIDARG.
+// ContextByName returns the context with a name as used by commands. Errors: E_INVALIDARG.
 func ContextByName(name string) (Context, error) {
 	names := make([]string, 0, len(contextNames))
 	for c, n := range contextNames {
@@ -105,10 +107,10 @@ func ContextByName(name string) (Context, error) {
 		names = append(names, n)
 	}
 	slices.Sort(names)
-	return 0, E("SetContext", ErrInvalidArg, nil).On(name).Advise("contexts are " + strings.Join(names, ", "))
+	return 0, E("SetContext", ErrInvalidArg, nil).On(name).Advise("use one of " + strings.Join(names, ", "))
 }
 
-// Names are the set bits by their names, in the order of their numbers.
+// Names returns the names of the set bits, in the order of their numbers.
 func (a Attributes) Names() []string {
 	out := []string{}
 	for _, n := range attributeNames {
@@ -119,17 +121,18 @@ func (a Attributes) Names() []string {
 	return out
 }
 
-// CheckContext says whether a requester may give this mask to SetContext. ContextAll passes: it is for administration,
-// and StartSnapshotSet refuses it. Errors: E_INVALIDARG. Source: requester reference, SetContext and the bits' own entries.
+// CheckContext returns an error if a requester must not pass this mask to SetContext. ContextAll passes: it is for
+// administration, and StartSnapshotSet rejects it. Errors: E_INVALIDARG. Source: requester reference, SetContext and
+// the bits' own entries.
 func CheckContext(c Context) error {
 	bad := func(why string) error { return E("SetContext", ErrInvalidArg, nil).Advise(why) }
 	switch {
 	case c == ContextAll:
 		return nil
 	case c&^(contextBits|requesterBits) != 0:
-		return bad("the mask has bits that only the service sets")
+		return bad("the mask has bits that only the service may set")
 	case contextNames[c.BaseContext()] == "":
-		return bad("the mask holds none of the contexts")
+		return bad("the mask has no valid context")
 	case c.Has(AttrClientAccessible) && c&methodBits != 0:
 		return bad("a client-accessible copy can be neither transportable nor of a chosen method")
 	case c.Has(AttrDifferential | AttrPlex):

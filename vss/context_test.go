@@ -64,7 +64,8 @@ func TestContextNames(t *testing.T) {
 			t.Errorf("%#x with other bits: %q", uint32(want), got)
 		}
 	}
-	if _, err := ContextByName("backups"); !errors.Is(err, ErrInvalidArg) || !strings.Contains(Hint(err), "app-rollback, backup, client-accessible,") {
+	if _, err := ContextByName("backups"); !errors.Is(err, ErrInvalidArg) ||
+		!strings.Contains(Hint(err), "app-rollback, backup, client-accessible,") {
 		t.Errorf("%v, %s", err, Hint(err))
 	}
 	if got := Context(0x8).ContextName(); got != "" {
@@ -77,7 +78,10 @@ func TestAttributeNames(t *testing.T) {
 		t.Errorf("no bits: %#v", got) // a JSON list, not null
 	}
 	got := (AttrFileShare | AttrPersistent | AttrAutoRecover | AttrNotSurfaced | AttrExposedLocally).Names()
-	if want := []string{"persistent", "not-surfaced", "exposed-locally", "auto-recovered", "file-share"}; !slices.Equal(got, want) {
+	if want := []string{"persistent", "not-surfaced", "exposed-locally", "auto-recovered", "file-share"}; !slices.Equal(
+		got,
+		want,
+	) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if all := Attributes(0x07ff00ff).Names(); len(all) != 19 {
@@ -88,11 +92,13 @@ func TestAttributeNames(t *testing.T) {
 	}
 }
 
-// The sixteen mixes of a requester's flags, as the table of the provider chapter has them, and bits that aren't a requester's.
+// The sixteen mixes of a requester's flags, as the table of the provider chapter has them, and bits that aren't a
+// requester's.
 func TestCheckBreakFlags(t *testing.T) {
 	legal := map[BreakFlags]bool{0x0: true, 0x1: true, 0x2: true, 0x4: true, 0x6: true, 0x8: true, 0xa: true}
 	for f := range BreakFlags(16) {
-		if err := CheckBreakFlags(f); legal[f] != (err == nil) || !legal[f] && (!errors.Is(err, ErrInvalidArg) || Hint(err) == "") {
+		if err := CheckBreakFlags(f); legal[f] != (err == nil) ||
+			!legal[f] && (!errors.Is(err, ErrInvalidArg) || Hint(err) == "") {
 			t.Errorf("%#x: %v", uint32(f), err)
 		}
 	}

@@ -5,26 +5,26 @@ import (
 	"strings"
 )
 
-// Error is the one error type of Stillpoint. It is the same on both sides of a socket. Callers test it by code:
-// errors.Is(err, vss.ErrObjectNotFound).
+// Error is the error type of Stillpoint, on both sides of a socket. Callers test for its code: errors.Is(err,
+// vss.ErrObjectNotFound).
 type Error struct {
-	Op     string // the operation that failed, as the interface names it: "AddToSnapshotSet"
-	Code   Code   // what the requester sees
-	Object string // the volume, copy, set, LUN or file it was about
-	Hint   string // what to do next, as one sentence
-	Err    error  // the cause, if it is not all said by the code
+	Op     string // operation that failed, by its name in the interface: "AddToSnapshotSet"
+	Code   Code   // result for the requester
+	Object string // volume, copy, set, LUN or file concerned
+	Hint   string // what to do, in one sentence
+	Err    error  // cause; may be nil
 }
 
-// E makes an error of an operation, its code and its cause (which may be nil).
+// E returns an error with an operation, its code and its cause, which may be nil.
 func E(op string, code Code, err error) *Error { return &Error{Op: op, Code: code, Err: err} }
 
-// On names the object the error is about.
+// On sets the object of the error.
 func (e *Error) On(object string) *Error { e.Object = object; return e }
 
-// Advise adds what to do next.
+// Advise sets the hint.
 func (e *Error) Advise(hint string) *Error { e.Hint = hint; return e }
 
-// Error gives operation, object, code and cause in one line.
+// Error returns operation, object, code and cause in one line.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Op)
@@ -40,16 +40,17 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is makes errors.Is(err, code) true for the error's own code.
+// Is reports whether target is the error's code.
 func (e *Error) Is(target error) bool {
 	c, ok := target.(Code)
 	return ok && c == e.Code
 }
 
-// CodeOf is the code of err: OK for nil, the outermost Code in its chain, else VSS_E_UNEXPECTED.
+// CodeOf returns the code of err: OK for nil, otherwise the outermost Code in its chain, or VSS_E_UNEXPECTED without
+// one.
 func CodeOf(err error) Code {
 	if err == nil {
 		return OK
@@ -65,7 +66,7 @@ func CodeOf(err error) Code {
 	return ErrUnexpected
 }
 
-// Hint is the advice nearest to the surface of err, or "".
+// Hint returns the outermost hint in the chain of err, or "".
 func Hint(err error) string {
 	for err != nil {
 		var e *Error

@@ -16,7 +16,7 @@ func TestErrorText(t *testing.T) {
 		{"code alone", E("DoSnapshotSet", ErrBadState, nil), "DoSnapshotSet: VSS_E_BAD_STATE: the call does not fit the state of the session"},
 		{"with object", E("Add", ErrObjectNotFound, nil).On("/srv"), "Add /srv: VSS_E_OBJECT_NOT_FOUND: no such object"},
 		{"with cause", E("Add", ErrUnexpected, io.EOF).On("/srv").Advise("unseen"), "Add /srv: VSS_E_UNEXPECTED: EOF"},
-		{"nested", E("Add", ErrProviderVeto, E("lvcreate", ErrInsufficientStorage, nil).On("vg0")), "Add: VSS_E_PROVIDER_VETO: lvcreate vg0: VSS_E_INSUFFICIENT_STORAGE: there is not enough room for the copy"},
+		{"nested", E("Add", ErrProviderVeto, E("lvcreate", ErrInsufficientStorage, nil).On("vg0")), "Add: VSS_E_PROVIDER_VETO: lvcreate vg0: VSS_E_INSUFFICIENT_STORAGE: there is not enough space for the copy"},
 	} {
 		if got := tc.err.Error(); got != tc.want {
 			t.Errorf("%s:\n got %s\nwant %s", tc.name, got, tc.want)
@@ -38,7 +38,8 @@ func TestErrorsIs(t *testing.T) {
 		}
 	}
 	// The same number, of another service.
-	if errors.Is(E("x", VDSErrNotSupported, nil), ErrClusterError) || errors.Is(E("x", ErrClusterError, nil), VDSErrNotSupported) {
+	if errors.Is(E("x", VDSErrNotSupported, nil), ErrClusterError) ||
+		errors.Is(E("x", ErrClusterError, nil), VDSErrNotSupported) {
 		t.Error("VSS's and VDS's 0x80042400 are not the same")
 	}
 	if !errors.Is(E("x", ErrUnexpected, ErrFail), ErrFail) || !errors.Is(fmt.Errorf("%w", ErrFail), ErrFail) {

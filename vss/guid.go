@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// GUID is a 128-bit identifier in the byte order of its text (big-endian). GPT keeps GUIDs mixed-endian on disk:
-// see MixedEndian. The zero GUID is "no object" (GUID_NULL).
+// GUID is a 128-bit identifier in the byte order of its text (big-endian). GPT stores GUIDs in mixed byte order, see
+// MixedEndian. The zero GUID means "no object" (GUID_NULL).
 type GUID [16]byte
 
 // NewGUID returns a random (version 4) GUID.
@@ -20,7 +20,7 @@ func NewGUID() GUID {
 	return g
 }
 
-// ParseGUID reads a GUID with or without braces, in any case. Errors: E_INVALIDARG.
+// ParseGUID parses a GUID with or without braces, in upper or lower case. Errors: E_INVALIDARG.
 func ParseGUID(s string) (GUID, error) {
 	var g GUID
 	t := s
@@ -28,17 +28,27 @@ func ParseGUID(s string) (GUID, error) {
 		t = t[1 : len(t)-1]
 	}
 	if len(t) != 36 || t[8] != '-' || t[13] != '-' || t[18] != '-' || t[23] != '-' {
-		return g, &Error{Op: "ParseGUID", Code: ErrInvalidArg, Object: s, Hint: "write it as {xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}"}
+		return g, &Error{
+			Op:     "ParseGUID",
+			Code:   ErrInvalidArg,
+			Object: s,
+			Hint:   "write it as {xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}",
+		}
 	}
 	b, err := hex.DecodeString(strings.ReplaceAll(t, "-", ""))
 	if err != nil || len(b) != 16 {
-		return g, &Error{Op: "ParseGUID", Code: ErrInvalidArg, Object: s, Hint: "write it as {xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}"}
+		return g, &Error{
+			Op:     "ParseGUID",
+			Code:   ErrInvalidArg,
+			Object: s,
+			Hint:   "write it as {xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}",
+		}
 	}
 	copy(g[:], b)
 	return g, nil
 }
 
-// MustGUID is ParseGUID for constants; it panics on a malformed one.
+// MustGUID is ParseGUID for constants; it panics if the text is malformed.
 func MustGUID(s string) GUID {
 	g, err := ParseGUID(s)
 	if err != nil {
@@ -47,10 +57,10 @@ func MustGUID(s string) GUID {
 	return g
 }
 
-// IsZero says whether g is GUID_NULL.
+// IsZero reports whether g is GUID_NULL.
 func (g GUID) IsZero() bool { return g == GUID{} }
 
-// Plain is the lower-case text without braces, as documents have it.
+// Plain returns the lower-case text without braces, as in documents.
 func (g GUID) Plain() string {
 	var b [36]byte
 	hex.Encode(b[0:8], g[0:4])
@@ -62,10 +72,10 @@ func (g GUID) Plain() string {
 	return string(b[:])
 }
 
-// String is the lower-case text in braces, as people and scripts see it.
+// String returns the lower-case text in braces.
 func (g GUID) String() string { return "{" + g.Plain() + "}" }
 
-// MixedEndian is the byte order in which GPT stores a GUID.
+// MixedEndian returns the GUID in the byte order of GPT.
 func (g GUID) MixedEndian() [16]byte {
 	var o [16]byte
 	binary.LittleEndian.PutUint32(o[0:], binary.BigEndian.Uint32(g[0:]))
@@ -75,13 +85,13 @@ func (g GUID) MixedEndian() [16]byte {
 	return o
 }
 
-// GUIDFromMixedEndian reads a GUID as GPT stores it.
+// GUIDFromMixedEndian returns a GUID from the byte order of GPT.
 func GUIDFromMixedEndian(b [16]byte) GUID { return GUID(GUID(b).MixedEndian()) }
 
-// MarshalText writes the form with braces.
+// MarshalText implements encoding.TextMarshaler with braces.
 func (g GUID) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
 
-// UnmarshalText reads any form that ParseGUID takes; the empty text is GUID_NULL.
+// UnmarshalText implements encoding.TextUnmarshaler for all forms that ParseGUID accepts; the empty text is GUID_NULL.
 func (g *GUID) UnmarshalText(b []byte) error {
 	if len(b) == 0 {
 		*g = GUID{}
@@ -94,13 +104,13 @@ func (g *GUID) UnmarshalText(b []byte) error {
 	return err
 }
 
-// A type for each kind of object, so that none is taken for another.
+// A type for each kind of object, so that they can't be confused.
 type (
 	SnapshotID       struct{ GUID } // one shadow copy
 	SnapshotSetID    struct{ GUID } // one shadow copy set
-	ProviderID       struct{ GUID } // a provider, for ever
-	WriterID         struct{ GUID } // a writer class, for ever
-	WriterInstanceID struct{ GUID } // one start of a writer, made by the service
-	SessionID        struct{ GUID } // one requester object
+	ProviderID       struct{ GUID } // a provider; never changes
+	WriterID         struct{ GUID } // a writer class; never changes
+	WriterInstanceID struct{ GUID } // one start of a writer, assigned by the service
+	SessionID        struct{ GUID } // one session of a requester
 	LUNID            struct{ GUID } // a LUN of an array
 )

@@ -43,7 +43,9 @@ func TestGUIDText(t *testing.T) {
 		t.Errorf("%s, %v", b, err)
 	}
 	var d doc
-	if err := json.Unmarshal([]byte(`{"id":"`+strings.Trim(sampleGUID, "{}")+`","Set":""}`), &d); err != nil || d.ID.GUID != g || !d.Set.IsZero() {
+	if err := json.Unmarshal([]byte(`{"id":"`+strings.Trim(sampleGUID, "{}")+`","Set":""}`), &d); err != nil ||
+		d.ID.GUID != g ||
+		!d.Set.IsZero() {
 		t.Errorf("%v, %v", d, err)
 	}
 	before := d

@@ -5,24 +5,24 @@ import (
 	"slices"
 )
 
-// LUNInformation describes a LUN so that any host of the storage network recognises it (VDS_LUN_INFORMATION, vdslun.h).
-// It travels in the Backup Components Document.
+// LUNInformation describes a LUN so that any host of the storage network can recognise it (VDS_LUN_INFORMATION,
+// vdslun.h). It is part of the Backup Components Document.
 type LUNInformation struct {
 	Version            uint32 // always 1
 	DeviceType         uint8  // from the standard inquiry
 	DeviceTypeModifier uint8
 	CommandQueueing    bool
-	BusType            BusType // not compared at import
+	BusType            BusType // not compared on import
 	VendorID           string
 	ProductID          string
 	ProductRevision    string
 	SerialNumber       string // page 0x80
 	DiskSignature      GUID   // not compared; providers leave it zero
 	DeviceIDs          []StorageIdentifier
-	Interconnects      []Interconnect // no provider ever edits these
+	Interconnects      []Interconnect // never edited by providers
 }
 
-// BusType is how a disk is attached (VDS_STORAGE_BUS_TYPE).
+// BusType is the type of a disk's connection (VDS_STORAGE_BUS_TYPE).
 type BusType int32
 
 // Bus types.
@@ -56,7 +56,7 @@ type StorageIdentifier struct {
 	ID      []byte
 }
 
-// CodeSet is how the bytes of a designator are to be read (VDS_STORAGE_IDENTIFIER_CODE_SET).
+// CodeSet is the encoding of a designator's bytes (VDS_STORAGE_IDENTIFIER_CODE_SET).
 type CodeSet int32
 
 // Code sets.
@@ -102,7 +102,8 @@ const (
 	InterconnectSCSI    InterconnectType = 5
 )
 
-// Matches says whether two descriptions are of the same LUN: all but bus type, signature and interconnects is compared.
+// Matches reports whether two descriptions are of the same LUN. Bus type, signature and interconnects are not
+// compared.
 // Source: GetTargetLuns, FillInLunInfo.
 func (l *LUNInformation) Matches(o *LUNInformation) bool {
 	return l.Version == o.Version && l.DeviceType == o.DeviceType && l.DeviceTypeModifier == o.DeviceTypeModifier &&
@@ -113,7 +114,7 @@ func (l *LUNInformation) Matches(o *LUNInformation) bool {
 		})
 }
 
-// SameLUN says whether the two share a designator that is unique to one LUN (types 1, 2, 3 and 8).
+// SameLUN reports whether the two share a designator that is unique to one LUN (types 1, 2, 3 and 8).
 func (l *LUNInformation) SameLUN(o *LUNInformation) bool {
 	for _, a := range l.DeviceIDs {
 		if !a.Type.Unique() || len(a.ID) == 0 {
@@ -128,20 +129,20 @@ func (l *LUNInformation) SameLUN(o *LUNInformation) bool {
 	return false
 }
 
-// Unique says whether designators of this kind name one LUN in the world.
+// Unique reports whether designators of this type identify one LUN worldwide.
 func (t IdentifierType) Unique() bool {
 	return t == IdentifierT10Vendor || t == IdentifierEUI64 || t == IdentifierNAA || t == IdentifierSCSIName
 }
 
-// Extent is a run of bytes of one LUN that a volume occupies.
+// Extent is a range of one LUN that a volume occupies.
 type Extent struct {
 	LUN    int   // index into the volume's LUN list
 	Start  int64 // bytes from the start of the LUN
 	Length int64 // bytes
 }
 
-// DiskFlags are the four flags that a shadow copy's partitions carry on disk (GPT attribute bits 60 to 63; an MBR disk
-// keeps them once for the whole disk). Source: PARTITION_INFORMATION_GPT, IVdsVolume::SetFlags.
+// DiskFlags are the four flags of a shadow copy's partitions on disk (GPT attribute bits 60 to 63; an MBR disk has
+// them once for the disk). Source: PARTITION_INFORMATION_GPT, IVdsVolume::SetFlags.
 type DiskFlags uint8
 
 // Flags of a partition.
@@ -154,7 +155,7 @@ const (
 	FlagsShadowCopy = FlagReadOnly | FlagShadowCopy | FlagHidden | FlagNoAutoMount
 )
 
-// Names are the set flags as commands print them.
+// Names returns the names of the set flags as printed by commands.
 func (f DiskFlags) Names() []string {
 	out := []string{}
 	for _, n := range []struct {
@@ -168,12 +169,12 @@ func (f DiskFlags) Names() []string {
 	return out
 }
 
-// DiskFlagByName reads one flag's name. Errors: E_INVALIDARG.
+// DiskFlagByName returns the flag with a name. Errors: E_INVALIDARG.
 func DiskFlagByName(s string) (DiskFlags, error) {
 	for f := FlagReadOnly; f <= FlagNoAutoMount; f <<= 1 {
 		if f.Names()[0] == s {
 			return f, nil
 		}
 	}
-	return 0, E("SetFlags", ErrInvalidArg, nil).On(s).Advise("flags are read-only, hidden, no-auto-mount, shadow-copy")
+	return 0, E("SetFlags", ErrInvalidArg, nil).On(s).Advise("use read-only, hidden, no-auto-mount or shadow-copy")
 }

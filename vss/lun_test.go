@@ -50,7 +50,12 @@ func TestMatches(t *testing.T) {
 
 func TestSameLUN(t *testing.T) {
 	id := func(typ IdentifierType, b ...byte) *LUNInformation {
-		return &LUNInformation{DeviceIDs: []StorageIdentifier{{CodeSetBinary, IdentifierVendorSpecific, []byte{9}}, {CodeSetBinary, typ, b}}}
+		return &LUNInformation{
+			DeviceIDs: []StorageIdentifier{
+				{CodeSetBinary, IdentifierVendorSpecific, []byte{9}},
+				{CodeSetBinary, typ, b},
+			},
+		}
 	}
 	for typ := range IdentifierType(10) {
 		want := typ == 1 || typ == 2 || typ == 3 || typ == 8
@@ -76,7 +81,9 @@ func TestSameLUN(t *testing.T) {
 	if !sampleLUN().SameLUN(changed) {
 		t.Error("after a firmware update it is still the same LUN")
 	}
-	if (&LUNInformation{DeviceIDs: []StorageIdentifier{{Type: IdentifierNAA}}}).SameLUN(&LUNInformation{DeviceIDs: []StorageIdentifier{{Type: IdentifierNAA}}}) {
+	if (&LUNInformation{DeviceIDs: []StorageIdentifier{{Type: IdentifierNAA}}}).SameLUN(
+		&LUNInformation{DeviceIDs: []StorageIdentifier{{Type: IdentifierNAA}}},
+	) {
 		t.Error("empty designators name nothing")
 	}
 }
@@ -85,7 +92,10 @@ func TestDiskFlags(t *testing.T) {
 	if got := DiskFlags(0).Names(); got == nil || len(got) != 0 {
 		t.Errorf("no flags: %#v", got)
 	}
-	if got, want := FlagsShadowCopy.Names(), []string{"read-only", "hidden", "no-auto-mount", "shadow-copy"}; !slices.Equal(got, want) {
+	if got, want := FlagsShadowCopy.Names(), []string{"read-only", "hidden", "no-auto-mount", "shadow-copy"}; !slices.Equal(
+		got,
+		want,
+	) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	for name, want := range map[string]DiskFlags{"read-only": 1, "shadow-copy": 2, "hidden": 4, "no-auto-mount": 8} {

@@ -111,7 +111,8 @@ func TestTexts(t *testing.T) {
 		if err := v.read.UnmarshalText(b); err != nil || v.read.String() != string(b) || string(b) == "undefined" {
 			t.Errorf("%s: %q became %q, %v", v.enum, b, v.read, err)
 		}
-		if err := v.read.UnmarshalText([]byte("nonsense")); !errors.Is(err, ErrInvalidArg) || v.read.String() != string(b) {
+		if err := v.read.UnmarshalText([]byte("nonsense")); !errors.Is(err, ErrInvalidArg) ||
+			v.read.String() != string(b) {
 			t.Errorf("%s: nonsense became %q, %v", v.enum, v.read, err)
 		}
 	}

@@ -1,7 +1,8 @@
 package vss
 
-// SnapshotState is the state of a shadow copy (VSS_SNAPSHOT_STATE, vss.idl). The numbers are not in the order of time:
-// PostCommitted lies between ProcessingPostCommit and ProcessingPreFinalCommit. Never compare them by size.
+// SnapshotState is the state of a shadow copy (VSS_SNAPSHOT_STATE, vss.idl). The numbers are not in chronological
+// order: PostCommitted is between ProcessingPostCommit and ProcessingPreFinalCommit. They must not be compared by
+// size.
 type SnapshotState int32
 
 // States of a shadow copy.
@@ -30,7 +31,7 @@ var snapshotStateNames = [...]string{
 	"processing-postfinalcommit", "created", "aborted", "deleted", "postcommitted",
 }
 
-// String is the state's name in lower case.
+// String returns the state's name in lower case.
 func (s SnapshotState) String() string { return name(snapshotStateNames[:], int(s)) }
 
 // WriterState is the state of a writer in a session (VSS_WRITER_STATE, vsswriter.idl).
@@ -63,15 +64,16 @@ var writerStateNames = [...]string{
 	"failed-at-pre-restore", "failed-at-post-restore", "failed-at-backup-shutdown",
 }
 
-// String is the state's name in lower case, as commands print it.
+// String returns the state's name in lower case, as printed by commands.
 func (s WriterState) String() string { return name(writerStateNames[:], int(s)) }
 
-// Failed says whether the state is one of the failed ones (6 to 15), final for the session but for clean-up.
+// Failed reports whether the state is a failure (6 to 15), which is final for the session except for clean-up.
 func (s WriterState) Failed() bool {
 	return s >= WriterFailedAtIdentify && s <= WriterFailedAtBackupShutdown
 }
 
-// ApplicationLevel orders the Freeze of writers: front end first, system last; Thaw in reverse (VSS_APPLICATION_LEVEL).
+// ApplicationLevel is the order of writers in Freeze: front end first, system last; Thaw in reverse
+// (VSS_APPLICATION_LEVEL).
 type ApplicationLevel int32
 
 // Levels of writers.
@@ -86,7 +88,7 @@ const (
 
 var levelNames = [...]string{"unknown", "system", "back-end", "front-end", "system-rm"}
 
-// String is the level's name as hook writers and commands spell it.
+// String returns the level's name as used by hook writers and commands.
 func (l ApplicationLevel) String() string { return name(levelNames[:], int(l)) }
 
 // ProviderType is the kind of a provider (VSS_PROVIDER_TYPE).
@@ -103,10 +105,10 @@ const (
 
 var providerTypeNames = [...]string{"unknown", "system", "software", "hardware", "fileshare"}
 
-// String is the kind's name as commands print it.
+// String returns the type's name as printed by commands.
 func (t ProviderType) String() string { return name(providerTypeNames[:], int(t)) }
 
-// ObjectType says what an identifier names (VSS_OBJECT_TYPE).
+// ObjectType is the kind of object that an identifier refers to (VSS_OBJECT_TYPE).
 type ObjectType int32
 
 // Kinds of objects.
@@ -118,7 +120,7 @@ const (
 	ObjectProvider    ObjectType = 4
 )
 
-// BackupType is the kind of a backup (VSS_BACKUP_TYPE).
+// BackupType is the type of a backup (VSS_BACKUP_TYPE).
 type BackupType int32
 
 // Kinds of backups.
@@ -134,43 +136,64 @@ const (
 
 var backupTypeNames = [...]string{"undefined", "full", "incremental", "differential", "log", "copy", "other"}
 
-// String is the type's name as documents and commands spell it.
+// String returns the type's name as used in documents and commands.
 func (t BackupType) String() string { return name(backupTypeNames[:], int(t)) }
 
-// BreakFlags are the choices of BreakSnapshotSetEx (_VSS_HARDWARE_OPTIONS, low half).
+// BreakFlags are the options of BreakSnapshotSetEx (_VSS_HARDWARE_OPTIONS, low half).
 type BreakFlags uint32
 
-// Choices of a break.
+// Options of a break.
 const (
-	BreakMaskLUNs           BreakFlags = 0x1 // mask the copies' LUNs from this host; alone only
+	BreakMaskLUNs           BreakFlags = 0x1 // mask the copies' LUNs from this host; not with other flags
 	BreakMakeReadWrite      BreakFlags = 0x2 // leave the volumes read/write
 	BreakRevertIdentityAll  BreakFlags = 0x4 // give all LUNs their originals' identities, or fail and change none
 	BreakRevertIdentityNone BreakFlags = 0x8 // leave the identities as they are
 )
 
-// CheckBreakFlags refuses mixes that mean nothing. Errors: E_INVALIDARG. Source: vshadow tool and sample.
+// CheckBreakFlags returns an error for invalid combinations. Errors: E_INVALIDARG. Source: vshadow tool and sample.
 func CheckBreakFlags(f BreakFlags) error {
 	bad := func(why string) error { return E("BreakSnapshotSetEx", ErrInvalidArg, nil).Advise(why) }
 	switch {
 	case f&^0xf != 0:
-		return bad("the flags have bits that are not a requester's")
+		return bad("the flags have bits that requesters must not set")
 	case f&BreakMaskLUNs != 0 && f != BreakMaskLUNs:
-		return bad("masking goes with no other flag")
+		return bad("masking can't be combined with other flags")
 	case f&BreakRevertIdentityAll != 0 && f&BreakRevertIdentityNone != 0:
 		return bad("choose to revert identities or to keep them, not both")
 	}
 	return nil
 }
 
-// LUNStateChange is what the service tells a hardware provider of its LUNs (_VSS_HARDWARE_OPTIONS, high half).
+// LUNStateChange is what the service reports to a hardware provider about its LUNs (_VSS_HARDWARE_OPTIONS, high half).
 type LUNStateChange uint32
 
-// Changes of a LUN's state. The first three inform; the last is an order.
+// Changes of a LUN's state. The first three are notifications, the last is a request.
 const (
-	NotifyReadWrite       LUNStateChange = 0x100 // about to become read/write for good
-	NotifyLUNPreRecovery  LUNStateChange = 0x200 // about to become read/write for a while
+	NotifyReadWrite       LUNStateChange = 0x100 // about to become read/write permanently
+	NotifyLUNPreRecovery  LUNStateChange = 0x200 // about to become read/write temporarily
 	NotifyLUNPostRecovery LUNStateChange = 0x400 // read-only again
 	DoMaskLUNs            LUNStateChange = 0x800 // mask these LUNs from this host; never delete them
+)
+
+// SnapshotCompatibility is what an existing copy rules out on its original volume (VSS_SNAPSHOT_COMPATIBILITY,
+// vss.idl). Source: IsVolumeSnapshotted.
+type SnapshotCompatibility int32
+
+// Bits of the mask.
+const (
+	DisableDefragmentation SnapshotCompatibility = 0x1 // VSS_SC_DISABLE_DEFRAG
+	DisableContentIndex    SnapshotCompatibility = 0x2 // VSS_SC_DISABLE_CONTENTINDEX
+)
+
+// RecoveryOptions are the options of a LUN resync (VSS_RECOVERY_OPTIONS, vss.idl). Source: RecoverSet.
+type RecoveryOptions uint32
+
+// Options of a resync.
+const (
+	// VSS_RECOVERY_REVERT_IDENTITY_ALL: targets get the originals' disk identities
+	RecoveryRevertIdentityAll RecoveryOptions = 0x100
+	// VSS_RECOVERY_NO_VOLUME_CHECK: also overwrite volumes that were not selected
+	RecoveryNoVolumeCheck RecoveryOptions = 0x200
 )
 
 func name(names []string, n int) string {

@@ -5,10 +5,10 @@ import (
 	"slices"
 )
 
-// UsageType says what a writer's data is to the machine (VSS_USAGE_TYPE, vswriter.idl).
+// UsageType is the role of a writer's data on the machine (VSS_USAGE_TYPE, vswriter.idl).
 type UsageType int32
 
-// Usages. Undefined is an error of the writer.
+// Usages. UsageUndefined is an error of the writer.
 const (
 	UsageUndefined           UsageType = 0
 	UsageBootableSystemState UsageType = 1
@@ -19,19 +19,19 @@ const (
 
 var usageNames = []string{"undefined", "bootable-system-state", "system-service", "user-data", "other"}
 
-// String is the usage's name in lower case.
+// String returns the usage's name in lower case.
 func (u UsageType) String() string { return name(usageNames, int(u)) }
 
-// MarshalText writes the name.
+// MarshalText implements encoding.TextMarshaler.
 func (u UsageType) MarshalText() ([]byte, error) { return word(usageNames, int(u)) }
 
-// UnmarshalText reads the name. Errors: E_INVALIDARG.
+// UnmarshalText implements encoding.TextUnmarshaler. Errors: E_INVALIDARG.
 func (u *UsageType) UnmarshalText(b []byte) error { return number(usageNames, b, u) }
 
-// SourceType says how a writer's data is managed (VSS_SOURCE_TYPE, vswriter.idl).
+// SourceType is the way in which a writer's data is managed (VSS_SOURCE_TYPE, vswriter.idl).
 type SourceType int32
 
-// Sources. Undefined is an error of the writer.
+// Sources. SourceUndefined is an error of the writer.
 const (
 	SourceUndefined       SourceType = 0
 	SourceTransactedDB    SourceType = 1
@@ -41,19 +41,20 @@ const (
 
 var sourceNames = []string{"undefined", "transacted-db", "non-transacted-db", "other"}
 
-// String is the source's name in lower case.
+// String returns the source's name in lower case.
 func (s SourceType) String() string { return name(sourceNames, int(s)) }
 
-// MarshalText writes the name.
+// MarshalText implements encoding.TextMarshaler.
 func (s SourceType) MarshalText() ([]byte, error) { return word(sourceNames, int(s)) }
 
-// UnmarshalText reads the name. Errors: E_INVALIDARG.
+// UnmarshalText implements encoding.TextUnmarshaler. Errors: E_INVALIDARG.
 func (s *SourceType) UnmarshalText(b []byte) error { return number(sourceNames, b, s) }
 
 // ComponentType is the kind of a component (VSS_COMPONENT_TYPE, vswriter.idl).
 type ComponentType int32
 
-// Kinds of components. A database lists data files and log files apart and has neither recursion nor alternate paths.
+// Kinds of components. A database lists data files and log files separately, and has neither recursion nor alternate
+// paths.
 const (
 	ComponentUndefined ComponentType = 0
 	ComponentDatabase  ComponentType = 1
@@ -62,29 +63,29 @@ const (
 
 var componentNames = []string{"undefined", "database", "filegroup"}
 
-// String is the kind's name as documents spell it.
+// String returns the kind's name as used in documents.
 func (t ComponentType) String() string { return name(componentNames, int(t)) }
 
-// MarshalText writes the name.
+// MarshalText implements encoding.TextMarshaler.
 func (t ComponentType) MarshalText() ([]byte, error) { return word(componentNames, int(t)) }
 
-// UnmarshalText reads the name. Errors: E_INVALIDARG.
+// UnmarshalText implements encoding.TextUnmarshaler. Errors: E_INVALIDARG.
 func (t *ComponentType) UnmarshalText(b []byte) error { return number(componentNames, b, t) }
 
-// ComponentFlags are a component's wishes (VSS_COMPONENT_FLAGS, vswriter.idl).
+// ComponentFlags are options of a component (VSS_COMPONENT_FLAGS, vswriter.idl).
 type ComponentFlags uint32
 
 // Flags of a component.
 const (
 	ComponentBackupRecovery      ComponentFlags = 0x1 // the writer recovers it in the copy
-	ComponentAppRollbackRecovery ComponentFlags = 0x2 // the same, when the copy is for rollback
-	ComponentNotSystemState      ComponentFlags = 0x4 // outside system state although its writer is in it
+	ComponentAppRollbackRecovery ComponentFlags = 0x2 // the same, if the copy is for rollback
+	ComponentNotSystemState      ComponentFlags = 0x4 // outside system state, although its writer is part of it
 )
 
-// RestoreMethod says how a writer's files are to be restored (VSS_RESTOREMETHOD_ENUM, vswriter.idl).
+// RestoreMethod is the way in which a writer's files are restored (VSS_RESTOREMETHOD_ENUM, vswriter.idl).
 type RestoreMethod int32
 
-// Ways to restore. Undefined is an error of the writer.
+// Restore methods. RestoreUndefined is an error of the writer.
 const (
 	RestoreUndefined               RestoreMethod = 0
 	RestoreIfNotThere              RestoreMethod = 1
@@ -102,19 +103,19 @@ var restoreMethodNames = []string{
 	"at-reboot-if-cannot-replace", "custom", "restore-stop-start",
 }
 
-// String is the method's name in lower case.
+// String returns the method's name in lower case.
 func (m RestoreMethod) String() string { return name(restoreMethodNames, int(m)) }
 
-// MarshalText writes the name.
+// MarshalText implements encoding.TextMarshaler.
 func (m RestoreMethod) MarshalText() ([]byte, error) { return word(restoreMethodNames, int(m)) }
 
-// UnmarshalText reads the name. Errors: E_INVALIDARG.
+// UnmarshalText implements encoding.TextUnmarshaler. Errors: E_INVALIDARG.
 func (m *RestoreMethod) UnmarshalText(b []byte) error { return number(restoreMethodNames, b, m) }
 
-// WriterRestore says when a writer wants restore events (VSS_WRITERRESTORE_ENUM, vswriter.idl).
+// WriterRestore is when a writer receives restore events (VSS_WRITERRESTORE_ENUM, vswriter.idl).
 type WriterRestore int32
 
-// When a writer takes part in a restore. Undefined is an error of the writer.
+// When a writer takes part in a restore. WriterRestoreUndefined is an error of the writer.
 const (
 	WriterRestoreUndefined      WriterRestore = 0
 	WriterRestoreNever          WriterRestore = 1
@@ -124,19 +125,19 @@ const (
 
 var writerRestoreNames = []string{"undefined", "never", "if-replace-fails", "always"}
 
-// String is the choice's name in lower case.
+// String returns the value's name in lower case.
 func (w WriterRestore) String() string { return name(writerRestoreNames, int(w)) }
 
-// MarshalText writes the name.
+// MarshalText implements encoding.TextMarshaler.
 func (w WriterRestore) MarshalText() ([]byte, error) { return word(writerRestoreNames, int(w)) }
 
-// UnmarshalText reads the name. Errors: E_INVALIDARG.
+// UnmarshalText implements encoding.TextUnmarshaler. Errors: E_INVALIDARG.
 func (w *WriterRestore) UnmarshalText(b []byte) error { return number(writerRestoreNames, b, w) }
 
-// RestoreTarget is where a writer wants a component restored (VSS_RESTORE_TARGET, vswriter.idl).
+// RestoreTarget is where a writer requires a component to be restored (VSS_RESTORE_TARGET, vswriter.idl).
 type RestoreTarget int32
 
-// Targets. Original means: obey the restore method, which may well name another place.
+// Targets. TargetOriginal means: obey the restore method, which may specify another place.
 const (
 	TargetUndefined        RestoreTarget = 0
 	TargetOriginal         RestoreTarget = 1
@@ -147,19 +148,19 @@ const (
 
 var restoreTargetNames = []string{"undefined", "original", "alternate", "directed", "original-location"}
 
-// String is the target's name in lower case.
+// String returns the target's name in lower case.
 func (t RestoreTarget) String() string { return name(restoreTargetNames, int(t)) }
 
-// MarshalText writes the name.
+// MarshalText implements encoding.TextMarshaler.
 func (t RestoreTarget) MarshalText() ([]byte, error) { return word(restoreTargetNames, int(t)) }
 
-// UnmarshalText reads the name. Errors: E_INVALIDARG.
+// UnmarshalText implements encoding.TextUnmarshaler. Errors: E_INVALIDARG.
 func (t *RestoreTarget) UnmarshalText(b []byte) error { return number(restoreTargetNames, b, t) }
 
-// FileRestoreStatus is what became of a component's files in a restore (VSS_FILE_RESTORE_STATUS, vswriter.idl).
+// FileRestoreStatus is the result of restoring a component's files (VSS_FILE_RESTORE_STATUS, vswriter.idl).
 type FileRestoreStatus int32
 
-// Outcomes. None and Failed are both failures; only Failed means that what is on disk is damaged.
+// Results. RestoredNone and RestoredFailed are both failures; only with the latter the files on disk are damaged.
 const (
 	RestoredUndefined FileRestoreStatus = 0
 	RestoredNone      FileRestoreStatus = 1
@@ -169,19 +170,19 @@ const (
 
 var restoreStatusNames = []string{"undefined", "none", "all", "failed"}
 
-// String is the outcome's name in lower case.
+// String returns the status's name in lower case.
 func (s FileRestoreStatus) String() string { return name(restoreStatusNames, int(s)) }
 
-// MarshalText writes the name.
+// MarshalText implements encoding.TextMarshaler.
 func (s FileRestoreStatus) MarshalText() ([]byte, error) { return word(restoreStatusNames, int(s)) }
 
-// UnmarshalText reads the name. Errors: E_INVALIDARG.
+// UnmarshalText implements encoding.TextUnmarshaler. Errors: E_INVALIDARG.
 func (s *FileRestoreStatus) UnmarshalText(b []byte) error { return number(restoreStatusNames, b, s) }
 
-// RestoreType is the kind of a restore (VSS_RESTORE_TYPE, vss.idl). Undefined is to be taken for ByCopy.
+// RestoreType is the type of a restore (VSS_RESTORE_TYPE, vss.idl). Undefined is treated as ByCopy.
 type RestoreType int32
 
-// Kinds of restores.
+// Types of restores.
 const (
 	RestoreTypeUndefined RestoreType = 0
 	RestoreByCopy        RestoreType = 1
@@ -191,13 +192,13 @@ const (
 
 var restoreTypeNames = []string{"undefined", "by-copy", "import", "other"}
 
-// String is the kind's name in lower case.
+// String returns the type's name in lower case.
 func (t RestoreType) String() string { return name(restoreTypeNames, int(t)) }
 
-// RollForwardType says how far a database is to be rolled forward (VSS_ROLLFORWARD_TYPE, vss.idl).
+// RollForwardType is how far a database is rolled forward (VSS_ROLLFORWARD_TYPE, vss.idl).
 type RollForwardType int32
 
-// Kinds of rolling forward.
+// Types of rolling forward.
 const (
 	RollForwardUndefined RollForwardType = 0
 	RollForwardNone      RollForwardType = 1
@@ -207,17 +208,18 @@ const (
 
 var rollForwardNames = []string{"undefined", "none", "all", "partial"}
 
-// String is the kind's name in lower case.
+// String returns the type's name in lower case.
 func (t RollForwardType) String() string { return name(rollForwardNames, int(t)) }
 
-// MarshalText writes the name.
+// MarshalText implements encoding.TextMarshaler.
 func (t RollForwardType) MarshalText() ([]byte, error) { return word(rollForwardNames, int(t)) }
 
-// UnmarshalText reads the name. Errors: E_INVALIDARG.
+// UnmarshalText implements encoding.TextUnmarshaler. Errors: E_INVALIDARG.
 func (t *RollForwardType) UnmarshalText(b []byte) error { return number(rollForwardNames, b, t) }
 
-// FileSpecBackupType says for which kinds of backup a file set must be backed up, and for which of them only from a shadow
-// copy (VSS_FILE_SPEC_BACKUP_TYPE, vswriter.idl). Mind the order: in BackupType incremental comes before differential.
+// FileSpecBackupType has the types of backup that must save a file set, and those of them that must read it from a
+// shadow copy (VSS_FILE_SPEC_BACKUP_TYPE, vswriter.idl). The order differs from BackupType, where incremental precedes
+// differential.
 type FileSpecBackupType uint32
 
 // Bits of a file set's mask.
@@ -237,7 +239,7 @@ const (
 	DefaultFileSpecBackupType = AllBackupRequired | AllSnapshotRequired // 3855
 )
 
-// BackupSchema says what a writer can do beyond full backups (VSS_BACKUP_SCHEMA, vswriter.idl).
+// BackupSchema is what a writer supports beyond full backups (VSS_BACKUP_SCHEMA, vswriter.idl).
 type BackupSchema uint32
 
 // Bits of a schema. Bit 0x0800 is unused.
@@ -261,7 +263,7 @@ const (
 
 func word(names []string, n int) ([]byte, error) {
 	if n < 0 || n >= len(names) {
-		return nil, E("Name", ErrInvalidArg, fmt.Errorf("%d has no name", n))
+		return nil, E("Name", ErrInvalidArg, fmt.Errorf("invalid value %d", n))
 	}
 	return []byte(names[n]), nil
 }
@@ -275,12 +277,17 @@ func number[T ~int32](names []string, b []byte, to *T) error {
 	return nil
 }
 
-// IsWriterError says whether a writer may have put this code into its status by itself. NOT_RESPONDING and
-// STATUS_NOT_AVAILABLE are the service's. Source: SetWriterFailureEx.
+// IsWriterError reports whether a writer may set this code as its status. NOT_RESPONDING and STATUS_NOT_AVAILABLE are
+// set by the service. Source: SetWriterFailureEx.
 func IsWriterError(c Code) bool {
 	switch c {
-	case ErrWriterErrorInconsistentSnapshot, ErrWriterErrorOutOfResources, ErrWriterErrorTimeout, ErrWriterErrorRetryable,
-		ErrWriterErrorNonRetryable, ErrWriterErrorRecoveryFailed, ErrWriterErrorPartialFailure:
+	case ErrWriterErrorInconsistentSnapshot,
+		ErrWriterErrorOutOfResources,
+		ErrWriterErrorTimeout,
+		ErrWriterErrorRetryable,
+		ErrWriterErrorNonRetryable,
+		ErrWriterErrorRecoveryFailed,
+		ErrWriterErrorPartialFailure:
 		return true
 	}
 	return false

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stillpoint-vss/stillpoint/internal/array"
 	"github.com/stillpoint-vss/stillpoint/internal/array/pool/pooltest"
+	"github.com/stillpoint-vss/stillpoint/internal/atomicfile"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -100,7 +101,7 @@ func (w *world) edit(id vss.LUNID, f func(*array.LUN)) {
 	f(&l)
 	b, err = json.Marshal(l)
 	must(w.t, err)
-	must(w.t, array.WriteDurably(path, b))
+	must(w.t, atomicfile.Write(path, b))
 }
 
 func TestCrashInAChangeOfSize(t *testing.T) {

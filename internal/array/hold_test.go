@@ -9,13 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
+	"github.com/stillpoint-vss/stillpoint/internal/mount"
 	"github.com/stillpoint-vss/stillpoint/vss"
-)
-
-// FIFREEZE and FITHAW, _IOWR('X', 119 and 120, int), which x/sys does not name.
-const (
-	fifreeze = 0xC0045877
-	fithaw   = 0xC0045878
 )
 
 // TestHold commits as a coordinator does: two mounted LUNs whose file systems are held, with unwritten data in the page cache.
@@ -45,12 +40,12 @@ func TestHold(t *testing.T) {
 			set, _ := w.prepare("", origins...)
 			thaw := func() {
 				for _, r := range roots {
-					_ = unix.IoctlSetInt(int(r.Fd()), fithaw, 0)
+					_ = unix.IoctlSetInt(int(r.Fd()), mount.FITHAW, 0)
 				}
 			}
 			defer thaw()
 			for _, r := range roots {
-				must(t, unix.IoctlSetInt(int(r.Fd()), fifreeze, 0))
+				must(t, unix.IoctlSetInt(int(r.Fd()), mount.FIFREEZE, 0))
 			}
 			start := time.Now()
 			skew, err := w.CommitCopies(ctx, set, "here")

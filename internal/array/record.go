@@ -14,6 +14,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/stillpoint-vss/stillpoint/internal/atomicfile"
 	"github.com/stillpoint-vss/stillpoint/internal/fault"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -89,7 +90,7 @@ func readRecords(dir string) ([]LUN, error) {
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
 		switch filepath.Ext(e.Name()) {
-		case ".new":
+		case atomicfile.Suffix:
 			left = append(left, path)
 		case ".json":
 			b, err := os.ReadFile(path)
@@ -118,7 +119,7 @@ func recordPath(dir string, id vss.LUNID) string { return filepath.Join(dir, id.
 func writeRecord(dir string, l *LUN) error {
 	b, err := json.MarshalIndent(l, "", "  ")
 	if err == nil {
-		err = fault.Around("array", "write-record", func() error { return WriteDurably(recordPath(dir, l.ID), b) })
+		err = fault.Around("array", "write-record", func() error { return atomicfile.Write(recordPath(dir, l.ID), b) })
 	}
 	if err != nil {
 		return vss.E("WriteRecord", vss.ErrUnexpected, err).On(l.Name).Advise("is the pool full?")
@@ -131,36 +132,5 @@ func removeRecord(dir string, id vss.LUNID) error {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return vss.E("RemoveRecord", vss.ErrUnexpected, err).On(id.String())
 	}
-	return syncDir(dir)
-}
-
-// WriteDurably replaces a file so that a power cut leaves the old content or the new.
-func WriteDurably(path string, b []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(path+".new", path)
-	}
-	if err == nil {
-		err = syncDir(filepath.Dir(path))
-	}
-	return err
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return atomicfile.SyncFolders(dir)
 }

@@ -1,7 +1,7 @@
-// Package counters proves that copies are of one instant: a load writes one number after another, each with fsync to a file on
-// every one of some volumes in turn. At any instant a volume has the number of the volume before it or one less, and the last
-// has at most one less than the first. Copies of which that isn't true are of several instants, or have lost a write that was
-// acknowledged.
+// Package counters verifies that copies are of one instant. A load writes increasing numbers, each with fsync to a
+// file on every volume in turn. At any instant a volume has the same number as the volume before it or one less, and
+// the last has at most one less than the first. Copies that violate this are of several instants, or have lost an
+// acknowledged write.
 package counters
 
 import (
@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Name is that of the file, in the root of each volume.
+// Name is the name of the file in the root of each volume.
 const Name = "counter"
 
 const size = 8 // bytes, a little-endian number
@@ -26,14 +26,14 @@ type Load struct {
 	written atomic.Uint64
 	stop    atomic.Bool
 	done    chan struct{}
-	err     error // once done
+	err     error // valid once done is closed
 
 	mu      sync.Mutex
-	longest time.Duration // between two numbers, since StoodStill asked
-	last    time.Time     // a number became durable
+	longest time.Duration // between two numbers, since the start of StoodStill
+	last    time.Time     // when a number last became durable
 }
 
-// Start begins to write to volumes, by their roots. The first number is 1. Errors: what opening the files gives.
+// Start begins to write to volumes with the given roots. The first number is 1. Errors: those of opening the files.
 func Start(roots ...string) (*Load, error) {
 	l := &Load{done: make(chan struct{})}
 	for _, root := range roots {
@@ -48,7 +48,7 @@ func Start(roots ...string) (*Load, error) {
 		defer close(l.done)
 		defer l.close()
 		defer func() {
-			if p := recover(); p != nil { // else nobody would clean up
+			if p := recover(); p != nil { // otherwise nothing would be cleaned up
 				l.err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 			}
 		}()
@@ -81,11 +81,11 @@ func (l *Load) close() {
 	}
 }
 
-// Written is the last number that is durable on all volumes.
+// Written returns the last number that is durable on all volumes.
 func (l *Load) Written() uint64 { return l.written.Load() }
 
-// StoodStill gives the longest time in which no number became durable on all volumes while f ran. One may be asked for at a
-// time.
+// StoodStill returns the longest time in which no number became durable on all volumes while f ran. Calls must not
+// overlap.
 func (l *Load) StoodStill(f func()) time.Duration {
 	l.mu.Lock()
 	l.longest, l.last = 0, time.Now()
@@ -97,8 +97,8 @@ func (l *Load) StoodStill(f func()) time.Duration {
 	return l.longest
 }
 
-// wrote ends a time in which nothing was written. It is the writer itself that looks at the clock: another goroutine would
-// miss what passes while it waits for a processor.
+// wrote records the end of a time without writes. The writing goroutine itself reads the clock: another one would miss
+// what happens while it waits for a processor.
 func (l *Load) wrote() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -106,17 +106,17 @@ func (l *Load) wrote() {
 	l.longest, l.last = max(l.longest, now.Sub(l.last)), now
 }
 
-// Done is closed when nothing is written any more.
+// Done returns a channel that is closed when writing has ended.
 func (l *Load) Done() <-chan struct{} { return l.done }
 
-// End ends the load and gives the error that ended it before, if one did. It may be repeated.
+// End ends the load and returns the error that ended it earlier, if any. It may be called repeatedly.
 func (l *Load) End() error {
 	l.stop.Store(true)
 	<-l.done
 	return l.err
 }
 
-// Read gives the numbers on volumes or copies of them, by their roots.
+// Read returns the numbers on volumes or their copies, with the given roots.
 func Read(roots ...string) ([]uint64, error) {
 	var out []uint64
 	for _, root := range roots {
@@ -133,7 +133,7 @@ func Read(roots ...string) ([]uint64, error) {
 	return out, nil
 }
 
-// OneInstant says whether numbers, in the order in which the volumes are written to, can be of one instant.
+// OneInstant reports whether numbers, in the order in which the volumes are written, can be of one instant.
 func OneInstant(numbers []uint64) bool {
 	for i := 1; i < len(numbers); i++ {
 		if numbers[i] > numbers[i-1] || numbers[0]-numbers[i] > 1 {

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
+	"github.com/stillpoint-vss/stillpoint/internal/mount"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -161,13 +162,12 @@ func TestSetFileSystemUUID(t *testing.T) {
 // frozen runs f while a file system is frozen.
 func frozen(t testing.TB, point string, f func()) {
 	t.Helper()
-	const fifreeze, fithaw = 0xC0045877, 0xC0045878
 	dir, err := os.Open(point)
 	must(t, err)
 	defer dir.Close()
-	must(t, unix.IoctlSetInt(int(dir.Fd()), fifreeze, 0))
+	must(t, unix.IoctlSetInt(int(dir.Fd()), mount.FIFREEZE, 0))
 	defer func() {
-		if err := unix.IoctlSetInt(int(dir.Fd()), fithaw, 0); err != nil {
+		if err := unix.IoctlSetInt(int(dir.Fd()), mount.FITHAW, 0); err != nil {
 			t.Errorf("thaw: %v", err)
 		}
 	}()

@@ -1,6 +1,6 @@
-// Package fault has the named points at which tests break the service: before and after every step of every sequence, every
-// durable write, every call of a provider, an array or the hold. In a program the points are inert: only Enable, which only
-// tests call, makes one of them act.
+// Package fault provides named points at which tests can make the service fail: before and after every step of a
+// sequence, every durable write, and every call of a provider, an array or the hold. In a program the points do
+// nothing unless Enable is called, which only tests do.
 package fault
 
 import (
@@ -19,19 +19,19 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Variable is the environment variable in which a test tells a process of the service where to break: POINT[#N] ACTION, for
-// the Nth time that the point is reached (the first, without N). Actions are
+// Variable is the environment variable by which a test enables faults in a process of the service: POINT[#N] ACTION,
+// for the Nth time that the point is reached (the first without N). Actions are
 //
-//	kill        this process dies (SIGKILL)
-//	pause DIR   DIR/hit is made, and the process goes on when DIR/go is there; meanwhile the test does what it wants
-//	delay D     the process waits so long
+//	kill        the process is killed (SIGKILL)
+//	pause DIR   DIR/hit is created, and the process waits until DIR/go exists
+//	delay D     the process waits for a duration
 //	fail CODE   the step fails with this HRESULT
 //
-// and "list FILE" in place of all that appends the name of every point that is reached to a file. Several plans are separated
-// by semicolons.
+// With "list FILE" instead, the name of every point that is reached is appended to a file. Several faults are
+// separated by semicolons.
 const Variable = "VSS_FAULT"
 
-// plan is what a process was told.
+// plan is one enabled fault.
 type plan struct {
 	point, action, argument string
 	nth                     int
@@ -43,7 +43,7 @@ type plan struct {
 
 var active atomic.Pointer[[]*plan]
 
-// Enable makes this process break as the variable says. Errors: E_INVALIDARG.
+// Enable enables faults in this process, in the form described at Variable. Errors: E_INVALIDARG.
 func Enable(text string) error {
 	if text == "" {
 		return nil
@@ -61,7 +61,9 @@ func Enable(text string) error {
 }
 
 func parse(text string) (*plan, error) {
-	bad := vss.E("EnableFault", vss.ErrInvalidArg, nil).On(text).Advise("write POINT[#N] kill | pause DIR | delay D | fail CODE, or: list FILE")
+	bad := vss.E("EnableFault", vss.ErrInvalidArg, nil).
+		On(text).
+		Advise("write POINT[#N] kill | pause DIR | delay D | fail CODE, or: list FILE")
 	f := strings.Fields(text)
 	p := &plan{nth: 1}
 	switch {
@@ -86,8 +88,8 @@ func parse(text string) (*plan, error) {
 	return p, nil
 }
 
-// At is the point SEQUENCE/STEP/MOMENT. It returns an error only where a test lets it fail, and allocates nothing where it
-// is inert.
+// At is the point SEQUENCE/STEP/MOMENT. It returns an error only if a test makes it fail, and doesn't allocate if no
+// fault is enabled.
 func At(sequence, step, moment string) error {
 	plans := active.Load()
 	if plans == nil {
@@ -101,7 +103,7 @@ func At(sequence, step, moment string) error {
 	return nil
 }
 
-// Around calls do between the points before and after it.
+// Around calls do between the points before and after a step.
 func Around(sequence, step string, do func() error) error {
 	err := At(sequence, step, "before")
 	if err == nil {
@@ -151,7 +153,7 @@ func (p *plan) reach(name string) error {
 		if err != nil {
 			code = uint64(vss.ErrUnexpected.HRESULT())
 		}
-		return vss.E(name, vss.MakeCode(uint32(code), ""), fmt.Errorf("a fault that a test injected"))
+		return vss.E(name, vss.MakeCode(uint32(code), ""), fmt.Errorf("fault injected by a test"))
 	}
 	return nil
 }

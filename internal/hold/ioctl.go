@@ -6,20 +6,15 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-)
 
-// Missing in x/sys: _IOWR('X', 119, int) and _IOWR('X', 120, int), which are encoded in this way on the architectures
-// named above, and differently on some others.
-const (
-	fifreeze = 0xC0045877
-	fithaw   = 0xC0045878
+	"github.com/stillpoint-vss/stillpoint/internal/mount"
 )
 
 // freezeSuper blocks until the file system is flushed and frozen.
-func freezeSuper(fd int) error { return superIoctl(fd, fifreeze) }
+func freezeSuper(fd int) error { return superIoctl(fd, mount.FIFREEZE) }
 
 // thawSuper waits for a flush in progress and thaws. EINVAL: not frozen, or not yet.
-func thawSuper(fd int) error { return superIoctl(fd, fithaw) }
+func thawSuper(fd int) error { return superIoctl(fd, mount.FITHAW) }
 
 func superIoctl(fd int, request uintptr) error {
 	for {

@@ -70,11 +70,6 @@ func (r record) publish(path string) error {
 	return os.WriteFile(path, b, 0o600)
 }
 
-func bootID() (string, error) {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return strings.TrimSpace(string(b)), err
-}
-
 // processOf identifies a living process.
 func processOf(pid int) (process, error) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")

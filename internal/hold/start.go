@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stillpoint-vss/stillpoint/internal/boot"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -251,7 +252,7 @@ func (c *child) reap() {
 func (g *Guard) describe() error {
 	g.record.Format = recordFormat
 	var err error
-	if g.record.Boot, err = bootID(); err != nil {
+	if g.record.Boot, err = boot.ID(); err != nil {
 		return err
 	}
 	if g.record.Coordinator, err = processOf(os.Getpid()); err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stillpoint-vss/stillpoint/internal/boot"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -39,7 +40,7 @@ func ThawAll(runDir string) ([]string, error) {
 	if err != nil {
 		return nil, vss.E(op, vss.ErrUnexpected, err).On(dir)
 	}
-	boot, err := bootID()
+	boot, err := boot.ID()
 	if err != nil {
 		return nil, vss.E(op, vss.ErrUnexpected, err)
 	}
@@ -106,7 +107,7 @@ func Left(runDir string) ([]string, error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, vss.E(op, vss.ErrUnexpected, err).On(dir)
 	}
-	boot, err := bootID()
+	boot, err := boot.ID()
 	if err != nil {
 		return nil, vss.E(op, vss.ErrUnexpected, err)
 	}

@@ -12,7 +12,8 @@ import (
 
 const blkpgDelPartition = 2
 
-// deletePartitions removes by BLKPG what was added to a loop device by hand: LOOP_CLR_FD would leave it there.
+// deletePartitions removes partitions of a loop device by BLKPG. LOOP_CLR_FD wouldn't remove those that were added
+// manually.
 func deletePartitions(f *os.File, loop string) {
 	parts, _ := filepath.Glob(filepath.Join("/sys/block", loop, loop+"p*"))
 	for _, p := range parts {
@@ -21,7 +22,11 @@ func deletePartitions(f *os.File, loop string) {
 			continue
 		}
 		part := unix.BlkpgPartition{Pno: int32(n)}
-		arg := unix.BlkpgIoctlArg{Op: blkpgDelPartition, Datalen: int32(unsafe.Sizeof(part)), Data: (*byte)(unsafe.Pointer(&part))}
+		arg := unix.BlkpgIoctlArg{
+			Op:      blkpgDelPartition,
+			Datalen: int32(unsafe.Sizeof(part)),
+			Data:    (*byte)(unsafe.Pointer(&part)),
+		}
 		_, _, _ = unix.Syscall(unix.SYS_IOCTL, f.Fd(), unix.BLKPG, uintptr(unsafe.Pointer(&arg)))
 	}
 }

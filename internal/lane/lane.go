@@ -1,6 +1,6 @@
-// Package lane is how tests say what they need: the host lane needs root and this kernel's loop devices, the lab lane root
-// and user-mode-linux. A lane that can't run is skipped aloud on a developer's machine and is a failure where
-// VSS_REQUIRE_LANES names it, as CI does.
+// Package lane declares what tests require: the host lane requires root and this kernel's loop devices, the lab lane
+// root and user-mode Linux. A test whose lane can't run is skipped, or fails if VSS_REQUIRE_LANES names the lane, as
+// in CI.
 package lane
 
 import (
@@ -46,20 +46,19 @@ func Lab(t testing.TB) {
 	require(t, "lab", why)
 }
 
-// require skips or fails the test if there is a reason why its lane can't run.
+// require skips or fails the test if its lane can't run for the reason why.
 func require(t testing.TB, lane, why string) {
 	t.Helper()
 	if why == "" {
 		return
 	}
 	if slices.Contains(strings.Split(os.Getenv("VSS_REQUIRE_LANES"), ","), lane) {
-		t.Fatalf("the %s lane must run here, but %s", lane, why)
+		t.Fatalf("the %s lane is required, but %s", lane, why)
 	}
 	t.Skipf("%s lane: %s (make test runs it as root)", lane, why)
 }
 
-// Soak is how many times to run a case that an issue wants full times: full in `make soak` (VSS_SOAK=1), else a tenth, at
-// least 3.
+// Soak returns how often to run a case: full times in `make soak` (VSS_SOAK=1), otherwise a tenth of that, at least 3.
 func Soak(full int) int {
 	if os.Getenv("VSS_SOAK") != "" {
 		return full
@@ -67,8 +66,8 @@ func Soak(full int) int {
 	return max(full/10, 3)
 }
 
-// Scratch is a fresh directory for images and state. At the end of the test it must carry no mount and back no loop device
-// any more: what is left is reported as a failure and taken down, so that one failing test doesn't spoil the next.
+// Scratch returns a new directory for images and state. At the end of the test no mount or loop device may use it:
+// remaining ones are reported as a failure and removed, so that they don't affect the next test.
 func Scratch(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "vss-test-")
@@ -88,7 +87,7 @@ func Scratch(t testing.TB) string {
 
 func exists(p string) bool { _, err := os.Stat(p); return err == nil }
 
-// backing is the file behind a loop device, "" when it has none.
+// backing returns the file behind a loop device, "" if there is none.
 func backing(loop string) string {
 	b, _ := os.ReadFile(filepath.Join("/sys/block", loop, "loop/backing_file"))
 	return strings.TrimSuffix(strings.TrimSpace(string(b)), " (deleted)")

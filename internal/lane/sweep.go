@@ -3,28 +3,30 @@ package lane
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/internal/mount"
 )
 
-// fithaw is FITHAW, _IOWR('X', 120, int), which x/sys does not name.
-const fithaw = 0xC0045878
-
-// sweep thaws, unmounts and detaches whatever hangs on files below dir, innermost first, and names what it found.
+// sweep thaws, unmounts and detaches everything that uses files below dir, innermost first, and returns what it found.
 func sweep(dir string) []string {
 	var found []string
 	for range 8 { // each round may uncover the layer below
 		n := len(found)
 		loops := loopsBelow(dir)
-		for _, m := range mounts() {
-			if m.point == dir || strings.HasPrefix(m.point, dir+"/") || onLoop(m.source, loops) {
-				found = append(found, "mount "+m.point)
-				if f, err := os.Open(m.point); err == nil {
-					_ = unix.IoctlSetInt(int(f.Fd()), fithaw, 0)
+		all := mount.List()
+		slices.Reverse(all)
+		for _, m := range all {
+			if m.Point == dir || strings.HasPrefix(m.Point, dir+"/") || onLoop(m.Source, loops) {
+				found = append(found, "mount "+m.Point)
+				if f, err := os.Open(m.Point); err == nil {
+					_ = unix.IoctlSetInt(int(f.Fd()), mount.FITHAW, 0)
 					f.Close()
 				}
-				_ = unix.Unmount(m.point, unix.MNT_DETACH)
+				_ = mount.Unmount(m.Point, mount.Owner{ID: m.ID}, true)
 			}
 		}
 		for _, l := range loops {
@@ -36,20 +38,6 @@ func sweep(dir string) []string {
 		}
 	}
 	return found
-}
-
-type mount struct{ source, point string }
-
-// mounts lists this namespace's mounts, the newest first.
-func mounts() []mount {
-	b, _ := os.ReadFile("/proc/self/mounts")
-	var out []mount
-	for _, l := range strings.Split(string(b), "\n") {
-		if f := strings.Fields(l); len(f) > 2 {
-			out = append([]mount{{f[0], f[1]}}, out...)
-		}
-	}
-	return out
 }
 
 func loopsBelow(dir string) []string {

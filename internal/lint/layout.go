@@ -9,13 +9,14 @@ const module = "github.com/stillpoint-vss/stillpoint"
 // layout lists the packages in the order of dependence: those of a row may import rows above it, and what is below
 // their own name. A package that isn't named belongs to the longest name that it is below.
 var layout = [][]string{
-	{"vss", "conformance", "internal/lane", "internal/journal", "internal/counters", "internal/lint"},
+	{"vss", "conformance", "internal/journal", "internal/counters", "internal/lint", "internal/atomicfile", "internal/boot"},
+	{"internal/mount"},
+	{"internal/lane"},
 	{"api/vss/v1", "document", "internal/config", "internal/fault"},
 	{"internal/wire", "internal/sockets"},
 	{"writer", "provider"},
 	{"writer/writertest", "provider/providertest"},
 	{"requester"},
-	{"internal/mount"},
 	{"internal/disk"},
 	{"internal/volume"},
 	{"internal/hold"},
@@ -153,7 +154,7 @@ const (
 
 // mounters may mount and unmount: internal/mount, and what is for tests.
 var mounters = []string{
-	"internal/mount", "internal/lane", "internal/array/pool/pooltest", "internal/writers/engine/enginetest", "lab",
+	"internal/mount", "internal/array/pool/pooltest", "internal/writers/engine/enginetest", "lab",
 	"internal/coordinator", // until its mounts are in internal/copies
 }
 

@@ -8,7 +8,7 @@ import (
 	"google.golang.org/grpc/stats"
 )
 
-// activity counts the calls under way, so that a service that was started on demand knows when nobody needs it.
+// activity counts the calls in progress, so that a service that was started on demand can end when it isn't used.
 type activity struct{ calls atomic.Int64 }
 
 func (*activity) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
@@ -24,13 +24,13 @@ func (a *activity) HandleRPC(_ context.Context, s stats.RPCStats) {
 	}
 }
 
-// idleLook is how often it is looked whether somebody needs the service.
-const idleLook = 250 * time.Millisecond
+// idlePollInterval is how often untilIdle checks for activity.
+const idlePollInterval = 250 * time.Millisecond
 
-// untilIdle returns when nothing was under way for as long as limit, or ctx ends.
+// untilIdle returns when nothing was in progress for limit, or ctx ends.
 func (a *activity) untilIdle(ctx context.Context, limit time.Duration, idle func() bool) {
 	since := time.Now()
-	tick := time.NewTicker(idleLook)
+	tick := time.NewTicker(idlePollInterval)
 	defer tick.Stop()
 	for {
 		select {

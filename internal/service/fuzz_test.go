@@ -120,7 +120,8 @@ func (b *bare) run(t *testing.T, bytes []byte) {
 			async = a.GetId()
 		}
 		var known *vss.Error
-		if err != nil && !errors.As(err, &known) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		if err != nil && !errors.As(err, &known) && !errors.Is(err, context.Canceled) &&
+			!errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%s: an error without a result: %v", m.name, err)
 		}
 	}
@@ -136,7 +137,8 @@ func (b *bare) uid(t *testing.T) uint32 {
 
 // fill gives a text field its value, if the message has it and it is empty.
 func fill(m protoreflect.Message, name protoreflect.Name, value string) {
-	if f := m.Descriptor().Fields().ByName(name); f != nil && f.Kind() == protoreflect.StringKind && m.Get(f).String() == "" {
+	if f := m.Descriptor().Fields().ByName(name); f != nil && f.Kind() == protoreflect.StringKind &&
+		m.Get(f).String() == "" {
 		m.Set(f, protoreflect.ValueOfString(value))
 	}
 }
@@ -162,15 +164,88 @@ func FuzzRequests(f *testing.F) {
 	wait := &vssv1.AsyncRequest{TimeoutMs: 50}
 	none := &vssv1.SessionRequest{}
 	id := vss.NewGUID().String()
-	f.Add(calls("InitializeForBackup", &vssv1.InitializeForBackupRequest{}, "SetContext", &vssv1.SetContextRequest{Context: uint32(vss.ContextNASRollback)}, "StartSnapshotSet", none,
-		"AddToSnapshotSet", &vssv1.AddToSnapshotSetRequest{Volume: "/proc"}, "DoSnapshotSet", &vssv1.DoSnapshotSetRequest{HoldLimitMs: 10}, "AsyncWait", wait, "SaveAsXML", none, "AbortBackup", none))
-	f.Add(calls("InitializeForBackup", &vssv1.InitializeForBackupRequest{}, "SetBackupState", &vssv1.SetBackupStateRequest{BackupType: 1, SelectComponents: true}, "GatherWriterMetadata", none, "AsyncWait", wait,
-		"AddComponent", &vssv1.ComponentRequest{WriterId: id, InstanceId: id, Type: "database", Name: "x"}, "StartSnapshotSet", none, "PrepareForBackup", none, "AsyncCancel", wait, "BackupComplete", none))
-	f.Add(calls("InitializeForBackup", &vssv1.InitializeForBackupRequest{Document: []byte(`<BACKUP_COMPONENTS xmlns="x-schema:#VssComponentMetadata" version="1.2"/>`)}, "ImportSnapshots", none, "AsyncWait", wait,
-		"Query", &vssv1.QueryRequest{ReturnedType: 3}, "DeleteSnapshots", &vssv1.DeleteSnapshotsRequest{Id: id}, "BreakSnapshotSet", &vssv1.SetRequest{SetId: id}, "BreakSnapshotSetEx", &vssv1.BreakRequest{SetId: id, Flags: 0xff},
-		"ExposeSnapshot", &vssv1.ExposeRequest{SnapshotId: id, Attributes: uint32(vss.AttrExposedLocally), Name: "P:"}, "Check", &vssv1.CheckRequest{Repair: true}))
-	f.Add(calls("CreateLun", &vssv1.CreateLunRequest{Name: "x", Size: -1}, "FormatLun", &vssv1.FormatLunRequest{Lun: "x", FileSystem: "ext4"}, "MountLun", &vssv1.MountLunRequest{Lun: id, Partition: -1, Path: "/"},
-		"ChangeLunFlags", &vssv1.ChangeLunFlagsRequest{Lun: "\x00", Set: 0xffffffff}, "ExtendLun", &vssv1.ExtendLunRequest{Lun: "x", Size: 1 << 62}, "DeleteLun", &vssv1.DeleteLunRequest{Lun: "x", Force: true}))
+	f.Add(
+		calls(
+			"InitializeForBackup",
+			&vssv1.InitializeForBackupRequest{},
+			"SetContext",
+			&vssv1.SetContextRequest{Context: uint32(vss.ContextNASRollback)},
+			"StartSnapshotSet",
+			none,
+			"AddToSnapshotSet",
+			&vssv1.AddToSnapshotSetRequest{Volume: "/proc"},
+			"DoSnapshotSet",
+			&vssv1.DoSnapshotSetRequest{HoldLimitMs: 10},
+			"AsyncWait",
+			wait,
+			"SaveAsXML",
+			none,
+			"AbortBackup",
+			none,
+		),
+	)
+	f.Add(
+		calls(
+			"InitializeForBackup",
+			&vssv1.InitializeForBackupRequest{},
+			"SetBackupState",
+			&vssv1.SetBackupStateRequest{BackupType: 1, SelectComponents: true},
+			"GatherWriterMetadata",
+			none,
+			"AsyncWait",
+			wait,
+			"AddComponent",
+			&vssv1.ComponentRequest{WriterId: id, InstanceId: id, Type: "database", Name: "x"},
+			"StartSnapshotSet",
+			none,
+			"PrepareForBackup",
+			none,
+			"AsyncCancel",
+			wait,
+			"BackupComplete",
+			none,
+		),
+	)
+	f.Add(
+		calls(
+			"InitializeForBackup",
+			&vssv1.InitializeForBackupRequest{
+				Document: []byte(`<BACKUP_COMPONENTS xmlns="x-schema:#VssComponentMetadata" version="1.2"/>`),
+			},
+			"ImportSnapshots",
+			none,
+			"AsyncWait",
+			wait,
+			"Query",
+			&vssv1.QueryRequest{ReturnedType: 3},
+			"DeleteSnapshots",
+			&vssv1.DeleteSnapshotsRequest{Id: id},
+			"BreakSnapshotSet",
+			&vssv1.SetRequest{SetId: id},
+			"BreakSnapshotSetEx",
+			&vssv1.BreakRequest{SetId: id, Flags: 0xff},
+			"ExposeSnapshot",
+			&vssv1.ExposeRequest{SnapshotId: id, Attributes: uint32(vss.AttrExposedLocally), Name: "P:"},
+			"Check",
+			&vssv1.CheckRequest{Repair: true},
+		),
+	)
+	f.Add(
+		calls(
+			"CreateLun",
+			&vssv1.CreateLunRequest{Name: "x", Size: -1},
+			"FormatLun",
+			&vssv1.FormatLunRequest{Lun: "x", FileSystem: "ext4"},
+			"MountLun",
+			&vssv1.MountLunRequest{Lun: id, Partition: -1, Path: "/"},
+			"ChangeLunFlags",
+			&vssv1.ChangeLunFlagsRequest{Lun: "\x00", Set: 0xffffffff},
+			"ExtendLun",
+			&vssv1.ExtendLunRequest{Lun: "x", Size: 1 << 62},
+			"DeleteLun",
+			&vssv1.DeleteLunRequest{Lun: "x", Force: true},
+		),
+	)
 	f.Add([]byte{0, 255, 255, 1})
 	f.Fuzz(func(t *testing.T, bytes []byte) { b.run(t, bytes) })
 }

@@ -35,7 +35,7 @@ Flags:
 Exit status: 0 done, 1 failed, 2 wrong usage.
 `
 
-// Main is the program vssd: its arguments after the name in, exit code out.
+// Main runs vssd with its arguments, without the program's name, and returns the exit code.
 func Main(args []string) int { return run(args, os.Stderr) }
 
 func run(args []string, stderr io.Writer) int {
@@ -58,7 +58,7 @@ func run(args []string, stderr io.Writer) int {
 		return thaw(o.Run, stderr)
 	default:
 		if err == nil {
-			err = fmt.Errorf("there is no command %s", strings.Join(f.Args(), " "))
+			err = fmt.Errorf("unknown command %s", strings.Join(f.Args(), " "))
 		}
 		fmt.Fprintf(stderr, "vssd: %v\n\n%s", err, help)
 		return 2
@@ -75,7 +75,7 @@ func run(args []string, stderr io.Writer) int {
 	return 0
 }
 
-// thaw releases what the list of held volumes in the run folder has.
+// thaw releases the volumes that the run directory lists as held.
 func thaw(dir string, stderr io.Writer) int {
 	names, err := hold.ThawAll(dir)
 	for _, n := range names {

@@ -25,7 +25,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// parts are what a running service consists of.
+// parts are the components of a running service.
 type parts struct {
 	array       *array.Controller
 	disks       *vds.Manager
@@ -38,7 +38,14 @@ type parts struct {
 // embedded is the name of the array that is part of the service.
 const embedded = "local"
 
-func assemble(ctx context.Context, cfg *config.Config, o Options, store *catalog.Store, quiet *journal.Ring, logger *slog.Logger) (*parts, error) {
+func assemble(
+	ctx context.Context,
+	cfg *config.Config,
+	o Options,
+	store *catalog.Store,
+	quiet *journal.Ring,
+	logger *slog.Logger,
+) (*parts, error) {
 	p := &parts{logger: logger}
 	ok := false
 	defer func() {
@@ -76,7 +83,15 @@ func assemble(ctx context.Context, cfg *config.Config, o Options, store *catalog
 		return nil, err
 	}
 	inBox, notLoaded := inBoxWriters(cfg, o.Run, logger)
-	registry, err := writers.New(writers.Config{RunDir: o.Run, InBox: inBox, Accounts: writers.Accounts(cfg), Trust: writers.Trust(cfg), Logger: logger})
+	registry, err := writers.New(
+		writers.Config{
+			RunDir:   o.Run,
+			InBox:    inBox,
+			Accounts: writers.Accounts(cfg),
+			Trust:    writers.Trust(cfg),
+			Logger:   logger,
+		},
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +119,7 @@ func assemble(ctx context.Context, cfg *config.Config, o Options, store *catalog
 	return p, nil
 }
 
-// openPools opens the pools of the embedded array: the configured ones, or the one that it makes for itself.
+// openPools opens the pools of the embedded array: the configured ones, or the one that it creates by itself.
 func openPools(cfg *config.Config, state string) ([]array.NamedPool, error) {
 	dir := filepath.Join(state, "array")
 	if len(cfg.Array.Pools) == 0 {
@@ -117,7 +132,11 @@ func openPools(cfg *config.Config, state string) ([]array.NamedPool, error) {
 	var out []array.NamedPool
 	for _, c := range cfg.Array.Pools {
 		var p array.Pool
-		err := error(vss.E("OpenPool", vss.ErrNotSupported, fmt.Errorf("pools of type %s", c.Type)).On(c.Name).Advise("configure a reflink pool: a folder on XFS or btrfs"))
+		err := error(
+			vss.E("OpenPool", vss.ErrNotSupported, fmt.Errorf("pools of type %s", c.Type)).
+				On(c.Name).
+				Advise("configure a reflink pool, which is a folder on XFS or btrfs"),
+		)
 		if c.Type == "reflink" {
 			p, err = pool.Open(c.Path)
 		}
@@ -132,7 +151,7 @@ func openPools(cfg *config.Config, state string) ([]array.NamedPool, error) {
 	return out, nil
 }
 
-// forward puts what the array does by itself into the event log.
+// forward records in the event log what the array does on its own.
 func (p *parts) forward(ctx context.Context) error {
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	reported, err := p.array.Events(life)
@@ -162,11 +181,11 @@ func (p *parts) forward(ctx context.Context) error {
 	return nil
 }
 
-// close ends the parts, last first.
+// close closes the parts in reverse order.
 func (p *parts) close() {
 	for i := len(p.closers) - 1; i >= 0; i-- {
 		if err := p.closers[i](); err != nil {
-			p.logger.Warn("a part didn't end cleanly", "error", err)
+			p.logger.Warn("can't close a part of the service", "error", err)
 		}
 	}
 }

@@ -14,46 +14,47 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// right is what a caller must be to use a method.
+// right is what a caller requires to use a method.
 type right int
 
 const (
-	requesters right = iota // root, a member of the group, or an account that is configured as a requester
+	requesters right = iota // root, a member of the group, or an account configured as a requester
 	rootOnly
 )
 
-// rights says who may call what. A method that isn't here nobody may call.
+// rights has the required right of each method. Methods that are missing are denied.
 var rights = map[string]right{
-	vssv1.Coordinator_OpenSession_FullMethodName:                   requesters,
-	vssv1.Coordinator_InitializeForBackup_FullMethodName:           requesters,
-	vssv1.Coordinator_SetContext_FullMethodName:                    requesters,
-	vssv1.Coordinator_SetBackupState_FullMethodName:                requesters,
-	vssv1.Coordinator_EnableWriterClasses_FullMethodName:           requesters,
-	vssv1.Coordinator_DisableWriterClasses_FullMethodName:          requesters,
-	vssv1.Coordinator_DisableWriterInstances_FullMethodName:        requesters,
-	vssv1.Coordinator_GatherWriterMetadata_FullMethodName:          requesters,
-	vssv1.Coordinator_GetWriterMetadata_FullMethodName:             requesters,
-	vssv1.Coordinator_GatherWriterStatus_FullMethodName:            requesters,
-	vssv1.Coordinator_GetWriterStatus_FullMethodName:               requesters,
-	vssv1.Coordinator_AddComponent_FullMethodName:                  requesters,
-	vssv1.Coordinator_SetBackupSucceeded_FullMethodName:            requesters,
-	vssv1.Coordinator_StartSnapshotSet_FullMethodName:              requesters,
-	vssv1.Coordinator_AddToSnapshotSet_FullMethodName:              requesters,
-	vssv1.Coordinator_IsVolumeSupported_FullMethodName:             requesters,
-	vssv1.Coordinator_IsVolumeSnapshotted_FullMethodName:           requesters,
-	vssv1.Coordinator_PrepareForBackup_FullMethodName:              requesters,
-	vssv1.Coordinator_DoSnapshotSet_FullMethodName:                 requesters,
-	vssv1.Coordinator_BackupComplete_FullMethodName:                requesters,
-	vssv1.Coordinator_AbortBackup_FullMethodName:                   requesters,
-	vssv1.Coordinator_SaveAsXML_FullMethodName:                     requesters,
-	vssv1.Coordinator_ImportSnapshots_FullMethodName:               requesters,
-	vssv1.Coordinator_GetSnapshotProperties_FullMethodName:         requesters,
-	vssv1.Coordinator_Query_FullMethodName:                         requesters,
-	vssv1.Coordinator_DeleteSnapshots_FullMethodName:               requesters,
-	vssv1.Coordinator_BreakSnapshotSet_FullMethodName:              rootOnly,
-	vssv1.Coordinator_BreakSnapshotSetEx_FullMethodName:            rootOnly,
-	vssv1.Coordinator_GetBreakResult_FullMethodName:                rootOnly,
-	vssv1.Coordinator_ExposeSnapshot_FullMethodName:                requesters, // below the expose roots; elsewhere root, as the coordinator sees to
+	vssv1.Coordinator_OpenSession_FullMethodName:            requesters,
+	vssv1.Coordinator_InitializeForBackup_FullMethodName:    requesters,
+	vssv1.Coordinator_SetContext_FullMethodName:             requesters,
+	vssv1.Coordinator_SetBackupState_FullMethodName:         requesters,
+	vssv1.Coordinator_EnableWriterClasses_FullMethodName:    requesters,
+	vssv1.Coordinator_DisableWriterClasses_FullMethodName:   requesters,
+	vssv1.Coordinator_DisableWriterInstances_FullMethodName: requesters,
+	vssv1.Coordinator_GatherWriterMetadata_FullMethodName:   requesters,
+	vssv1.Coordinator_GetWriterMetadata_FullMethodName:      requesters,
+	vssv1.Coordinator_GatherWriterStatus_FullMethodName:     requesters,
+	vssv1.Coordinator_GetWriterStatus_FullMethodName:        requesters,
+	vssv1.Coordinator_AddComponent_FullMethodName:           requesters,
+	vssv1.Coordinator_SetBackupSucceeded_FullMethodName:     requesters,
+	vssv1.Coordinator_StartSnapshotSet_FullMethodName:       requesters,
+	vssv1.Coordinator_AddToSnapshotSet_FullMethodName:       requesters,
+	vssv1.Coordinator_IsVolumeSupported_FullMethodName:      requesters,
+	vssv1.Coordinator_IsVolumeSnapshotted_FullMethodName:    requesters,
+	vssv1.Coordinator_PrepareForBackup_FullMethodName:       requesters,
+	vssv1.Coordinator_DoSnapshotSet_FullMethodName:          requesters,
+	vssv1.Coordinator_BackupComplete_FullMethodName:         requesters,
+	vssv1.Coordinator_AbortBackup_FullMethodName:            requesters,
+	vssv1.Coordinator_SaveAsXML_FullMethodName:              requesters,
+	vssv1.Coordinator_ImportSnapshots_FullMethodName:        requesters,
+	vssv1.Coordinator_GetSnapshotProperties_FullMethodName:  requesters,
+	vssv1.Coordinator_Query_FullMethodName:                  requesters,
+	vssv1.Coordinator_DeleteSnapshots_FullMethodName:        requesters,
+	vssv1.Coordinator_BreakSnapshotSet_FullMethodName:       rootOnly,
+	vssv1.Coordinator_BreakSnapshotSetEx_FullMethodName:     rootOnly,
+	vssv1.Coordinator_GetBreakResult_FullMethodName:         rootOnly,
+	// below the expose roots; elsewhere the coordinator requires root
+	vssv1.Coordinator_ExposeSnapshot_FullMethodName:                requesters,
 	vssv1.Coordinator_UnexposeSnapshot_FullMethodName:              requesters,
 	vssv1.Coordinator_MountSnapshot_FullMethodName:                 requesters,
 	vssv1.Coordinator_SetBackupOptions_FullMethodName:              requesters,
@@ -122,19 +123,21 @@ func (g gate) check(ctx context.Context, method string) error {
 	const op = "CheckAccess"
 	p, ok := wire.Peer(ctx)
 	if !ok {
-		return vss.E(op, vss.ErrAccessDenied, errors.New("the caller isn't known"))
+		return vss.E(op, vss.ErrAccessDenied, errors.New("the caller can't be identified"))
 	}
 	need, known := rights[method]
 	switch {
 	case known && g.may(p, need):
 		return nil
 	case known && need == rootOnly:
-		return vss.E(op, vss.ErrAccessDenied, errors.New("only root may do this")).Advise("run it as root")
+		return vss.E(op, vss.ErrAccessDenied, errors.New("only root may call this")).Advise("run this as root")
 	}
-	return vss.E(op, vss.ErrAccessDenied, errors.New("the caller may not ask for shadow copies")).Advise("be root or a member of group " + g.cfg.Service.Group)
+	return vss.E(op, vss.ErrAccessDenied, errors.New("the caller may not request shadow copies")).
+		Advise("run this as root or as a member of group " + g.cfg.Service.Group)
 }
 
-// may says whether the caller has the right. An account that the configuration names is what it says there, root included.
+// may reports whether the caller has a right. For accounts in the configuration, including root, the configuration
+// decides.
 func (g gate) may(p wire.PeerInfo, need right) bool {
 	name := strconv.Itoa(int(p.UID))
 	if u, err := user.LookupId(name); err == nil {

@@ -1,5 +1,5 @@
-// Package service puts the parts of vssd together: catalogue, array, disk manager, providers, writers and coordinator behind
-// one socket. It knows all of them and has no logic of theirs.
+// Package service assembles vssd: catalogue, array, disk manager, providers, writers and coordinator behind one
+// socket.
 package service
 
 import (
@@ -28,24 +28,24 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Options are the service's command line.
+// Options is the command line of the service.
 type Options struct {
 	State, Run string
-	Config     string // "": the default file, if it is there
-	Host       string // "": the configuration's
-	OnDemand   bool   // end when nobody needs the service any more
+	Config     string // "": the default file, if it exists
+	Host       string // "": as configured
+	OnDemand   bool   // end when the service isn't used any more
 	Verbose    bool
 }
 
-// stopLimit is how long a service that ends waits for calls under way.
+// stopLimit is how long a stopping service waits for calls in progress.
 const stopLimit = 20 * time.Second
 
-// memoryLimit is what the Go heap is kept to, in bytes, as far as collecting garbage does it: a list of thousands of copies
-// would let it grow to twice as much. GOMEMLIMIT sets another one.
+// memoryLimit is the soft memory limit of the Go runtime, in bytes: lists of thousands of copies would let the heap
+// grow to twice the size. GOMEMLIMIT overrides it.
 const memoryLimit = 48 << 20
 
-// Run is the service's whole life, until ctx ends or, on demand, until nobody needs it. Errors: those of its parts at the
-// start.
+// Run runs the service until ctx ends or, on demand, until it isn't used any more. Errors: those of starting its
+// parts.
 func Run(ctx context.Context, o Options) error {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
@@ -100,8 +100,8 @@ func flush(ring *journal.Ring) {
 	_ = ring.Flush(ctx)
 }
 
-// listen gives the socket: systemd's where it made one, else RUN/vssd.sock. Where accounts outside of the group may be
-// requesters everybody may connect, and each call is checked all the same.
+// listen returns the socket: that of systemd if there is one, otherwise RUN/vssd.sock. If accounts outside the group
+// may be requesters, everybody may connect, and each call is checked.
 func listen(run string, cfg *config.Config) (net.Listener, error) {
 	if err := os.MkdirAll(run, 0o755); err != nil {
 		return nil, vss.E("StartService", vss.ErrUnexpected, err).On(run)
@@ -124,7 +124,7 @@ func listen(run string, cfg *config.Config) (net.Listener, error) {
 	return wire.Listen(filepath.Join(run, "vssd.sock"), mode, cfg.Service.Group)
 }
 
-// deviceDir is where device objects are.
+// deviceDir returns the folder of device objects.
 func deviceDir(run string) string {
 	if run == requester.DefaultRun {
 		return "/dev/vss"
@@ -135,7 +135,12 @@ func deviceDir(run string) string {
 func serve(ctx context.Context, l net.Listener, cfg *config.Config, o Options, p *parts, logger *slog.Logger) error {
 	var busy activity
 	g := gate{cfg}
-	server := wire.NewServer(logger, grpc.StatsHandler(&busy), grpc.ChainUnaryInterceptor(g.unary), grpc.ChainStreamInterceptor(g.stream))
+	server := wire.NewServer(
+		logger,
+		grpc.StatsHandler(&busy),
+		grpc.ChainUnaryInterceptor(g.unary),
+		grpc.ChainStreamInterceptor(g.stream),
+	)
 	vssv1.RegisterCoordinatorServer(server, rpc.New(p.coordinator, logger))
 	vssv1.RegisterDisksServer(server, vds.NewServer(p.disks))
 	ended := make(chan error, 1)
@@ -157,7 +162,7 @@ func serve(ctx context.Context, l net.Listener, cfg *config.Config, o Options, p
 	case <-life.Done():
 	}
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
-	_ = l.Close() // a new client starts another service; it waits for our state
+	_ = l.Close() // a new client starts another service, which waits for our state
 	p.coordinator.Shutdown()
 	quit := time.AfterFunc(stopLimit, server.Stop)
 	defer quit.Stop()

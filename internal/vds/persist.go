@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/stillpoint-vss/stillpoint/internal/array"
+	"github.com/stillpoint-vss/stillpoint/internal/atomicfile"
 	"github.com/stillpoint-vss/stillpoint/internal/events"
 	"github.com/stillpoint-vss/stillpoint/internal/mount"
 	"github.com/stillpoint-vss/stillpoint/vss"
@@ -67,7 +68,7 @@ func (m *Manager) changeMounts(change func([]persistentMount) []persistentMount)
 		err = os.MkdirAll(m.cfg.StateDir, 0o700)
 	}
 	if err == nil {
-		err = array.WriteDurably(m.mountsPath(), b)
+		err = atomicfile.Write(m.mountsPath(), b)
 	}
 	if err != nil {
 		return vss.E("WriteMounts", vss.ErrUnexpected, err).On(m.mountsPath()).Advise("is the file system of the state directory full?")

@@ -4,9 +4,10 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/stillpoint-vss/stillpoint/internal/array"
+	"github.com/stillpoint-vss/stillpoint/internal/atomicfile"
+	"github.com/stillpoint-vss/stillpoint/internal/boot"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -29,8 +30,8 @@ type placesFile struct {
 func (m *Manager) placesPath() string { return filepath.Join(m.cfg.StateDir, "attached.json") }
 
 func bootID() string {
-	b, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return strings.TrimSpace(string(b))
+	id, _ := boot.ID()
+	return id
 }
 
 // loadPlaces reads what was attached. What can't be read is found anew by the initiators.
@@ -57,10 +58,7 @@ func (m *Manager) savePlaces() {
 		err = os.MkdirAll(m.cfg.StateDir, 0o700)
 	}
 	if err == nil {
-		err = os.WriteFile(m.placesPath()+".new", b, 0o600)
-	}
-	if err == nil {
-		err = os.Rename(m.placesPath()+".new", m.placesPath())
+		err = atomicfile.Replace(m.placesPath(), b)
 	}
 	if err != nil {
 		m.cfg.Logger.Warn("what is attached could not be recorded", "path", m.placesPath(), "error", err)

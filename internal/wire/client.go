@@ -16,10 +16,11 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Dial connects to the service at a unix socket and returns when it has answered, so a service that isn't there is known
-// at once. Calls on the connection give *vss.Error. Options given override ours; Trust is one.
-// Errors: VSS_E_UNEXPECTED with ErrServiceGone as cause (nobody answers), E_ACCESSDENIED (no right to the socket, or the
-// other side isn't trusted).
+// Dial connects to the service at a unix socket and returns when it has answered, so that a missing service is
+// detected immediately. Calls on the connection return *vss.Error. Options take precedence over those of DialOptions;
+// Trust is one.
+// Errors: VSS_E_UNEXPECTED with ErrServiceGone as cause (no answer), E_ACCESSDENIED (no permission for the socket, or
+// the other side isn't trusted).
 func Dial(ctx context.Context, socketPath string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 	const op = "Connect"
 	var last dialError
@@ -49,31 +50,32 @@ func Dial(ctx context.Context, socketPath string, opts ...grpc.DialOption) (*grp
 	return conn, nil
 }
 
-// Trust makes Dial refuse a service whose process doesn't please: a writer that runs under no account named for writers.
+// Trust returns an option by which Dial rejects a service whose process isn't acceptable, for example a writer under
+// an account that may not run writers.
 func Trust(trust func(PeerInfo) error) grpc.DialOption {
 	return grpc.WithTransportCredentials(TransportCredentials(trust))
 }
 
-// DialOptions are the limits and interceptors of Dial, for connections of another kind (TLS to an array).
+// DialOptions returns the limits and interceptors of Dial, for other kinds of connections (TLS to an array).
 func DialOptions() []grpc.DialOption {
 	return []grpc.DialOption{
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage), grpc.MaxCallSendMsgSize(MaxMessage)),
 		grpc.WithMaxHeaderListSize(maxHeaders),
-		// Longer than any hold, so that a service that waits for a thaw isn't taken for dead.
+		// Longer than any hold, so that a service that waits for a thaw isn't considered dead.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 30 * time.Second}),
 		grpc.WithChainUnaryInterceptor(unaryClient),
 		grpc.WithChainStreamInterceptor(streamClient),
 	}
 }
 
-// dialError keeps why the last attempt failed: gRPC tells it as text only.
+// dialError keeps the reason why the last attempt failed, which gRPC returns as text only.
 type dialError struct {
 	mu       sync.Mutex
-	err      error // no connection
-	distrust error // a connection to somebody who isn't trusted
+	err      error // without a connection
+	distrust error // with a connection to an untrusted process
 }
 
-// dialed is a connection that tells its maker why the handshake failed.
+// dialed is a connection that records why the handshake failed.
 type dialed struct {
 	*net.UnixConn
 	last *dialError
@@ -96,22 +98,42 @@ func (d *dialError) explain(op, path string) error {
 	defer d.mu.Unlock()
 	switch {
 	case d.distrust != nil:
-		return vss.E(op, vss.ErrAccessDenied, d.distrust).On(path).Advise("the process there runs under another account than it may")
+		return vss.E(op, vss.ErrAccessDenied, d.distrust).
+			On(path).
+			Advise("the process at this socket runs under an account that isn't allowed")
 	case errors.Is(d.err, fs.ErrPermission):
-		return vss.E(op, vss.ErrAccessDenied, d.err).On(path).Advise("be root or a member of the group that owns the socket")
+		return vss.E(op, vss.ErrAccessDenied, d.err).
+			On(path).
+			Advise("run this as root or as a member of the group that owns the socket")
 	case d.err != nil:
 		return vss.E(op, vss.ErrUnexpected, &remote{text: ErrServiceGone.Error() + ": " + d.err.Error(), causes: []error{ErrServiceGone, d.err}}).
-			On(path).Advise("see whether it runs")
+			On(path).
+			Advise("check that the service is running")
 	}
 	return vss.E(op, vss.ErrUnexpected, &remote{text: ErrServiceGone.Error() + " as soon as it had answered", causes: []error{ErrServiceGone}}).
-		On(path).Advise("see whether it runs, and try again")
+		On(path).
+		Advise("check that the service is running, and try again")
 }
 
-func unaryClient(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+func unaryClient(
+	ctx context.Context,
+	method string,
+	req, reply any,
+	conn *grpc.ClientConn,
+	call grpc.UnaryInvoker,
+	opts ...grpc.CallOption,
+) error {
 	return FromStatus(methodName(method), call(ctx, method, req, reply, conn, opts...))
 }
 
-func streamClient(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+func streamClient(
+	ctx context.Context,
+	desc *grpc.StreamDesc,
+	conn *grpc.ClientConn,
+	method string,
+	open grpc.Streamer,
+	opts ...grpc.CallOption,
+) (grpc.ClientStream, error) {
 	s, err := open(ctx, desc, conn, method, opts...)
 	if err != nil {
 		return nil, FromStatus(methodName(method), err)
@@ -119,7 +141,7 @@ func streamClient(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientC
 	return &clientStream{s, methodName(method)}, nil
 }
 
-// clientStream turns the errors of a stream, but for io.EOF, which is its end.
+// clientStream converts the errors of a stream, except for io.EOF, which is its end.
 type clientStream struct {
 	grpc.ClientStream
 	method string

@@ -6,8 +6,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// grpcCodes gives each result the gRPC code nearest to it, for clients and logs that know no better. Ours go by the detail.
-// Success codes that arrive as errors are Unknown: a status of code OK would be no error at all.
+// grpcCodes maps each result to the closest gRPC code, for clients and logs that don't know the detail. Success codes
+// that are sent as errors are Unknown, since a status with code OK wouldn't be an error.
 var grpcCodes = map[codes.Code][]vss.Code{
 	codes.Canceled: {vss.SuccessAsyncCancelled},
 	codes.Unknown: {
@@ -20,7 +20,11 @@ var grpcCodes = map[codes.Code][]vss.Code{
 		vss.ErrObjectNotFound, vss.ErrProviderNotRegistered, vss.ErrSnapshotNotInSet, vss.ErrMissingDisk, vss.ErrMissingHiddenVolume,
 		vss.ErrMissingVolume, vss.VDSErrObjectNotFound, vss.VDSErrObjectDeleted,
 	},
-	codes.AlreadyExists:    {vss.ErrObjectAlreadyExists, vss.ErrProviderAlreadyRegistered, vss.ErrWriterAlreadySubscribed},
+	codes.AlreadyExists: {
+		vss.ErrObjectAlreadyExists,
+		vss.ErrProviderAlreadyRegistered,
+		vss.ErrWriterAlreadySubscribed,
+	},
 	codes.PermissionDenied: {vss.ErrAccessDenied},
 	codes.ResourceExhausted: {
 		vss.ErrOutOfMemory, vss.ErrInsufficientStorage, vss.ErrMaximumNumberOfVolumesReached, vss.ErrMaximumNumberOfSnapshotsReached,
@@ -39,7 +43,7 @@ var grpcCodes = map[codes.Code][]vss.Code{
 		vss.VDSErrDeviceInUse, vss.VDSErrInvalidOperation, vss.VDSErrVolumeTemporarilyDismounted, vss.VDSErrVolumePermanentlyDismounted,
 		vss.VDSErrVolumeHasPath, vss.VDSErrRevertOnCloseMismatched, vss.VDSErrProviderCacheCorrupt, vss.VDSErrObjectStatusFailed,
 	},
-	codes.Aborted: { // worth another try, later
+	codes.Aborted: { // worth retrying later
 		vss.ErrSnapshotSetInProgress, vss.ErrRevertInProgress, vss.ErrResyncInProgress, vss.ErrWriterErrorRetryable,
 		vss.VDSErrAnotherCallInProgress,
 	},
@@ -47,8 +51,14 @@ var grpcCodes = map[codes.Code][]vss.Code{
 		vss.ErrFlushWritesTimeout, vss.ErrHoldWritesTimeout, vss.ErrTransactionFreezeTimeout, vss.ErrTransactionThawTimeout,
 		vss.ErrClusterTimeout, vss.ErrFSSTimeout, vss.ErrWriterErrorTimeout,
 	},
-	codes.Unimplemented: {vss.ErrNotImpl, vss.ErrNotSupported, vss.ErrLegacyProvider, vss.ErrRemoteServerUnsupported, vss.VDSErrNotSupported},
-	codes.Unavailable:   {vss.ErrRemoteServerUnavailable, vss.ErrWriterNotResponding, vss.ErrWriterInfrastructure},
+	codes.Unimplemented: {
+		vss.ErrNotImpl,
+		vss.ErrNotSupported,
+		vss.ErrLegacyProvider,
+		vss.ErrRemoteServerUnsupported,
+		vss.VDSErrNotSupported,
+	},
+	codes.Unavailable: {vss.ErrRemoteServerUnavailable, vss.ErrWriterNotResponding, vss.ErrWriterInfrastructure},
 	codes.Internal: {
 		vss.ErrUnexpected, vss.ErrGenericUnexpected, vss.ErrFail, vss.ErrUnexpectedProviderError, vss.ErrUnexpectedWriterError,
 		vss.ErrAutorecoveryFailed, vss.ErrClusterError, vss.ErrNoSnapshotsImported, vss.ErrSomeSnapshotsNotImported,
@@ -66,7 +76,7 @@ var byCode = func() map[vss.Code]codes.Code {
 	return m
 }()
 
-// grpcCode is the gRPC code of a result; Unknown for a number that has no name here.
+// grpcCode returns the gRPC code of a result; Unknown for a number without a name.
 func grpcCode(c vss.Code) codes.Code {
 	if g, ok := byCode[c]; ok {
 		return g

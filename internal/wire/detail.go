@@ -11,16 +11,16 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// What of an error crosses the wire. Details travel in HTTP/2 headers, for which other implementations of gRPC allow little.
+// Limits of an error that is sent. Details are sent in HTTP/2 headers, whose size other implementations of gRPC limit.
 const (
 	maxDepth  = 16      // causes of causes
 	maxCauses = 64      // causes in all
 	maxText   = 1 << 10 // bytes of one text
-	maxDetail = 4 << 10 // bytes of a whole detail; deep causes are left out until it fits
+	maxDetail = 4 << 10 // bytes of a detail; deep causes are omitted until it fits
 )
 
-// Detail is err as it travels in a message, nil for nil. The outermost is always a result with its operation: op serves
-// where err has none.
+// Detail returns err in the form in which it is sent, nil for nil. The outermost error always has a code and an
+// operation: op is used if err has none.
 func Detail(op string, err error) *vssv1.ErrorDetail {
 	if err == nil {
 		return nil
@@ -35,34 +35,33 @@ func Detail(op string, err error) *vssv1.ErrorDetail {
 	}
 }
 
-// MarshalError is Detail in bytes, for the messages that hold an error as a value (AsyncStatus, DeleteSnapshotsReply). Nil
-// is no bytes.
+// MarshalError returns Detail as bytes, for messages that contain an error as a value (AsyncStatus,
+// DeleteSnapshotsReply). For nil it returns nil.
 func MarshalError(err error) []byte {
 	if err == nil {
 		return nil
 	}
 	b, merr := proto.Marshal(Detail("", err))
-	if merr != nil { // every text was made valid, so this is a fault of ours; the code at least must arrive
+	if merr != nil { // can't happen, as all text is valid; send the code at least
 		b, _ = proto.Marshal(&vssv1.ErrorDetail{Hresult: vss.ErrUnexpected.HRESULT()})
 	}
 	return b
 }
 
-// UnmarshalError reads what MarshalError wrote; no bytes are nil. Bytes that mean nothing are an error, too:
-// VSS_E_UNEXPECTED.
+// UnmarshalError decodes the result of MarshalError. Invalid bytes yield VSS_E_UNEXPECTED.
 func UnmarshalError(b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
 	var d vssv1.ErrorDetail
 	if err := proto.Unmarshal(b, &d); err != nil {
-		return vss.E("", vss.ErrUnexpected, errors.New("the other side's error could not be read"))
+		return vss.E("", vss.ErrUnexpected, errors.New("can't decode the error of the other side"))
 	}
 	return FromDetail(&d)
 }
 
-// FromDetail makes the error again, nil for nil. A detail that claims success is VSS_E_UNEXPECTED: a failed call must
-// never read as a good one.
+// FromDetail converts a detail to an error, nil to nil. A detail with a success code is VSS_E_UNEXPECTED, since a
+// failed call must never appear successful.
 func FromDetail(d *vssv1.ErrorDetail) error {
 	if d == nil {
 		return nil
@@ -82,7 +81,7 @@ func FromDetail(d *vssv1.ErrorDetail) error {
 	return e
 }
 
-// native makes err a *vss.Error, keeping what it says.
+// native converts err to a *vss.Error with the same content.
 func native(op string, err error) *vss.Error {
 	switch e := err.(type) {
 	case *vss.Error:
@@ -152,7 +151,7 @@ func unwrap(err error) []error {
 	return nil
 }
 
-// telling says whether there is anything in err that a caller could test for; the text is in its parent's text already.
+// telling reports whether err contains something that a caller can test for; its text is part of its parent's text.
 func telling(err error) bool {
 	var e *vss.Error
 	var c vss.Code
@@ -160,7 +159,7 @@ func telling(err error) bool {
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrServiceGone)
 }
 
-// cause reads one error of a chain. What is nested too deep, or too much, is dropped.
+// cause decodes one error of a chain. Errors beyond the limits of depth and number are dropped.
 func cause(d *vssv1.ErrorDetail, depth int, left *int) error {
 	var causes []error
 	for _, c := range d.GetCauses() {
@@ -177,7 +176,9 @@ func cause(d *vssv1.ErrorDetail, depth int, left *int) error {
 	case d.GetCodeOnly():
 		return vss.MakeCode(d.GetHresult(), d.GetFacility())
 	case d.GetHresult() != 0 || d.GetText() == "":
-		e := vss.E(clean(d.GetOp()), vss.MakeCode(d.GetHresult(), d.GetFacility()), nil).On(clean(d.GetObject())).Advise(clean(d.GetHint()))
+		e := vss.E(clean(d.GetOp()), vss.MakeCode(d.GetHresult(), d.GetFacility()), nil).
+			On(clean(d.GetObject())).
+			Advise(clean(d.GetHint()))
 		if len(causes) > 0 {
 			e.Err = errors.Join(causes...)
 		}
@@ -196,7 +197,7 @@ func cause(d *vssv1.ErrorDetail, depth int, left *int) error {
 	return &remote{text: clean(d.GetText()), causes: causes}
 }
 
-// remote is an error of the other side that has no code of its own.
+// remote is an error of the other side without a code.
 type remote struct {
 	text   string
 	causes []error
@@ -205,7 +206,7 @@ type remote struct {
 func (r *remote) Error() string   { return r.text }
 func (r *remote) Unwrap() []error { return r.causes }
 
-// clean makes a text fit for a message: valid UTF-8, which protobuf demands and file names don't promise, and short.
+// clean makes a text valid for a message: valid UTF-8, which protobuf requires and file names need not be, and short.
 func clean(s string) string {
 	if len(s) > maxText {
 		s = s[:maxText-3] + "..."

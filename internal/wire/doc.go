@@ -1,4 +1,4 @@
-// Package wire carries errors and credentials across a socket, in one place. A handler returns a *vss.Error and its caller
-// gets the same *vss.Error, whichever side of a socket it is on; a handler knows by Peer who called it. NewServer and Dial
-// have the limits, the interceptors and the credentials in them: whatever serves or calls gRPC here begins with these two.
+// Package wire transmits errors and credentials over a socket. A handler returns a *vss.Error and its caller receives
+// the same *vss.Error, in the same process or over a socket. Peer returns the process that called a handler. NewServer
+// and Dial set limits, interceptors and credentials; everything that serves or calls gRPC uses them.
 package wire

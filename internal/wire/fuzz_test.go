@@ -19,7 +19,12 @@ import (
 func FuzzDetail(f *testing.F) {
 	f.Add([]byte{}, uint32(13))
 	f.Add([]byte("\xff\xff\xff"), uint32(2))
-	f.Add(MarshalError(vss.E("Add", vss.ErrVolumeInUse, errors.Join(vss.ErrFail, errors.New("x"))).On("/srv").Advise("wait")), uint32(9))
+	f.Add(
+		MarshalError(
+			vss.E("Add", vss.ErrVolumeInUse, errors.Join(vss.ErrFail, errors.New("x"))).On("/srv").Advise("wait"),
+		),
+		uint32(9),
+	)
 	f.Add(MarshalError(vss.E("Add", vss.VDSErrDeviceInUse, vss.E("x", vss.ErrProviderVeto, vss.ErrFail))), uint32(0))
 	f.Add([]byte{0x40, 0x01}, uint32(1))             // a bare S_OK
 	f.Add([]byte{0x3a, 0x02, 0x3a, 0x00}, uint32(1)) // nothing within nothing within nothing

@@ -14,14 +14,14 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// maxPath is the longest path of a unix socket, with ".new" while it is being made.
+// maxPath is the maximum length of a socket's path, with ".new" while it is being created.
 const maxPath = len(unix.RawSockaddrUnix{}.Path) - 1 - len(".new")
 
-// Listen opens a unix socket at path, making its folder (0755). The socket has mode and, where such a group exists and we
-// may, belongs to group ("" leaves it). It is there with its rights from the first moment on. A socket at which nobody
-// answers is replaced; closing removes ours.
-// Errors: VSS_E_OBJECT_ALREADY_EXISTS (somebody answers there), E_INVALIDARG (path too long, or something else than a
-// socket is there), E_ACCESSDENIED, VSS_E_UNEXPECTED.
+// Listen opens a unix socket at path, and creates its folder with mode 0755. The socket has mode and belongs to group
+// if that exists and the process may set it; "" keeps the group. It has these permissions as soon as it is visible. A
+// socket without a listener is replaced. Close removes the socket.
+// Errors: VSS_E_OBJECT_ALREADY_EXISTS (another process listens), E_INVALIDARG (path too long, or not a socket),
+// E_ACCESSDENIED, VSS_E_UNEXPECTED.
 func Listen(path string, mode os.FileMode, group string) (net.Listener, error) {
 	const op = "Listen"
 	fail := func(err error) error {
@@ -32,13 +32,15 @@ func Listen(path string, mode os.FileMode, group string) (net.Listener, error) {
 		return vss.E(op, code, err).On(path)
 	}
 	if len(path) > maxPath {
-		return nil, vss.E(op, vss.ErrInvalidArg, nil).On(path).Advise("a socket's path has at most " + strconv.Itoa(maxPath) + " bytes; choose a shorter --run")
+		return nil, vss.E(op, vss.ErrInvalidArg, nil).
+			On(path).
+			Advise("the path of a socket can have at most " + strconv.Itoa(maxPath) + " bytes; choose a shorter --run")
 	}
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fail(err)
 	}
-	// Two that start at once must not take each other's fresh socket for a stale one.
+	// Two processes that start at once must not treat each other's new socket as stale.
 	lock, err := os.Open(dir)
 	if err != nil {
 		return nil, fail(err)
@@ -67,14 +69,14 @@ func Listen(path string, mode os.FileMode, group string) (net.Listener, error) {
 	return &listener{UnixListener: l, path: path, made: inode(path)}, nil
 }
 
-// stale returns nil when path is free or has a socket without anybody behind it.
+// stale returns nil if path is free or is a socket without a listener.
 func stale(op, path string) error {
 	info, err := os.Lstat(path)
 	if err != nil {
 		return nil
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return vss.E(op, vss.ErrInvalidArg, errors.New("something else than a socket is there")).On(path)
+		return vss.E(op, vss.ErrInvalidArg, errors.New("the file isn't a socket")).On(path)
 	}
 	c, err := net.Dial("unix", path)
 	switch {
@@ -83,14 +85,16 @@ func stale(op, path string) error {
 	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOENT):
 		return nil
 	}
-	// Any other failure (a full backlog, no right to connect) means that somebody may well be there.
-	return vss.E(op, vss.ErrObjectAlreadyExists, err).On(path).Advise("another service answers there; stop it, or choose another --run")
+	// Other failures (a full backlog, no permission to connect) mean that a process may be listening.
+	return vss.E(op, vss.ErrObjectAlreadyExists, err).
+		On(path).
+		Advise("another service is running there; stop it, or choose another --run")
 }
 
 func publish(made, path string, mode os.FileMode, group string) error {
 	if g, err := user.LookupGroup(group); group != "" && err == nil {
 		if gid, err := strconv.Atoi(g.Gid); err == nil {
-			_ = os.Chown(made, -1, gid) // without it only the owner gets in, which is safe
+			_ = os.Chown(made, -1, gid) // on failure only the owner has access, which is safe
 		}
 	}
 	if err := os.Chmod(made, mode); err != nil {
@@ -99,14 +103,14 @@ func publish(made, path string, mode os.FileMode, group string) error {
 	return os.Rename(made, path)
 }
 
-// listener removes its socket at Close, unless another one has taken the place.
+// listener removes its socket in Close, unless another socket has replaced it.
 type listener struct {
 	*net.UnixListener
 	path string
 	made uint64
 }
 
-// Addr is where clients find it.
+// Addr returns the address for clients.
 func (l *listener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
 
 // Close stops listening and removes the socket.

@@ -13,14 +13,14 @@ import (
 	"google.golang.org/grpc/peer"
 )
 
-// PeerInfo is the process at the other end of a unix socket, as the kernel knew it when the connection was made.
+// PeerInfo describes the process at the other end of a unix socket, as of the time of the connection.
 type PeerInfo struct {
 	UID, GID uint32
 	Groups   []uint32 // supplementary groups
-	PID      int32    // for the log only: it may have been reused since; authorise by UID and groups
+	PID      int32    // for the log only, as it may have been reused; authorise by UID and groups
 }
 
-// In says whether the process is in a group, by its main group or a supplementary one.
+// In reports whether the process is in a group, by its main or a supplementary group.
 func (p PeerInfo) In(gid uint32) bool {
 	for _, g := range p.Groups {
 		if g == gid {
@@ -30,7 +30,7 @@ func (p PeerInfo) In(gid uint32) bool {
 	return p.GID == gid
 }
 
-// Peer is who called, in a handler. False where the connection is no unix socket of NewServer's.
+// Peer returns the process that called a handler. It returns false if the connection isn't a unix socket of NewServer.
 func Peer(ctx context.Context) (PeerInfo, bool) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
@@ -40,8 +40,8 @@ func Peer(ctx context.Context) (PeerInfo, bool) {
 	return a.PeerInfo, ok
 }
 
-// TransportCredentials are those of a unix socket: nothing is encrypted, and the kernel says who the other side is. Trust,
-// if not nil, refuses a connection by its error.
+// TransportCredentials returns the credentials of unix sockets: nothing is encrypted, and the kernel identifies the
+// other side. A connection is rejected with the error of trust, which may be nil.
 func TransportCredentials(trust func(PeerInfo) error) credentials.TransportCredentials {
 	return unixCredentials{trust}
 }
@@ -72,7 +72,11 @@ func (u unixCredentials) handshake(c net.Conn) (net.Conn, credentials.AuthInfo, 
 }
 
 // ClientHandshake implements credentials.TransportCredentials.
-func (u unixCredentials) ClientHandshake(_ context.Context, _ string, c net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (u unixCredentials) ClientHandshake(
+	_ context.Context,
+	_ string,
+	c net.Conn,
+) (net.Conn, credentials.AuthInfo, error) {
 	return u.handshake(c)
 }
 
@@ -115,8 +119,8 @@ func readPeer(c net.Conn) (PeerInfo, error) {
 	return p, errors.Join(err, perr)
 }
 
-// peerGroups asks for SO_PEERGROUPS, for which x/sys has no call: an array of gid_t, ERANGE with the wanted length if ours
-// is too short.
+// peerGroups queries SO_PEERGROUPS, which x/sys doesn't support: an array of gid_t, and ERANGE with the required
+// length if the buffer is too short.
 func peerGroups(fd uintptr) ([]uint32, error) {
 	groups := make([]uint32, 32)
 	for {

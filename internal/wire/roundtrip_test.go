@@ -38,7 +38,11 @@ func (s *service) OpenSession(_ *vssv1.OpenSessionRequest, out grpc.ServerStream
 }
 
 // serve starts the service on a unix socket and connects to it by the package's own ways.
-func serve(t *testing.T, log io.Writer, answer func(ctx context.Context) error) (vssv1.CoordinatorClient, *grpc.Server, string) {
+func serve(
+	t *testing.T,
+	log io.Writer,
+	answer func(ctx context.Context) error,
+) (vssv1.CoordinatorClient, *grpc.Server, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := Listen(path, 0o660, "")
@@ -94,7 +98,8 @@ func TestEveryCodeCrosses(t *testing.T) {
 			inner = vss.ErrObjectNotFound
 		}
 		answer = vss.E("AddToSnapshotSet", code, fmt.Errorf("while preparing: %w", vss.E("lvcreate", inner, errors.New("pool full")).On("pool0"))).
-			On("/srv/data").Advise("add disks")
+			On("/srv/data").
+			Advise("add disks")
 		for kind, got := range calls(t, c) {
 			var e *vss.Error
 			switch {
@@ -251,7 +256,11 @@ func TestTransportFailures(t *testing.T) {
 	})
 	t.Run("service stops in the call", func(t *testing.T) {
 		entered := make(chan struct{}, 1)
-		c, srv, _ := serve(t, io.Discard, func(ctx context.Context) error { entered <- struct{}{}; <-ctx.Done(); return ctx.Err() })
+		c, srv, _ := serve(
+			t,
+			io.Discard,
+			func(ctx context.Context) error { entered <- struct{}{}; <-ctx.Done(); return ctx.Err() },
+		)
 		go func() { <-entered; srv.Stop() }()
 		_, err := c.SetContext(t.Context(), &vssv1.SetContextRequest{})
 		if !errors.Is(err, vss.ErrUnexpected) || !errors.Is(err, ErrServiceGone) || vss.Hint(err) == "" {
@@ -260,7 +269,10 @@ func TestTransportFailures(t *testing.T) {
 	})
 	t.Run("message too large", func(t *testing.T) {
 		c, _, _ := serve(t, io.Discard, nil)
-		_, err := c.InitializeForBackup(t.Context(), &vssv1.InitializeForBackupRequest{Document: make([]byte, MaxMessage+1)})
+		_, err := c.InitializeForBackup(
+			t.Context(),
+			&vssv1.InitializeForBackupRequest{Document: make([]byte, MaxMessage+1)},
+		)
 		if !errors.Is(err, vss.ErrOutOfMemory) || !strings.Contains(err.Error(), "larger than max") {
 			t.Error(err)
 		}

@@ -16,19 +16,19 @@ import (
 
 // Limits of every connection.
 const (
-	MaxMessage = 16 << 20 // bytes of one message, either way: documents of writers with many files are large
-	maxStreams = 256      // calls under way on one connection
-	maxHeaders = 1 << 20  // bytes of headers that a client takes, status details included
+	MaxMessage = 16 << 20 // bytes of one message, in either direction: documents of writers with many files are large
+	maxStreams = 256      // calls in progress on one connection
+	maxHeaders = 1 << 20  // bytes of headers that a client accepts, including status details
 )
 
-// NewServer makes a gRPC server with our limits, interceptors and the credentials of unix sockets. Options given override
-// these: grpc.Creds for TLS, more interceptors (they run inside ours), keepalive for a network.
+// NewServer returns a gRPC server with our limits, interceptors and the credentials of unix sockets. Options take
+// precedence: grpc.Creds for TLS, more interceptors (which run inside ours), keepalive for a network.
 func NewServer(logger *slog.Logger, opts ...grpc.ServerOption) *grpc.Server {
 	return grpc.NewServer(append(ServerOptions(logger), opts...)...)
 }
 
-// ServerOptions are the options of NewServer. There are no keepalive pings from the server by default: a unix socket ends
-// with its process, and a requester that its user has suspended for a while must not lose its session.
+// ServerOptions returns the options of NewServer. The server sends no keepalive pings: a unix socket ends with its
+// process, and a requester that its user has suspended must not lose its session.
 func ServerOptions(logger *slog.Logger) []grpc.ServerOption {
 	i := interceptor{logger}
 	return []grpc.ServerOption{
@@ -37,13 +37,16 @@ func ServerOptions(logger *slog.Logger) []grpc.ServerOption {
 		grpc.MaxSendMsgSize(MaxMessage),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ConnectionTimeout(10 * time.Second),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveEnforcementPolicy(
+			keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true},
+		),
 		grpc.ChainUnaryInterceptor(i.unary),
 		grpc.ChainStreamInterceptor(i.stream),
 	}
 }
 
-// Serve answers on a listener until ctx ends, and calls under way with it, which is no error. Errors: VSS_E_UNEXPECTED.
+// Serve serves on a listener until ctx ends, which ends calls in progress and isn't an error. Errors:
+// VSS_E_UNEXPECTED.
 func Serve(ctx context.Context, s *grpc.Server, l net.Listener) error {
 	stop := context.AfterFunc(ctx, s.Stop)
 	defer stop()
@@ -56,7 +59,12 @@ func Serve(ctx context.Context, s *grpc.Server, l net.Listener) error {
 
 type interceptor struct{ logger *slog.Logger }
 
-func (i interceptor) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (reply any, err error) {
+func (i interceptor) unary(
+	ctx context.Context,
+	req any,
+	info *grpc.UnaryServerInfo,
+	handler grpc.UnaryHandler,
+) (reply any, err error) {
 	err = i.guard(ctx, info.FullMethod, func() (err error) {
 		reply, err = handler(ctx, req)
 		return err
@@ -67,18 +75,32 @@ func (i interceptor) unary(ctx context.Context, req any, info *grpc.UnaryServerI
 	return reply, nil
 }
 
-func (i interceptor) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+func (i interceptor) stream(
+	srv any,
+	ss grpc.ServerStream,
+	info *grpc.StreamServerInfo,
+	handler grpc.StreamHandler,
+) error {
 	return i.guard(ss.Context(), info.FullMethod, func() error { return handler(srv, ss) })
 }
 
-// guard runs a handler and makes its error a status. A panic is VSS_E_UNEXPECTED, and goes to the log with its stack.
+// guard runs a handler and converts its error to a status. A panic is VSS_E_UNEXPECTED and is logged with its stack.
 func (i interceptor) guard(ctx context.Context, full string, handler func() error) (err error) {
 	method := methodName(full)
 	defer func() {
 		if p := recover(); p != nil {
-			i.logger.ErrorContext(ctx, "panic in a handler", "method", method, "panic", p, "stack", string(debug.Stack()))
-			err = ToStatus(method, vss.E(method, vss.ErrUnexpected, errors.New("a fault in the service")).
-				Advise("the service's log has the details; please report them"))
+			i.logger.ErrorContext(
+				ctx,
+				"panic in a handler",
+				"method",
+				method,
+				"panic",
+				p,
+				"stack",
+				string(debug.Stack()),
+			)
+			err = ToStatus(method, vss.E(method, vss.ErrUnexpected, errors.New("internal error")).
+				Advise("see the log of the service for details, and report them"))
 		}
 	}()
 	return ToStatus(method, handler())

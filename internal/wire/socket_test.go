@@ -119,7 +119,9 @@ func TestPeerOfAnotherAccount(t *testing.T) {
 	mu.Lock()
 	got := seen
 	mu.Unlock()
-	if len(got) != 1 || got[0].UID != 4711 || got[0].GID != 4712 || !slices.Equal(got[0].Groups, groups) || !got[0].In(2059) || got[0].In(2060) {
+	if len(got) != 1 || got[0].UID != 4711 || got[0].GID != 4712 || !slices.Equal(got[0].Groups, groups) ||
+		!got[0].In(2059) ||
+		got[0].In(2060) {
 		t.Errorf("got %+v", got)
 	}
 	if code := call([]uint32{2000}); code != 5 {
@@ -195,7 +197,8 @@ func TestListenRefuses(t *testing.T) {
 	if b, err := os.ReadFile(file); err != nil || string(b) != "precious" {
 		t.Errorf("the file suffered: %q, %v", b, err)
 	}
-	if _, err := Listen("/tmp/"+strings.Repeat("x", 100), 0o660, ""); !errors.Is(err, vss.ErrInvalidArg) || vss.Hint(err) == "" {
+	if _, err := Listen("/tmp/"+strings.Repeat("x", 100), 0o660, ""); !errors.Is(err, vss.ErrInvalidArg) ||
+		vss.Hint(err) == "" {
 		t.Errorf("too long a path: %v", err)
 	}
 }
@@ -233,7 +236,8 @@ func TestDialNobody(t *testing.T) {
 	dir := t.TempDir()
 	start := time.Now()
 	for _, path := range []string{filepath.Join(dir, "none"), filepath.Join(dir, "no", "folder")} {
-		if _, err := Dial(t.Context(), path); !errors.Is(err, vss.ErrUnexpected) || !errors.Is(err, ErrServiceGone) || vss.Hint(err) == "" {
+		if _, err := Dial(t.Context(), path); !errors.Is(err, vss.ErrUnexpected) || !errors.Is(err, ErrServiceGone) ||
+			vss.Hint(err) == "" {
 			t.Error(err)
 		}
 	}
@@ -292,7 +296,11 @@ func TestTrust(t *testing.T) {
 	}
 	_ = conn.Close()
 	no := errors.New("uid 0 is no writer")
-	if _, err := Dial(t.Context(), path, Trust(func(PeerInfo) error { return no })); !errors.Is(err, vss.ErrAccessDenied) || !errors.Is(err, no) {
+	if _, err := Dial(t.Context(), path, Trust(func(PeerInfo) error { return no })); !errors.Is(
+		err,
+		vss.ErrAccessDenied,
+	) ||
+		!errors.Is(err, no) {
 		t.Error(err)
 	}
 }

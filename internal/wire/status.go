@@ -12,18 +12,20 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// ErrServiceGone is the cause of a VSS_E_UNEXPECTED where the other side of a socket isn't there, or went away in a call.
-var ErrServiceGone = errors.New("the service went away")
+// ErrServiceGone is the cause of a VSS_E_UNEXPECTED if the other side of a socket isn't running, or ended during a
+// call.
+var ErrServiceGone = errors.New("the service isn't running or has ended")
 
-// ToStatus makes err a gRPC status that carries all of it. Method is the name of the call, for an error that names no
-// operation. Nil stays nil.
+// ToStatus converts err to a gRPC status that has all of its content. Method is the name of the call, for errors
+// without an operation. It returns nil for nil.
 func ToStatus(method string, err error) error {
 	if err == nil {
 		return nil
 	}
 	var known *vss.Error
 	if s, ok := status.FromError(err); ok && !errors.As(err, &known) {
-		err = withoutDetail(method, s) // of the generated code (Unimplemented), or of a call the handler made past Dial
+		// of generated code (Unimplemented), or of a call that the handler made without Dial
+		err = withoutDetail(method, s)
 	}
 	err = native(method, err)
 	d := Detail(method, err)
@@ -43,9 +45,9 @@ func ToStatus(method string, err error) error {
 	return s.Err()
 }
 
-// FromStatus makes a gRPC status a *vss.Error again, and a failure of the transport one too: VSS_E_UNEXPECTED with
-// ErrServiceGone, context.Canceled or context.DeadlineExceeded as its cause. Nil stays nil, and so does an error that is
-// no status.
+// FromStatus converts a gRPC status to a *vss.Error. A failure of the transport becomes VSS_E_UNEXPECTED with
+// ErrServiceGone, context.Canceled or context.DeadlineExceeded as its cause. Nil and errors that aren't a status are
+// returned unchanged.
 func FromStatus(method string, err error) error {
 	if err == nil {
 		return nil
@@ -67,17 +69,18 @@ func FromStatus(method string, err error) error {
 	return withoutDetail(method, s)
 }
 
-// withoutDetail reads a status that none of ours wrote.
+// withoutDetail converts a status that has no detail of ours.
 func withoutDetail(method string, s *status.Status) error {
 	text := errors.New(clean(s.Message()))
 	switch s.Code() {
 	case codes.Canceled:
 		return vss.E(method, vss.ErrUnexpected, context.Canceled)
 	case codes.DeadlineExceeded:
-		return vss.E(method, vss.ErrUnexpected, context.DeadlineExceeded).Advise("the other side is slow or stuck; see its log")
+		return vss.E(method, vss.ErrUnexpected, context.DeadlineExceeded).
+			Advise("the other side doesn't respond; see its log")
 	case codes.Unavailable:
 		return vss.E(method, vss.ErrUnexpected, &remote{text: ErrServiceGone.Error() + ": " + text.Error(), causes: []error{ErrServiceGone}}).
-			Advise("see whether it runs, and try again")
+			Advise("check that the service is running, and try again")
 	case codes.PermissionDenied, codes.Unauthenticated:
 		return vss.E(method, vss.ErrAccessDenied, text)
 	case codes.Unimplemented:
@@ -96,9 +99,9 @@ func withoutDetail(method string, s *status.Status) error {
 	return vss.E(method, vss.ErrUnexpected, text)
 }
 
-// summary is the text for those who can't read the detail.
+// summary returns the text for clients that can't read the detail.
 func summary(err error) string {
-	const most = 256 // bytes; it travels in a header, beside the detail
+	const most = 256 // bytes; it is sent in a header together with the detail
 	text := err.Error()
 	if len(text) > most {
 		text = text[:most] + "..."
@@ -106,5 +109,5 @@ func summary(err error) string {
 	return clean(text)
 }
 
-// methodName is AddToSnapshotSet of /vss.v1.Coordinator/AddToSnapshotSet.
+// methodName returns AddToSnapshotSet for /vss.v1.Coordinator/AddToSnapshotSet.
 func methodName(full string) string { return full[strings.LastIndexByte(full, '/')+1:] }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/internal/atomicfile"
 )
 
 // subvolumeInode is the inode number of every subvolume's root, and of no other folder.
@@ -35,7 +37,7 @@ func adoptOne(home string) error {
 				return err
 			}
 		}
-		return errors.Join(syncDirs(home), os.RemoveAll(old))
+		return errors.Join(atomicfile.SyncFolders(home), os.RemoveAll(old))
 	}
 	if exists(fresh) {
 		if err := subvolume(btrfsSnapDestroy, home, "adopted"); err != nil {
@@ -55,7 +57,7 @@ func adoptOne(home string) error {
 	if err := copySparse(filepath.Join(data, "image"), filepath.Join(fresh, "image")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if err := syncDirs(fresh, home); err != nil {
+	if err := atomicfile.SyncFolders(fresh, home); err != nil {
 		return err
 	}
 	if err := os.Rename(data, old); err != nil {
@@ -64,7 +66,7 @@ func adoptOne(home string) error {
 	if err := os.Rename(fresh, data); err != nil {
 		return err
 	}
-	return errors.Join(syncDirs(home), os.RemoveAll(old))
+	return errors.Join(atomicfile.SyncFolders(home), os.RemoveAll(old))
 }
 
 func exists(path string) bool { _, err := os.Lstat(path); return err == nil }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/internal/array"
+	"github.com/stillpoint-vss/stillpoint/internal/atomicfile"
 )
 
 // cutter has the descriptors and arguments of all copies; cutting is one ioctl each, all at once. The copies have folders of
@@ -39,7 +40,7 @@ func (p *Reflink) Prepare(cuts []array.Cut) (array.Cutter, error) {
 		}
 		dirs = append(dirs, p.home(k.Copy))
 	}
-	if err := syncDirs(append(dirs, filepath.Join(p.dir, "luns"))...); err != nil {
+	if err := atomicfile.SyncFolders(append(dirs, filepath.Join(p.dir, "luns"))...); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
@@ -88,7 +89,7 @@ func (c *cutter) clone(k array.Cut) error {
 	if err != nil {
 		return err
 	}
-	if err := syncDirs(c.pool.data(k.Copy)); err != nil {
+	if err := atomicfile.SyncFolders(c.pool.data(k.Copy)); err != nil {
 		return err
 	}
 	c.run = append(c.run, func() error { return unix.IoctlFileClone(int(target.Fd()), int(source.Fd())) })

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/internal/array"
+	"github.com/stillpoint-vss/stillpoint/internal/atomicfile"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -126,7 +127,7 @@ func (p *Reflink) furnish() error {
 	if err != nil {
 		return err
 	}
-	return array.WriteDurably(filepath.Join(p.dir, "pool.json"), b)
+	return atomicfile.Write(filepath.Join(p.dir, "pool.json"), b)
 }
 
 // Type names the kind of pool.
@@ -188,7 +189,7 @@ func (p *Reflink) Create(id vss.LUNID, size int64) error {
 		err = makeImage(p.image(id), size)
 	}
 	if err == nil {
-		err = syncDirs(p.data(id), p.home(id), filepath.Dir(p.home(id)))
+		err = atomicfile.SyncFolders(p.data(id), p.home(id), filepath.Dir(p.home(id)))
 	}
 	if err != nil {
 		return vss.E("CreateLun", vss.VDSErrNotEnoughSpace, err).On(id.String())
@@ -216,21 +217,6 @@ func makeImage(path string, size int64) error {
 		return err
 	}
 	return f.Sync()
-}
-
-func syncDirs(dirs ...string) error {
-	for _, d := range dirs {
-		f, err := os.Open(d)
-		if err != nil {
-			return err
-		}
-		err = f.Sync()
-		f.Close()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Extend makes the image longer.
@@ -262,7 +248,7 @@ func (p *Reflink) Delete(id vss.LUNID) error {
 		err = os.Remove(p.home(id))
 	}
 	if err == nil || errors.Is(err, os.ErrNotExist) {
-		err = syncDirs(filepath.Dir(p.home(id)))
+		err = atomicfile.SyncFolders(filepath.Dir(p.home(id)))
 	}
 	if err == nil && p.btrfs {
 		err = commit(p.lock) // freed blocks can be used after the next transaction only
@@ -333,7 +319,7 @@ func (p *Reflink) Replace(source, target vss.LUNID) error {
 	if err := os.Rename(temp, p.image(target)); err != nil {
 		return err
 	}
-	return syncDirs(p.data(target))
+	return atomicfile.SyncFolders(p.data(target))
 }
 
 var _ array.Pool = (*Reflink)(nil)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/stillpoint-vss/stillpoint/internal/array"
 	"github.com/stillpoint-vss/stillpoint/internal/array/loopdev"
+	"github.com/stillpoint-vss/stillpoint/internal/atomicfile"
 	"github.com/stillpoint-vss/stillpoint/internal/mount"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -94,7 +95,7 @@ func (p *SelfMade) make() error {
 		err = os.Rename(temp, p.image)
 	}
 	if err == nil {
-		err = syncDirs(filepath.Dir(p.image))
+		err = atomicfile.SyncFolders(filepath.Dir(p.image))
 	}
 	if err != nil {
 		_ = os.Remove(temp)

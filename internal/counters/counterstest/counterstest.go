@@ -1,4 +1,5 @@
-// Package counterstest is the load of internal/counters for tests: it ends with the test, and what goes wrong is the test's
+// Package counterstest is the load of internal/counters for tests: it ends with the test, and its failures fail the
+// test.
 // failure.
 package counterstest
 
@@ -20,7 +21,7 @@ func Start(t testing.TB, volumes ...string) *counters.Load {
 	return l
 }
 
-// End ends a load; the originals must not have failed. It may be repeated.
+// End ends a load, which must not have failed. It may be called repeatedly.
 func End(t testing.TB, l *counters.Load) {
 	t.Helper()
 	if err := l.End(); err != nil {
@@ -28,7 +29,8 @@ func End(t testing.TB, l *counters.Load) {
 	}
 }
 
-// Flows says whether all volumes of a load take writes within a time: one that began before it doesn't count.
+// Flows reports whether all volumes of a load accept writes within a time. A write in progress at the beginning
+// doesn't count.
 func Flows(l *counters.Load, within time.Duration) bool {
 	often := time.NewTicker(time.Millisecond)
 	defer often.Stop()
@@ -43,7 +45,8 @@ func Flows(l *counters.Load, within time.Duration) bool {
 	return true
 }
 
-// OneInstant checks the counters of copies, by their roots in the order of the volumes; it gives the number of the first.
+// OneInstant checks the counters of copies, with their roots in the order of the volumes, and returns the number of
+// the first.
 func OneInstant(t testing.TB, roots []string) uint64 {
 	t.Helper()
 	got, err := counters.Read(roots...)

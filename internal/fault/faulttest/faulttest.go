@@ -1,4 +1,4 @@
-// Package faulttest is a test's side of a pause at a fault point.
+// Package faulttest controls pauses at fault points from a test.
 package faulttest
 
 import (
@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// Gate is where a process stands still until it is opened.
+// Gate holds a process at a fault point until it is opened.
 type Gate struct{ dir string }
 
-// NewGate makes a gate that lasts as long as the test.
+// NewGate returns a gate that lasts as long as the test.
 func NewGate(t testing.TB) Gate { return Gate{t.TempDir()} }
 
-// At tells a process, by fault.Variable, to stand still at a point.
+// At returns the value of fault.Variable that makes a process wait at a point.
 func (g Gate) At(point string) string { return point + " pause " + g.dir }
 
-// Reached waits until a process stands there, and says whether one came within a time.
+// Reached waits until a process waits at the gate, and reports whether that happened within a time.
 func (g Gate) Reached(within time.Duration) bool {
 	often := time.NewTicker(time.Millisecond)
 	defer often.Stop()
@@ -34,7 +34,7 @@ func (g Gate) Reached(within time.Duration) bool {
 	}
 }
 
-// Open lets it go on. It may be repeated.
+// Open lets the process continue. It may be called repeatedly.
 func (g Gate) Open(t testing.TB) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(g.dir, "go"), nil, 0o600); err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/stillpoint-vss/stillpoint/document"
+	"github.com/stillpoint-vss/stillpoint/internal/atomicfile"
 	"github.com/stillpoint-vss/stillpoint/internal/tools/cli"
 	"github.com/stillpoint-vss/stillpoint/requester"
 	"github.com/stillpoint-vss/stillpoint/vss"
@@ -22,7 +23,7 @@ func (b *backup) run(ctx context.Context, c *requester.Client, o requester.Optio
 	if err != nil {
 		return err
 	}
-	defer bc.discard()
+	defer bc.Discard()
 	folder, err := os.MkdirTemp("", "vss-files-") // made before the copies, which then contain it
 	if err != nil {
 		return vss.E("ListFiles", vss.ErrUnexpected, err).Advise("set TMPDIR to a writable directory")
@@ -50,7 +51,7 @@ func (b *backup) run(ctx context.Context, c *requester.Client, o requester.Optio
 		return err
 	}
 	for _, m := range metadata {
-		defer m.discard()
+		defer m.Discard()
 	}
 	task, err := b.task(ctx, made.Session, folder)
 	if err != nil {
@@ -90,7 +91,7 @@ func (b *backup) task(ctx context.Context, s *requester.BackupComponents, folder
 }
 
 // metadataFiles opens a file for each writer that has components in the backup.
-func (b *backup) metadataFiles() (out []*documentFile, err error) {
+func (b *backup) metadataFiles() (out []*atomicfile.File, err error) {
 	for _, w := range b.chosen {
 		name := strings.Map(func(r rune) rune {
 			if r == '-' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
@@ -101,7 +102,7 @@ func (b *backup) metadataFiles() (out []*documentFile, err error) {
 		f, err := newDocument(filepath.Join(b.wm, name))
 		if err != nil {
 			for _, o := range out {
-				o.discard()
+				o.Discard()
 			}
 			return nil, err
 		}
@@ -113,7 +114,7 @@ func (b *backup) metadataFiles() (out []*documentFile, err error) {
 // complete ends a backup whose files CMD has saved: it records the result of each component, notifies the writers and
 // saves the documents.
 func (b *backup) complete(
-	ctx context.Context, made *requester.Created, folder string, bc *documentFile, metadata []*documentFile,
+	ctx context.Context, made *requester.Created, folder string, bc *atomicfile.File, metadata []*atomicfile.File,
 ) error {
 	failed := map[vss.WriterInstanceID]requester.WriterStatus{}
 	for _, w := range made.Set.Writers {
@@ -142,12 +143,12 @@ func (b *backup) complete(
 	out.Writers = cli.Each(status, cli.NewWriter)
 	text, err := made.Session.SaveAsXML(ctx)
 	if err == nil {
-		err = bc.save(text)
+		err = bc.Save(text)
 	}
 	for i, f := range metadata {
 		if err == nil {
-			err = f.save(b.chosen[i].XML)
-			out.WM = append(out.WM, f.path)
+			err = f.Save(b.chosen[i].XML)
+			out.WM = append(out.WM, f.Path())
 		}
 	}
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stillpoint-vss/stillpoint/document"
 	"github.com/stillpoint-vss/stillpoint/requester"
+	"github.com/stillpoint-vss/stillpoint/requester/filelist"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -137,7 +138,7 @@ func (p *locator) has(m *document.WriterMetadata, c *document.WMComponent, t vss
 	if !files {
 		return true, nil
 	}
-	for _, s := range m.BackupFiles(w, t).Sets {
+	for _, s := range filelist.New(m, w, t).Sets {
 		if !s.FromCopy {
 			continue
 		}

@@ -5,11 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
+	"github.com/stillpoint-vss/stillpoint/internal/atomicfile"
 	"github.com/stillpoint-vss/stillpoint/internal/tools/cli"
 	"github.com/stillpoint-vss/stillpoint/requester"
 	"github.com/stillpoint-vss/stillpoint/vss"
@@ -105,13 +104,13 @@ func (a *app) enter(ctx context.Context) {
 func (a *app) make(
 	ctx context.Context, c *requester.Client, o requester.Options, document string,
 ) (*requester.Created, error) {
-	var file *documentFile
+	var file *atomicfile.File
 	if document != "" {
 		var err error
 		if file, err = newDocument(document); err != nil {
 			return nil, err
 		}
-		defer file.discard()
+		defer file.Discard()
 	}
 	show, end := a.Progress()
 	made, err := c.Create(ctx, o, show)
@@ -120,7 +119,7 @@ func (a *app) make(
 		return nil, err
 	}
 	if file != nil {
-		if err := file.save(made.Document); err != nil {
+		if err := file.Save(made.Document); err != nil {
 			made.Session.Close()
 			return nil, vss.E("SaveAsXML", vss.ErrUnexpected, err).On(document).
 				Advise("the set " + made.Set.ID.String() + " was created; see `vss show`, or delete it")
@@ -170,39 +169,11 @@ func shadowVariables(s requester.SnapshotSet) []string {
 	return env
 }
 
-// documentFile is a file that appears under its name when it has been saved completely. Only its owner can read it.
-type documentFile struct {
-	*os.File
-	path string
-}
-
-func newDocument(path string) (*documentFile, error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
+// newDocument opens the file for a document, which only its owner may read.
+func newDocument(path string) (*atomicfile.File, error) {
+	f, err := atomicfile.Create(path)
 	if err != nil {
 		return nil, vss.E("SaveAsXML", vss.ErrInvalidArg, err).On(path).Advise("name a file in a writable directory")
 	}
-	return &documentFile{f, path}, nil
-}
-
-func (d *documentFile) save(text []byte) error {
-	if _, err := d.Write(text); err != nil {
-		return err
-	}
-	if err := d.Sync(); err != nil {
-		return err
-	}
-	if err := os.Rename(d.Name(), d.path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(d.path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
-}
-
-// discard closes the file and removes it unless it was saved.
-func (d *documentFile) discard() {
-	_ = d.Close()
-	_ = os.Remove(d.Name())
+	return f, nil
 }

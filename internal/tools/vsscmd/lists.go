@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/document"
+	"github.com/stillpoint-vss/stillpoint/requester/filelist"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -56,7 +57,7 @@ type lister struct {
 type listedWriter struct {
 	instance vss.WriterInstanceID
 	name     string
-	list     *document.FileList
+	list     *filelist.List
 }
 
 // read parses the documents of the task. It returns nil for a nil task.
@@ -74,7 +75,7 @@ func (t *listTask) read() (*lister, error) {
 		if err != nil {
 			return nil, err
 		}
-		l.writers = append(l.writers, &listedWriter{c.InstanceID, m.Name, m.BackupFiles(c, t.Type)})
+		l.writers = append(l.writers, &listedWriter{c.InstanceID, m.Name, filelist.New(m, c, t.Type)})
 	}
 	return l, nil
 }
@@ -105,8 +106,8 @@ func (l *lister) shared() []string {
 
 func below(p, dir string) bool { return strings.HasPrefix(p, strings.TrimSuffix(dir, "/")+"/") }
 
-func (l *lister) sets() []document.BackupSet {
-	var out []document.BackupSet
+func (l *lister) sets() []filelist.Set {
+	var out []filelist.Set
 	for _, w := range l.writers {
 		out = append(out, w.list.Sets...)
 	}
@@ -135,7 +136,7 @@ func (l *lister) write(overlays []overlay) error {
 			fmt.Fprintf(os.Stderr, "vss: warning: %s: %v\n", w.name, f)
 		}
 		dir, onCopy := "", false
-		err := w.list.Walk("/", func(f document.File, err error) error {
+		err := w.list.Walk("/", func(f filelist.File, err error) error {
 			at := filepath.Dir(f.At)
 			if f.Dir {
 				at = f.At

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/stillpoint-vss/stillpoint/document"
+	"github.com/stillpoint-vss/stillpoint/requester/filelist"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -167,7 +168,7 @@ func (i *item) list(now []*document.WriterComponents, t vss.BackupType, add func
 			Name: p.Name})
 	}
 	members := i.meta.RestoreSet(w, k)
-	for _, s := range i.meta.BackupFiles(w, t).Sets {
+	for _, s := range filelist.New(i.meta, w, t).Sets {
 		if s.Explicit != k || s.Member != nil && !slices.Contains(members, s.Member) || s.Member == nil &&
 			len(i.parts) > 0 {
 			continue

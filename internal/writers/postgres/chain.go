@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stillpoint-vss/stillpoint/internal/atomicfile"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/aside"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/server"
 	"github.com/stillpoint-vss/stillpoint/vss"
@@ -73,11 +74,7 @@ func (c *Cluster) setChain(n chain) error {
 		if err != nil {
 			return err
 		}
-		path := filepath.Join(c.Data, chainFile)
-		if err := os.WriteFile(path+".new", text, 0o600); err != nil {
-			return err
-		}
-		return os.Rename(path+".new", path)
+		return atomicfile.Write(filepath.Join(c.Data, chainFile), text)
 	})
 }
 

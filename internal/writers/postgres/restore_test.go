@@ -9,11 +9,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stillpoint-vss/stillpoint/document"
 	"github.com/stillpoint-vss/stillpoint/internal/demo/pgserver"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
 	. "github.com/stillpoint-vss/stillpoint/internal/writers/engine/enginetest"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/engine/load"
+	"github.com/stillpoint-vss/stillpoint/requester/filelist"
 	"github.com/stillpoint-vss/stillpoint/vss"
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
@@ -62,7 +62,7 @@ func (k *saved) run(j *load.Journal) {
 		}
 	})
 	k.Well(writer.OnThaw, writer.OnPostSnapshot)
-	list := m.BackupFiles(k.Components, k.BackupType)
+	list := filelist.New(m, k.Components, k.BackupType)
 	if len(list.Faults) > 0 {
 		t.Fatalf("the documents contradict each other: %v", list.Faults)
 	}
@@ -72,7 +72,7 @@ func (k *saved) run(j *load.Journal) {
 			Run(t, "cp", "-a", f.Path+"/.", frozen+f.Path)
 		}
 	}
-	must(t, list.Walk(frozen, func(f document.File, err error) error {
+	must(t, list.Walk(frozen, func(f filelist.File, err error) error {
 		if err == nil && f.Dir { // programs that save a list of files make no empty folders
 			var below []os.DirEntry
 			if below, err = os.ReadDir(f.At); len(below) == 0 {

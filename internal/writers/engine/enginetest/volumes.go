@@ -17,12 +17,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/document"
 	"github.com/stillpoint-vss/stillpoint/internal/array/loopdev"
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
-)
-
-// FIFREEZE and FITHAW, which x/sys lacks.
-const (
-	fifreeze = 0xC0045877
-	fithaw   = 0xC0045878
+	"github.com/stillpoint-vss/stillpoint/internal/mount"
 )
 
 // size of a volume in bytes. Space is allocated only when it is used.
@@ -93,8 +88,8 @@ func Held(t testing.TB, volumes []string, f func()) {
 		d, err := os.Open(v)
 		Must(t, err)
 		defer d.Close()
-		Must(t, unix.IoctlSetInt(int(d.Fd()), fifreeze, 0))
-		defer func() { Must(t, unix.IoctlSetInt(int(d.Fd()), fithaw, 0)) }()
+		Must(t, unix.IoctlSetInt(int(d.Fd()), mount.FIFREEZE, 0))
+		defer func() { Must(t, unix.IoctlSetInt(int(d.Fd()), mount.FITHAW, 0)) }()
 	}
 	f()
 }

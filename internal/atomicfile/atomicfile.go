@@ -1,0 +1,95 @@
+// Package atomicfile replaces the content of files so that a reader, or a crash, finds the old content or the new and
+// never a part of either.
+package atomicfile
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Suffix is that of the files that Write and Replace leave beside the file itself when the process dies.
+const Suffix = ".new"
+
+// Write replaces the content of a file, or creates it, with permissions 0600. The new content survives a power cut when
+// Write returns. At most one caller may write a file at a time.
+func Write(path string, content []byte) error { return replace(path, content, true) }
+
+// Replace is Write for a file that only needs to survive the death of the process.
+func Replace(path string, content []byte) error { return replace(path, content, false) }
+
+func replace(path string, content []byte, durable bool) error {
+	f, err := os.OpenFile(path+Suffix, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	return save(f, path, content, durable)
+}
+
+// save writes the content, closes the file and gives it its name.
+func save(f *os.File, path string, content []byte, durable bool) error {
+	_, err := f.Write(content)
+	if err == nil && durable {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err == nil && durable {
+		err = SyncFolders(filepath.Dir(path))
+	}
+	return err
+}
+
+// SyncFolders makes the entries of folders durable: what was created, renamed or removed in them.
+func SyncFolders(folders ...string) error {
+	for _, d := range folders {
+		f, err := os.Open(d)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// File is a file whose content is written later than it is opened, so that an error of its folder is found early.
+type File struct {
+	temp  *os.File
+	path  string
+	saved bool
+}
+
+// Create opens a file for Save. Nothing is at the path, or what was there, until then.
+func Create(path string) (*File, error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
+	if err != nil {
+		return nil, err
+	}
+	return &File{temp: f, path: path}, nil
+}
+
+// Path returns the path that the file has once it is saved.
+func (f *File) Path() string { return f.path }
+
+// Save makes this the file's content, durably. It may be called once.
+func (f *File) Save(content []byte) error {
+	err := save(f.temp, f.path, content, true)
+	f.saved = err == nil
+	return err
+}
+
+// Discard closes the file. What Save has written stays.
+func (f *File) Discard() {
+	if !f.saved {
+		_ = f.temp.Close()
+		_ = os.Remove(f.temp.Name())
+	}
+}
