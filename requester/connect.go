@@ -222,7 +222,7 @@ func logPath(run string) string { return filepath.Join(run, "vssd.log") }
 func lastLine(path string) string {
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return "there is no log"
+		return "the log is missing"
 	}
 	b = bytes.TrimSpace(b)
 	if len(b) == 0 {

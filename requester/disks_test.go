@@ -59,10 +59,13 @@ func lunOnWire() *vssv1.Lun {
 		Id: lunID, Name: "data", Array: "local", Pool: "main", Size: 2 << 30, Serial: "S1", Vpd83: "naa.6",
 		Kind: "shadow-copy", Origin: originID, Method: "plex", CompletePercent: 12.5, MappedTo: []string{"db1"},
 		Device: "/dev/loop3", ReadOnly: true,
-		Disk: &vssv1.LunDisk{Style: "gpt", Id: "disk", Flags: uint32(vss.FlagHidden), Partitions: []*vssv1.LunPartition{{
-			Number: 1, Id: "part", Device: "/dev/loop3p1", Start: 1 << 20, Size: 1 << 30, FileSystem: "xfs", Uuid: "u",
-			Flags: uint32(vss.FlagReadOnly),
-		}}},
+		Disk: &vssv1.LunDisk{
+			Style: "gpt", Id: "disk", Flags: uint32(vss.FlagHidden),
+			Partitions: []*vssv1.LunPartition{{
+				Number: 1, Id: "part", Device: "/dev/loop3p1", Start: 1 << 20, Size: 1 << 30, FileSystem: "xfs",
+				Uuid: "u", Flags: uint32(vss.FlagReadOnly),
+			}},
+		},
 	}
 }
 
@@ -74,8 +77,8 @@ func lunHere(t *testing.T) requester.LUN {
 		t.Fatal(e1, e2)
 	}
 	return requester.LUN{
-		ID: vss.LUNID{GUID: id}, Name: "data", Array: "local", Pool: "main", Size: 2 << 30, Serial: "S1", VPD83: "naa.6",
-		Kind: "shadow-copy", Origin: vss.LUNID{GUID: origin}, Method: "plex", CompletePercent: 12.5,
+		ID: vss.LUNID{GUID: id}, Name: "data", Array: "local", Pool: "main", Size: 2 << 30, Serial: "S1",
+		VPD83: "naa.6", Kind: "shadow-copy", Origin: vss.LUNID{GUID: origin}, Method: "plex", CompletePercent: 12.5,
 		MappedTo: []string{"db1"}, Device: "/dev/loop3", ReadOnly: true,
 		Disk: &requester.Disk{Style: "gpt", ID: "disk", Flags: vss.FlagHidden, Partitions: []requester.Partition{{
 			Number: 1, ID: "part", Device: "/dev/loop3p1", Start: 1 << 20, Size: 1 << 30, FileSystem: "xfs", UUID: "u",

@@ -1,4 +1,4 @@
-// Command vss-testrequester is a requester made of a script, for tests of writers and of the service.
+// Command vss-testrequester is a requester controlled by a script, for tests of writers and of the service.
 package main
 
 import (

@@ -1,4 +1,5 @@
-// Command vss-testwriter is a writer made of a configuration, for tests of requesters, of the service and of backup products.
+// Command vss-testwriter is a writer controlled by a configuration, for tests of requesters, of the service and of
+// backup products.
 package main
 
 import (

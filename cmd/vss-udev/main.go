@@ -1,4 +1,4 @@
-// Command vss-udev tells udev's rules what the flags of a disk with an MBR are.
+// Command vss-udev prints the flags of a disk with an MBR, for udev's rules.
 package main
 
 import (

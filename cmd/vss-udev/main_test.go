@@ -13,7 +13,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// rules is where the guest's udev finds ours, and program what they call: this test program, which then is vss-udev.
+// rules is the path of our rules in the guest, and program that of the program they run: this test program, which then
+// acts as vss-udev.
 const (
 	rules   = "/etc/udev/rules.d/59-vss.rules"
 	program = "/opt/bin/vss-udev"
@@ -27,8 +28,8 @@ func TestMain(m *testing.M) {
 	lab.RunTests(m)
 }
 
-// TestRules walks a disk through its life under a real udevd: an original, a copy that arrives, an original whose set is
-// being created, a copy that is broken.
+// TestRules checks the rules with a real udevd on a disk that is an original, a copy that arrives, an original whose
+// set is being created, and a copy that was broken.
 func TestRules(t *testing.T) {
 	if !lab.Enter(t, lab.Guest{Disks: []lab.Disk{{Size: 64 << 20}, {Size: 64 << 20}}, Udev: true}) {
 		return
@@ -52,7 +53,7 @@ func TestRules(t *testing.T) {
 				t.Fatalf("a plain volume: %v", p)
 			}
 
-			// An original that an accident left flagged is mounted: nothing may take it from the system.
+			// An original with flags left by a crash is mounted: the system must keep it.
 			sh(t, "mount "+part+" /mnt")
 			setFlags(t, d.device, vss.FlagsShadowCopy, 0)
 			event(t, "change", d.device)
@@ -63,7 +64,8 @@ func TestRules(t *testing.T) {
 
 			event(t, "add", d.device)
 			p = properties(t, part)
-			if p["ID_FS_UUID"] != "" || p["ID_FS_TYPE"] != "" || p["SYSTEMD_READY"] != "0" || p["UDISKS_IGNORE"] != "1" || linked(uuid) {
+			if p["ID_FS_UUID"] != "" || p["ID_FS_TYPE"] != "" || p["SYSTEMD_READY"] != "0" ||
+				p["UDISKS_IGNORE"] != "1" || linked(uuid) {
 				t.Errorf("a hidden copy that arrives: %v, linked %v", p, linked(uuid))
 			}
 			if links := p["DEVLINKS"]; strings.Contains(links, "partuuid") || strings.Contains(links, "label") {
@@ -90,7 +92,7 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// install puts the packaged rules in place, with this program for the one that they call.
+// install installs the packaged rules, with this program as the one that they run.
 func install(t *testing.T) {
 	t.Helper()
 	text, err := os.ReadFile("../../packaging/59-vss.rules")
@@ -102,7 +104,8 @@ func install(t *testing.T) {
 		t.Fatal(err)
 	}
 	sh(t, "mkdir -p "+filepath.Dir(program)+" && cp "+exe+" "+program)
-	if err := os.WriteFile(rules, []byte(strings.ReplaceAll(string(text), "@BINDIR@", filepath.Dir(program))), 0o644); err != nil {
+	if err := os.WriteFile(rules, []byte(strings.ReplaceAll(string(text), "@BINDIR@", filepath.Dir(program))),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 	sh(t, "udevadm control --reload")
@@ -117,7 +120,7 @@ func sh(t *testing.T, script string) string {
 	return string(out)
 }
 
-// event makes the disk and its partition known to udev, by an event of that kind.
+// event sends udev an event of the given kind for the disk and its partition.
 func event(t *testing.T, action, device string) {
 	t.Helper()
 	for _, d := range []string{device, device + "1"} {
@@ -142,7 +145,8 @@ func properties(t *testing.T, device string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	for _, l := range strings.Split(sh(t, "udevadm info -q property -n "+device), "\n") {
-		if k, v, ok := strings.Cut(l, "="); ok && (strings.HasPrefix(k, "VSS_") || strings.HasPrefix(k, "ID_FS_") || strings.HasPrefix(k, "ID_PART_ENTRY") || k == "DEVLINKS" || k == "SYSTEMD_READY" || k == "UDISKS_IGNORE") {
+		if k, v, ok := strings.Cut(l, "="); ok && (strings.HasPrefix(k, "VSS_") || strings.HasPrefix(k, "ID_FS_") ||
+			strings.HasPrefix(k, "ID_PART_ENTRY") || k == "DEVLINKS" || k == "SYSTEMD_READY" || k == "UDISKS_IGNORE") {
 			all[k] = v
 		}
 	}

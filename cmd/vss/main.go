@@ -1,5 +1,5 @@
-// Command vss asks the Volume Shadow Copy Service for shadow copies. It holds the service, too, and becomes it where none
-// answers.
+// Command vss is the command-line interface of the Volume Shadow Copy Service. It also contains the service, and starts
+// itself as the service if none is running.
 package main
 
 import (

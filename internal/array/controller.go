@@ -21,8 +21,8 @@ import (
 type Config struct {
 	Name     string
 	Pools    []NamedPool
-	Target   Target
-	LowWater int64 // bytes; 0: 256 MiB or 5 % of the pool, whichever is more, but a quarter at most
+	Targets  []Target // at least one, each of another type
+	LowWater int64    // bytes; 0: 256 MiB or 5 % of the pool, whichever is more, but a quarter at most
 	Logger   *slog.Logger
 }
 
@@ -73,6 +73,9 @@ type cutting struct {
 
 // Open reads the records of all pools and ends what a former life left half done.
 func Open(ctx context.Context, cfg Config) (*Controller, error) {
+	if err := checkTargets(cfg.Targets); err != nil {
+		return nil, err
+	}
 	life, stop := context.WithCancel(context.Background())
 	c := &Controller{cfg: cfg, luns: map[vss.LUNID]*entry{}, cuts: map[hostSet]*cutting{}, hydrating: map[vss.LUNID]*hydration{}, life: life, stop: stop}
 	for _, p := range cfg.Pools {
@@ -95,7 +98,7 @@ func (c *Controller) load(ctx context.Context, p NamedPool) error {
 		return err
 	}
 	for _, l := range records {
-		l.Array, l.Pool = c.cfg.Name, p.Name
+		l.Array, l.Pool, l.Bus = c.cfg.Name, p.Name, c.cfg.Targets[0].Bus()
 		e := &entry{l, p}
 		c.luns[l.ID] = e
 		switch l.State {
@@ -123,10 +126,8 @@ func (c *Controller) load(ctx context.Context, p NamedPool) error {
 				return err
 			}
 		}
-		for _, h := range l.MappedTo {
-			if _, err := c.cfg.Target.Export(ctx, e.LUN, p.Address(l.ID), h); err != nil {
-				return err
-			}
+		if err := c.exportAll(ctx, e); err != nil {
+			return err
 		}
 		if l.Method == MethodPlex && l.Percent < 100 {
 			c.hydrate(e)
@@ -169,7 +170,10 @@ func (c *Controller) Close() error {
 
 // Info tells of the array.
 func (c *Controller) Info(context.Context) (Info, error) {
-	out := Info{Name: c.cfg.Name, Targets: []string{c.cfg.Target.Type()}}
+	out := Info{Name: c.cfg.Name}
+	for _, t := range c.cfg.Targets {
+		out.Targets = append(out.Targets, t.Type())
+	}
 	for _, p := range c.cfg.Pools {
 		s, err := p.Space()
 		if err != nil {
@@ -315,7 +319,7 @@ func (c *Controller) Create(_ context.Context, r CreateRequest) (LUN, error) {
 		return LUN{}, err
 	}
 	serial, naa := newIdentity()
-	e := &entry{LUN{Format: Format, ID: vss.LUNID{GUID: vss.NewGUID()}, Name: r.Name, Array: c.cfg.Name, Pool: p.Name, Size: size, Serial: serial, NAA: naa,
+	e := &entry{LUN{Format: Format, ID: vss.LUNID{GUID: vss.NewGUID()}, Name: r.Name, Array: c.cfg.Name, Pool: p.Name, Bus: c.cfg.Targets[0].Bus(), Size: size, Serial: serial, NAA: naa,
 		Kind: KindPlain, State: StateCreating, Percent: 100, MappedTo: []string{}, Final: true, Created: time.Now()}, p}
 	if err := c.introduce(e); err != nil {
 		return LUN{}, err
@@ -357,7 +361,7 @@ func (c *Controller) erase(e *entry) error {
 		}
 	}
 	for _, h := range e.MappedTo {
-		if err := c.cfg.Target.Withdraw(context.Background(), e.LUN, h); err != nil {
+		if err := c.withdraw(context.Background(), e.LUN, h); err != nil {
 			return err
 		}
 	}

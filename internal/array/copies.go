@@ -147,7 +147,7 @@ func prepareCode(err error) vss.Code {
 // newCopy is the record of a copy to be.
 func (c *Controller) newCopy(op string, o *entry, q CopyRequest) (*entry, error) {
 	serial, naa := newIdentity()
-	e := &entry{LUN{Format: Format, ID: vss.LUNID{GUID: vss.NewGUID()}, Name: q.Name, Array: c.cfg.Name, Pool: o.pool.Name, Size: o.Size, Serial: serial, NAA: naa,
+	e := &entry{LUN{Format: Format, ID: vss.LUNID{GUID: vss.NewGUID()}, Name: q.Name, Array: c.cfg.Name, Pool: o.pool.Name, Bus: o.Bus, Size: o.Size, Serial: serial, NAA: naa,
 		Kind: KindShadowCopy, State: StatePreparing, Origin: o.ID, Method: q.Method, MappedTo: []string{}, Flags: o.Flags, Created: time.Now()}, o.pool}
 	switch e.Method {
 	case "":

@@ -19,14 +19,17 @@ func (c *Controller) Map(ctx context.Context, id vss.LUNID, host string) (LUN, e
 	if !NameOK(host) {
 		return LUN{}, vss.E("UnmaskLun", vss.ErrInvalidArg, errors.New("no host name")).On(e.Name)
 	}
+	t, err := c.target("UnmaskLun", host)
+	if err != nil {
+		return LUN{}, err
+	}
 	l := c.snapshot(e)
 	if !slices.Contains(l.MappedTo, host) { // recorded first: a host may see no LUN that isn't mapped to it in its record
 		if l, err = c.change(e, func(l *LUN) { l.MappedTo = append(l.MappedTo, host) }); err != nil {
 			return LUN{}, err
 		}
 	}
-	_, err = c.cfg.Target.Export(ctx, l, e.pool.Address(id), host)
-	return l, err
+	return l, t.Export(ctx, l, e.pool.Backing(id), host)
 }
 
 // Unmap masks a LUN from a host.
@@ -41,7 +44,7 @@ func (c *Controller) Unmap(ctx context.Context, id vss.LUNID, host string) (LUN,
 	if !slices.Contains(l.MappedTo, host) {
 		return l, nil
 	}
-	if err := c.cfg.Target.Withdraw(ctx, l, host); err != nil {
+	if err := c.withdraw(ctx, l, host); err != nil {
 		return LUN{}, err
 	}
 	return c.change(e, func(l *LUN) {
@@ -102,28 +105,4 @@ func (c *Controller) MakePlain(_ context.Context, ids []vss.LUNID) error {
 		l.Kind, l.Set, l.Final, l.State = KindPlain, vss.SnapshotSetID{}, true, StateReady
 		return nil
 	})
-}
-
-// Mappings are the LUNs that a host may see.
-func (c *Controller) Mappings(ctx context.Context, host string) ([]Mapping, error) {
-	luns, err := c.LUNs(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var out []Mapping
-	for _, l := range luns {
-		if !slices.Contains(l.MappedTo, host) {
-			continue
-		}
-		p, err := c.pool(l.Pool)
-		if err != nil {
-			return nil, err
-		}
-		a, err := c.cfg.Target.Export(ctx, l, p.Address(l.ID), host)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, Mapping{l, a})
-	}
-	return out, nil
 }

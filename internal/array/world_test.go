@@ -28,7 +28,8 @@ type world struct {
 	dir string // of the pool
 	raw func() (array.Pool, error)
 	*array.Controller
-	low int64
+	low     int64
+	targets []array.Target // before the loop target
 	loop.Initiator
 }
 
@@ -65,8 +66,10 @@ func (w *world) tryStart() error {
 	if err != nil {
 		return err
 	}
-	c, err := array.Open(ctx, array.Config{Name: "local", Pools: []array.NamedPool{{Name: "p", Pool: p}}, Target: loop.Target{}, LowWater: w.low,
-		Logger: slog.New(slog.NewTextHandler(w.t.Output(), nil))})
+	c, err := array.Open(ctx, array.Config{
+		Name: "local", Pools: []array.NamedPool{{Name: "p", Pool: p}}, Targets: append(w.targets, loop.Target{}), LowWater: w.low,
+		Logger: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
+	})
 	if err != nil {
 		return errors.Join(err, p.Close())
 	}

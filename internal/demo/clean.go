@@ -28,10 +28,10 @@ const (
 	endLimit   = 30 * time.Second // for a process to exit after a signal
 )
 
-// clean removes everything that the demonstration made, at whatever step it ended: first in order, with the programs
-// that made it, then by force. It relies on nothing but the name of the directory, and has a time limit of its own,
-// since the context of the demonstration may have been cancelled. The error names what could not be removed; other
-// errors are ignored.
+// clean removes everything that the demonstration made, regardless of the step at which it ended: first in order, with
+// the programs that made it, then by force. It relies on nothing but the name of the directory, and has a time limit of
+// its own, since the context of the demonstration may have been cancelled. The error names what could not be removed;
+// other errors are ignored.
 func (r *run) clean() error {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanLimit)
 	defer cancel()

@@ -57,7 +57,7 @@ func assemble(
 	if err != nil {
 		return nil, err
 	}
-	if p.array, err = array.Open(ctx, array.Config{Name: embedded, Pools: pools, Target: loop.Target{}, LowWater: int64(cfg.Array.LowWater), Logger: logger}); err != nil {
+	if p.array, err = array.Open(ctx, array.Config{Name: embedded, Pools: pools, Targets: []array.Target{loop.Target{}}, LowWater: int64(cfg.Array.LowWater), Logger: logger}); err != nil {
 		for _, n := range pools {
 			err = errors.Join(err, n.Close())
 		}

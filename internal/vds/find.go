@@ -50,13 +50,16 @@ func (m *Manager) disk(a array.Array, l array.LUN, mappings func(vss.LUNID) (arr
 	}
 	if p, ok := m.placeOf(l.ID); ok {
 		d.Device, d.Address = p.Device, p.Address
+		if p.Bus != vss.BusUnknown {
+			d.LUN.Bus = p.Bus
+		}
 		return d
 	}
 	if x, ok := mappings(l.ID); ok {
-		d.Address = x.Address
+		d.Address, d.LUN.Bus = x.Address, x.LUN.Bus
 		if i, err := m.initiator(x.Address); err == nil {
 			if device, ok := i.Find(x); ok {
-				m.remember(l.ID, device, x.Address)
+				m.remember(x, device)
 				d.Device = device
 			}
 		}

@@ -16,6 +16,7 @@ type place struct {
 	Device   string        `json:"device"`
 	Sequence uint64        `json:"sequence"`
 	Address  array.Address `json:"address"`
+	Bus      vss.BusType   `json:"bus,omitempty"`
 }
 
 func (p place) holds() bool { return p.Sequence != 0 && sequence(p.Device) == p.Sequence }
@@ -82,11 +83,12 @@ func (m *Manager) Attached(id vss.LUNID) bool {
 	return ok
 }
 
-func (m *Manager) remember(id vss.LUNID, device string, a array.Address) {
+// remember records where a LUN was attached.
+func (m *Manager) remember(x array.Mapping, device string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if p := (place{device, sequence(device), a}); m.places[id] != p {
-		m.places[id], m.unsaved = p, true
+	if p := (place{device, sequence(device), x.Address, x.LUN.Bus}); m.places[x.LUN.ID] != p {
+		m.places[x.LUN.ID], m.unsaved = p, true
 	}
 }
 

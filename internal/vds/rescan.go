@@ -127,7 +127,7 @@ func (m *Manager) attach(ctx context.Context, x *arrival) {
 		x.came = true
 	}
 	x.disk.Device = device
-	m.remember(id, device, x.mapping.Address)
+	m.remember(x.mapping, device)
 	if x.isImport {
 		m.setImporting(id, true)
 		if !x.came {

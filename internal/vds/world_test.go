@@ -57,7 +57,7 @@ func openArray(t *testing.T, name, dir string) *array.Controller {
 	t.Helper()
 	p, err := pool.Open(dir)
 	must(t, err)
-	c, err := array.Open(ctx, array.Config{Name: name, Pools: []array.NamedPool{{Name: "p", Pool: p}}, Target: loop.Target{}, LowWater: 8 * mib, Logger: logger(t)})
+	c, err := array.Open(ctx, array.Config{Name: name, Pools: []array.NamedPool{{Name: "p", Pool: p}}, Targets: []array.Target{loop.Target{}}, LowWater: 8 * mib, Logger: logger(t)})
 	must(t, err)
 	t.Cleanup(func() { _ = c.Close() })
 	return c

@@ -26,7 +26,8 @@
 //	ExtendLun        VDS_E_OBJECT_NOT_FOUND, VDS_E_NOT_ENOUGH_SPACE,  no: the size is read again
 //	                 VDS_E_INVALID_OPERATION (no larger size)
 //	MapLun           VDS_E_OBJECT_NOT_FOUND, VSS_E_BAD_STATE (a copy  yes
-//	                 that another host imported)
+//	                 that another host imported), VDS_E_NOT_SUPPORTED
+//	                 (no target of the array reaches the host)
 //	UnmapLun         VDS_E_OBJECT_NOT_FOUND                           yes
 //	SetLunFlags      VDS_E_OBJECT_NOT_FOUND                           yes
 //	MarkImported     VDS_E_OBJECT_NOT_FOUND, VSS_E_BAD_STATE          no: a set is imported once
@@ -297,6 +298,7 @@ type ArrayLun struct {
 	Final           bool                   `protobuf:"varint,20,opt,name=final,proto3" json:"final,omitempty"`                                              // its set was created
 	CreatedUnixNano int64                  `protobuf:"varint,21,opt,name=created_unix_nano,json=createdUnixNano,proto3" json:"created_unix_nano,omitempty"` // 0: not known
 	SkewNanoseconds int64                  `protobuf:"varint,22,opt,name=skew_nanoseconds,json=skewNanoseconds,proto3" json:"skew_nanoseconds,omitempty"`   // first to last cut of the call that made it
+	Bus             uint32                 `protobuf:"varint,23,opt,name=bus,proto3" json:"bus,omitempty"`                                                  // how the target attaches it (VDS_STORAGE_BUS_TYPE); 0: not known
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -481,6 +483,13 @@ func (x *ArrayLun) GetCreatedUnixNano() int64 {
 func (x *ArrayLun) GetSkewNanoseconds() int64 {
 	if x != nil {
 		return x.SkewNanoseconds
+	}
+	return 0
+}
+
+func (x *ArrayLun) GetBus() uint32 {
+	if x != nil {
+		return x.Bus
 	}
 	return 0
 }
@@ -1877,7 +1886,7 @@ const file_api_vss_v1_array_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x12\n" +
 	"\x04size\x18\x03 \x01(\x03R\x04size\x12\x12\n" +
-	"\x04free\x18\x04 \x01(\x03R\x04free\"\xa5\x04\n" +
+	"\x04free\x18\x04 \x01(\x03R\x04free\"\xb7\x04\n" +
 	"\bArrayLun\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\x05R\x06format\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
@@ -1901,7 +1910,8 @@ const file_api_vss_v1_array_proto_rawDesc = "" +
 	"\x04host\x18\x13 \x01(\tR\x04host\x12\x14\n" +
 	"\x05final\x18\x14 \x01(\bR\x05final\x12*\n" +
 	"\x11created_unix_nano\x18\x15 \x01(\x03R\x0fcreatedUnixNano\x12)\n" +
-	"\x10skew_nanoseconds\x18\x16 \x01(\x03R\x0fskewNanoseconds\"4\n" +
+	"\x10skew_nanoseconds\x18\x16 \x01(\x03R\x0fskewNanoseconds\x12\x10\n" +
+	"\x03bus\x18\x17 \x01(\rR\x03bus\"4\n" +
 	"\fArrayLunList\x12$\n" +
 	"\x04luns\x18\x01 \x03(\v2\x10.vss.v1.ArrayLunR\x04luns\"!\n" +
 	"\x0fArrayLunRequest\x12\x0e\n" +

@@ -26,7 +26,8 @@
 //	ExtendLun        VDS_E_OBJECT_NOT_FOUND, VDS_E_NOT_ENOUGH_SPACE,  no: the size is read again
 //	                 VDS_E_INVALID_OPERATION (no larger size)
 //	MapLun           VDS_E_OBJECT_NOT_FOUND, VSS_E_BAD_STATE (a copy  yes
-//	                 that another host imported)
+//	                 that another host imported), VDS_E_NOT_SUPPORTED
+//	                 (no target of the array reaches the host)
 //	UnmapLun         VDS_E_OBJECT_NOT_FOUND                           yes
 //	SetLunFlags      VDS_E_OBJECT_NOT_FOUND                           yes
 //	MarkImported     VDS_E_OBJECT_NOT_FOUND, VSS_E_BAD_STATE          no: a set is imported once

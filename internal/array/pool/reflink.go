@@ -151,9 +151,9 @@ func (p *Reflink) home(id vss.LUNID) string  { return filepath.Join(p.dir, "luns
 func (p *Reflink) data(id vss.LUNID) string  { return filepath.Join(p.home(id), "data") }
 func (p *Reflink) image(id vss.LUNID) string { return filepath.Join(p.data(id), "image") }
 
-// Address is the image file; XFS takes direct I/O under a loop device, btrfs better not.
-func (p *Reflink) Address(id vss.LUNID) array.Address {
-	return array.Address{Type: "file", Path: p.image(id), DirectIO: !p.btrfs}
+// Backing is the image file. XFS takes direct I/O under a loop device; btrfs is better without.
+func (p *Reflink) Backing(id vss.LUNID) array.Backing {
+	return array.Backing{Path: p.image(id), DirectIO: !p.btrfs}
 }
 
 // Stored lists the LUNs that have data.

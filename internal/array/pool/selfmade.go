@@ -235,8 +235,8 @@ func (p *SelfMade) Stored() (map[vss.LUNID]int64, error) {
 	return nil, nil
 }
 
-// Address is where the LUN's data is.
-func (p *SelfMade) Address(id vss.LUNID) array.Address { return p.made().Address(id) }
+// Backing is the image file.
+func (p *SelfMade) Backing(id vss.LUNID) array.Backing { return p.made().Backing(id) }
 
 // hostFree is what the pool could still take from the disk below.
 func (p *SelfMade) hostFree() int64 {

@@ -55,7 +55,7 @@ func TestSelfMadeGrows(t *testing.T) {
 	}
 	id := newLUN() // what is used and freed stays reserved
 	must(t, p.Create(id, 512<<20))
-	pooltest.Write(t, p.Address(id).Path, 0, 'a', 512<<20)
+	pooltest.Write(t, p.Backing(id).Path, 0, 'a', 512<<20)
 	must(t, p.Delete(id))
 	if now := reserved(t, image); now != size {
 		t.Errorf("%d of %d MiB are reserved after a delete", now>>20, size>>20)
@@ -87,7 +87,7 @@ func TestSelfMadeTakenOver(t *testing.T) {
 	must(t, p.Room(10<<20))
 	id := newLUN()
 	must(t, p.Create(id, 8<<20))
-	pooltest.Write(t, p.Address(id).Path, 0, 'a', 1<<20)
+	pooltest.Write(t, p.Backing(id).Path, 0, 'a', 1<<20)
 	st, err := os.Stat(mount)
 	must(t, err)
 	if st.Mode().Perm()&0o077 != 0 {
@@ -101,10 +101,10 @@ func TestSelfMadeTakenOver(t *testing.T) {
 	if b, _ := os.ReadFile("/proc/self/mounts"); strings.Contains(string(b), filepath.Join(dir, "other")) {
 		t.Error("the second owner's mount is left")
 	}
-	pooltest.Want(t, p.Address(id).Path, 0, 'a', 1<<20)
+	pooltest.Want(t, p.Backing(id).Path, 0, 'a', 1<<20)
 
 	// The device of a LUN outlives Close, and the pool with it.
-	f, err := os.OpenFile(p.Address(id).Path, os.O_RDWR, 0)
+	f, err := os.OpenFile(p.Backing(id).Path, os.O_RDWR, 0)
 	must(t, err)
 	device, err := loopdev.Attach(f, 0)
 	must(t, err)
@@ -114,7 +114,7 @@ func TestSelfMadeTakenOver(t *testing.T) {
 	pooltest.Write(t, device, 0, 'b', 1<<20)
 	p, err = OpenSelfMade(image, mount)
 	must(t, err)
-	if d, ok := loopdev.Find(p.Address(id).Path); !ok || d != device {
+	if d, ok := loopdev.Find(p.Backing(id).Path); !ok || d != device {
 		t.Errorf("the device is not found again: %q", d)
 	}
 	must(t, p.Room(2<<30)) // it still grows
@@ -125,7 +125,7 @@ func TestSelfMadeTakenOver(t *testing.T) {
 	}
 	p, err = OpenSelfMade(image, mount)
 	must(t, err)
-	pooltest.Want(t, p.Address(id).Path, 0, 'b', 1<<20)
+	pooltest.Want(t, p.Backing(id).Path, 0, 'b', 1<<20)
 	must(t, p.Close())
 	must(t, p.Close())
 }

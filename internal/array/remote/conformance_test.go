@@ -36,7 +36,7 @@ func TestConformance(t *testing.T) {
 				return &arraytest.World{
 					At:      func(host string) array.Array { return x.reach(w, host) },
 					Restart: w.restart,
-					Write:   func(id vss.LUNID, b byte) { pooltest.Write(t, w.pool.Address(id).Path, mib, b, 4096) },
+					Write:   func(id vss.LUNID, b byte) { pooltest.Write(t, w.pool.Backing(id).Path, mib, b, 4096) },
 					Read:    w.read,
 				}
 			})
@@ -71,7 +71,7 @@ func (w *world) start() {
 	var err error
 	w.pool, err = pool.Open(w.dir)
 	must(w.t, err)
-	w.controller, err = array.Open(context.Background(), array.Config{Name: "san", Pools: []array.NamedPool{{Name: "p", Pool: w.pool}}, Target: loop.Target{}, LowWater: 8 * mib, Logger: logger(w.t)})
+	w.controller, err = array.Open(context.Background(), array.Config{Name: "san", Pools: []array.NamedPool{{Name: "p", Pool: w.pool}}, Targets: []array.Target{loop.Target{}}, LowWater: 8 * mib, Logger: logger(w.t)})
 	must(w.t, err)
 	stop := serve(w.t, w.socket(), w.controller)
 	w.hosts = map[string]array.Array{}
@@ -105,7 +105,7 @@ func (w *world) at(host string) array.Array {
 
 func (w *world) read(id vss.LUNID) byte {
 	w.t.Helper()
-	f, err := os.Open(w.pool.Address(id).Path)
+	f, err := os.Open(w.pool.Backing(id).Path)
 	must(w.t, err)
 	defer f.Close()
 	b := make([]byte, 1)

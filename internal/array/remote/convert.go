@@ -29,7 +29,7 @@ func lunOut(l *array.LUN) *vssv1.ArrayLun {
 	o := &vssv1.ArrayLun{
 		Format: int32(l.Format), Id: l.ID.String(), Name: l.Name, Array: l.Array, Pool: l.Pool, Size: l.Size, Serial: l.Serial, Naa: l.NAA, Kind: string(l.Kind),
 		State: string(l.State), Origin: l.Origin.String(), Method: string(l.Method), Percent: l.Percent, MappedTo: l.MappedTo, Flags: uint32(l.Flags),
-		Imported: l.Imported, Importer: l.Importer, SetId: l.Set.String(), Host: l.Host, Final: l.Final, CreatedUnixNano: unixNano(l.Created), SkewNanoseconds: int64(l.Skew),
+		Imported: l.Imported, Importer: l.Importer, SetId: l.Set.String(), Host: l.Host, Final: l.Final, CreatedUnixNano: unixNano(l.Created), SkewNanoseconds: int64(l.Skew), Bus: uint32(l.Bus),
 	}
 	return o
 }
@@ -72,7 +72,7 @@ func (p *reply) lun(m *vssv1.ArrayLun) array.LUN {
 		Format: int(m.GetFormat()), ID: vss.LUNID{GUID: p.guid(m.GetId())}, Name: m.GetName(), Array: m.GetArray(), Pool: m.GetPool(), Size: m.GetSize(), Serial: m.GetSerial(),
 		NAA: m.GetNaa(), Kind: array.Kind(m.GetKind()), State: array.State(m.GetState()), Origin: vss.LUNID{GUID: p.guid(m.GetOrigin())}, Method: array.Method(m.GetMethod()),
 		Percent: m.GetPercent(), MappedTo: append([]string{}, m.GetMappedTo()...), Flags: vss.DiskFlags(m.GetFlags()), Imported: m.GetImported(), Importer: m.GetImporter(),
-		Set: vss.SnapshotSetID{GUID: p.guid(m.GetSetId())}, Host: m.GetHost(), Final: m.GetFinal(), Created: timeIn(m.GetCreatedUnixNano()), Skew: time.Duration(m.GetSkewNanoseconds()),
+		Set: vss.SnapshotSetID{GUID: p.guid(m.GetSetId())}, Host: m.GetHost(), Final: m.GetFinal(), Created: timeIn(m.GetCreatedUnixNano()), Skew: time.Duration(m.GetSkewNanoseconds()), Bus: bus(m.GetBus()),
 	}
 	err := l.Check()
 	if err == nil && m.GetFlags() > 255 {
@@ -82,6 +82,14 @@ func (p *reply) lun(m *vssv1.ArrayLun) array.LUN {
 		p.err = vss.E("ReadReply", vss.CodeOf(err), err).Advise("the array answers nonsense: is it of another version?")
 	}
 	return l
+}
+
+// bus reads a bus type. A number that no bus type has is an unknown one: nothing depends on it.
+func bus(n uint32) vss.BusType {
+	if b := vss.BusType(n); n <= uint32(vss.BusUFS) {
+		return b
+	}
+	return vss.BusUnknown
 }
 
 func (p *reply) luns(all []*vssv1.ArrayLun) []array.LUN {

@@ -113,7 +113,7 @@ func (l *link) start() {
 		array.Config{
 			Name:     l.name,
 			Pools:    []array.NamedPool{{Name: "p", Pool: l.pool}},
-			Target:   loop.Target{},
+			Targets:  []array.Target{loop.Target{}},
 			LowWater: l.low,
 			Logger:   logger(l.t),
 		},
@@ -253,7 +253,7 @@ func (w *world) image(info vss.LUNInformation) string {
 	if !ok {
 		w.t.Fatalf("no LUN with serial %s", info.SerialNumber)
 	}
-	return a.pool.Address(l.ID).Path
+	return a.pool.Backing(l.ID).Path
 }
 
 func (w *world) write(info vss.LUNInformation, b byte) {

@@ -30,7 +30,8 @@ type Tool struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Service        requester.ConnectOptions
-	// Exit is the exit code of a run that ends without an error, and instead of ExitFailed that of one that fails.
+	// Exit is the exit code of a run that ends without an error and, if it isn't ExitDone, of one that fails. A usage
+	// error always has ExitUsage.
 	Exit int
 }
 

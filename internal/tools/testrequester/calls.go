@@ -14,30 +14,31 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// call is one that a script may make. It has run, or begin for an asynchronous one.
+// call is a call that a script can make. It has run, or begin if it is asynchronous.
 type call struct {
 	name     string
-	args     string // for people
-	min, max int    // arguments; max -1: any number
+	args     string // description of the arguments
+	min, max int    // number of arguments; max -1: no maximum
 	run      func(ctx context.Context, r *runner, args []string) (any, error)
 	begin    func(ctx context.Context, r *runner, args []string) (*requester.Async, error)
 }
 
 func (c *call) usage() string { return strings.TrimSpace(c.name + " " + c.args) }
 
-// calls are all of them, by the names of IVssBackupComponents, in the order of a backup.
+// calls are all calls, with the names of IVssBackupComponents, in the order of a backup.
 var calls []call
 
 func init() { calls = slices.Concat(own, backup, copies, restore) }
 
-// own are those of the script itself.
+// own are the calls that are not methods of IVssBackupComponents.
 var own = []call{
 	{"Open", "", 0, 0, func(ctx context.Context, r *runner, _ []string) (any, error) { return nil, r.open(ctx) }, nil},
-	{"Release", "", 0, 0, func(_ context.Context, r *runner, _ []string) (any, error) { r.b.Close(); return nil, nil }, nil},
+	{"Release", "", 0, 0, func(_ context.Context, r *runner, _ []string) (any, error) { r.b.Close(); return nil, nil },
+		nil},
 	{"Sleep", "DURATION", 1, 1, func(ctx context.Context, _ *runner, a []string) (any, error) {
 		d, err := time.ParseDuration(a[0])
 		if err != nil {
-			return nil, bad(err)
+			return nil, invalid(err)
 		}
 		select {
 		case <-time.After(d):
@@ -47,13 +48,13 @@ var own = []call{
 	}, nil},
 	{"Wait", "", 0, 0, func(ctx context.Context, r *runner, _ []string) (any, error) {
 		if r.running == nil {
-			return nil, bad(errors.New("no operation was begun with &"))
+			return nil, invalid(errors.New("no operation was started with &"))
 		}
 		return finish(r.running.Wait(ctx, nil))
 	}, nil},
 	{"QueryStatus", "", 0, 0, func(ctx context.Context, r *runner, _ []string) (any, error) {
 		if r.running == nil {
-			return nil, bad(errors.New("no operation was begun with &"))
+			return nil, invalid(errors.New("no operation was started with &"))
 		}
 		s, err := r.running.QueryStatus(ctx)
 		if err == nil {
@@ -63,16 +64,16 @@ var own = []call{
 	}, nil},
 	{"Cancel", "", 0, 0, func(ctx context.Context, r *runner, _ []string) (any, error) {
 		if r.running == nil {
-			return nil, bad(errors.New("no operation was begun with &"))
+			return nil, invalid(errors.New("no operation was started with &"))
 		}
 		return finish(r.running.Cancel(ctx))
 	}, nil},
 }
 
-// success is a success code other than S_OK as the value of a call.
+// success is a success code as the value of a call.
 type success vss.Code
 
-// finish gives what an operation ended with. A cancelled one is no failure of the call.
+// finish returns the result of an operation. If it was cancelled that is a success code, not an error.
 func finish(code vss.Code, err error) (any, error) {
 	if code == vss.SuccessAsyncCancelled {
 		err = nil
@@ -80,8 +81,8 @@ func finish(code vss.Code, err error) (any, error) {
 	return success(code), err
 }
 
-// bad is a mistake of the script that no service saw.
-func bad(err error) error { return vss.E("Script", vss.ErrInvalidArg, err) }
+// invalid returns the error for an invalid argument in the script, for which the service was not called.
+func invalid(err error) error { return vss.E("Script", vss.ErrInvalidArg, err) }
 
 var backup = []call{
 	{"InitializeForBackup", "[DOCUMENT]", 0, 1, func(ctx context.Context, r *runner, a []string) (any, error) {
@@ -89,33 +90,35 @@ var backup = []call{
 		if len(a) > 0 {
 			var err error
 			if doc, err = os.ReadFile(a[0]); err != nil {
-				return nil, bad(err)
+				return nil, invalid(err)
 			}
 		}
 		return nil, r.b.InitializeForBackup(ctx, doc)
 	}, nil},
-	{"SetContext", "CONTEXT|NUMBER [ATTRIBUTE]...", 1, -1, func(ctx context.Context, r *runner, a []string) (any, error) {
+	{"SetContext", "CONTEXT|NUMBER [ATTRIBUTE]...", 1, -1, func(ctx context.Context, r *runner, a []string) (any,
+		error) {
 		c, err := contextOf(a)
 		if err != nil {
 			return nil, err
 		}
 		return nil, r.b.SetContext(ctx, c)
 	}, nil},
-	{"SetBackupState", "[component] [bootable] [partial] [full|incremental|differential|log|copy|other|NUMBER]", 0, 4, func(ctx context.Context, r *runner, a []string) (any, error) {
-		flags := map[string]bool{}
-		kind := vss.BackupFull
-		for _, w := range a {
-			switch t, err := numbered(w, vss.BackupOther); {
-			case w == "component" || w == "bootable" || w == "partial":
-				flags[w] = true
-			case err != nil:
-				return nil, err
-			default:
-				kind = t
+	{"SetBackupState", "[component] [bootable] [partial] [full|incremental|differential|log|copy|other|NUMBER]", 0, 4,
+		func(ctx context.Context, r *runner, a []string) (any, error) {
+			flags := map[string]bool{}
+			kind := vss.BackupFull
+			for _, w := range a {
+				switch t, err := numbered(w, vss.BackupOther); {
+				case w == "component" || w == "bootable" || w == "partial":
+					flags[w] = true
+				case err != nil:
+					return nil, err
+				default:
+					kind = t
+				}
 			}
-		}
-		return nil, r.b.SetBackupState(ctx, flags["component"], flags["bootable"], kind, flags["partial"])
-	}, nil},
+			return nil, r.b.SetBackupState(ctx, flags["component"], flags["bootable"], kind, flags["partial"])
+		}, nil},
 	{"EnableWriterClasses", "ID|NAME...", 1, -1, func(ctx context.Context, r *runner, a []string) (any, error) {
 		return nil, r.b.EnableWriterClasses(ctx, a...)
 	}, nil},
@@ -165,12 +168,13 @@ var backup = []call{
 	{"PrepareForBackup", "", 0, 0, nil, func(ctx context.Context, r *runner, _ []string) (*requester.Async, error) {
 		return r.b.PrepareForBackup(ctx)
 	}},
-	{"DoSnapshotSet", "[HOLD-LIMIT]", 0, 1, nil, func(ctx context.Context, r *runner, a []string) (*requester.Async, error) {
+	{"DoSnapshotSet", "[HOLD-LIMIT]", 0, 1, nil, func(ctx context.Context, r *runner, a []string) (*requester.Async,
+		error) {
 		var limit time.Duration
 		if len(a) > 0 {
 			var err error
 			if limit, err = time.ParseDuration(a[0]); err != nil {
-				return nil, bad(err)
+				return nil, invalid(err)
 			}
 		}
 		return r.b.DoSnapshotSet(ctx, limit)
@@ -186,14 +190,17 @@ var backup = []call{
 	{"BackupComplete", "", 0, 0, nil, func(ctx context.Context, r *runner, _ []string) (*requester.Async, error) {
 		return r.b.BackupComplete(ctx)
 	}},
-	{"AbortBackup", "", 0, 0, func(ctx context.Context, r *runner, _ []string) (any, error) { return nil, r.b.AbortBackup(ctx) }, nil},
+	{"AbortBackup", "", 0, 0, func(ctx context.Context, r *runner, _ []string) (any, error) {
+		return nil,
+			r.b.AbortBackup(ctx)
+	}, nil},
 	{"SaveAsXML", "[FILE]", 0, 1, func(ctx context.Context, r *runner, a []string) (any, error) {
 		xml, err := r.b.SaveAsXML(ctx)
 		if err != nil || len(a) == 0 {
 			return string(xml), err
 		}
 		if err := os.WriteFile(a[0], xml, 0o600); err != nil {
-			return nil, bad(err)
+			return nil, invalid(err)
 		}
 		return nil, nil
 	}, nil},
@@ -206,7 +213,7 @@ func second(a []string) string {
 	return ""
 }
 
-// contextOf reads a context by name or number, with attributes added.
+// contextOf parses a context by name or number, followed by names of attributes.
 func contextOf(a []string) (vss.Context, error) {
 	var c vss.Context
 	if n, err := strconv.ParseUint(a[0], 0, 32); err == nil {
@@ -215,16 +222,17 @@ func contextOf(a []string) (vss.Context, error) {
 		return 0, err
 	}
 	for _, name := range a[1:] {
-		i := slices.IndexFunc(attributes, func(b vss.Attributes) bool { return slices.Equal(b.Names(), []string{name}) })
+		i := slices.IndexFunc(attributes,
+			func(b vss.Attributes) bool { return slices.Equal(b.Names(), []string{name}) })
 		if i < 0 {
-			return 0, bad(fmt.Errorf("there is no attribute %s", name))
+			return 0, invalid(fmt.Errorf("unknown attribute %q", name))
 		}
 		c |= attributes[i]
 	}
 	return c, nil
 }
 
-// attributes are the single bits.
+// attributes are the single attribute bits.
 var attributes = func() (all []vss.Attributes) {
 	for i := range 32 {
 		all = append(all, vss.Attributes(1)<<i)

@@ -4,11 +4,12 @@ import (
 	"context"
 	"strconv"
 
+	"github.com/stillpoint-vss/stillpoint/internal/tools/cli"
 	"github.com/stillpoint-vss/stillpoint/requester"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// copies are the calls about copies that are made.
+// copies are the calls for existing copies.
 var copies = []call{
 	{"ImportSnapshots", "", 0, 0, nil, func(ctx context.Context, r *runner, _ []string) (*requester.Async, error) {
 		return r.b.ImportSnapshots(ctx)
@@ -29,19 +30,11 @@ var copies = []call{
 	}, nil},
 	{"QuerySnapshots", "", 0, 0, func(ctx context.Context, r *runner, _ []string) (any, error) {
 		all, err := r.b.QuerySnapshots(ctx)
-		docs := make([]copyDoc, len(all))
-		for i := range all {
-			docs[i] = copyOf(&all[i])
-		}
-		return docs, err
+		return cli.Each(all, cli.NewCopy), err
 	}, nil},
 	{"QueryProviders", "", 0, 0, func(ctx context.Context, r *runner, _ []string) (any, error) {
 		all, err := r.b.QueryProviders(ctx)
-		docs := make([]providerDoc, len(all))
-		for i, p := range all {
-			docs[i] = providerDoc{p.ID, p.Name, p.Type}
-		}
-		return docs, err
+		return cli.Each(all, cli.NewProvider), err
 	}, nil},
 	{"DeleteSnapshots", "COPY|SET [force]", 1, 2, func(ctx context.Context, r *runner, a []string) (any, error) {
 		id, err := vss.ParseGUID(a[0])
@@ -51,7 +44,8 @@ var copies = []call{
 		deleted, _, err := r.b.DeleteSnapshots(ctx, id, vss.ObjectUnknown, second(a) == "force")
 		return deleted, err
 	}, nil},
-	{"BreakSnapshotSet", "SET [FLAGS]", 1, 2, nil, func(ctx context.Context, r *runner, a []string) (*requester.Async, error) {
+	{"BreakSnapshotSet", "SET [FLAGS]", 1, 2, nil, func(ctx context.Context, r *runner, a []string) (*requester.Async,
+		error) {
 		id, err := vss.ParseGUID(a[0])
 		if err != nil {
 			return nil, err
@@ -59,15 +53,17 @@ var copies = []call{
 		var flags uint64
 		if len(a) > 1 {
 			if flags, err = strconv.ParseUint(a[1], 0, 32); err != nil {
-				return nil, bad(err)
+				return nil, invalid(err)
 			}
 		}
 		return r.b.BreakSnapshotSetEx(ctx, vss.SnapshotSetID{GUID: id}, vss.BreakFlags(flags))
 	}},
 }
 
-// copy makes a call about one copy.
-func (r *runner) copy(ctx context.Context, text string, f func(context.Context, vss.SnapshotID) (requester.Snapshot, error)) (any, error) {
+// copy makes a call that returns a copy.
+func (r *runner) copy(
+	ctx context.Context, text string, f func(context.Context, vss.SnapshotID) (requester.Snapshot, error),
+) (any, error) {
 	id, err := vss.ParseGUID(text)
 	if err != nil {
 		return nil, err
@@ -76,5 +72,5 @@ func (r *runner) copy(ctx context.Context, text string, f func(context.Context, 
 	if err != nil {
 		return nil, err
 	}
-	return copyOf(&s), nil
+	return cli.NewCopy(s), nil
 }

@@ -1,4 +1,4 @@
-// Package testrequester is the program vss-testrequester: a requester made of a script, one call a line, right or wrong, for
-// those who test writers, the service or what a requester may expect of it. It prints what each call gave. Source: BETest of
-// the VSS SDK.
+// Package testrequester is the program vss-testrequester, a requester controlled by a script, for testing writers and
+// the service. The script contains one call per line, in any order, valid or not; the program prints the result of
+// each. Source: BETest of the VSS SDK.
 package testrequester

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// The script in the documentation is one that the program takes.
+// TestDocumentation checks that the program accepts the script in the documentation.
 func TestDocumentation(t *testing.T) {
 	b, err := os.ReadFile("../../../docs/writers.md")
 	if err != nil {

@@ -2,7 +2,6 @@ package testrequester
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -11,31 +10,35 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stillpoint-vss/stillpoint/internal/tools/cli"
 	"github.com/stillpoint-vss/stillpoint/requester"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-const help = `vss-testrequester - makes the calls of a script, right or wrong, and prints what each gave
+const help = `vss-testrequester - makes the calls of a script and prints their results
 
 Usage:
-  vss-testrequester [flags] FILE    FILE: one call a line; - is standard input
+  vss-testrequester [flags] FILE    run the script FILE; - is standard input
 
 Flags:
-  --run DIR   the service's folder (default /run/vss)
-  --json      print one JSON document a line
-  --calls     list the calls and end
+  --run DIR   run directory of the service (default /run/vss)
+  --json      print one JSON document per line
+  --calls     list the calls and exit
 
-A line is a call with its arguments, in quotation marks where they have blanks; & at its end doesn't wait for an
-asynchronous one; => RESULT is what the script expects; # begins a comment. $SET and $COPY1, $COPY2 ... are the ids that
-StartSnapshotSet and AddToSnapshotSet gave. docs/writers.md has examples.
+A line contains a call and its arguments. Arguments with blanks are quoted. With & at the end of the line the script
+does not wait for an asynchronous call. With => RESULT it expects that result. A comment begins with #. $SET, $COPY1,
+$COPY2 and so on are the ids returned by StartSnapshotSet and AddToSnapshotSet. docs/writers.md has examples.
 
-Exit status: 0 done, 1 failed, or a result was not the expected one, 2 wrong usage.
+Example:
+  echo 'SetContext backup => S_OK' | vss-testrequester -
+
+Exit status: 0 success, 1 failure or a result that was not expected, 2 invalid command line.
 `
 
-// Name is the first argument by which a program that holds this one, too, knows that it is to be it.
+// Name is the name of the program. A program that contains it runs it when started with this name as argument 0.
 const Name = "vss-testrequester"
 
-// Main is the program: its arguments after the name in, exit code out.
+// Main runs the program with its arguments, without its name, and returns its exit code.
 func Main(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer stop()
@@ -43,46 +46,35 @@ func Main(args []string) int {
 }
 
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	t := &cli.Tool{Name: Name, Stdin: stdin, Stdout: stdout, Stderr: stderr}
 	f := flag.NewFlagSet(Name, flag.ContinueOnError)
-	f.SetOutput(io.Discard)
-	dir := f.String("run", requester.DefaultRun, "")
+	f.StringVar(&t.Service.Run, "run", requester.DefaultRun, "")
 	json := f.Bool("json", false, "")
 	list := f.Bool("calls", false, "")
-	err := f.Parse(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, help)
-		return 0
-	case err == nil && *list:
+	if code, ok := t.ParseFlags(f, args, help); !ok {
+		return code
+	}
+	if *list {
 		for i := range calls {
 			fmt.Fprintln(stdout, calls[i].usage())
 		}
-		return 0
-	case err == nil && f.NArg() != 1:
-		err = errors.New("want one script")
+		return cli.ExitDone
 	}
-	if err != nil {
-		fmt.Fprintf(stderr, "%s: %v\n\n%s", Name, err, help)
-		return 2
+	if f.NArg() != 1 {
+		return t.Misused("exactly one script is required", help)
 	}
 	r := &runner{json: *json, out: stdout}
-	if err := r.file(ctx, f.Arg(0), *dir, stdin); err != nil {
-		fmt.Fprintf(stderr, "%s: %v\n", Name, err)
-		if h := vss.Hint(err); h != "" {
-			fmt.Fprintf(stderr, "  hint: %s\n", h)
-		}
-		return 1
+	err := r.file(ctx, t, f.Arg(0))
+	if err == nil && r.wrong > 0 {
+		fmt.Fprintf(stderr, "%s: %d results were not as the script expects\n", Name, r.wrong)
+		t.Exit = cli.ExitFailed
 	}
-	if r.wrong > 0 {
-		fmt.Fprintf(stderr, "%s: %d results are not what the script expects\n", Name, r.wrong)
-		return 1
-	}
-	return 0
+	return t.Finish(err)
 }
 
-// file runs the script at a path.
-func (r *runner) file(ctx context.Context, path, dir string, stdin io.Reader) error {
-	in := stdin
+// file runs the script in the file at path.
+func (r *runner) file(ctx context.Context, t *cli.Tool, path string) error {
+	in := t.Stdin
 	if path != "-" {
 		f, err := os.Open(path)
 		if err != nil {
@@ -95,9 +87,8 @@ func (r *runner) file(ctx context.Context, path, dir string, stdin io.Reader) er
 	if err != nil {
 		return err
 	}
-	if r.client, err = requester.Connect(ctx, requester.ConnectOptions{Run: dir}); err != nil {
-		return err
-	}
-	defer r.client.Close()
-	return r.run(ctx, script)
+	return t.With(ctx, func(c *requester.Client) error {
+		r.client = c
+		return r.run(ctx, script)
+	})
 }

@@ -10,23 +10,24 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stillpoint-vss/stillpoint/internal/tools/cli"
 	"github.com/stillpoint-vss/stillpoint/requester"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// runner runs a script: one requester object at a time.
+// runner runs a script, with one requester object at a time.
 type runner struct {
 	client  *requester.Client
 	b       *requester.BackupComponents
-	running *requester.Async // the last one that was begun with &
+	running *requester.Async // the last one that was started with &
 	names   map[string]string
 	copies  int
 	json    bool
 	out     io.Writer
-	wrong   int // results that the script didn't expect
+	wrong   int // number of results that were not as the script expects
 }
 
-// open makes a new requester object in place of the one there is.
+// open replaces the requester object with a new one.
 func (r *runner) open(ctx context.Context) error {
 	if r.b != nil {
 		r.b.Close()
@@ -39,7 +40,7 @@ func (r *runner) open(ctx context.Context) error {
 	return nil
 }
 
-// run makes the calls one after the other, whatever each gives, and ends with the script or ctx.
+// run makes the calls one after another, regardless of their results, until the end of the script or until ctx is done.
 func (r *runner) run(ctx context.Context, script []statement) error {
 	if err := r.open(ctx); err != nil {
 		return err
@@ -56,7 +57,7 @@ func (r *runner) run(ctx context.Context, script []statement) error {
 	return nil
 }
 
-// make makes one call and prints what it gave. Errors: those of printing.
+// make makes one call and prints its result. It returns errors of printing only.
 func (r *runner) make(ctx context.Context, s *statement) error {
 	args := make([]string, len(s.args))
 	for i, a := range s.args {
@@ -65,9 +66,9 @@ func (r *runner) make(ctx context.Context, s *statement) error {
 		}
 		args[i] = a
 	}
-	begun := time.Now()
+	start := time.Now()
 	value, err := r.call(ctx, s, args)
-	o := outcome{Line: s.line, Call: s.call.name, Args: args, Millis: float64(time.Since(begun).Microseconds()) / 1000}
+	o := outcome{Line: s.line, Call: s.call.name, Args: args, Millis: float64(time.Since(start).Microseconds()) / 1000}
 	code := vss.CodeOf(err)
 	if c, ok := value.(success); ok {
 		value = nil
@@ -80,7 +81,7 @@ func (r *runner) make(ctx context.Context, s *statement) error {
 	} else {
 		o.Message, o.Hint = err.Error(), vss.Hint(err)
 	}
-	o.Result, o.HRESULT = code.Name(), hresult(code)
+	o.Result, o.HRESULT = code.Name(), cli.HRESULT(code)
 	if s.wants != nil && *s.wants != code {
 		o.Wanted = s.wants.Name()
 		r.wrong++
@@ -130,8 +131,8 @@ func (r *runner) print(o *outcome) error {
 	return err
 }
 
-// component reads WRITER TYPE PATH NAME. A writer is named by its name, class or instance as the metadata have it, or, to be
-// wrong on purpose, by CLASS/INSTANCE.
+// component parses WRITER TYPE PATH NAME. A writer is named by its name, class or instance in the metadata of the
+// session or, whether or not it exists, by CLASS/INSTANCE.
 func (r *runner) component(ctx context.Context, a []string) (requester.Component, error) {
 	c := requester.Component{Type: a[1], LogicalPath: a[2], Name: a[3]}
 	class, instance, both := strings.Cut(a[0], "/")
@@ -151,7 +152,8 @@ func (r *runner) component(ctx context.Context, a []string) (requester.Component
 	case err != nil:
 		return c, err
 	default:
-		return c, vss.E("Script", vss.ErrObjectNotFound, errors.New("no such writer in this session")).On(a[0]).Advise("GetWriterMetadata tells who is there")
+		return c, vss.E("Script", vss.ErrObjectNotFound, errors.New("unknown writer")).
+			On(a[0]).Advise("GetWriterMetadata lists the writers")
 	}
 	return c, nil
 }

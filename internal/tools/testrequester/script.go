@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 
+	"github.com/stillpoint-vss/stillpoint/internal/tools/cli"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -18,12 +18,12 @@ type statement struct {
 	line  int
 	call  *call
 	args  []string
-	start bool      // begin the operation, and don't wait for it
-	wants *vss.Code // what the script expects; nil: anything
+	start bool      // start the operation without waiting for it
+	wants *vss.Code // expected result; nil: any
 }
 
-// parse reads a script: a call a line with its arguments, words in '..' or ".." with blanks in them, "&" at the end for an
-// operation that isn't waited for, "=> RESULT" for what is expected, "#" begins a comment. Errors: E_INVALIDARG with the line.
+// parse parses a script, as the help describes it. Words with blanks are in '..' or "..". Errors: E_INVALIDARG with the
+// number of the line.
 func parse(in io.Reader) ([]statement, error) {
 	var out []statement
 	lines := bufio.NewScanner(io.LimitReader(in, maxScript))
@@ -40,7 +40,8 @@ func parse(in io.Reader) ([]statement, error) {
 			err = s.read(words)
 		}
 		if err != nil {
-			return nil, vss.E("ReadScript", vss.ErrInvalidArg, fmt.Errorf("line %d: %w", n, err)).Advise("`vss-testrequester --calls` lists the calls")
+			return nil, vss.E("ReadScript", vss.ErrInvalidArg, fmt.Errorf("line %d: %w", n, err)).
+				Advise("`vss-testrequester --calls` lists the calls")
 		}
 		out = append(out, s)
 	}
@@ -52,7 +53,7 @@ func parse(in io.Reader) ([]statement, error) {
 
 func (s *statement) read(words []word) error {
 	if n := len(words); n >= 2 && words[n-2].is("=>") {
-		c, err := result(words[n-1].text)
+		c, err := cli.ParseCode(words[n-1].text)
 		if err != nil {
 			return err
 		}
@@ -62,7 +63,7 @@ func (s *statement) read(words []word) error {
 		s.start, words = true, words[:n-1]
 	}
 	if len(words) == 0 {
-		return errors.New("there is no call")
+		return errors.New("missing call")
 	}
 	for i := range calls {
 		if strings.EqualFold(calls[i].name, words[0].text) {
@@ -71,40 +72,29 @@ func (s *statement) read(words []word) error {
 	}
 	switch {
 	case s.call == nil:
-		return fmt.Errorf("there is no call %s", words[0].text)
+		return fmt.Errorf("unknown call %s", words[0].text)
 	case s.start && s.call.begin == nil:
-		return fmt.Errorf("%s is no asynchronous call", s.call.name)
+		return fmt.Errorf("%s is not asynchronous", s.call.name)
 	}
 	for _, w := range words[1:] {
 		s.args = append(s.args, w.text)
 	}
 	if n := len(s.args); n < s.call.min || s.call.max >= 0 && n > s.call.max {
-		return fmt.Errorf("want %s", s.call.usage())
+		return fmt.Errorf("wrong number of arguments: %s", s.call.usage())
 	}
 	return nil
 }
 
-// result reads a code by its name or number.
-func result(s string) (vss.Code, error) {
-	if c, ok := vss.CodeByName(s); ok {
-		return c, nil
-	}
-	n, err := strconv.ParseUint(s, 0, 32)
-	if err != nil {
-		return 0, fmt.Errorf("%q is no result", s)
-	}
-	return vss.Code(n), nil
-}
-
-// word is one word of a line. A quoted one is never a sign.
+// word is one word of a line.
 type word struct {
 	text   string
 	quoted bool
 }
 
+// is reports whether the word is the given sign and not quoted.
 func (w word) is(sign string) bool { return !w.quoted && w.text == sign }
 
-// split takes a line apart. A backslash is a character like any other: logical paths have it.
+// split splits a line into words. A backslash has no special meaning, since logical paths contain it.
 func split(line string) ([]word, error) {
 	var words []word
 	for {
@@ -115,7 +105,7 @@ func split(line string) ([]word, error) {
 		case line[0] == '\'' || line[0] == '"':
 			text, rest, ok := strings.Cut(line[1:], line[:1])
 			if !ok {
-				return nil, fmt.Errorf("a quotation mark %s is not closed", line[:1])
+				return nil, fmt.Errorf("missing closing quotation mark %s", line[:1])
 			}
 			words, line = append(words, word{text, true}), rest
 		default:

@@ -1,13 +1,12 @@
 package testrequester
 
 import (
-	"fmt"
-
+	"github.com/stillpoint-vss/stillpoint/internal/tools/cli"
 	"github.com/stillpoint-vss/stillpoint/requester"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// outcome is what one call gave, as it is printed.
+// outcome is the result of one call, as it is printed.
 type outcome struct {
 	Line    int      `json:"line"`
 	Call    string   `json:"call"`
@@ -18,10 +17,8 @@ type outcome struct {
 	Message string   `json:"message,omitempty"`
 	Hint    string   `json:"hint,omitempty"`
 	Millis  float64  `json:"ms"`
-	Wanted  string   `json:"wanted,omitempty"` // what the script expected, where that is something else
+	Wanted  string   `json:"wanted,omitempty"` // the result that the script expects, if it is another one
 }
-
-func hresult(c vss.Code) string { return fmt.Sprintf("0x%08x", c.HRESULT()) }
 
 type metadataDoc struct {
 	Name       string               `json:"name"`
@@ -63,28 +60,10 @@ type statusDoc struct {
 func statusDocs(all []requester.WriterStatus) []statusDoc {
 	docs := make([]statusDoc, len(all))
 	for i, w := range all {
-		docs[i] = statusDoc{w.Name, w.ID, w.Instance, w.State.String(), int(w.State), w.Failure.Name(), hresult(w.Failure), w.Message, float64(w.Frozen.Microseconds()) / 1000}
+		docs[i] = statusDoc{
+			w.Name, w.ID, w.Instance, w.State.String(), int(w.State), w.Failure.Name(), cli.HRESULT(w.Failure),
+			w.Message, float64(w.Frozen.Microseconds()) / 1000,
+		}
 	}
 	return docs
-}
-
-type copyDoc struct {
-	ID             vss.SnapshotID    `json:"id"`
-	SetID          vss.SnapshotSetID `json:"set_id"`
-	State          string            `json:"state"`
-	OriginalVolume string            `json:"original_volume"`
-	DeviceObject   string            `json:"device_object"`
-	Path           string            `json:"path"`
-	Attributes     []string          `json:"attributes"`
-	Consistency    string            `json:"consistency"`
-}
-
-func copyOf(s *requester.Snapshot) copyDoc {
-	return copyDoc{s.ID, s.SetID, s.State.String(), s.OriginalVolume, s.DeviceObject, s.Path, s.Attributes.Names(), s.Consistency}
-}
-
-type providerDoc struct {
-	ID   vss.ProviderID `json:"id"`
-	Name string         `json:"name"`
-	Type string         `json:"type"`
 }

@@ -32,7 +32,8 @@ Sleep '&'
 		}
 		got = append(got, text)
 	}
-	want := []string{"InitializeForBackup|", "SetContext|backup|transportable", `AddComponent|My "Writer"|database|a\b| wants VSS_E_OBJECT_NOT_FOUND`,
+	want := []string{"InitializeForBackup|", "SetContext|backup|transportable",
+		`AddComponent|My "Writer"|database|a\b| wants VSS_E_OBJECT_NOT_FOUND`,
 		"DoSnapshotSet|10s begun wants VSS_S_ASYNC_PENDING", "Sleep|&"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q\nwant %q", got, want)
@@ -44,15 +45,15 @@ Sleep '&'
 
 func TestMistakes(t *testing.T) {
 	for text, says := range map[string]string{
-		"Dance":                           "there is no call Dance",
-		"SetContext":                      "want SetContext CONTEXT",
-		"StartSnapshotSet now":            "want StartSnapshotSet",
-		"StartSnapshotSet &":              "no asynchronous call",
-		"\n\nAddComponent 'x":             "line 3: a quotation mark ' is not closed",
-		"AbortBackup => VSS_E_NONESUCH":   "is no result",
-		"=> S_OK":                         "there is no call",
-		"&":                               "there is no call",
-		"SetBackupSucceeded w database a": "want SetBackupSucceeded",
+		"Dance":                           "unknown call Dance",
+		"SetContext":                      "arguments: SetContext CONTEXT",
+		"StartSnapshotSet now":            "arguments: StartSnapshotSet",
+		"StartSnapshotSet &":              "is not asynchronous",
+		"\n\nAddComponent 'x":             "line 3: missing closing quotation mark '",
+		"AbortBackup => VSS_E_NONESUCH":   "unknown result code",
+		"=> S_OK":                         "missing call",
+		"&":                               "missing call",
+		"SetBackupSucceeded w database a": "arguments: SetBackupSucceeded",
 	} {
 		_, err := parse(strings.NewReader(text))
 		if vss.CodeOf(err) != vss.ErrInvalidArg || !strings.Contains(err.Error(), says) {
@@ -61,7 +62,8 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-// Each call has a name of its own, one of run and begin, and what people are told of its arguments fits their number.
+// TestCalls checks that names are unique, that a call has either run or begin, and that the description of the
+// arguments agrees with their number.
 func TestCalls(t *testing.T) {
 	seen := map[string]bool{}
 	for i := range calls {
@@ -102,14 +104,17 @@ func TestContexts(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	var out, errs bytes.Buffer
-	if code := run(t.Context(), nil, nil, &out, &errs); code != 2 || !strings.Contains(errs.String(), "want one script") {
+	if code := run(t.Context(), nil, nil, &out, &errs); code != 2 || !strings.Contains(errs.String(),
+		"exactly one script is required") {
 		t.Errorf("exit %d: %s", code, &errs)
 	}
-	if code := run(t.Context(), []string{"--calls"}, nil, &out, &errs); code != 0 || !strings.Contains(out.String(), "\nDoSnapshotSet [HOLD-LIMIT]\n") {
+	if code := run(t.Context(), []string{"--calls"}, nil, &out, &errs); code != 0 ||
+		!strings.Contains(out.String(), "\nDoSnapshotSet [HOLD-LIMIT]\n") {
 		t.Errorf("exit %d: %s", code, &out)
 	}
 	errs.Reset()
-	if code := run(t.Context(), []string{"--run", t.TempDir(), "-"}, strings.NewReader("AbortBackup\n"), &out, &errs); code != 1 || !strings.Contains(errs.String(), "hint: ") {
+	if code := run(t.Context(), []string{"--run", t.TempDir(), "-"}, strings.NewReader("AbortBackup\n"), &out,
+		&errs); code != 1 || !strings.Contains(errs.String(), "hint:  ") {
 		t.Errorf("without a service: exit %d: %s", code, &errs)
 	}
 }

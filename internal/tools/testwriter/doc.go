@@ -1,4 +1,5 @@
-// Package testwriter is the program vss-testwriter: a writer made of a configuration, for those who test requesters, the
-// service or a backup product. It shows any component tree, fails, stalls, dies or lies at any event, records what it was
-// told as JSON lines, and says where the requester broke the rules of VSS. Source: the test writer of the VSS SDK.
+// Package testwriter is the program vss-testwriter, a writer controlled by a configuration, for testing requesters, the
+// service and backup products. It can have any component tree and fail, stall, die or return false data at any event.
+// It records the events as JSON lines, with the violations of VSS's rules by the requester. Source: the test writer of
+// the VSS SDK.
 package testwriter

@@ -15,7 +15,7 @@ func TestDocumentation(t *testing.T) {
 	_, text, _ := strings.Cut(string(b), "vss-testwriter [--run DIR] [--check] FILE\n")
 	sample, table, found := strings.Cut(text, "\n| `do` |")
 	if !found {
-		t.Fatal("there is no sample")
+		t.Fatal("the sample is missing")
 	}
 	s, err := parse(strings.ReplaceAll(sample, "\n    ", "\n"))
 	if err != nil || len(s.metadata.Components) != 1 || len(s.Faults) != 1 {

@@ -2,9 +2,7 @@ package testwriter
 
 import (
 	"context"
-	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -13,29 +11,34 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stillpoint-vss/stillpoint/internal/tools/cli"
 	"github.com/stillpoint-vss/stillpoint/vss"
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
 
-const help = `vss-testwriter - a writer made of a configuration, for tests
+const help = `vss-testwriter - a writer controlled by a configuration, for tests
 
 Usage:
-  vss-testwriter [flags] FILE    take part as FILE says, until SIGTERM
+  vss-testwriter [flags] FILE    run the writer that FILE describes, until SIGTERM
 
 Flags:
-  --run DIR      the service's folder (default /run/vss); the socket is DIR/writers/NAME.sock
-  --check        read the configuration and end
+  --run DIR      run directory of the service (default /run/vss); the socket is DIR/writers/NAME.sock
+  --check        check the configuration and exit
 
-FILE is TOML: who the writer is, its components, and what it does wrong; docs/writers.md explains it. What the writer is
-told goes to standard output, or where FILE says, as JSON lines; one with "at":"complaint" says what the requester did wrong.
+FILE is a TOML file with the identity of the writer, its components and its faults; see docs/writers.md. The events that
+the writer receives are written as JSON lines to standard output, or to the file that FILE names. A line with
+"at":"complaint" is about a violation of VSS's rules by the requester.
 
-Exit status: 0 done, 1 failed, or there were complaints, 2 wrong usage, 9 died as FILE says.
+Example:
+  vss-testwriter --check writer.toml
+
+Exit status: 0 success, 1 failure or complaints, 2 invalid command line, 9 the fault "die".
 `
 
-// Name is the first argument by which a program that holds this one, too, knows that it is to be it.
+// Name is the name of the program. A program that contains it runs it when started with this name as argument 0.
 const Name = "vss-testwriter"
 
-// Main is the program: its arguments after the name in, exit code out.
+// Main runs the program with its arguments, without its name, and returns its exit code.
 func Main(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer stop()
@@ -43,46 +46,35 @@ func Main(args []string) int {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	t := &cli.Tool{Name: Name, Stdout: stdout, Stderr: stderr}
 	f := flag.NewFlagSet(Name, flag.ContinueOnError)
-	f.SetOutput(io.Discard)
 	dir := f.String("run", "/run/vss", "")
 	check := f.Bool("check", false, "")
-	err := f.Parse(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, help)
-		return 0
-	case err == nil && f.NArg() != 1:
-		err = errors.New("want one configuration")
+	if code, ok := t.ParseFlags(f, args, help); !ok {
+		return code
 	}
-	if err != nil {
-		fmt.Fprintf(stderr, "%s: %v\n\n%s", Name, err, help)
-		return 2
+	if f.NArg() != 1 {
+		return t.Misused("exactly one configuration is required", help)
 	}
 	s, err := load(f.Arg(0))
 	if err == nil && !*check {
 		var complaints int64
-		if complaints, err = serve(ctx, s, filepath.Join(*dir, "writers"), stdout, stderr); err == nil && complaints > 0 {
-			return 1
+		complaints, err = serve(ctx, s, filepath.Join(*dir, "writers"), stdout, stderr)
+		if complaints > 0 {
+			t.Exit = cli.ExitFailed
 		}
 	}
-	if err != nil {
-		fmt.Fprintf(stderr, "%s: %v\n", Name, err)
-		if h := vss.Hint(err); h != "" {
-			fmt.Fprintf(stderr, "  hint: %s\n", h)
-		}
-		return 1
-	}
-	return 0
+	return t.Finish(err)
 }
 
-// serve takes part until ctx ends, and tells how often the writer had to complain.
+// serve runs the writer until ctx is done. It returns the number of complaints.
 func serve(ctx context.Context, s *settings, folder string, stdout, stderr io.Writer) (complaints int64, err error) {
 	out := stdout
 	if s.Record != "" {
 		f, err := os.OpenFile(s.Record, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 		if err != nil {
-			return 0, vss.E("OpenRecord", vss.ErrUnexpected, err).On(s.Record).Advise("name another file with record")
+			return 0, vss.E("OpenRecord", vss.ErrUnexpected, err).On(s.Record).
+				Advise("name another file with the key record")
 		}
 		defer f.Close()
 		out = f

@@ -28,13 +28,13 @@ type line struct {
 	Partial    bool                  `json:"partial,omitempty"`
 	Bootable   bool                  `json:"bootable,omitempty"`
 	Components []*document.Component `json:"components,omitempty"`
-	Did        string                `json:"did,omitempty"` // the fault that it commits
+	Did        string                `json:"did,omitempty"` // the fault, if there is one
 	Error      string                `json:"error,omitempty"`
-	Complaint  string                `json:"complaint,omitempty"` // what the requester did wrong
+	Complaint  string                `json:"complaint,omitempty"` // a violation of VSS's rules by the requester
 	Socket     string                `json:"socket,omitempty"`
 }
 
-// record writes the lines, in the order in which things happened.
+// record writes the lines in the order of the events.
 type record struct {
 	writer     string
 	complaints atomic.Int64
@@ -49,7 +49,7 @@ func newRecord(name string, out io.Writer) *record {
 	return &record{writer: name, out: e}
 }
 
-// line writes one. A record that can't be written is no reason to do wrong what isn't configured: the error is dropped.
+// line writes a line. Errors are ignored, because they must not change the behaviour of the writer.
 func (r *record) line(l line) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -60,12 +60,13 @@ func (r *record) line(l line) {
 	_ = r.out.Encode(l)
 }
 
+// complain writes a complaint.
 func (r *record) complain(event string, session vss.SessionID, what string) {
 	r.complaints.Add(1)
 	r.line(line{At: "complaint", Event: event, Session: session.String(), Complaint: what})
 }
 
-// describe is an event as the record has it.
+// describe returns the line of an event.
 func describe(h writer.Handler, e *writer.Event) line {
 	l := line{
 		Event: eventName(h), Session: e.Session.String(), Volumes: e.Volumes, Devices: e.Devices, Writable: e.Writable,

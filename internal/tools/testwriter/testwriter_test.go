@@ -113,7 +113,8 @@ func TestMistakes(t *testing.T) {
 				t.Fatal(err)
 			}
 			var errs bytes.Buffer
-			if code := run(t.Context(), []string{"--check", path}, &errs, &errs); code != 1 || !strings.Contains(errs.String(), tc.says) || !strings.Contains(errs.String(), "E_INVALIDARG") {
+			if code := run(t.Context(), []string{"--check", path}, &errs, &errs); code != 1 ||
+				!strings.Contains(errs.String(), tc.says) || !strings.Contains(errs.String(), "E_INVALIDARG") {
 				t.Errorf("exit %d: %s", code, &errs)
 			}
 		})
@@ -122,7 +123,8 @@ func TestMistakes(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	var out, errs bytes.Buffer
-	if code := run(t.Context(), nil, &out, &errs); code != 2 || !strings.Contains(errs.String(), "want one configuration") {
+	if code := run(t.Context(), nil, &out, &errs); code != 2 || !strings.Contains(errs.String(),
+		"exactly one configuration is required") {
 		t.Errorf("exit %d: %s", code, &errs)
 	}
 	if code := run(t.Context(), []string{"-h"}, &out, &errs); code != 0 || !strings.Contains(out.String(), "Usage:") {
@@ -138,28 +140,37 @@ func TestFaults(t *testing.T) {
 		fault string
 		check func(w *Writer, err error, e *writer.Event) bool
 	}{
-		{`do = "fail"` + "\n" + `code = "VSS_E_WRITERERROR_RETRYABLE"`, func(_ *Writer, err error, _ *writer.Event) bool {
-			return vss.CodeOf(err) == vss.ErrWriterErrorRetryable
-		}},
-		{`do = "fail"` + "\n" + `application = 7` + "\n" + `message = "full"`, func(_ *Writer, err error, e *writer.Event) bool {
-			return err != nil && e.Failure != nil && *e.Failure == writer.Failure{Code: vss.ErrWriterErrorNonRetryable, Application: 7, Message: "full"}
-		}},
+		{`do = "fail"` + "\n" + `code = "VSS_E_WRITERERROR_RETRYABLE"`,
+			func(_ *Writer, err error, _ *writer.Event) bool {
+				return vss.CodeOf(err) == vss.ErrWriterErrorRetryable
+			}},
+		{`do = "fail"` + "\n" + `application = 7` + "\n" + `message = "full"`,
+			func(_ *Writer, err error, e *writer.Event) bool {
+				want := writer.Failure{Code: vss.ErrWriterErrorNonRetryable, Application: 7, Message: "full"}
+				return err != nil && e.Failure != nil && *e.Failure == want
+			}},
 		{`do = "veto"` + "\n" + `code = "0x800423f1"`, func(_ *Writer, err error, e *writer.Event) bool {
 			return err == nil && e.Failure != nil && e.Failure.Code == vss.ErrWriterErrorOutOfResources
 		}},
 		{`do = "stall"`, func(_ *Writer, err error, _ *writer.Event) bool { return err == context.Canceled }},
 		{`do = "delay"`, func(_ *Writer, err error, _ *writer.Event) bool { return err == context.Canceled }},
 		{`do = "hang"` + "\n" + `for = "1ms"`, func(_ *Writer, err error, _ *writer.Event) bool { return err == nil }},
-		{`do = "lie"` + "\n" + `lie = "code"`, func(_ *Writer, err error, _ *writer.Event) bool { return vss.CodeOf(err) == vss.ErrProviderVeto }},
+		{`do = "lie"` + "\n" + `lie = "code"`,
+			func(_ *Writer, err error, _ *writer.Event) bool { return vss.CodeOf(err) == vss.ErrProviderVeto }},
 		{`do = "lie"` + "\n" + `lie = "components"`, func(_ *Writer, err error, e *writer.Event) bool {
-			return err == nil && len(e.Components.Components) == 2 && e.Components.Components[0].BackupOptions == "forged"
+			return err == nil && len(e.Components.Components) == 2 &&
+				e.Components.Components[0].BackupOptions == "forged"
 		}},
 	} {
-		w := newWriter(parsed(t, sample+"[[fault]]\nevent = \"post-snapshot\"\nskip = 1\ntimes = 1\n"+tc.fault+"\n"), newRecord("T", &bytes.Buffer{}))
+		w := newWriter(parsed(t, sample+"[[fault]]\nevent = \"post-snapshot\"\nskip = 1\ntimes = 1\n"+tc.fault+"\n"),
+			newRecord("T", &bytes.Buffer{}))
 		for n := range 3 {
-			e := &writer.Event{Session: vss.SessionID{GUID: vss.NewGUID()}, Components: &document.WriterComponents{Components: []*document.Component{{Type: vss.ComponentDatabase, Name: "db"}}}}
+			e := &writer.Event{Session: vss.SessionID{GUID: vss.NewGUID()},
+				Components: &document.WriterComponents{Components: []*document.Component{{Type: vss.ComponentDatabase,
+					Name: "db"}}}}
 			err := w.PostSnapshot(ctx, e)
-			if well := err == nil && e.Failure == nil && len(e.Components.Components) == 1 && e.Components.Components[0].BackupOptions == ""; n != 1 && !well {
+			if well := err == nil && e.Failure == nil && len(e.Components.Components) == 1 &&
+				e.Components.Components[0].BackupOptions == ""; n != 1 && !well {
 				t.Errorf("%s: time %d is wrong: %v, %+v", tc.fault, n+1, err, e.Failure)
 			}
 			if n == 1 && !tc.check(w, err, e) {
@@ -178,16 +189,18 @@ func TestDies(t *testing.T) {
 	}
 }
 
-// A liar is kept from harm by who watches over it.
+// TestLiesOfIdentity checks that the client of a writer notices false metadata.
 func TestLiesOfIdentity(t *testing.T) {
-	for _, f := range []string{"event = \"identify\"\nlie = \"class\"", "event = \"identify\"\nlie = \"metadata\"", "event = \"identify\"\nlie = \"nothing\"", "event = \"identify\"\nlie = \"code\""} {
+	for _, f := range []string{"event = \"identify\"\nlie = \"class\"", "event = \"identify\"\nlie = \"metadata\"",
+		"event = \"identify\"\nlie = \"nothing\"", "event = \"identify\"\nlie = \"code\""} {
 		w := newWriter(parsed(t, sample+"[[fault]]\ndo = \"lie\"\n"+f+"\n"), newRecord("T", &bytes.Buffer{}))
 		c := writertest.Socket(t, w)
 		if _, err := c.Identify(t.Context()); vss.CodeOf(err) != vss.ErrWriterErrorNonRetryable {
 			t.Errorf("%s: %v", f, err)
 		}
 	}
-	w := newWriter(parsed(t, sample+"[[fault]]\nevent = \"info\"\ndo = \"lie\"\nlie = \"class\"\n"), newRecord("T", &bytes.Buffer{}))
+	w := newWriter(parsed(t, sample+"[[fault]]\nevent = \"info\"\ndo = \"lie\"\nlie = \"class\"\n"),
+		newRecord("T", &bytes.Buffer{}))
 	first, err := w.Info(t.Context())
 	if err != nil || first.ID.GUID != w.ID {
 		t.Fatalf("%+v, %v", first, err)
@@ -199,14 +212,18 @@ func TestLiesOfIdentity(t *testing.T) {
 
 // What the requester does wrong is said, and nothing else.
 func TestComplaints(t *testing.T) {
-	db, inner, must := &document.Component{Type: vss.ComponentDatabase, Name: "db"}, &document.Component{Type: vss.ComponentFileGroup, LogicalPath: "db", Name: "inner"}, &document.Component{Type: vss.ComponentFileGroup, Name: "must"}
+	db, inner, must := &document.Component{Type: vss.ComponentDatabase, Name: "db"},
+		&document.Component{Type: vss.ComponentFileGroup, LogicalPath: "db", Name: "inner"},
+		&document.Component{Type: vss.ComponentFileGroup, Name: "must"}
 	saved := func(c *document.Component) *document.Component { n := *c; n.BackupSucceeded = true; return &n }
 	event := func(comps ...*document.Component) writer.Event {
-		return writer.Event{BackupType: vss.BackupFull, Volumes: []string{"/srv", "/etc"}, Components: &document.WriterComponents{Components: comps}}
+		return writer.Event{BackupType: vss.BackupFull, Volumes: []string{"/srv", "/etc"},
+			Components: &document.WriterComponents{Components: comps}}
 	}
 	in := func(e writer.Event, change func(*writer.Event)) writer.Event { change(&e); return e }
 	good := event(saved(db), saved(must))
-	whole := []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot, writer.OnBackupComplete, writer.OnBackupShutdown}
+	whole := []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw,
+		writer.OnPostSnapshot, writer.OnBackupComplete, writer.OnBackupShutdown}
 	for _, tc := range []struct {
 		name   string
 		event  writer.Event
@@ -215,26 +232,44 @@ func TestComplaints(t *testing.T) {
 	}{
 		{"a good backup", good, whole, nil},
 		{"a backup without components", in(good, func(e *writer.Event) { e.Components = nil }), whole, nil},
-		{"an aborted one", good, []writer.Handler{writer.OnPrepareBackup, writer.OnAbort, writer.OnAbort, writer.OnBackupShutdown}, nil},
-		{"required missing", event(saved(db)), whole, []string{"must is required"}},
+		{"an aborted one", good, []writer.Handler{writer.OnPrepareBackup, writer.OnAbort, writer.OnAbort,
+			writer.OnBackupShutdown}, nil},
+		{"required missing", event(saved(db)), whole, []string{"must was not added"}},
 		{"implicit added", event(saved(db), saved(inner), saved(must)), whole, []string{`db\inner must not be added`}},
 		{"added twice", event(saved(db), saved(db), saved(must)), whole, []string{"db must not be added"}},
-		{"added unknown", event(saved(must), saved(&document.Component{Type: vss.ComponentDatabase, Name: "x"})), whole, []string{"component x was added, and there is none"}},
-		{"added as another type", event(saved(must), saved(&document.Component{Type: vss.ComponentFileGroup, Name: "db"})), whole, []string{"it is database"}},
-		{"no state", in(good, func(e *writer.Event) { e.BackupType = vss.BackupUndefined }), whole, []string{"SetBackupState was not called"}},
-		{"a type that isn't in the schema", in(good, func(e *writer.Event) { e.BackupType = vss.BackupDifferential }), whole, []string{"isn't in the writer's schema"}},
-		{"no stamp", in(event(saved(must)), func(e *writer.Event) { e.BackupType = vss.BackupIncremental }), whole, []string{"SetPreviousBackupStamp was not called for must"}},
-		{"a volume is missing", in(good, func(e *writer.Event) { e.Volumes = []string{"/srv/"} }), whole, []string{"/etc/t of component must is on no volume"}},
-		{"not saved", event(db, saved(must)), whole, []string{"didn't say that db was saved"}},
-		{"no end", good, []writer.Handler{writer.OnPrepareBackup, writer.OnBackupShutdown}, []string{"ended without BackupComplete or AbortBackup"}},
-		{"complete without copies", good, []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnBackupComplete, writer.OnBackupShutdown}, []string{"the set was not made"}},
-		{"no preparation", good, []writer.Handler{writer.OnPrepareSnapshot}, []string{"PrepareSnapshot came without PrepareBackup"}},
-		{"freeze twice", good, []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnFreeze}, []string{"Freeze came twice"}},
-		{"after an abort", good, []writer.Handler{writer.OnPrepareBackup, writer.OnAbort, writer.OnPrepareSnapshot}, []string{"PrepareSnapshot came after Abort"}},
+		{"added unknown", event(saved(must),
+			saved(&document.Component{Type: vss.ComponentDatabase, Name: "x"})), whole,
+			[]string{"component x was added, but does not exist"}},
+		{"added as another type", event(saved(must),
+			saved(&document.Component{Type: vss.ComponentFileGroup, Name: "db"})), whole,
+			[]string{"but is a database"}},
+		{"no state", in(good, func(e *writer.Event) { e.BackupType = vss.BackupUndefined }), whole,
+			[]string{"SetBackupState was not called"}},
+		{"a type that isn't in the schema", in(good, func(e *writer.Event) { e.BackupType = vss.BackupDifferential }),
+			whole, []string{"is not in the writer's schema"}},
+		{"no stamp", in(event(saved(must)), func(e *writer.Event) { e.BackupType = vss.BackupIncremental }), whole,
+			[]string{"SetPreviousBackupStamp was not called for must"}},
+		{"a volume is missing", in(good, func(e *writer.Event) { e.Volumes = []string{"/srv/"} }), whole,
+			[]string{"/etc/t of component must is not on a volume"}},
+		{"not saved", event(db, saved(must)), whole, []string{"was not called with true for db"}},
+		{"no end", good, []writer.Handler{writer.OnPrepareBackup, writer.OnBackupShutdown},
+			[]string{"ended without BackupComplete or AbortBackup"}},
+		{"complete without copies", good, []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot,
+			writer.OnBackupComplete, writer.OnBackupShutdown}, []string{"the set was not created"}},
+		{"no preparation", good, []writer.Handler{writer.OnPrepareSnapshot},
+			[]string{"PrepareSnapshot without a preceding PrepareBackup"}},
+		{"freeze twice", good, []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze,
+			writer.OnFreeze}, []string{"Freeze a second time"}},
+		{"after an abort", good, []writer.Handler{writer.OnPrepareBackup, writer.OnAbort, writer.OnPrepareSnapshot},
+			[]string{"PrepareSnapshot after Abort"}},
 		{"a restore of nothing", good, []writer.Handler{writer.OnPreRestore}, []string{"no component is selected"}},
-		{"a restore without status", event(&document.Component{Type: vss.ComponentDatabase, Name: "db", SelectedForRestore: true}), []writer.Handler{writer.OnPreRestore, writer.OnPostRestore}, []string{"SetFileRestoreStatus was not called for db"}},
-		{"a good restore", event(&document.Component{Type: vss.ComponentDatabase, Name: "db", SelectedForRestore: true, FileRestoreStatus: vss.RestoredAll}), []writer.Handler{writer.OnPreRestore, writer.OnPostRestore}, nil},
-		{"an end without a beginning", good, []writer.Handler{writer.OnPostRestore}, []string{"PostRestore came without PreRestore"}},
+		{"a restore without status", event(&document.Component{Type: vss.ComponentDatabase, Name: "db",
+			SelectedForRestore: true}), []writer.Handler{writer.OnPreRestore, writer.OnPostRestore},
+			[]string{"SetFileRestoreStatus was not called for db"}},
+		{"a good restore", event(&document.Component{Type: vss.ComponentDatabase, Name: "db", SelectedForRestore: true,
+			FileRestoreStatus: vss.RestoredAll}), []writer.Handler{writer.OnPreRestore, writer.OnPostRestore}, nil},
+		{"an end without a beginning", good, []writer.Handler{writer.OnPostRestore},
+			[]string{"PostRestore without a preceding PreRestore"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var out bytes.Buffer
@@ -272,7 +307,8 @@ func TestComplaints(t *testing.T) {
 // A writer that failed by itself isn't told how the backup ends, and doesn't complain of that.
 func TestNoComplaintAfterOwnFailure(t *testing.T) {
 	for _, do := range []string{"fail", "veto", "panic"} {
-		w := newWriter(parsed(t, sample+"[[fault]]\nevent = \"prepare-snapshot\"\ndo = \""+do+"\"\n"), newRecord("T", &bytes.Buffer{}))
+		w := newWriter(parsed(t, sample+"[[fault]]\nevent = \"prepare-snapshot\"\ndo = \""+do+"\"\n"),
+			newRecord("T", &bytes.Buffer{}))
 		c := writertest.Socket(t, w)
 		for _, h := range []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnBackupShutdown} {
 			_ = h.Call(t.Context(), c, &writer.Event{Session: vss.SessionID{GUID: w.ID}, BackupType: vss.BackupFull})
@@ -317,7 +353,8 @@ func TestProgram(t *testing.T) {
 		t.Errorf("exit %d", code)
 	}
 	b, err := os.ReadFile(log)
-	if err != nil || !strings.Contains(string(b), "SetBackupState was not called") || !strings.Contains(string(b), `"event":"backup-shutdown"`) {
+	if err != nil || !strings.Contains(string(b), "SetBackupState was not called") ||
+		!strings.Contains(string(b), `"event":"backup-shutdown"`) {
 		t.Errorf("%v\n%s", err, b)
 	}
 	_ = c.Close()

@@ -16,7 +16,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
 
-// died is the exit code of a writer that dies as it was told to.
+// died is the exit code of the fault "die".
 const died = 9
 
 // Writer is a test writer.
@@ -36,7 +36,7 @@ func newWriter(s *settings, out *record) *Writer {
 	return &Writer{settings: *s, out: out, exit: os.Exit, sessions: map[vss.SessionID]*watched{}}
 }
 
-// eventName is a handler's name in configurations and records, as a hook writer's executables have it.
+// eventName returns the name of a handler in configurations and records, which is that of a hook writer's executable.
 func eventName(h writer.Handler) string {
 	var b strings.Builder
 	for i, r := range h.String() {
@@ -48,7 +48,7 @@ func eventName(h writer.Handler) string {
 	return b.String()
 }
 
-// fault is what is to be done wrong at an event, nil for nothing.
+// fault returns the fault to commit at an event, or nil.
 func (w *Writer) fault(event string) *fault {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -65,7 +65,7 @@ func (w *Writer) fault(event string) *fault {
 	return nil
 }
 
-// commit does a fault. E is nil in Info and Identify.
+// commit commits a fault. E is nil in Info and Identify.
 func (w *Writer) commit(ctx context.Context, f *fault, e *writer.Event) error {
 	switch f.Do {
 	case "fail":
@@ -103,24 +103,26 @@ func (f *fault) why() string {
 	if f.Message != "" {
 		return f.Message
 	}
-	return "the test writer is configured to"
+	return "a fault of the test writer's configuration"
 }
 
-// lie tells an untruth in a handler; those of Info and Identify are told there.
+// lie commits a lie in a handler of an event. Those of Info and Identify are committed there.
 func (f *fault) lie(e *writer.Event) error {
 	switch {
 	case f.Lie == "code":
 		return vss.E(f.Event, vss.ErrProviderVeto, errors.New(f.why()))
 	case f.Lie == "components" && e.Components != nil:
 		for _, c := range e.Components.Components {
-			c.BackupSucceeded, c.BackupOptions, c.PreviousBackupStamp, c.SelectedForRestore = !c.BackupSucceeded, "forged", "forged", !c.SelectedForRestore
+			c.BackupSucceeded, c.BackupOptions, c.PreviousBackupStamp, c.SelectedForRestore = !c.BackupSucceeded,
+				"forged", "forged", !c.SelectedForRestore
 		}
-		e.Components.Components = append(e.Components.Components, &document.Component{Type: vss.ComponentFileGroup, Name: "forged"})
+		e.Components.Components = append(e.Components.Components, &document.Component{Type: vss.ComponentFileGroup,
+			Name: "forged"})
 	}
 	return nil
 }
 
-// Info implements writer.Writer. The first answer is always the truth: nobody would join otherwise.
+// Info implements writer.Writer. The first result is always correct, as the writer could not register otherwise.
 func (w *Writer) Info(ctx context.Context) (writer.Info, error) {
 	w.mu.Lock()
 	w.infos++
@@ -166,7 +168,7 @@ func (w *Writer) Identify(ctx context.Context) (*document.WriterMetadata, error)
 	return &m, nil
 }
 
-// handle is every event of a session: it is recorded, checked, and then succeeds or doesn't.
+// handle handles an event of a session: it records and checks it, and commits the fault for it.
 func (w *Writer) handle(ctx context.Context, h writer.Handler, e *writer.Event) error {
 	l := describe(h, e)
 	f := w.fault(l.Event)
@@ -179,7 +181,7 @@ func (w *Writer) handle(ctx context.Context, h writer.Handler, e *writer.Event) 
 	}
 	var err error
 	if f != nil {
-		defer func() { // a panic goes on its way
+		defer func() { // for the fault "panic"
 			if p := recover(); p != nil {
 				w.failed(e.Session)
 				panic(p)
@@ -200,7 +202,7 @@ func (w *Writer) handle(ctx context.Context, h writer.Handler, e *writer.Event) 
 	return err
 }
 
-// did is a fault in a few words.
+// did describes the fault in the record.
 func (f *fault) did() string {
 	switch f.Do {
 	case "fail", "veto":
@@ -211,7 +213,7 @@ func (f *fault) did() string {
 	return f.Do
 }
 
-// work is what a writer does with its components that is well.
+// work does what a correct writer may do with its components.
 func work(h writer.Handler, e *writer.Event) error {
 	if e.Components == nil {
 		return nil

@@ -1,5 +1,5 @@
-// Package udev is the program vss-udev: what udev's rules ask about a disk with an MBR, whose flags the kernel and blkid don't
-// know.
+// Package udev is the program vss-udev. udev's rules use it to get the flags of a disk with an MBR, which the kernel
+// and blkid don't report.
 package udev
 
 import (
@@ -10,8 +10,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
 )
 
-// Main prints a disk's flags as properties, VSS_DISK_HIDDEN=1 and the like, nothing for a disk without flags: its arguments
-// after the name in, exit code out (0 done, 1 the disk can't be read, 2 wrong usage). It only reads.
+// Main prints the flags of a disk as properties of udev, such as VSS_DISK_HIDDEN=1. It takes the arguments of the
+// program without its name and returns the exit code: 0 success, 1 the disk can't be read, 2 invalid command line.
 func Main(args []string) int {
 	if len(args) != 1 {
 		fmt.Fprintln(os.Stderr, "usage: vss-udev DEVICE (for udev's IMPORT{program})")

@@ -1,7 +1,6 @@
 package vsscmd
 
 import (
-	"errors"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -50,10 +49,6 @@ Exit status: that of CMD; 1 if CMD exited with 0 but a component was not saved; 
 			if err == nil && previous != "" {
 				b.previous, err = readComponents(previous)
 			}
-			var u *cli.UsageError
-			if errors.As(err, &u) {
-				return err
-			}
 			b.selectors = parseSelectors(named)
 			if err == nil {
 				err = a.With(cmd.Context(), func(c *requester.Client) error {
@@ -61,7 +56,7 @@ Exit status: that of CMD; 1 if CMD exited with 0 but a component was not saved; 
 				})
 			}
 			if err != nil {
-				a.Exit = cli.ExitTool
+				a.Exit = cli.ExitTool // unless it is a usage error
 			}
 			return err
 		},

@@ -46,17 +46,13 @@ Exit status: that of CMD; 125 if vss failed, 126 if CMD cannot be run, 127 if it
 				return cli.Usagef("remove --transportable", "a transportable set is not available on this host")
 			}
 			o, err := f.options(cmd, volumes, vss.ContextBackup)
-			var u *cli.UsageError
-			if errors.As(err, &u) {
-				return err
-			}
 			if err == nil {
 				err = a.With(cmd.Context(), func(c *requester.Client) error {
 					return a.exec(cmd.Context(), c, o, f.document, report, command)
 				})
 			}
 			if err != nil {
-				a.Exit = cli.ExitTool
+				a.Exit = cli.ExitTool // unless it is a usage error
 			}
 			return err
 		},

@@ -27,7 +27,7 @@ const (
 	writerID = "{44444444-0000-4000-8000-000000000001}"
 )
 
-// fake is a coordinator and a disk manager that answer from memory, and keep what they were asked.
+// fake is a coordinator and a disk manager with canned results. It records the calls.
 type fake struct {
 	vssv1.UnimplementedCoordinatorServer
 	vssv1.UnimplementedDisksServer
@@ -35,14 +35,14 @@ type fake struct {
 	mu       sync.Mutex
 	calls    []string
 	open     int
-	fail     map[string]error    // method: what it returns
+	fail     map[string]error    // method: its error
 	result   map[string]vss.Code // async method: its success code
 	busy     int                 // times that StartSnapshotSet is refused
-	copies   []*vssv1.Snapshot   // what Query tells
-	set      *vssv1.SnapshotSet  // what GetSnapshotSet tells
+	copies   []*vssv1.Snapshot   // result of Query
+	set      *vssv1.SnapshotSet  // result of GetSnapshotSet
 	deletes  *vssv1.DeleteSnapshotsReply
 	findings []*vssv1.Finding
-	mount    string // what MountSnapshot says
+	mount    string // path returned by MountSnapshot
 	last     map[string]any
 }
 
@@ -73,7 +73,7 @@ func newFake() *fake {
 	}
 }
 
-// called keeps the call and tells how it ends.
+// called records the call and returns its error.
 func (f *fake) called(method string, q any) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -104,7 +104,7 @@ func (f *fake) OpenSession(_ *vssv1.OpenSessionRequest, s grpc.ServerStreamingSe
 		return err
 	}
 	<-s.Context().Done()
-	time.Sleep(20 * time.Millisecond) // a service takes a moment to release
+	time.Sleep(20 * time.Millisecond) // a service needs time to release a session
 	f.mu.Lock()
 	f.open--
 	f.mu.Unlock()

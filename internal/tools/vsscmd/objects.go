@@ -197,7 +197,7 @@ func (a *app) exposed(s requester.Snapshot) {
 	case a.JSON:
 		a.PrintJSON(cli.Exposed{ID: s.ID, ExposedAt: s.ExposedAt})
 	case s.ExposedAt == "":
-		fmt.Fprintf(a.Stdout, "%v is no longer exposed.\n", s.ID)
+		fmt.Fprintf(a.Stdout, "%v was unexposed.\n", s.ID)
 	default:
 		fmt.Fprintf(a.Stdout, "%v is exposed at %s, read-only.\n", s.ID, s.ExposedAt)
 	}

@@ -187,7 +187,7 @@ func TestCreateCommand(t *testing.T) {
 		t.Errorf("exit %d, stdout %q, stderr %q", code, out, diag)
 	}
 	if !w.was("AbortBackup") || w.was("BackupComplete") {
-		t.Errorf("a failed command is no complete backup: %v", w.calls)
+		t.Errorf("the backup is complete though the command failed: %v", w.calls)
 	}
 	for command, want := range map[string]int{"kill -TERM $$": 128 + 15, "exit 0": 0} {
 		if code, _, _ := w.vss(t, "create", "/srv/data", "--", "sh", "-c", command); code != want {

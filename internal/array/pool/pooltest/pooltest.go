@@ -62,7 +62,7 @@ func (s *suite) lun(size int64, fill byte) vss.LUNID {
 	return id
 }
 
-func (s *suite) path(id vss.LUNID) string { return s.Address(id).Path }
+func (s *suite) path(id vss.LUNID) string { return s.Backing(id).Path }
 
 // cut copies LUNs.
 func (s *suite) cut(origins ...vss.LUNID) (copies []vss.LUNID, took time.Duration) {

@@ -23,14 +23,22 @@ type Target struct{}
 // Type is "loop".
 func (Target) Type() string { return "loop" }
 
-// Export says where the image is.
-func (Target) Export(_ context.Context, _ array.LUN, data array.Address, _ string) (array.Address, error) {
-	data.Type = "loop"
-	return data, nil
-}
+// Bus is that of disks in files.
+func (Target) Bus() vss.BusType { return vss.BusFileBackedVirtual }
 
-// Withdraw has nothing to do: the host has let its device go before the LUN is masked.
+// Serves reports true: hosts of other machines don't use this target.
+func (Target) Serves(string) bool { return true }
+
+// Export has nothing to do: a host of this machine can open the image.
+func (Target) Export(context.Context, array.LUN, array.Backing, string) error { return nil }
+
+// Withdraw has nothing to do: the host has detached its device before the LUN is masked.
 func (Target) Withdraw(context.Context, array.LUN, string) error { return nil }
+
+// Address is the image.
+func (Target) Address(_ context.Context, _ array.LUN, data array.Backing, _ string) (array.Address, bool) {
+	return array.Address{Type: "loop", Path: data.Path, DirectIO: data.DirectIO}, true
+}
 
 var _ array.Target = Target{}
 

@@ -33,10 +33,15 @@ func image(t *testing.T, dir string) array.Mapping {
 	path := filepath.Join(home, "image")
 	must(t, os.WriteFile(path, nil, 0o600))
 	must(t, os.Truncate(path, size))
-	a, err := loop.Target{}.Export(ctx, array.LUN{}, array.Address{Type: "file", Path: path}, "h")
-	must(t, err)
-	if a.Type != "loop" {
+	target, data := loop.Target{}, array.Backing{Path: path}
+	must(t, target.Export(ctx, array.LUN{}, data, "h"))
+	a, ok := target.Address(ctx, array.LUN{}, data, "h")
+	if !ok || a.Type != "loop" || a.Path != path || a.DirectIO || target.Bus() != vss.BusFileBackedVirtual {
 		t.Errorf("address %+v", a)
+	}
+	data.DirectIO = true
+	if direct, _ := target.Address(ctx, array.LUN{}, data, "h"); !direct.DirectIO {
+		t.Errorf("address %+v of %+v", direct, data)
 	}
 	return array.Mapping{LUN: array.LUN{Name: "x"}, Address: a}
 }
