@@ -37,7 +37,7 @@ var text = rapid.Custom(func(t *rapid.T) string {
 		Draw(t, "text")
 })
 
-// fill sets every field of a value, whatever its type: a field that is added and not written fails the round trip.
+// fill sets every field of a value of any type: a field that is added and not written fails the round trip.
 func fill(t *rapid.T, name string, v reflect.Value) {
 	switch v.Type() {
 	case reflect.TypeFor[Foreign]():

@@ -197,7 +197,7 @@ func TestRealDocuments(t *testing.T) {
 	}
 }
 
-// TestLeaveOut: an attribute or a child element that is missing is no reason to refuse a document, but for versions
+// TestLeaveOut: an attribute or a child element that is missing doesn't invalidate a document, but for versions
 // and names.
 func TestLeaveOut(t *testing.T) {
 	for _, name := range []string{"metadata-every.xml", "components-system-state.xml"} {

@@ -75,7 +75,7 @@ func TestBackupSelectability(t *testing.T) {
 	}{
 		{"S no, A no: required, not added yet", []string{"a", "+b"}, []string{"b"}, "a", Required, nil, false, false},
 		{"S no, A no: required, added", []string{"a", "+b"}, []string{"a", "b"}, "a", Required, vss.ErrObjectAlreadyExists, true, true},
-		{"S no, A no: below a required one it is no member, but required itself", []string{"a", `a\b`}, []string{"a"}, `a\b`, Required, nil, false, false},
+		{"S no, A no: below a required one it isn't a member, but required itself", []string{"a", `a\b`}, []string{"a"}, `a\b`, Required, nil, false, false},
 		{"S no, A no: above a selectable one", []string{"a", `+a\b`}, []string{`a\b`}, "a", Required, nil, false, false},
 		{"S yes, A no: optional, not chosen", []string{"+a", "+b"}, []string{"b"}, "a", Optional, nil, false, false},
 		{"S yes, A no: optional, chosen", []string{"+a"}, []string{"a"}, "a", Optional, vss.ErrObjectAlreadyExists, true, true},
@@ -90,7 +90,7 @@ func TestBackupSelectability(t *testing.T) {
 		{"S yes, A yes, X yes: comes with it and must not be added", []string{"+a", `+a\b`}, []string{"a"}, `a\b`, Nested, vss.ErrInvalidArg, true, false},
 		{"S yes, A yes, X yes: the other way about", []string{"+a", `+a\b`}, []string{`a\b`}, "a", Optional, vss.ErrInvalidArg, false, false},
 		{"a name that only begins like another is not below it", []string{"+a", `ab\c`}, []string{"a"}, `ab\c`, Required, nil, false, false},
-		{"case tells names apart", []string{"+a", `A\c`}, []string{"a"}, `A\c`, Required, nil, false, false},
+		{"names differ by case", []string{"+a", `A\c`}, []string{"a"}, `A\c`, Required, nil, false, false},
 	} {
 		t.Run(c.row, func(t *testing.T) {
 			m, w := tree(c.tree...), chosen(c.included...)
@@ -175,7 +175,7 @@ func TestRestoreSelectability(t *testing.T) {
 			RestoreWithAncestor, "a", vss.ErrObjectNotFound, vss.ErrInvalidArg, []string{"a", `a\b`, `a\d`}},
 		{"implicit, flag no: below a nested explicit one", []string{"+a", `+a\b`, `a\b\c`}, []string{`a\b`}, `a\b\c`,
 			RestoreWithAncestor, `a\b`, vss.ErrObjectNotFound, vss.ErrInvalidArg, []string{`a\b`, `a\b\c`}},
-		{"not in the backup, whatever its flag", []string{"+a", `r+b`}, []string{"a"}, "b", RestoreNotSaved, "", vss.ErrObjectNotFound, nil, nil},
+		{"not in the backup, with any flag", []string{"+a", `r+b`}, []string{"a"}, "b", RestoreNotSaved, "", vss.ErrObjectNotFound, nil, nil},
 		{"not in the backup: its ancestor was added but heads no set", []string{"a", `r+a\b`}, []string{"a"}, `a\b`, RestoreNotSaved, "", vss.ErrObjectNotFound, nil, nil},
 	} {
 		t.Run(c.row, func(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 // of the same bits.
 type Attributes uint32
 
-// Attribute bits. The comment names who sets the bit: with "context only" it is part of a context.
+// Attribute bits. The comment names the party that sets the bit: with "context only" it is part of a context.
 const (
 	AttrPersistent Attributes = 0x00000001 // context only: survives a restart
 	// requester: read-only from the start, without recovery and exclusion of files

@@ -77,7 +77,7 @@ func TestNewGUID(t *testing.T) {
 	for range 1000 {
 		g := NewGUID()
 		if g[6]>>4 != 4 || g[8]>>6 != 2 {
-			t.Fatalf("%s is no version 4 GUID", g)
+			t.Fatalf("%s isn't a version 4 GUID", g)
 		}
 		if seen[g] {
 			t.Fatalf("%s twice", g)

@@ -313,7 +313,7 @@ func constants(t *testing.T) map[string]int64 {
 		if c, ok := pkg.Scope().Lookup(name).(*types.Const); ok && c.Exported() {
 			n, exact := constant.Int64Val(c.Val())
 			if !exact {
-				t.Fatalf("%s is no integer", name)
+				t.Fatalf("%s isn't an integer", name)
 			}
 			out[name] = n
 		}

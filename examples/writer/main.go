@@ -23,11 +23,11 @@ import (
 type notes struct {
 	writer.Base
 	folder string
-	mu     sync.RWMutex           // who writes a note has it for reading
+	mu     sync.RWMutex           // held for reading while a note is written
 	frozen map[vss.SessionID]bool // no note is written while anybody is in here
 }
 
-// Info says who the writer is. The class never changes: make your own (uuidgen).
+// Info returns the writer's identity. Its class must not change; create one with uuidgen.
 func (n *notes) Info(context.Context) (writer.Info, error) {
 	class := vss.WriterID{GUID: vss.MustGUID("{6f1f6b52-5c0e-4a3c-9a86-2f0f8a0a7d11}")}
 	return writer.Info{ID: class, Name: "Notes", Usage: vss.UsageUserData, Source: vss.SourceOther, FreezeTimeout: 20 * time.Second}, nil

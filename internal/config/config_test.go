@@ -264,7 +264,7 @@ func TestAccess(t *testing.T) {
 	}
 }
 
-// Whatever the file says, it is refused or makes sense.
+// FuzzParse: any text is an error or a valid configuration.
 func FuzzParse(f *testing.F) {
 	sample, err := os.ReadFile("../../docs/vss.toml")
 	if err != nil {

@@ -171,7 +171,7 @@ func TestForeign(t *testing.T) {
 	}
 }
 
-// TestForeignAfterOurs: at the deadline all three of us want to thaw. Who freezes right after the first of them isn't
+// TestForeignAfterOurs: at the deadline all three processes try to thaw. A freeze right after the first of them isn't
 // thawed by the second.
 func TestForeignAfterOurs(t *testing.T) {
 	scratch := setUp(t)
@@ -265,7 +265,7 @@ func TestTwoGuards(t *testing.T) {
 	mustWrite(t, time.Second, b)
 }
 
-// TestClose: whatever a Guard has gone through, Close leaves nothing frozen and no process.
+// TestClose: after any use of a Guard, Close leaves nothing frozen and no process.
 func TestClose(t *testing.T) {
 	scratch := setUp(t)
 	fs := makeFS(t, scratch, "ext4", 64)

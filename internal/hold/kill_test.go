@@ -41,8 +41,8 @@ func signalAll(t *testing.T, pids []int, s syscall.Signal) {
 	}
 }
 
-// strike kills or stops several at one moment: the one who notices the death of the first must not be killed in the
-// middle of thawing, which makes a btrfs read-only.
+// strike kills or stops several processes at once: a process that notices the death of another must not be killed
+// while it is thawing, which makes a btrfs read-only.
 func strike(t *testing.T, pids []int, s syscall.Signal) {
 	t.Helper()
 	signalAll(t, pids, syscall.SIGSTOP)
@@ -222,11 +222,11 @@ func TestStruckAtRandom(t *testing.T) {
 func TestStoppedBeforeHold(t *testing.T) {
 	scratch := setUp(t)
 	fs := makeFS(t, scratch, "ext4", 64)
-	for _, who := range []string{"freezer", "sentinel"} {
-		t.Run(who, func(t *testing.T) {
+	for _, guard := range []string{"freezer", "sentinel"} {
+		t.Run(guard, func(t *testing.T) {
 			g := start(t, scratch, 500*time.Millisecond, fs)
 			c := g.freezer
-			if who == "sentinel" {
+			if guard == "sentinel" {
 				c = g.sentinel
 			}
 			signalAll(t, []int{c.proc.Pid}, syscall.SIGSTOP)

@@ -268,7 +268,7 @@ func (g *Guard) describe() error {
 	return nil
 }
 
-// discard releases what a Guard has, when nothing is held and it is no longer used.
+// discard releases what a Guard has, when nothing is held and it isn't used any more.
 func (g *Guard) discard() {
 	for _, c := range []*child{g.freezer, g.sentinel} {
 		if c != nil {

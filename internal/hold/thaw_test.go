@@ -79,7 +79,7 @@ func TestThawAllStoppedGuards(t *testing.T) {
 	v.mustBeGone(t)
 }
 
-// TestKilled: who is being killed is told by its status, however long its threads stay.
+// TestKilled: a process that is being killed is recognised by its status, even if its threads remain.
 func TestKilled(t *testing.T) {
 	for status, want := range map[string]bool{
 		"Name:\tvssd\nState:\tS (sleeping)\nSigPnd:\t0000000000000000\nShdPnd:\t0000000000000000\n": false,

@@ -9,7 +9,15 @@ const module = "github.com/stillpoint-vss/stillpoint"
 // layout lists the packages in the order of dependence: those of a row may import rows above it, and what is below
 // their own name. A package that isn't named belongs to the longest name that it is below.
 var layout = [][]string{
-	{"vss", "conformance", "internal/journal", "internal/counters", "internal/lint", "internal/atomicfile", "internal/boot"},
+	{
+		"vss",
+		"conformance",
+		"internal/journal",
+		"internal/counters",
+		"internal/lint",
+		"internal/atomicfile",
+		"internal/boot",
+	},
 	{"internal/mount"},
 	{"internal/lane"},
 	{"api/vss/v1", "document", "internal/config", "internal/fault"},

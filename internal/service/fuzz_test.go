@@ -84,7 +84,7 @@ func newBare(t testing.TB) *bare {
 	server, err := listener.Accept()
 	fail(err)
 	defer server.Close()
-	_, auth, err := wire.TransportCredentials(nil).ServerHandshake(server) // who we are, as the kernel knows us
+	_, auth, err := wire.TransportCredentials(nil).ServerHandshake(server) // our process, as reported by the kernel
 	fail(err)
 	b.peer = &peer.Peer{AuthInfo: auth}
 	return b
@@ -143,7 +143,7 @@ func fill(m protoreflect.Message, name protoreflect.Name, value string) {
 	}
 }
 
-// Whatever is called, in whatever order, with whatever in it: no panic, and each refusal has a result.
+// Calls in any order with any content don't panic, and each error has a code.
 func FuzzRequests(f *testing.F) {
 	b := newBare(f)
 	number := map[string]byte{}

@@ -15,7 +15,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Whatever another side sends as a detail, reading it makes an error that is a failure, printable and small.
+// Any detail that another side sends is read as an error that is a failure, printable and small.
 func FuzzDetail(f *testing.F) {
 	f.Add([]byte{}, uint32(13))
 	f.Add([]byte("\xff\xff\xff"), uint32(2))

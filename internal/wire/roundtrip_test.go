@@ -120,7 +120,7 @@ func TestEveryCodeHasGRPCCode(t *testing.T) {
 	seen := map[vss.Code]codes.Code{}
 	for g, list := range grpcCodes {
 		if g == codes.OK {
-			t.Error("codes.OK is no error")
+			t.Error("codes.OK must be an error")
 		}
 		for _, c := range list {
 			if before, twice := seen[c]; twice {
@@ -159,7 +159,7 @@ func TestErrorsOfHandlers(t *testing.T) {
 		{name: "vds isn't vss", answer: vss.E("Delete", vss.VDSErrNotSupported, nil), op: "Delete", code: vss.VDSErrNotSupported, isNot: []error{vss.ErrClusterError}},
 		{name: "cancelled", answer: context.Canceled, code: vss.ErrUnexpected, is: []error{context.Canceled}, isNot: []error{context.DeadlineExceeded}},
 		{name: "deadline inside", answer: vss.E("Hold", vss.ErrFlushWritesTimeout, context.DeadlineExceeded), op: "Hold", code: vss.ErrFlushWritesTimeout, is: []error{context.DeadlineExceeded}},
-		{name: "success is no error", answer: vss.E("Query", vss.OK, nil), op: "Query", code: vss.ErrUnexpected},
+		{name: "a success code as an error", answer: vss.E("Query", vss.OK, nil), op: "Query", code: vss.ErrUnexpected},
 		{name: "success code", answer: vss.SuccessSomeSnapshotsNotImported, code: vss.SuccessSomeSnapshotsNotImported},
 		{name: "typed nil", answer: typedNil, code: vss.ErrUnexpected},
 		{name: "foreign status", answer: status.Error(codes.NotFound, "no such thing"), code: vss.ErrObjectNotFound, text: "no such thing"},

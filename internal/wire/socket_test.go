@@ -295,7 +295,7 @@ func TestTrust(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = conn.Close()
-	no := errors.New("uid 0 is no writer")
+	no := errors.New("uid 0 must not be a writer")
 	if _, err := Dial(t.Context(), path, Trust(func(PeerInfo) error { return no })); !errors.Is(
 		err,
 		vss.ErrAccessDenied,

@@ -220,7 +220,7 @@ func TestStaleSockets(t *testing.T) {
 	}
 }
 
-// One that accepts connections and never says who it is holds nobody up but once, for a bounded time.
+// A writer that accepts connections and doesn't identify itself delays Running only once, for a limited time.
 func TestHanging(t *testing.T) {
 	run := runDir(t)
 	r := registry(t, writers.Config{RunDir: run, InBox: []writer.Writer{&mute{writertest.NewRecorder("mute")}}})
@@ -242,7 +242,7 @@ func TestHanging(t *testing.T) {
 	}
 }
 
-// mute is a writer in process that doesn't say who it is.
+// mute is a writer in this process that doesn't identify itself.
 type mute struct{ *writertest.Recorder }
 
 func (mute) Info(ctx context.Context) (writer.Info, error) {
@@ -361,7 +361,7 @@ func TestProcesses(t *testing.T) {
 	becomes(t, r, "good")
 }
 
-// Accounts have folders of their own; who isn't allowed, or answers in another's folder, takes no part.
+// Accounts have folders of their own; writers of other accounts, or in another account's folder, aren't registered.
 func TestAccounts(t *testing.T) {
 	lane.Host(t)
 	const nobody = 65534

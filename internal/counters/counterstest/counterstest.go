@@ -1,6 +1,5 @@
 // Package counterstest is the load of internal/counters for tests: it ends with the test, and its failures fail the
 // test.
-// failure.
 package counterstest
 
 import (

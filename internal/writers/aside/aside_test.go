@@ -74,7 +74,7 @@ func TestSetAside(t *testing.T) {
 			moved := set()
 			must(t, os.WriteFile(filepath.Join(dir, "ib_1"), []byte("restored"), 0o644))
 			if err := owner.Back(moved); err == nil {
-				t.Error("a name that is taken is no error")
+				t.Error("no error for a name that is taken")
 			}
 			if b, err := os.ReadFile(filepath.Join(dir, "ib_1")); err != nil || string(b) != "restored" {
 				t.Errorf("a restored file was replaced: %q, %v", b, err)

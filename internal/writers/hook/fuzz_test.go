@@ -8,7 +8,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// FuzzManifest: whatever writer.toml holds, it is refused or gives a writer within the rules.
+// FuzzManifest: any writer.toml is an error or yields a writer within the rules.
 func FuzzManifest(f *testing.F) {
 	for _, seed := range []string{
 		"id = \"{3d1c9c6e-7a55-4f0a-8d35-0c5c4c1d7a10}\"\nname = \"App\"\nlevel = \"back-end\"\nfreeze_limit = \"20s\"\npaths = [\"/srv\"]",
@@ -29,7 +29,7 @@ func FuzzManifest(f *testing.F) {
 	})
 }
 
-// FuzzIdentify: whatever identify prints, it is refused or can be printed and read again.
+// FuzzIdentify: any output of identify is an error or can be printed and parsed again.
 func FuzzIdentify(f *testing.F) {
 	for _, seed := range []string{
 		`{"components":[{"type":"filegroup","logical_path":"app","name":"data","selectable":true,"files":[{"path":"/srv","filespec":"*","recursive":true}]}]}`,
@@ -54,7 +54,7 @@ func FuzzIdentify(f *testing.F) {
 	})
 }
 
-// FuzzReply: whatever an event's executable prints changes nothing or what it names, and never crashes.
+// FuzzReply: any output of an executable changes nothing or the named components, and doesn't panic.
 func FuzzReply(f *testing.F) {
 	f.Add([]byte(`{"components":[{"logical_path":"a","name":"c","backup_stamp":"s"}]}`))
 	f.Add([]byte(`{"components":[null,{"name":"c","partial_files":[{}]}]}`))

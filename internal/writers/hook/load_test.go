@@ -87,12 +87,12 @@ func refused(t *testing.T, dir string, code vss.Code, says string) {
 // What others could change is not run.
 func TestLoadUnsafe(t *testing.T) {
 	for name, spoil := range map[string]func(t *testing.T, dir string) error{
-		"others may write to the script":     func(_ *testing.T, dir string) error { return os.Chmod(filepath.Join(dir, "freeze"), 0o777) },
-		"the group may":                      func(_ *testing.T, dir string) error { return os.Chmod(filepath.Join(dir, "freeze"), 0o775) },
-		"others may write to writer.toml":    func(_ *testing.T, dir string) error { return os.Chmod(filepath.Join(dir, "writer.toml"), 0o666) },
-		"others may write to the folder":     func(_ *testing.T, dir string) error { return os.Chmod(dir, 0o777) },
-		"a sticky folder is no help there":   func(_ *testing.T, dir string) error { return os.Chmod(dir, 0o777|os.ModeSticky) },
-		"others may write to a folder above": func(_ *testing.T, dir string) error { return os.Chmod(filepath.Dir(dir), 0o777) },
+		"others may write to the script":        func(_ *testing.T, dir string) error { return os.Chmod(filepath.Join(dir, "freeze"), 0o777) },
+		"the group may":                         func(_ *testing.T, dir string) error { return os.Chmod(filepath.Join(dir, "freeze"), 0o775) },
+		"others may write to writer.toml":       func(_ *testing.T, dir string) error { return os.Chmod(filepath.Join(dir, "writer.toml"), 0o666) },
+		"others may write to the folder":        func(_ *testing.T, dir string) error { return os.Chmod(dir, 0o777) },
+		"a sticky folder doesn't suffice there": func(_ *testing.T, dir string) error { return os.Chmod(dir, 0o777|os.ModeSticky) },
+		"others may write to a folder above":    func(_ *testing.T, dir string) error { return os.Chmod(filepath.Dir(dir), 0o777) },
 		"a link to where others may write": func(t *testing.T, dir string) error {
 			other := t.TempDir()
 			if err := os.Chmod(other, 0o777); err != nil {

@@ -15,7 +15,7 @@ import (
 
 const (
 	connectLimit = 5 * time.Second // for a server to accept the session
-	killLimit    = 2 * time.Second // for ending a statement that is no longer needed
+	killLimit    = 2 * time.Second // for ending a statement that isn't needed any more
 	keep         = 24 * time.Hour  // timeout of an idle session at the server
 	// for changes of tables to end in PrepareSnapshot. Source: writer's reference, time limits
 	startWait = 10 * time.Minute

@@ -273,7 +273,7 @@ func TestServerDies(t *testing.T) {
 	}
 }
 
-// TestSessionKilled is an administrator who ends the session that has the lock: the copy isn't vouched for.
+// TestSessionKilled: if an administrator ends the session that has the lock, Thaw fails.
 func TestSessionKilled(t *testing.T) {
 	s, v := one(t)
 	b := New(t, newWriter(t), v, s.Data)

@@ -210,7 +210,7 @@ func walNumber(t testing.TB, stamp string) string {
 	return fmt.Sprintf("00000001%08X%08X", high, low>>20)
 }
 
-// TestWAL: who keeps the WAL that the next backup needs.
+// TestWAL: WAL for the next backup is retained by a slot, and missed without one.
 func TestWAL(t *testing.T) {
 	t.Parallel() // servers take most of their time to wait
 	s, v := three(t)

@@ -82,7 +82,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// A script of the same name that started the server is no reason to leave the server out.
+// A script of the same name that started the server doesn't hide the server.
 func TestFindBelowScript(t *testing.T) {
 	const name = "vss-b-server"
 	dir := t.TempDir()

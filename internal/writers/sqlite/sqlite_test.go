@@ -96,7 +96,7 @@ func TestIdentify(t *testing.T) {
 		t.Errorf("excluded %v", excludes)
 	}
 	if _, err := newWriter(t, "[").Identify(ctx); err == nil {
-		t.Error("a pattern that is none is no error")
+		t.Error("no error for an invalid pattern")
 	}
 }
 
@@ -264,7 +264,7 @@ func TestRestore(t *testing.T) {
 
 	b.Again()
 	if m := b.Vetoed(writer.OnPreRestore, vss.ErrWriterErrorRetryable); !strings.Contains(m, "(sqlite3)") {
-		t.Errorf("%q doesn't name who has it open", m)
+		t.Errorf("%q doesn't name the process that has it open", m)
 	}
 	Must(t, j.Stop())
 	_, err := d.SQL(ctx, "DELETE FROM journal;")
