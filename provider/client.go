@@ -7,25 +7,42 @@ import (
 	"io"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 
 	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
 	"github.com/stillpoint-vss/stillpoint/internal/wire"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Connect reaches a provider that serves at a unix socket. What it gives is a Hardware or a Software, as the provider
-// says of itself, and an io.Closer. Options are those of wire.Dial; wire.Trust is one. A provider that dies makes
-// every call VSS_E_UNEXPECTED with wire.ErrServiceGone, and is there again when another process serves at the socket.
-// Errors: those of wire.Dial and of Properties; VSS_E_PROVIDER_VETO for a provider of another kind.
-func Connect(ctx context.Context, socket string, opts ...grpc.DialOption) (Provider, error) {
-	conn, err := wire.Dial(ctx, socket, opts...)
+// Remote is a provider in another process: a Hardware or a Software, by its type.
+type Remote interface {
+	Provider
+	io.Closer // ends the connection, and the calls under way
+	// Gone is closed when the process has ended or the connection was closed. It doesn't come back: connect again to
+	// reach the next process.
+	Gone() <-chan struct{}
+}
+
+// Connect connects to the provider that serves at a unix socket. Trust returns an error for a process that must not be
+// a provider, by its uid; nil trusts any. Calls fail with VSS_E_UNEXPECTED once the process has ended.
+//
+// Errors: E_ACCESSDENIED if there is no right to the socket or trust returned an error; VSS_E_UNEXPECTED if no process
+// answers; VSS_E_PROVIDER_VETO for a provider of another type than hardware, software or system; those of Properties.
+func Connect(
+	ctx context.Context, socket string, trust func(uid uint32) error, opts ...grpc.DialOption,
+) (Remote, error) {
+	if trust != nil {
+		opts = append([]grpc.DialOption{wire.Trust(func(p wire.PeerInfo) error { return trust(p.UID) })}, opts...)
+	}
+	conn, err := wire.DialOnce(ctx, socket, opts...)
 	if err != nil {
 		return nil, err
 	}
-	c := client{conn: conn, rpc: vssv1.NewSnapshotProviderClient(conn)}
+	c := &client{conn: conn, rpc: vssv1.NewSnapshotProviderClient(conn), gone: make(chan struct{})}
+	go c.watch()
 	props, err := c.Properties(ctx)
 	if err != nil {
-		return nil, errors.Join(err, conn.Close())
+		return nil, errors.Join(err, c.Close())
 	}
 	switch props.Type {
 	case vss.ProviderHardware:
@@ -33,24 +50,37 @@ func Connect(ctx context.Context, socket string, opts ...grpc.DialOption) (Provi
 	case vss.ProviderSoftware, vss.ProviderSystem:
 		return &softwareClient{c, vssv1.NewSoftwareProviderClient(conn)}, nil
 	}
-	err = vss.E("Connect", vss.ErrProviderVeto, fmt.Errorf("a provider of type %s", props.Type)).On(socket).
+	err = vss.E("Connect", vss.ErrProviderVeto, fmt.Errorf("unsupported provider type %s", props.Type)).On(socket).
 		Advise("hardware, software and system providers can be reached over a socket")
-	return nil, errors.Join(err, conn.Close())
+	return nil, errors.Join(err, c.Close())
 }
 
-// client is the part that all kinds of providers share.
+// client has the calls of every kind of provider.
 type client struct {
 	conn *grpc.ClientConn
 	rpc  vssv1.SnapshotProviderClient
+	gone chan struct{}
 }
 
 var (
-	_ Hardware  = (*hardwareClient)(nil)
-	_ Software  = (*softwareClient)(nil)
-	_ io.Closer = (*hardwareClient)(nil)
+	_ Hardware = (*hardwareClient)(nil)
+	_ Software = (*softwareClient)(nil)
+	_ Remote   = (*hardwareClient)(nil)
+	_ Remote   = (*softwareClient)(nil)
 )
 
-// Close ends the connection, and calls under way with it.
+// watch closes gone when the connection is lost.
+func (c *client) watch() {
+	for c.conn.GetState() == connectivity.Ready {
+		c.conn.WaitForStateChange(context.Background(), connectivity.Ready)
+	}
+	close(c.gone)
+}
+
+// Gone implements Remote.
+func (c *client) Gone() <-chan struct{} { return c.gone }
+
+// Close implements io.Closer.
 func (c *client) Close() error { return c.conn.Close() }
 
 func (c *client) Properties(ctx context.Context) (Properties, error) {
@@ -127,7 +157,7 @@ func surplus(op string, a, b int) error {
 }
 
 type hardwareClient struct {
-	client
+	*client
 	hw vssv1.HardwareProviderClient
 }
 

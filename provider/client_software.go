@@ -10,7 +10,7 @@ import (
 )
 
 type softwareClient struct {
-	client
+	*client
 	sw vssv1.SoftwareProviderClient
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -322,57 +323,59 @@ func TestNeitherKind(t *testing.T) {
 	}
 }
 
-// TestProviderDies lets the process at the socket go away in the middle of a set: each call fails as a call to a dead
-// service does, and the connection works again when another one serves there.
+// TestProviderDies ends the process at the socket in the middle of a set: each call fails, also when another process
+// serves at the socket, until one connects to that.
 func TestProviderDies(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "p.sock")
 	a, originals := providertest.NewArray(1)
 	release := a.Slow()
 	defer release()
-	serve := func() (kill func()) {
-		l, err := wire.Listen(path, 0o600, "")
+	stop := providertest.Serve(t, path, providertest.NewMemory(a))
+	connect := func() provider.Remote {
+		c, err := provider.Connect(t.Context(), path, func(uid uint32) error {
+			if int(uid) != os.Geteuid() {
+				t.Errorf("uid %d", uid)
+			}
+			return nil
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithCancel(context.Background())
-		ended := make(chan error, 1)
-		go func() { ended <- provider.Serve(ctx, l, providertest.NewMemory(a), slog.New(slog.DiscardHandler)) }()
-		return func() {
-			cancel()
-			if err := <-ended; err != nil {
-				t.Errorf("serve: %v", err)
-			}
-		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
 	}
-	kill := serve()
-	c, err := provider.Connect(t.Context(), path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.(interface{ Close() error }).Close()
-	hw := c.(provider.Hardware)
-	set := vss.SnapshotSetID{GUID: vss.NewGUID()}
-	if err := hw.BeginPrepareSnapshot(t.Context(), set, vss.SnapshotID{GUID: vss.NewGUID()}, vss.ContextBackup, []string{"/dev/x"}, originals); err != nil {
+	first := connect()
+	hw := first.(provider.Hardware)
+	set, id := vss.SnapshotSetID{GUID: vss.NewGUID()}, vss.SnapshotID{GUID: vss.NewGUID()}
+	if err := hw.BeginPrepareSnapshot(t.Context(), set, id, vss.ContextBackup, []string{"/dev/x"}, originals); err != nil {
 		t.Fatal(err)
 	}
 	waiting := make(chan error, 1)
 	go func() { waiting <- hw.EndPrepareSnapshots(context.Background(), set) }()
 	time.Sleep(20 * time.Millisecond)
-	kill()
+	select {
+	case <-first.Gone():
+		t.Error("gone while it lives")
+	default:
+	}
+	stop()
 	if err := <-waiting; !errors.Is(err, wire.ErrServiceGone) || !errors.Is(err, vss.ErrUnexpected) {
 		t.Errorf("the call under way: %v", err)
 	}
+	<-first.Gone()
+	providertest.Serve(t, path, providertest.NewMemory(a))
 	if err := hw.PreCommitSnapshots(t.Context(), set); !errors.Is(err, wire.ErrServiceGone) {
 		t.Errorf("the next call: %v", err)
 	}
-	defer serve()()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		err = hw.AbortSnapshots(t.Context(), set)
-		if !errors.Is(err, wire.ErrServiceGone) || time.Now().After(end) {
-			break
-		}
-	}
-	if err != nil || a.Copies() != 0 {
+	if err := connect().AbortSnapshots(t.Context(), set); err != nil || a.Copies() != 0 {
 		t.Errorf("abort at the next process: %v, %d copies left", err, a.Copies())
+	}
+	refused := errors.New("no")
+	if _, err := provider.Connect(t.Context(), path, func(uint32) error { return refused }); !errors.Is(
+		err,
+		vss.ErrAccessDenied,
+	) ||
+		!errors.Is(err, refused) {
+		t.Errorf("a process that isn't trusted: %v", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -22,14 +23,29 @@ import (
 // Errors: VSS_E_UNEXPECTED with ErrServiceGone as cause (no answer), E_ACCESSDENIED (no permission for the socket, or
 // the other side isn't trusted).
 func Dial(ctx context.Context, socketPath string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
+	return dial(ctx, socketPath, false, opts)
+}
+
+// DialOnce is Dial for a connection to one process: once it is lost, calls fail with ErrServiceGone, even if another
+// process serves at the socket by then. It doesn't go idle.
+func DialOnce(ctx context.Context, socketPath string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
+	return dial(ctx, socketPath, true, append([]grpc.DialOption{grpc.WithIdleTimeout(0)}, opts...))
+}
+
+func dial(ctx context.Context, socketPath string, once bool, opts []grpc.DialOption) (*grpc.ClientConn, error) {
 	const op = "Connect"
 	var last dialError
+	var used atomic.Bool
 	all := append(DialOptions(), grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+		if once && used.Load() {
+			return nil, ErrServiceGone
+		}
 		c, err := (&net.Dialer{}).DialContext(ctx, "unix", socketPath)
 		last.set(err)
 		if err != nil {
 			return nil, err
 		}
+		used.Store(true)
 		return &dialed{c.(*net.UnixConn), &last}, nil
 	}), grpc.WithTransportCredentials(TransportCredentials(nil)))
 	conn, err := grpc.NewClient("passthrough:///localhost", append(all, opts...)...)

@@ -3,7 +3,6 @@ package providertest
 import (
 	"bytes"
 	"context"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -122,16 +121,11 @@ func Socket(t conformance.T, p provider.Provider) provider.Provider {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	path := filepath.Join(dir, "p.sock")
 	stop := Serve(t, path, p)
-	c, err := provider.Connect(t.Context(), path)
+	c, err := provider.Connect(t.Context(), path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if c, ok := c.(io.Closer); ok {
-			_ = c.Close()
-		}
-		stop()
-	})
+	t.Cleanup(func() { _ = c.Close(); stop() })
 	return c
 }
 
