@@ -32,8 +32,6 @@ func newBench() *bench {
 	return b
 }
 
-func nothing(context.Context) error { return nil }
-
 var order = []Call{CallEndPrepare, CallPreCommit, CallCommit, CallPostCommit, CallPreFinalCommit, CallPostFinalCommit}
 
 // reach brings thisSet to a state; in a processing state a step is under way until release is closed.

@@ -143,8 +143,8 @@ type Memory struct {
 	ID   vss.ProviderID
 	Name string
 
-	array   *Array
-	machine *provider.Machine
+	provider.Base
+	array *Array
 }
 
 // MemoryID is the provider id of NewMemory's providers.
@@ -156,10 +156,10 @@ func NewMemory(a *Array) *Memory {
 		ID:    MemoryID,
 		Name:  "Memory Provider",
 		array: a,
-		machine: provider.NewMachine(func(_ context.Context, set vss.SnapshotSetID) error {
+		Base: provider.Base{Machine: provider.NewMachine(func(_ context.Context, set vss.SnapshotSetID) error {
 			a.dropSet(set)
 			return nil
-		}),
+		})},
 	}
 }
 
@@ -175,26 +175,6 @@ func (m *Memory) Properties(context.Context) (provider.Properties, error) {
 		VersionID:    m.ID.GUID,
 		Capabilities: []provider.Capability{provider.CanDifferential, provider.CanTransport, provider.CanResync},
 	}, nil
-}
-
-// OnLoad implements provider.Provider.
-func (m *Memory) OnLoad(context.Context) error { return nil }
-
-// OnUnload implements provider.Provider.
-func (m *Memory) OnUnload(ctx context.Context, force bool) error {
-	return unload(ctx, m.machine, force)
-}
-
-// unload gives up an unfinished set if force is set, and refuses if there is one and it isn't.
-func unload(ctx context.Context, m *provider.Machine, force bool) error {
-	if !m.Pending() {
-		return nil
-	}
-	if !force {
-		return vss.False
-	}
-	set, _ := m.Now()
-	return m.Abort(ctx, set)
 }
 
 // AreLUNsSupported implements provider.Hardware.
@@ -226,7 +206,7 @@ func (m *Memory) BeginPrepareSnapshot(
 	devices []string,
 	luns []vss.LUNInformation,
 ) error {
-	return m.machine.Begin(ctx, set, func(ctx context.Context) error {
+	return m.Machine.Begin(ctx, set, func(ctx context.Context) error {
 		if ok, _, err := m.AreLUNsSupported(ctx, c, devices, luns); err != nil || !ok {
 			return vss.E("BeginPrepareSnapshot", vss.ErrVolumeNotSupportedByProvider, err)
 		}
@@ -253,7 +233,7 @@ func (a *Array) copyOf(set vss.SnapshotSetID, original *vss.LUNInformation) *mem
 
 // EndPrepareSnapshots implements provider.Provider.
 func (m *Memory) EndPrepareSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	return m.machine.Step(ctx, provider.CallEndPrepare, set, func(ctx context.Context) error {
+	return m.Machine.Step(ctx, provider.CallEndPrepare, set, func(ctx context.Context) error {
 		m.array.mu.Lock()
 		gate := m.array.gate
 		m.array.mu.Unlock()
@@ -269,16 +249,9 @@ func (m *Memory) EndPrepareSnapshots(ctx context.Context, set vss.SnapshotSetID)
 	})
 }
 
-func done(context.Context) error { return nil }
-
-// PreCommitSnapshots implements provider.Provider.
-func (m *Memory) PreCommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	return m.machine.Step(ctx, provider.CallPreCommit, set, done)
-}
-
 // CommitSnapshots implements provider.Provider.
 func (m *Memory) CommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	return m.machine.Step(ctx, provider.CallCommit, set, func(context.Context) error {
+	return m.Machine.Step(ctx, provider.CallCommit, set, func(context.Context) error {
 		m.each(set, func(l *memoryLUN) { l.content = m.array.luns[l.origin].content })
 		return nil
 	})
@@ -294,19 +267,9 @@ func (m *Memory) each(set vss.SnapshotSetID, f func(*memoryLUN)) {
 	}
 }
 
-// PostCommitSnapshots implements provider.Provider.
-func (m *Memory) PostCommitSnapshots(ctx context.Context, set vss.SnapshotSetID, _ int) error {
-	return m.machine.Step(ctx, provider.CallPostCommit, set, done)
-}
-
-// PreFinalCommitSnapshots implements provider.Provider.
-func (m *Memory) PreFinalCommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	return m.machine.Step(ctx, provider.CallPreFinalCommit, set, done)
-}
-
 // PostFinalCommitSnapshots implements provider.Provider.
 func (m *Memory) PostFinalCommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	return m.machine.Step(ctx, provider.CallPostFinalCommit, set, func(context.Context) error {
+	return m.Machine.Step(ctx, provider.CallPostFinalCommit, set, func(context.Context) error {
 		m.each(set, func(l *memoryLUN) { l.final = true })
 		return nil
 	})
@@ -314,7 +277,7 @@ func (m *Memory) PostFinalCommitSnapshots(ctx context.Context, set vss.SnapshotS
 
 // AbortSnapshots implements provider.Provider. A set of a former process is known to the array only.
 func (m *Memory) AbortSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	err := m.machine.Abort(ctx, set)
+	err := m.Machine.Abort(ctx, set)
 	if errors.Is(err, vss.ErrObjectNotFound) && m.array.dropSet(set) {
 		return nil
 	}
@@ -329,7 +292,7 @@ func (m *Memory) GetTargetLUNs(
 	sources []vss.LUNInformation,
 ) ([]vss.LUNInformation, error) {
 	const op = "GetTargetLuns"
-	now, state := m.machine.Now()
+	now, state := m.Machine.Now()
 	if now != set {
 		return nil, vss.E(op, vss.ErrObjectNotFound, nil).On(set.String())
 	}

@@ -18,8 +18,8 @@ type MemorySoftware struct {
 	Offer provider.Offer // of every volume
 	Paths []string       // what WritePaths returns
 
-	host    *Host
-	machine *provider.Machine
+	provider.SoftwareBase
+	host *Host
 }
 
 // MemorySoftwareID is the provider id of NewMemorySoftware's providers.
@@ -33,7 +33,7 @@ func NewMemorySoftware(h *Host) *MemorySoftware {
 		Offer: provider.Offer{Cost: "one byte"},
 		host:  h,
 	}
-	m.machine = provider.NewMachine(func(_ context.Context, set vss.SnapshotSetID) error {
+	m.Machine = provider.NewMachine(func(_ context.Context, set vss.SnapshotSetID) error {
 		h.dropSet(set)
 		return nil
 	})
@@ -52,14 +52,6 @@ func (m *MemorySoftware) Properties(context.Context) (provider.Properties, error
 		VersionID:    m.ID.GUID,
 		Capabilities: []provider.Capability{provider.CanPlex, provider.CanRevert},
 	}, nil
-}
-
-// OnLoad implements provider.Provider.
-func (m *MemorySoftware) OnLoad(context.Context) error { return nil }
-
-// OnUnload implements provider.Provider.
-func (m *MemorySoftware) OnUnload(ctx context.Context, force bool) error {
-	return unload(ctx, m.machine, force)
 }
 
 // IsVolumeSupported implements provider.Software.
@@ -108,7 +100,7 @@ func (m *MemorySoftware) BeginPrepareSnapshot(
 	v provider.Volume,
 	c vss.Context,
 ) error {
-	return m.machine.Begin(ctx, set, func(ctx context.Context) error {
+	return m.Machine.Begin(ctx, set, func(ctx context.Context) error {
 		if err := m.allows(c); err != nil {
 			return err
 		}
@@ -130,7 +122,7 @@ func (m *MemorySoftware) BeginPrepareSnapshot(
 
 // EndPrepareSnapshots implements provider.Provider.
 func (m *MemorySoftware) EndPrepareSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	return m.machine.Step(ctx, provider.CallEndPrepare, set, func(ctx context.Context) error {
+	return m.Machine.Step(ctx, provider.CallEndPrepare, set, func(ctx context.Context) error {
 		provider.Report(ctx, 0)
 		if err := m.host.wait(ctx); err != nil {
 			return err
@@ -142,20 +134,15 @@ func (m *MemorySoftware) EndPrepareSnapshots(ctx context.Context, set vss.Snapsh
 
 // WritePaths implements provider.Software.
 func (m *MemorySoftware) WritePaths(_ context.Context, set vss.SnapshotSetID) ([]string, error) {
-	if now, state := m.machine.Now(); now != set || state == vss.StateAborted {
+	if now, state := m.Machine.Now(); now != set || state == vss.StateAborted {
 		return nil, vss.E("WritePaths", vss.ErrObjectNotFound, nil).On(set.String())
 	}
 	return m.Paths, nil
 }
 
-// PreCommitSnapshots implements provider.Provider.
-func (m *MemorySoftware) PreCommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	return m.machine.Step(ctx, provider.CallPreCommit, set, done)
-}
-
 // CommitSnapshots implements provider.Provider.
 func (m *MemorySoftware) CommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	return m.machine.Step(ctx, provider.CallCommit, set, func(context.Context) error {
+	return m.Machine.Step(ctx, provider.CallCommit, set, func(context.Context) error {
 		now := time.Now()
 		m.host.each(set, func(c *memoryCopy) { c.content, c.cut = m.host.volumes[c.volume.UUID], now })
 		return nil
@@ -164,7 +151,7 @@ func (m *MemorySoftware) CommitSnapshots(ctx context.Context, set vss.SnapshotSe
 
 // PostCommitSnapshots implements provider.Provider.
 func (m *MemorySoftware) PostCommitSnapshots(ctx context.Context, set vss.SnapshotSetID, count int) error {
-	return m.machine.Step(ctx, provider.CallPostCommit, set, func(context.Context) error {
+	return m.Machine.Step(ctx, provider.CallPostCommit, set, func(context.Context) error {
 		m.host.each(set, func(c *memoryCopy) { c.props.Count, c.props.Created = count, c.cut })
 		return nil
 	})
@@ -191,14 +178,9 @@ func (m *MemorySoftware) Describe(_ context.Context, set vss.SnapshotSetID, id v
 	}, nil
 }
 
-// PreFinalCommitSnapshots implements provider.Provider.
-func (m *MemorySoftware) PreFinalCommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	return m.machine.Step(ctx, provider.CallPreFinalCommit, set, done)
-}
-
 // PostFinalCommitSnapshots implements provider.Provider.
 func (m *MemorySoftware) PostFinalCommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	return m.machine.Step(ctx, provider.CallPostFinalCommit, set, func(context.Context) error {
+	return m.Machine.Step(ctx, provider.CallPostFinalCommit, set, func(context.Context) error {
 		m.host.each(set, func(c *memoryCopy) { c.final, c.writable = true, false })
 		return nil
 	})
@@ -206,7 +188,7 @@ func (m *MemorySoftware) PostFinalCommitSnapshots(ctx context.Context, set vss.S
 
 // AbortSnapshots implements provider.Provider. A set of a former process is known to the host only.
 func (m *MemorySoftware) AbortSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	err := m.machine.Abort(ctx, set)
+	err := m.Machine.Abort(ctx, set)
 	if errors.Is(err, vss.ErrObjectNotFound) && m.host.dropSet(set) {
 		return nil
 	}
@@ -355,12 +337,6 @@ func (m *MemorySoftware) RevertToSnapshot(_ context.Context, r provider.Ref) err
 		m.host.volumes[c.volume.UUID] = c.content
 	}
 	return err
-}
-
-// QueryRevertStatus implements provider.Software: a revert is over at once.
-func (m *MemorySoftware) QueryRevertStatus(_ context.Context, v provider.Volume) (provider.RevertStatus, error) {
-	return provider.RevertStatus{}, vss.E("QueryRevertStatus", vss.ErrObjectNotFound, errors.New("no revert is under way")).
-		On(v.Name)
 }
 
 // Events implements provider.Software.
