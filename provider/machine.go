@@ -190,7 +190,7 @@ func (m *Machine) Step(ctx context.Context, e Call, set vss.SnapshotSetID, run f
 	switch a {
 	case missing:
 		m.mu.Unlock()
-		return unknownSet(e, set)
+		return unknownSet(e.String(), set)
 	case refuse, reject:
 		return m.giveUp(ctx, e, set, a, false)
 	}
@@ -235,7 +235,7 @@ func (m *Machine) Abort(ctx context.Context, set vss.SnapshotSetID) error {
 		switch {
 		case a == missing:
 			m.mu.Unlock()
-			return unknownSet(CallAbort, set)
+			return unknownSet(CallAbort.String(), set)
 		case a == await || a == keep && running != nil:
 			m.mu.Unlock()
 			if err := wait(ctx, CallAbort, set, running); err != nil {
@@ -303,8 +303,8 @@ func (m *Machine) dropNow(ctx context.Context, set vss.SnapshotSetID) error {
 	return err
 }
 
-func unknownSet(e Call, set vss.SnapshotSetID) error {
-	return vss.E(e.String(), vss.ErrObjectNotFound, errors.New("no such set is being created")).On(set.String())
+func unknownSet(op string, set vss.SnapshotSetID) error {
+	return vss.E(op, vss.ErrObjectNotFound, errors.New("no such set is being created")).On(set.String())
 }
 
 func wait(ctx context.Context, e Call, set vss.SnapshotSetID, running <-chan struct{}) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -15,10 +16,16 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Serve answers for a provider, which is a Hardware or a Software one, on a listener until ctx ends: the coordinator
-// finds it when the listener is a socket in RUN/providers/. Calls under way get their answers first, but for those
-// that still run when the context given to them has ended with ctx. Errors: E_INVALIDARG for a provider of neither
-// kind.
+// Listen opens the socket NAME.sock in a folder, for Serve: RUN/providers, or for another account than root
+// RUN/providers/ACCOUNT. Errors: VSS_E_OBJECT_ALREADY_EXISTS if another process serves there, E_INVALIDARG,
+// E_ACCESSDENIED, VSS_E_UNEXPECTED.
+func Listen(folder, name string) (net.Listener, error) {
+	return wire.Listen(filepath.Join(folder, name+".sock"), 0o600, "")
+}
+
+// Serve serves a provider, which is a Hardware or a Software, on a listener until ctx ends. The service finds it when the
+// listener is a socket in RUN/providers. Calls under way end first, unless they run on after their own context has ended
+// with ctx. Errors: E_INVALIDARG for a provider of neither kind.
 func Serve(ctx context.Context, l net.Listener, p Provider, logger *slog.Logger) error {
 	s := wire.NewServer(logger)
 	vssv1.RegisterSnapshotProviderServer(s, &server{p: p})
