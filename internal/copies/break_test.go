@@ -21,7 +21,12 @@ import (
 func (x *world) exposed() (s *set, k copies.Kind, path string) {
 	x.Helper()
 	k, _, luns := x.hardware(2, disk.StyleGPT)
-	s = x.create(k, vss.ContextAppRollback, x.w.Volume("/srv/a", "ext4", luns[0]), x.w.Volume("/srv/b", "btrfs", luns[1]))
+	s = x.create(
+		k,
+		vss.ContextAppRollback,
+		x.w.Volume("/srv/a", "ext4", luns[0]),
+		x.w.Volume("/srv/b", "btrfs", luns[1]),
+	)
 	path = filepath.Join(x.dir, "exposed", "a")
 	must(x, x.host.Expose(x.Context(), s.here[0], path, 0))
 	return s, k, path
@@ -117,7 +122,13 @@ func (x *world) checkBroken(s *set, c breakCase, result []copies.Broken, before 
 		if d.LUN.Kind != "plain" {
 			x.Errorf("LUN %d is of kind %s", i, d.LUN.Kind)
 		}
-		want := copies.Broken{LUN: r.LUNs[0].LUNID, OriginalVolume: r.OriginalVolume, Masked: masked, ReadWrite: readWrite, Reverted: c.reverted}
+		want := copies.Broken{
+			LUN:            r.LUNs[0].LUNID,
+			OriginalVolume: r.OriginalVolume,
+			Masked:         masked,
+			ReadWrite:      readWrite,
+			Reverted:       c.reverted,
+		}
 		if !masked {
 			want.Device, want.VolumeDevice = before[i].Device, disk.PartitionNode(before[i].Device, 1)
 		}
@@ -145,8 +156,8 @@ func (x *world) checkBroken(s *set, c breakCase, result []copies.Broken, before 
 	}
 }
 
-// checkFileSystem checks the identity of a broken copy's file system: a writable one differs from its original, unless its
-// disk has its original's identity.
+// checkFileSystem checks the identity of a broken copy's file system: a writable one differs from its original, unless
+// its disk has its original's identity.
 func (x *world) checkFileSystem(r *catalog.Snapshot, c breakCase, got string) {
 	x.Helper()
 	switch {
@@ -167,9 +178,21 @@ func (x *world) checkFileSystem(r *catalog.Snapshot, c breakCase, got string) {
 	}
 }
 
-// A break that fails anywhere is undone: disks, identities, mounts are what they were, and the same break succeeds then.
+// A break that fails anywhere is undone: disks, identities, mounts are what they were, and the same break succeeds
+// then.
 func TestBreakUndone(t *testing.T) {
-	points := []string{"Unmount", "Lock", "SetReadOnly", "SetIdentity", "SetFlags", "SetBtrfsFSID", "SetFileSystemUUID", "Mount", "Uninstall", "OnLunStateChange"}
+	points := []string{
+		"Unmount",
+		"Lock",
+		"SetReadOnly",
+		"SetIdentity",
+		"SetFlags",
+		"SetBtrfsFSID",
+		"SetFileSystemUUID",
+		"Mount",
+		"Uninstall",
+		"OnLunStateChange",
+	}
 	reached := map[string]int{}
 	for _, c := range breakCases {
 		for _, point := range points {
@@ -187,7 +210,12 @@ func TestBreakUndone(t *testing.T) {
 				}
 				reached[point]++
 				if nth%2 == 0 { // as recovery does it, which doesn't know where the copies were mounted
-					rec := catalog.Break{Set: s.id, Before: b.Before(), ReadWrite: c.flags&vss.BreakMakeReadWrite != 0, MaskLUNs: c.flags&vss.BreakMaskLUNs != 0}
+					rec := catalog.Break{
+						Set:       s.id,
+						Before:    b.Before(),
+						ReadWrite: c.flags&vss.BreakMakeReadWrite != 0,
+						MaskLUNs:  c.flags&vss.BreakMaskLUNs != 0,
+					}
 					b = k.(copies.Breaker).ResumeBreak(s.records, rec)
 				}
 				if err := b.Undo(t.Context()); err != nil {
@@ -195,8 +223,9 @@ func TestBreakUndone(t *testing.T) {
 				}
 				must(t, b.Undo(t.Context()))
 				after := x.state(s)
-				for i := range after { // an ext4 that was given another UUID has its original's again, which is "" before
-					if s.records[i].FileSystem == "ext4" && (after[i].FSID == "" || after[i].FSID == s.records[i].FileSystemUUID) {
+				for i := range after { // an ext4 that was given another UUID has its original's again
+					if s.records[i].FileSystem == "ext4" &&
+						(after[i].FSID == "" || after[i].FSID == s.records[i].FileSystemUUID) {
 						after[i].FSID = before[i].FSID
 					}
 					after[i].Device, before[i].Device = "", ""
@@ -220,8 +249,8 @@ func TestBreakUndone(t *testing.T) {
 	}
 }
 
-// failNth lets the nth call of an operation of the host, or method of a provider, fail while f runs, and reports whether f
-// came so far.
+// failNth lets the nth call of an operation of the host, or method of a provider, fail while f runs, and reports
+// whether f came so far.
 func (x *world) failNth(op string, nth int, f func() error) bool {
 	n := 0
 	hit := func(o string) error {
@@ -244,7 +273,8 @@ func (x *world) failNth(op string, nth int, f func() error) bool {
 	return err != nil
 }
 
-// A break that was cut off after its last step is undone at the next start: what is mounted for writing becomes a copy again.
+// A break that was cut off after its last step is undone at the next start: what is mounted for writing becomes a copy
+// again.
 func TestBreakUndoneAfterCrash(t *testing.T) {
 	x := newWorld(t)
 	s, k, path := x.exposed()
@@ -344,7 +374,11 @@ func TestBreakOfSeveral(t *testing.T) {
 	}
 	for k, s := range map[copies.Kind]*set{one: a, two: b} {
 		calls := x.calls.Of(k.Properties().ID)
-		if len(calls) != 1 || len(calls[0].LUNs) == 0 || !slices.ContainsFunc(calls[0].LUNs, func(l vss.LUNInformation) bool { return l.SameLUN(&s.records[0].LUNs[0].Copy) }) {
+		if len(calls) != 1 || len(calls[0].LUNs) == 0 ||
+			!slices.ContainsFunc(
+				calls[0].LUNs,
+				func(l vss.LUNInformation) bool { return l.SameLUN(&s.records[0].LUNs[0].Copy) },
+			) {
 			t.Errorf("%s was called with %v", k.Properties().Name, calls)
 		}
 		for _, l := range calls[0].LUNs {
@@ -352,7 +386,8 @@ func TestBreakOfSeveral(t *testing.T) {
 				t.Errorf("%s heard of another's LUN", k.Properties().Name)
 			}
 		}
-		if r := k.(copies.Breaker).ResumeBreak(s.records, catalog.Break{Before: before}).Before(); len(r) != 1 || r[0].LUNID != s.records[0].LUNs[0].LUNID {
+		if r := k.(copies.Breaker).ResumeBreak(s.records, catalog.Break{Before: before}).Before(); len(r) != 1 ||
+			r[0].LUNID != s.records[0].LUNs[0].LUNID {
 			t.Errorf("resumed with %v", r)
 		}
 	}

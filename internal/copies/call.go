@@ -23,6 +23,8 @@ const (
 	// windowLimit is for calls between the writers' Freeze and Thaw, which have 60 s in all.
 	// Source: shadow-copy-creation-for-providers.
 	windowLimit = 60 * time.Second
+	// holdLimit is the longest hold; the context has what is left of it.
+	holdLimit = 10 * time.Second
 	// longLimit is for calls that move or free data, and nobody waits for with a clock.
 	longLimit = 5 * time.Minute
 	// progressLimit is how long EndPrepareSnapshots and ResyncLuns may go without reporting progress.
@@ -38,9 +40,9 @@ var general = []vss.Code{
 	vss.ErrMaximumNumberOfSnapshotsReached, vss.ErrProviderVeto, vss.ErrCannotRevertDiskID,
 }
 
-// method is one method of a provider: its name in the specification, its time limit, and the codes that its page adds to
-// the general ones. VSS_E_UNEXPECTED, which some pages of software providers add, is left out: it is also the code of an
-// error without one, such as a broken connection.
+// method is one method of a provider: its name in the specification, its time limit, and the codes that its page adds
+// to the general ones. VSS_E_UNEXPECTED, which some pages of software providers add, is left out: it is also the code
+// of an error without one, such as a broken connection.
 type method struct {
 	name     string
 	limit    time.Duration
@@ -54,17 +56,27 @@ var (
 	callOnLoad      = method{name: "OnLoad", limit: shortLimit}
 	callOnUnload    = method{name: "OnUnload", limit: shortLimit}
 	callEvents      = method{name: "Events", limit: shortLimit}
-	callSnapshotted = method{name: "IsVolumeSnapshotted", limit: shortLimit, codes: []vss.Code{vss.ErrNestedVolumeLimit}}
-	callSupported   = method{name: "IsVolumeSupported", limit: shortLimit, codes: []vss.Code{vss.ErrNestedVolumeLimit}}
-	callConsider    = method{name: "Consider", limit: shortLimit, codes: []vss.Code{vss.ErrNestedVolumeLimit, vss.ErrUnsupportedContext}}
-	callAreLUNs     = method{name: "AreLunsSupported", limit: shortLimit}
-	callFillIn      = method{name: "FillInLunInfo", limit: shortLimit}
-	callBegin       = method{name: "BeginPrepareSnapshot", limit: shortLimit, codes: []vss.Code{
-		vss.ErrMaximumNumberOfVolumesReached, vss.ErrNestedVolumeLimit, vss.ErrUnsupportedContext, vss.ErrRebootRequired}}
+	callSnapshotted = method{
+		name:  "IsVolumeSnapshotted",
+		limit: shortLimit,
+		codes: []vss.Code{vss.ErrNestedVolumeLimit},
+	}
+	callSupported = method{name: "IsVolumeSupported", limit: shortLimit, codes: []vss.Code{vss.ErrNestedVolumeLimit}}
+	callConsider  = method{
+		name:  "Consider",
+		limit: shortLimit,
+		codes: []vss.Code{vss.ErrNestedVolumeLimit, vss.ErrUnsupportedContext},
+	}
+	callAreLUNs = method{name: "AreLunsSupported", limit: shortLimit}
+	callFillIn  = method{name: "FillInLunInfo", limit: shortLimit}
+	callBegin   = method{name: "BeginPrepareSnapshot", limit: shortLimit, codes: []vss.Code{
+		vss.ErrMaximumNumberOfVolumesReached, vss.ErrNestedVolumeLimit, vss.ErrUnsupportedContext,
+		vss.ErrRebootRequired,
+	}}
 	callEndPrepare      = method{name: "EndPrepareSnapshots", limit: progressLimit, progress: true, point: true}
 	callWritePaths      = method{name: "WritePaths", limit: shortLimit}
 	callPreCommit       = method{name: "PreCommitSnapshots", limit: windowLimit, point: true}
-	callCommit          = method{name: "CommitSnapshots", limit: 10 * time.Second, point: true} // the longest hold; ctx has what is left of it
+	callCommit          = method{name: "CommitSnapshots", limit: holdLimit, point: true}
 	callPostCommit      = method{name: "PostCommitSnapshots", limit: windowLimit, point: true}
 	callGetTargets      = method{name: "GetTargetLuns", limit: windowLimit}
 	callDescribe        = method{name: "Describe", limit: windowLimit}
@@ -89,11 +101,20 @@ type caller struct {
 	logger *slog.Logger
 }
 
-// call calls a method of the provider and returns its result, or an error that the requester may see: a code that is legal
-// for the method, or VSS_E_UNEXPECTED_PROVIDER_ERROR. Failures are recorded as events that name provider and method. A
-// provider that doesn't return in time has failed; its call is left behind. A call that is given up because ctx was
-// cancelled returns the cancellation.
-func call[T any](ctx context.Context, c *caller, m method, set vss.SnapshotSetID, f func(context.Context) (T, error)) (T, error) {
+// noSet is for calls that aren't about a set.
+var noSet vss.SnapshotSetID
+
+// call calls a method of the provider and returns its result, or an error that the requester may see: a code that is
+// legal for the method, or VSS_E_UNEXPECTED_PROVIDER_ERROR. Failures are recorded as events that name provider and
+// method. A provider that doesn't return in time has failed; its call is left behind. A call that is given up because
+// ctx was cancelled returns the cancellation.
+func call[T any](
+	ctx context.Context,
+	c *caller,
+	m method,
+	set vss.SnapshotSetID,
+	f func(context.Context) (T, error),
+) (T, error) {
 	out, err := c.await(ctx, m, func(ctx context.Context) (any, error) { return f(ctx) })
 	v, _ := out.(T)
 	return v, c.translate(ctx, m, set, err)
@@ -166,7 +187,8 @@ func (c *caller) await(ctx context.Context, m method, f func(context.Context) (a
 func (c *caller) guarded(m method, f func() (any, error)) (value any, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			c.logger.Error("a provider panicked", "provider", c.props.Name, "method", m.name, "panic", p, "stack", string(debug.Stack()))
+			c.logger.Error("a provider panicked", "provider", c.props.Name, "method", m.name,
+				"panic", p, "stack", string(debug.Stack()))
 			value, err = nil, vss.E(m.name, vss.ErrUnexpectedProviderError, fmt.Errorf("the provider panicked: %v", p))
 		}
 	}()

@@ -36,12 +36,35 @@ var stages = []struct {
 }
 
 // general are the codes that every method may return. Source: error-handling-in-shadow-copy-providers.
-var general = []vss.Code{vss.ErrOutOfMemory, vss.ErrInvalidArg, vss.ErrAccessDenied, vss.ErrBadState, vss.ErrObjectNotFound, vss.ErrInsufficientStorage,
-	vss.ErrVolumeNotSupported, vss.ErrVolumeNotSupportedByProvider, vss.ErrMaximumNumberOfSnapshotsReached, vss.ErrProviderVeto, vss.ErrCannotRevertDiskID}
+var general = []vss.Code{
+	vss.ErrOutOfMemory,
+	vss.ErrInvalidArg,
+	vss.ErrAccessDenied,
+	vss.ErrBadState,
+	vss.ErrObjectNotFound,
+	vss.ErrInsufficientStorage,
+	vss.ErrVolumeNotSupported,
+	vss.ErrVolumeNotSupportedByProvider,
+	vss.ErrMaximumNumberOfSnapshotsReached,
+	vss.ErrProviderVeto,
+	vss.ErrCannotRevertDiskID,
+}
 
 // others are codes that are legal at some methods only, or never.
-var others = []vss.Code{vss.ErrMaximumNumberOfVolumesReached, vss.ErrNestedVolumeLimit, vss.ErrUnsupportedContext, vss.ErrNotImpl, vss.ErrRebootRequired,
-	vss.ErrUnexpected, vss.ErrFail, vss.ErrGenericUnexpected, vss.False, vss.SuccessAsyncPending, vss.ErrVolumeInUse, vss.VDSErrObjectNotFound}
+var others = []vss.Code{
+	vss.ErrMaximumNumberOfVolumesReached,
+	vss.ErrNestedVolumeLimit,
+	vss.ErrUnsupportedContext,
+	vss.ErrNotImpl,
+	vss.ErrRebootRequired,
+	vss.ErrUnexpected,
+	vss.ErrFail,
+	vss.ErrGenericUnexpected,
+	vss.False,
+	vss.SuccessAsyncPending,
+	vss.ErrVolumeInUse,
+	vss.VDSErrObjectNotFound,
+}
 
 // A method's legal codes come through, all others become VSS_E_UNEXPECTED_PROVIDER_ERROR; each failure is one event.
 func TestCodes(t *testing.T) {
@@ -62,7 +85,8 @@ func TestCodes(t *testing.T) {
 			end()
 			wantCode(t, fmt.Sprintf("%s returns %s", st.method, code.Name()), err, want)
 			var e *vss.Error
-			if !errors.As(err, &e) || e.Op != st.method || e.Object != k.Properties().Name || !strings.Contains(err.Error(), "why") {
+			if !errors.As(err, &e) || e.Op != st.method || e.Object != k.Properties().Name ||
+				!strings.Contains(err.Error(), "why") {
 				t.Errorf("%s: %v", st.method, err)
 			}
 			if n := len(x.happened()); n != before+1 {
@@ -81,19 +105,25 @@ func TestCodes(t *testing.T) {
 		must(t, s.m.Abort(t.Context()))
 	}
 	// BeginPrepareSnapshot has codes of its own
-	for _, code := range []vss.Code{vss.ErrMaximumNumberOfVolumesReached, vss.ErrNestedVolumeLimit, vss.ErrUnsupportedContext} {
+	own := []vss.Code{vss.ErrMaximumNumberOfVolumesReached, vss.ErrNestedVolumeLimit, vss.ErrUnsupportedContext}
+	for _, code := range own {
 		end := x.broken("BeginPrepareSnapshot", vss.E("Own", code, nil))
 		o, err := k.Consider(t.Context(), v, vss.ContextBackup)
 		must(t, err)
-		wantCode(t, "BeginPrepareSnapshot", k.Join(vss.SnapshotSetID{}, 0).Begin(t.Context(), vss.SnapshotID{}, v, o), code)
+		wantCode(
+			t,
+			"BeginPrepareSnapshot",
+			k.Join(vss.SnapshotSetID{}, 0).Begin(t.Context(), vss.SnapshotID{}, v, o),
+			code,
+		)
 		end()
 	}
 	// AbortSnapshots isn't translated, and may not know the set
 	m := k.Join(vss.SnapshotSetID{GUID: vss.NewGUID()}, 0)
 	must(t, m.Abort(t.Context()))
-	own := errors.New("own")
-	end := x.broken("AbortSnapshots", own)
-	if err := m.Abort(t.Context()); !errors.Is(err, own) {
+	failure := errors.New("own")
+	end := x.broken("AbortSnapshots", failure)
+	if err := m.Abort(t.Context()); !errors.Is(err, failure) {
 		t.Errorf("AbortSnapshots: %v", err)
 	}
 	end()
@@ -165,8 +195,8 @@ func TestHangs(t *testing.T) {
 	}
 }
 
-// A preparation that shows progress may take as long as it likes; without any for five minutes it has failed. A cancelled one
-// returns at once, and its cancellation is no failure of the provider.
+// A preparation that shows progress may take as long as it likes; without any for five minutes it has failed. A
+// cancelled one returns at once, and its cancellation is no failure of the provider.
 func TestProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := newWorld(t)
@@ -252,6 +282,11 @@ func TestTargetCount(t *testing.T) {
 
 type short struct{ provider.Hardware }
 
-func (short) GetTargetLUNs(context.Context, vss.SnapshotSetID, []string, []vss.LUNInformation) ([]vss.LUNInformation, error) {
+func (short) GetTargetLUNs(
+	context.Context,
+	vss.SnapshotSetID,
+	[]string,
+	[]vss.LUNInformation,
+) ([]vss.LUNInformation, error) {
 	return nil, nil
 }

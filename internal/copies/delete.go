@@ -9,9 +9,9 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Delete deletes a copy: it becomes inaccessible first, then its data goes, unless another copy needs it, then its record.
-// What fails before the copy is recorded as deleted leaves it as it was; a deletion that a former service had begun is
-// resumed. Errors: VSS_E_VOLUME_IN_USE.
+// Delete deletes a copy: it becomes inaccessible first, then its data goes, unless another copy needs it, then its
+// record. What fails before the copy is recorded as deleted leaves it as it was; a deletion that a former service had
+// begun is resumed. Errors: VSS_E_VOLUME_IN_USE.
 func (h *Host) Delete(ctx context.Context, c Copy, force bool) error {
 	r := c.Record()
 	kept, err := h.kept(r)
@@ -62,7 +62,9 @@ func (h *Host) takeAway(ctx context.Context, c Copy, kept Kept, force bool) erro
 
 // inUse is the error for a copy that something uses.
 func inUse(err error, object string) error {
-	return vss.E("DeleteSnapshots", vss.ErrVolumeInUse, err).On(object).Advise("end what uses the copy, or delete it with --force")
+	return vss.E("DeleteSnapshots", vss.ErrVolumeInUse, err).
+		On(object).
+		Advise("end what uses the copy, or delete it with --force")
 }
 
 // bringBack makes a copy accessible again that could not be deleted.

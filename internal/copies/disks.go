@@ -17,8 +17,8 @@ type Disks interface {
 	Disks(ctx context.Context) ([]vds.Disk, error)
 	// Find finds a LUN by its id. Errors: VDS_E_OBJECT_NOT_FOUND.
 	Find(ctx context.Context, id vss.LUNID) (vds.Disk, error)
-	// Locate finds many LUNs by page 0x83. The result has one disk for each, which doesn't exist for a LUN that no array has;
-	// an error is returned beside it if an array didn't answer.
+	// Locate finds many LUNs by page 0x83. The result has one disk for each, which doesn't exist for a LUN that no
+	// array has; an error is returned beside it if an array didn't answer.
 	Locate(ctx context.Context, infos []vss.LUNInformation) ([]vds.Disk, error)
 	// ByDevice finds the LUN that a device of this host lies on; ByInformation finds the one that page 0x83 names.
 	ByDevice(ctx context.Context, device string) (vds.Disk, bool)
@@ -79,8 +79,8 @@ type Devices interface {
 	Partitioned(device string) bool
 	// SetReadOnly makes a disk and its partitions refuse writes, or take them.
 	SetReadOnly(device string, on bool) error
-	// SetBtrfsFSID gives a btrfs that isn't mounted a new identity. SetFileSystemUUID gives an ext4 or XFS one; its log is
-	// replayed first. RestoreFileSystemUUID puts back the one it had.
+	// SetBtrfsFSID gives a btrfs that isn't mounted a new identity. SetFileSystemUUID gives an ext4 or XFS one; its log
+	// is replayed first. RestoreFileSystemUUID puts back the one it had.
 	SetBtrfsFSID(nodes []string, fsid vss.GUID) error
 	SetFileSystemUUID(ctx context.Context, node, uuid string) error
 	RestoreFileSystemUUID(ctx context.Context, node, uuid string) error

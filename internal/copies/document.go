@@ -9,13 +9,15 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// ToDocument describes a copy in a Backup Components Document: all that another host needs to import it. The flags of disks
-// without a partition table travel in it.
+// ToDocument describes a copy in a Backup Components Document: all that another host needs to import it. The flags of
+// disks without a partition table travel in it.
 func ToDocument(r *catalog.Snapshot) *document.Snapshot {
 	d := &document.Snapshot{
-		ID: r.ID, SetID: r.SetID, Count: r.Count, ProviderID: r.ProviderID, ProviderName: r.ProviderName, OriginalVolume: r.OriginalVolume,
-		FileSystem: r.FileSystem, FileSystemUUID: r.FileSystemUUID, Subvolume: r.Subvolume, OriginatingMachine: r.OriginatingMachine,
-		ServiceMachine: r.ServiceMachine, Attributes: r.Attributes, Created: r.Created, Consistency: r.Consistency, Extents: r.Extents,
+		ID: r.ID, SetID: r.SetID, Count: r.Count,
+		Attributes: r.Attributes, Created: r.Created, Consistency: r.Consistency,
+		ProviderID: r.ProviderID, ProviderName: r.ProviderName, OriginalVolume: r.OriginalVolume, Extents: r.Extents,
+		FileSystem: r.FileSystem, FileSystemUUID: r.FileSystemUUID, Subvolume: r.Subvolume,
+		OriginatingMachine: r.OriginatingMachine, ServiceMachine: r.ServiceMachine,
 	}
 	for _, l := range r.LUNs {
 		m := document.LUNMapping{Source: l.Original, Identity: toDocument(l.OriginalIdentity), Destination: l.Copy}
@@ -35,13 +37,15 @@ func toDocument(id disk.Identity) document.DiskIdentity {
 	return out
 }
 
-// FromDocument returns the record of a copy that a document of another host describes. Errors: E_INVALIDARG for an identity
-// of an unknown kind.
+// FromDocument returns the record of a copy that a document of another host describes. Errors: E_INVALIDARG for an
+// identity of an unknown kind.
 func FromDocument(d *document.Snapshot) (catalog.Snapshot, error) {
 	r := catalog.Snapshot{
-		ID: d.ID, SetID: d.SetID, OriginalVolume: d.OriginalVolume, FileSystem: d.FileSystem, FileSystemUUID: d.FileSystemUUID, Subvolume: d.Subvolume,
-		ProviderID: d.ProviderID, ProviderName: d.ProviderName, Attributes: d.Attributes, Created: d.Created, Kind: catalog.KindLUN,
-		OriginatingMachine: d.OriginatingMachine, ServiceMachine: d.ServiceMachine, Consistency: d.Consistency, Extents: d.Extents,
+		ID: d.ID, SetID: d.SetID, Kind: catalog.KindLUN,
+		Attributes: d.Attributes, Created: d.Created, Consistency: d.Consistency,
+		ProviderID: d.ProviderID, ProviderName: d.ProviderName, OriginalVolume: d.OriginalVolume, Extents: d.Extents,
+		FileSystem: d.FileSystem, FileSystemUUID: d.FileSystemUUID, Subvolume: d.Subvolume,
+		OriginatingMachine: d.OriginatingMachine, ServiceMachine: d.ServiceMachine,
 	}
 	for _, l := range d.LUNs {
 		style, err := disk.StyleByName(l.Identity.Style)
@@ -57,8 +61,8 @@ func FromDocument(d *document.Snapshot) (catalog.Snapshot, error) {
 	return r, nil
 }
 
-// MadeHere reports whether this host made a copy that is to be imported: it knows the ids of its LUNs. Such a copy can be
-// imported again after an import that failed.
+// MadeHere reports whether this host made a copy that is to be imported: it knows the ids of its LUNs. Such a copy can
+// be imported again after an import that failed.
 func MadeHere(r *catalog.Snapshot) bool {
 	return !slices.ContainsFunc(r.LUNs, func(l catalog.LUN) bool { return l.LUNID.IsZero() })
 }

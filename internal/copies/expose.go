@@ -13,8 +13,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Expose mounts a copy, read-only, at a folder or a free letter, and records it. Callers other than root may use the expose
-// roots only. Errors: E_INVALIDARG, E_ACCESSDENIED, VSS_E_OBJECT_NOT_FOUND for a folder that doesn't exist.
+// Expose mounts a copy, read-only, at a folder or a free letter, and records it. Callers other than root may use the
+// expose roots only. Errors: E_INVALIDARG, E_ACCESSDENIED, VSS_E_OBJECT_NOT_FOUND for a folder that doesn't exist.
 func (h *Host) Expose(ctx context.Context, c Copy, name string, user uint32) error {
 	path, err := h.exposePath("ExposeSnapshot", name, user)
 	if err != nil {
@@ -36,8 +36,8 @@ func (h *Host) Expose(ctx context.Context, c Copy, name string, user uint32) err
 	return nil
 }
 
-// exposePath checks where a copy is to be exposed: an absolute, existing, empty folder that no symbolic link leads to. In an
-// expose root, or for a letter, the folder is made.
+// exposePath checks where a copy is to be exposed: an absolute, existing, empty folder that no symbolic link leads to.
+// In an expose root, or for a letter, the folder is made.
 func (h *Host) exposePath(op, name string, user uint32) (string, error) {
 	bad := func(code vss.Code, why, hint string) (string, error) {
 		return "", vss.E(op, code, errors.New(why)).On(name).Advise(hint)
@@ -54,9 +54,16 @@ func (h *Host) exposePath(op, name string, user uint32) (string, error) {
 		return bad(vss.ErrInvalidArg, "not an absolute path", "give the full path of an empty folder")
 	}
 	path = filepath.Clean(path)
-	inRoot := slices.ContainsFunc(h.cfg.ExposeRoots, func(root string) bool { return strings.HasPrefix(path, filepath.Clean(root)+"/") })
+	inRoot := slices.ContainsFunc(
+		h.cfg.ExposeRoots,
+		func(root string) bool { return strings.HasPrefix(path, filepath.Clean(root)+"/") },
+	)
 	if user != 0 && !inRoot {
-		return bad(vss.ErrAccessDenied, "only root exposes outside of the expose roots", "use a folder in "+strings.Join(h.cfg.ExposeRoots, " or "))
+		return bad(
+			vss.ErrAccessDenied,
+			"only root exposes outside of the expose roots",
+			"use a folder in "+strings.Join(h.cfg.ExposeRoots, " or "),
+		)
 	}
 	if letter || inRoot {
 		if err := os.MkdirAll(path, 0o755); err != nil {
@@ -95,10 +102,14 @@ func (h *Host) Unexpose(ctx context.Context, c Copy) error {
 	const op = "UnexposeSnapshot"
 	r := c.Record()
 	if r.ExposedAt == "" {
-		return vss.E(op, vss.ErrObjectNotFound, errors.New("the copy isn't exposed")).On(r.ID.String()).Advise("`vss list shadows` shows where copies are exposed")
+		return vss.E(op, vss.ErrObjectNotFound, errors.New("the copy isn't exposed")).
+			On(r.ID.String()).
+			Advise("`vss list shadows` shows where copies are exposed")
 	}
 	if err := h.unmount(ctx, c, r.ExposedAt, false); err != nil {
-		return vss.E(op, vss.ErrVolumeInUse, err).On(r.ExposedAt).Advise("end what uses it: `fuser -vm " + r.ExposedAt + "`")
+		return vss.E(op, vss.ErrVolumeInUse, err).
+			On(r.ExposedAt).
+			Advise("end what uses it: `fuser -vm " + r.ExposedAt + "`")
 	}
 	r.ExposedAt = ""
 	r.Attributes = r.Attributes&^vss.AttrExposedLocally | vss.AttrNotSurfaced

@@ -155,9 +155,12 @@ const (
 
 func (s *set) collect(ctx context.Context) error {
 	for i, v := range s.volumes {
-		s.records = append(s.records, &catalog.Snapshot{ID: s.ids[i], SetID: s.id, Order: i, Count: len(s.ids), State: vss.StatePostCommitted,
-			OriginalVolume: v.Name, FileSystem: v.FileSystem, FileSystemUUID: v.UUID, Subvolume: v.Subvolume, Extents: v.Extents,
-			Attributes: s.context | vss.AttrNotSurfaced, Created: time.Now(), OriginatingMachine: copiestest.Name, ServiceMachine: copiestest.Name})
+		s.records = append(s.records, &catalog.Snapshot{
+			ID: s.ids[i], SetID: s.id, Order: i, Count: len(s.ids), State: vss.StatePostCommitted, Created: time.Now(),
+			OriginalVolume: v.Name, FileSystem: v.FileSystem, FileSystemUUID: v.UUID, Subvolume: v.Subvolume,
+			Extents: v.Extents, Attributes: s.context | vss.AttrNotSurfaced,
+			OriginatingMachine: copiestest.Name, ServiceMachine: copiestest.Name,
+		})
 	}
 	if err := s.m.Collect(ctx, s.records); err != nil {
 		return err

@@ -61,11 +61,12 @@ func NewHost(c Config) (*Host, error) {
 		return nil, vss.E(op, vss.ErrUnexpected, err).On(c.RunDir)
 	}
 	c.RunDir = real
-	return &Host{cfg: c, mounted: map[string]uint64{}, private: map[vss.SnapshotID]string{}, creating: map[string]int{}}, nil
+	h := &Host{cfg: c, mounted: map[string]uint64{}, private: map[vss.SnapshotID]string{}, creating: map[string]int{}}
+	return h, nil
 }
 
-// Load loads a provider and returns the kind of its copies. The error is the provider's own, or E_NOTIMPL for one that is
-// neither Hardware nor Software.
+// Load loads a provider and returns the kind of its copies. The error is the provider's own, or E_NOTIMPL for one that
+// is neither Hardware nor Software.
 func (h *Host) Load(ctx context.Context, p provider.Provider) (Kind, error) {
 	c := &caller{events: h.cfg.Events, logger: h.cfg.Logger}
 	props, err := c.await(ctx, callProperties, func(ctx context.Context) (any, error) { return p.Properties(ctx) })
@@ -76,14 +77,15 @@ func (h *Host) Load(ctx context.Context, p provider.Provider) (Kind, error) {
 	if err := c.plain(ctx, callOnLoad, p.OnLoad); err != nil {
 		return nil, err
 	}
-	b := base{caller: c, host: h, provider: p}
+	b := &base{caller: c, host: h, provider: p}
 	switch p := p.(type) {
 	case provider.Hardware:
 		return &lunKind{b, p}, nil
 	case provider.Software:
 		return &localKind{b, p}, nil
 	}
-	return nil, vss.E("LoadProvider", vss.ErrNotImpl, errors.New("neither a hardware nor a software provider")).On(c.props.Name)
+	return nil, vss.E("LoadProvider", vss.ErrNotImpl, errors.New("neither a hardware nor a software provider")).
+		On(c.props.Name)
 }
 
 // base is what both kinds have.
@@ -99,15 +101,6 @@ func (b *base) Properties() provider.Properties { return b.props }
 // Unload implements Kind.
 func (b *base) Unload(ctx context.Context, force bool) error {
 	return b.plain(ctx, callOnUnload, func(ctx context.Context) error { return b.provider.OnUnload(ctx, force) })
-}
-
-// abort has a provider drop what it has of a set; that it has nothing is no error.
-func (b *base) abort(ctx context.Context, set vss.SnapshotSetID) error {
-	err := b.plain(ctx, callAbort, func(ctx context.Context) error { return b.provider.AbortSnapshots(ctx, set) })
-	if errors.Is(err, vss.ErrObjectNotFound) {
-		return nil
-	}
-	return err
 }
 
 // LUNs returns the LUNs that a volume lies on.
@@ -152,8 +145,8 @@ func (h *Host) Path(r *catalog.Snapshot) string {
 	return h.private[r.ID]
 }
 
-// Place gives copies that have surfaced their device objects, and notes in their records that they are here. The numbers are
-// reserved in one transaction; the caller stores the records.
+// Place gives copies that have surfaced their device objects, and notes in their records that they are here. The
+// numbers are reserved in one transaction; the caller stores the records.
 func (h *Host) Place(ctx context.Context, here []Copy) error {
 	if len(here) == 0 {
 		return nil
@@ -265,8 +258,8 @@ func (h *Host) links() []string {
 
 func (h *Host) creatingList() string { return filepath.Join(h.cfg.RunDir, "creating") }
 
-// listCreating adds disks to, or takes them from, the list by which udev's rules know which disks to leave alone. An empty
-// list is removed.
+// listCreating adds disks to, or takes them from, the list by which udev's rules know which disks to leave alone. An
+// empty list is removed.
 func (h *Host) listCreating(devices []string, add bool) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

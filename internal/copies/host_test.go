@@ -73,7 +73,19 @@ func TestExposePaths(t *testing.T) {
 	_, _, c := x.one()
 	real, err := filepath.EvalSymlinks(x.dir)
 	must(t, err)
-	empty, full, file, link := filepath.Join(real, "empty"), filepath.Join(real, "full"), filepath.Join(real, "file"), filepath.Join(real, "link")
+	empty, full, file, link := filepath.Join(
+		real,
+		"empty",
+	), filepath.Join(
+		real,
+		"full",
+	), filepath.Join(
+		real,
+		"file",
+	), filepath.Join(
+		real,
+		"link",
+	)
 	must(t, os.MkdirAll(empty, 0o755))
 	must(t, os.MkdirAll(filepath.Join(full, "x"), 0o755))
 	must(t, os.WriteFile(file, nil, 0o600))
@@ -110,11 +122,13 @@ func TestExposePaths(t *testing.T) {
 			continue
 		}
 		r := c.Record()
-		if o, _, ok := x.w.MountedAt(p.path); !ok || !o.ReadOnly || r.ExposedAt != p.path || x.host.Path(r) != p.path || r.Attributes&(vss.AttrExposedLocally|vss.AttrNotSurfaced) != vss.AttrExposedLocally {
+		if o, _, ok := x.w.MountedAt(p.path); !ok || !o.ReadOnly || r.ExposedAt != p.path || x.host.Path(r) != p.path ||
+			r.Attributes&(vss.AttrExposedLocally|vss.AttrNotSurfaced) != vss.AttrExposedLocally {
 			t.Errorf("%s: mounted %v, %+v, at %q, %v", p.name, ok, o, r.ExposedAt, r.Attributes.Names())
 		}
 		must(t, x.host.Unexpose(t.Context(), c))
-		if x.w.IsPoint(p.path) || r.ExposedAt != "" || r.Attributes&(vss.AttrExposedLocally|vss.AttrNotSurfaced) != vss.AttrNotSurfaced {
+		if x.w.IsPoint(p.path) || r.ExposedAt != "" ||
+			r.Attributes&(vss.AttrExposedLocally|vss.AttrNotSurfaced) != vss.AttrNotSurfaced {
 			t.Errorf("%s: still exposed", p.name)
 		}
 		wantCode(t, "unexposed again", x.host.Unexpose(t.Context(), c), vss.ErrObjectNotFound)
@@ -228,7 +242,12 @@ func TestDelete(t *testing.T) {
 func TestDeleteSharedLUN(t *testing.T) {
 	x := newWorld(t)
 	k, a, luns := x.hardware(1, disk.StyleGPT)
-	s := x.create(k, vss.ContextAppRollback, x.w.Volume("/srv/a", "ext4", luns[0]), x.w.Volume("/srv/b", "ext4", luns[0]))
+	s := x.create(
+		k,
+		vss.ContextAppRollback,
+		x.w.Volume("/srv/a", "ext4", luns[0]),
+		x.w.Volume("/srv/b", "ext4", luns[0]),
+	)
 	must(t, x.host.Delete(t.Context(), s.here[0], false))
 	if a.Copies() != 1 || x.w.Device(s.records[1].LUNs[0].Copy) == "" {
 		t.Error("the LUN went with its first copy")
@@ -251,7 +270,8 @@ func TestDeleteFails(t *testing.T) {
 		end()
 		at, err := c.Source(t.Context())
 		must(t, err)
-		if got := s.stored(); len(got) != 1 || got[0].State != vss.StateCreated || !x.w.IsPoint(path) || !x.w.RefusesWrites(x.w.Device(c.Record().LUNs[0].Copy)) {
+		if got := s.stored(); len(got) != 1 || got[0].State != vss.StateCreated || !x.w.IsPoint(path) ||
+			!x.w.RefusesWrites(x.w.Device(c.Record().LUNs[0].Copy)) {
 			t.Errorf("%s: %+v", op, got)
 		}
 		if target, _ := os.Readlink(x.host.DeviceObject(c.Record())); target != at.Devices[0] {
@@ -361,7 +381,8 @@ func TestPlaceFails(t *testing.T) {
 	here, _, err := k.Surface(t.Context(), s.id, s.records, false)
 	must(t, err)
 	must(t, x.store.Close())
-	if x.host.Place(t.Context(), here) == nil || s.records[0].DeviceNumber != 0 || x.host.DeviceObject(s.records[0]) != "" {
+	if x.host.Place(t.Context(), here) == nil || s.records[0].DeviceNumber != 0 ||
+		x.host.DeviceObject(s.records[0]) != "" {
 		t.Errorf("number %d", s.records[0].DeviceNumber)
 	}
 }

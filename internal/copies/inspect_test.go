@@ -69,7 +69,9 @@ func TestInspect(t *testing.T) {
 			must(x, x.w.SetFlags(x.Context(), d, vss.FlagsShadowCopy, 0))
 			return nil
 		}, "carries the flags of one", true},
-		{"a table that can't be read", func(x *world, _ *set) func() { return x.failing("Table", vss.ErrVolumeNotSupported) }, "can't be read", false},
+		{"a table that can't be read", func(x *world, _ *set) func() {
+			return x.failing("Table", vss.ErrVolumeNotSupported)
+		}, "can't be read", false},
 		{"twins", func(x *world, s *set) func() {
 			d, _ := x.w.ByInformation(x.Context(), &s.records[0].LUNs[0].Copy)
 			l, err := x.w.Lock(x.Context(), d)
@@ -96,7 +98,8 @@ func TestInspect(t *testing.T) {
 			return nil
 		}, "doesn't answer", false},
 		{"a full pool", func(x *world, _ *set) func() {
-			x.w.Infos = []copies.ArrayInfo{{Info: array.Info{Name: "a", Pools: []array.PoolInfo{{Name: "full", Size: 100, Free: 9}, {Name: "well", Size: 100, Free: 10}}}}}
+			pools := []array.PoolInfo{{Name: "full", Size: 100, Free: 9}, {Name: "half", Size: 100, Free: 10}}
+			x.w.Infos = []copies.ArrayInfo{{Info: array.Info{Name: "a", Pools: pools}}}
 			return nil
 		}, "pool full of array a", false},
 	} {
@@ -122,7 +125,8 @@ func TestInspect(t *testing.T) {
 			if (got[i].Repair != nil) != c.repair {
 				t.Fatalf("repair %v", got[i].Repair != nil)
 			}
-			if busy := x.findings(copies.Known{Busy: map[vss.SnapshotSetID]bool{s.id: true}, Creating: true}); s.x.concerns(c.name) && len(busy) > 0 {
+			busy := x.findings(copies.Known{Busy: map[vss.SnapshotSetID]bool{s.id: true}, Creating: true})
+			if s.x.concerns(c.name) && len(busy) > 0 {
 				t.Errorf("of a busy set: %+v", busy)
 			}
 			if c.repair {
@@ -138,8 +142,18 @@ func TestInspect(t *testing.T) {
 
 // concerns reports whether a case of TestInspect is about a set, which may be busy.
 func (x *world) concerns(name string) bool {
-	return slices.Contains([]string{"an orphan", "a deletion that was cut off", "a lost LUN", "a LUN that isn't here", "a flagged original",
-		"a device object that leads nowhere", "an exposure that isn't mounted"}, name)
+	return slices.Contains(
+		[]string{
+			"an orphan",
+			"a deletion that was cut off",
+			"a lost LUN",
+			"a LUN that isn't here",
+			"a flagged original",
+			"a device object that leads nowhere",
+			"an exposure that isn't mounted",
+		},
+		name,
+	)
 }
 
 // objects makes device objects that exist lead to something.
@@ -153,7 +167,8 @@ func (x *world) objects(s *set) {
 	}
 }
 
-// Other findings: a disk without its partitions, a copy of a provider that isn't loaded, a host that can't be inspected.
+// Other findings: a disk without its partitions, a copy of a provider that isn't loaded, a host that can't be
+// inspected.
 func TestInspectMore(t *testing.T) {
 	x := newWorld(t)
 	s, _, _ := x.one()

@@ -12,10 +12,10 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// localKind is the copies of a software provider or the system provider: devices or folders of this host, known to us by
-// their payloads. They can't be broken or transported.
+// localKind is the copies of a software provider or the system provider: devices or folders of this host, known to us
+// by their payloads. They can't be broken or transported.
 type localKind struct {
-	base
+	*base
 	sw provider.Software
 }
 
@@ -26,7 +26,10 @@ var (
 
 // identify describes a volume to a provider.
 func identify(v *volume.Volume) provider.Volume {
-	p := provider.Volume{Name: v.Name, FileSystem: v.FileSystem, UUID: v.UUID, Subvolume: v.Subvolume, Device: v.Device, Devices: v.Disks, Extents: v.Extents}
+	p := provider.Volume{
+		Name: v.Name, FileSystem: v.FileSystem, UUID: v.UUID, Subvolume: v.Subvolume,
+		Device: v.Device, Devices: v.Disks, Extents: v.Extents,
+	}
 	if len(v.MountPoints) > 0 {
 		p.Mount = v.MountPoints[0]
 	}
@@ -41,7 +44,7 @@ func (k *localKind) Supports(ctx context.Context, v *volume.Volume, c vss.Contex
 	if k.props.Allows(c) != nil {
 		return false, nil
 	}
-	return call(ctx, k.caller, callSupported, vss.SnapshotSetID{}, func(ctx context.Context) (bool, error) {
+	return call(ctx, k.caller, callSupported, noSet, func(ctx context.Context) (bool, error) {
 		return k.sw.IsVolumeSupported(ctx, identify(v), c)
 	})
 }
@@ -52,7 +55,7 @@ func (k *localKind) Consider(ctx context.Context, v *volume.Volume, c vss.Contex
 		return Offer{}, &Obstacle{err}
 	}
 	var obstacle error
-	offer, err := call(ctx, k.caller, callConsider, vss.SnapshotSetID{}, func(ctx context.Context) (provider.Offer, error) {
+	offer, err := call(ctx, k.caller, callConsider, noSet, func(ctx context.Context) (provider.Offer, error) {
 		o, err := k.sw.Consider(ctx, identify(v), c)
 		if errors.Is(err, vss.ErrVolumeNotSupportedByProvider) { // an answer, not a failure
 			obstacle, err = err, nil
@@ -72,7 +75,7 @@ type snapshotted struct {
 
 // Snapshotted implements Kind.
 func (k *localKind) Snapshotted(ctx context.Context, v *volume.Volume) (bool, vss.SnapshotCompatibility, error) {
-	s, err := call(ctx, k.caller, callSnapshotted, vss.SnapshotSetID{}, func(ctx context.Context) (s snapshotted, err error) {
+	s, err := call(ctx, k.caller, callSnapshotted, noSet, func(ctx context.Context) (s snapshotted, err error) {
 		s.yes, s.disable, err = k.sw.IsVolumeSnapshotted(ctx, identify(v))
 		return s, err
 	})
@@ -84,14 +87,19 @@ func (k *localKind) WritePaths(context.Context) ([]string, error) { return nil, 
 
 // Join implements Kind.
 func (k *localKind) Join(set vss.SnapshotSetID, c vss.Context) Member {
-	return &localMember{k: k, set: set, context: c}
+	return &localMember{sequence: sequence{k.base, set, c}, k: k}
 }
 
 // Open implements Kind.
 func (k *localKind) Open(r *catalog.Snapshot) Copy { return &localCopy{k: k, r: r} }
 
 // Surface implements Kind.
-func (k *localKind) Surface(ctx context.Context, _ vss.SnapshotSetID, records []*catalog.Snapshot, _ bool) (here []Copy, missing []error, err error) {
+func (k *localKind) Surface(
+	ctx context.Context,
+	_ vss.SnapshotSetID,
+	records []*catalog.Snapshot,
+	_ bool,
+) (here []Copy, missing []error, err error) {
 	for _, r := range records {
 		c := k.Open(r)
 		_, err := c.Source(ctx)
@@ -148,15 +156,18 @@ func (k *localKind) delete(ctx context.Context, r *catalog.Snapshot) error {
 // Inspect implements Kind: the provider has exactly the copies that are recorded of it. A copy without a record may be
 // another host's, or of a catalogue that was put back: it is reported only.
 func (k *localKind) Inspect(ctx context.Context, known Known) ([]Finding, error) {
-	has, err := call(ctx, k.caller, callQuery, vss.SnapshotSetID{}, k.sw.Query)
+	var out findings
+	has, err := call(ctx, k.caller, callQuery, noSet, k.sw.Query)
 	if err != nil {
-		return []Finding{{"error", fmt.Sprintf("provider %s doesn't list its copies: %v", k.props.Name, err), "`vss list providers`", nil}}, nil
+		out.add("error", fmt.Sprintf("provider %s doesn't list its copies: %v", k.props.Name, err),
+			"`vss list providers`", nil)
+		return out, nil
 	}
-	var out []Finding
 	for _, p := range has {
 		if _, ok := known.copy(p.ID); !ok && !known.Busy[p.SetID] {
-			out = append(out, Finding{"warning", fmt.Sprintf("provider %s has copy %s of set %s that is not recorded here", k.props.Name, p.ID, p.SetID),
-				"if it is not needed, remove it with the provider's own tools", nil})
+			out.add("warning",
+				fmt.Sprintf("provider %s has copy %s of set %s that is not recorded here", k.props.Name, p.ID, p.SetID),
+				"if it is not needed, remove it with the provider's own tools", nil)
 		}
 	}
 	for i := range known.Copies {
@@ -165,8 +176,7 @@ func (k *localKind) Inspect(ctx context.Context, known Known) ([]Finding, error)
 			continue
 		}
 		if !slices.ContainsFunc(has, func(p provider.SnapshotProperties) bool { return p.ID == r.ID }) {
-			out = append(out, Finding{"error", fmt.Sprintf("copy %s of %s is lost: provider %s doesn't have it", r.ID, r.OriginalVolume, k.props.Name),
-				"`vss events` may say why; `vss delete " + r.ID.String() + "` forgets it", nil})
+			out.lost(r, "provider "+k.props.Name+" doesn't have it")
 		}
 	}
 	return out, nil
@@ -175,7 +185,7 @@ func (k *localKind) Inspect(ctx context.Context, known Known) ([]Finding, error)
 // Watch implements Watcher.
 func (k *localKind) Watch(ctx context.Context) (<-chan provider.Event, error) {
 	c, err := k.sw.Events(ctx)
-	return c, k.translate(ctx, callEvents, vss.SnapshotSetID{}, err)
+	return c, k.translate(ctx, callEvents, noSet, err)
 }
 
 // ref names a copy to its provider.

@@ -43,12 +43,21 @@ func (c *localCopy) Source(ctx context.Context) (provider.Location, error) {
 
 // ReadOnly implements Copy.
 func (c *localCopy) ReadOnly(ctx context.Context, on bool) error {
-	return c.k.do(ctx, callSetWritable, c.r.SetID, func(ctx context.Context) error { return c.k.sw.SetWritable(ctx, ref(c.r), !on) })
+	return c.k.do(
+		ctx,
+		callSetWritable,
+		c.r.SetID,
+		func(ctx context.Context) error { return c.k.sw.SetWritable(ctx, ref(c.r), !on) },
+	)
 }
 
 func (c *localCopy) withdraw(ctx context.Context, force bool) error {
 	c.at = provider.Location{}
-	return c.k.plain(ctx, callWithdraw, func(ctx context.Context) error { return c.k.sw.Withdraw(ctx, ref(c.r), force) })
+	return c.k.plain(
+		ctx,
+		callWithdraw,
+		func(ctx context.Context) error { return c.k.sw.Withdraw(ctx, ref(c.r), force) },
+	)
 }
 
 // Withdraw implements Copy. A copy that doesn't exist any more is not here.

@@ -11,12 +11,11 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// localMember is a software provider's part in one set. There are no originals to be flagged: a local copy is never seen by
-// another host.
+// localMember is a software provider's part in one set. There are no originals to be flagged: a local copy is never
+// seen by another host.
 type localMember struct {
+	sequence
 	k        *localKind
-	set      vss.SnapshotSetID
-	context  vss.Context
 	copies   []vss.SnapshotID
 	suspends []string
 }
@@ -46,13 +45,12 @@ func (m *localMember) Uses(vss.LUNID) bool { return false }
 
 // EndPrepare implements Member.
 func (m *localMember) EndPrepare(ctx context.Context, progress func(percent float64)) (writes []string, err error) {
-	err = m.k.do(provider.WithReport(ctx, progress), callEndPrepare, m.set, func(ctx context.Context) error {
-		return m.k.sw.EndPrepareSnapshots(ctx, m.set)
-	})
-	if err != nil {
+	if err := m.endPrepare(ctx, progress); err != nil {
 		return nil, err
 	}
-	return call(ctx, m.k.caller, callWritePaths, m.set, func(ctx context.Context) ([]string, error) { return m.k.sw.WritePaths(ctx, m.set) })
+	return call(ctx, m.caller, callWritePaths, m.set, func(ctx context.Context) ([]string, error) {
+		return m.k.sw.WritePaths(ctx, m.set)
+	})
 }
 
 // Intent implements Member.
@@ -76,47 +74,16 @@ func (m *localMember) Release() {}
 // Pause implements Member.
 func (m *localMember) Pause(context.Context) (resume func(), err error) { return func() {}, nil }
 
-// PreCommit implements Member.
-func (m *localMember) PreCommit(ctx context.Context) error {
-	return m.k.do(ctx, callPreCommit, m.set, func(ctx context.Context) error { return m.k.sw.PreCommitSnapshots(ctx, m.set) })
-}
-
-// Commit implements Member.
-func (m *localMember) Commit(ctx context.Context) error {
-	return m.k.do(ctx, callCommit, m.set, func(ctx context.Context) error { return m.k.sw.CommitSnapshots(ctx, m.set) })
-}
-
-// PostCommit implements Member.
-func (m *localMember) PostCommit(ctx context.Context, count int) error {
-	return m.k.do(ctx, callPostCommit, m.set, func(ctx context.Context) error { return m.k.sw.PostCommitSnapshots(ctx, m.set, count) })
-}
-
-// PreFinalCommit implements Member.
-func (m *localMember) PreFinalCommit(ctx context.Context) error {
-	return m.k.do(ctx, callPreFinalCommit, m.set, func(ctx context.Context) error { return m.k.sw.PreFinalCommitSnapshots(ctx, m.set) })
-}
-
-// PostFinalCommit implements Member.
-func (m *localMember) PostFinalCommit(ctx context.Context) error {
-	return m.k.do(ctx, callPostFinalCommit, m.set, func(ctx context.Context) error { return m.k.sw.PostFinalCommitSnapshots(ctx, m.set) })
-}
-
-// Abort implements Member.
-func (m *localMember) Abort(ctx context.Context) error { return m.k.abort(ctx, m.set) }
-
 // Collect implements Member.
 func (m *localMember) Collect(ctx context.Context, records []*catalog.Snapshot) error {
 	for _, r := range records {
 		if !slices.Contains(m.copies, r.ID) {
 			return errNotBegun(r.ID)
 		}
-		c, err := call(ctx, m.k.caller, callDescribe, m.set, func(ctx context.Context) (provider.Copy, error) {
+		c, err := call(ctx, m.caller, callDescribe, m.set, func(ctx context.Context) (provider.Copy, error) {
 			c, err := m.k.sw.Describe(ctx, m.set, r.ID)
-			if err == nil && len(c.Payload) > provider.MaxPayload {
-				err = vss.E("Describe", vss.ErrUnexpectedProviderError, fmt.Errorf("a payload of %d bytes; %d are allowed", len(c.Payload), provider.MaxPayload))
-			}
-			if err == nil && c.LastCut.Before(c.FirstCut) {
-				err = vss.E("Describe", vss.ErrUnexpectedProviderError, fmt.Errorf("the last cut (%v) is before the first (%v)", c.LastCut, c.FirstCut))
+			if err == nil {
+				err = checkCopy(c)
 			}
 			return c, err
 		})
@@ -133,20 +100,34 @@ func (m *localMember) Collect(ctx context.Context, records []*catalog.Snapshot) 
 
 // BeginRecovery implements Member.
 func (m *localMember) BeginRecovery(ctx context.Context, here []Copy) error {
+	return readOnly(ctx, here, false)
+}
+
+// EndRecovery implements Member.
+func (m *localMember) EndRecovery(ctx context.Context, here []Copy) error {
+	return readOnly(ctx, here, true)
+}
+
+// readOnly makes copies refuse writes, or take them.
+func readOnly(ctx context.Context, here []Copy, on bool) error {
 	for _, c := range here {
-		if err := c.ReadOnly(ctx, false); err != nil {
+		if err := c.ReadOnly(ctx, on); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// EndRecovery implements Member.
-func (m *localMember) EndRecovery(ctx context.Context, here []Copy) error {
-	for _, c := range here {
-		if err := c.ReadOnly(ctx, true); err != nil {
-			return err
-		}
+// checkCopy returns an error for a description that can't be recorded.
+func checkCopy(c provider.Copy) error {
+	bad := func(format string, args ...any) error {
+		return vss.E("Describe", vss.ErrUnexpectedProviderError, fmt.Errorf(format, args...))
+	}
+	switch {
+	case len(c.Payload) > provider.MaxPayload:
+		return bad("a payload of %d bytes; %d are allowed", len(c.Payload), provider.MaxPayload)
+	case c.LastCut.Before(c.FirstCut):
+		return bad("the last cut (%v) is before the first (%v)", c.LastCut, c.FirstCut)
 	}
 	return nil
 }

@@ -24,14 +24,36 @@ func TestLocalCopy(t *testing.T) {
 	x := newWorld(t)
 	k, h, volumes := x.software(2)
 	s := x.create(k, vss.ContextAppRollback, volumes...)
-	want := []string{"OnLoad", "Consider", "BeginPrepareSnapshot", "Consider", "BeginPrepareSnapshot", "EndPrepareSnapshots", "WritePaths",
-		"PreCommitSnapshots", "CommitSnapshots", "PostCommitSnapshots", "Describe", "Describe", "Surface", "Surface", "SetWritable", "SetWritable",
-		"PreFinalCommitSnapshots", "SetWritable", "SetWritable", "PostFinalCommitSnapshots"}
+	want := []string{
+		"OnLoad",
+		"Consider",
+		"BeginPrepareSnapshot",
+		"Consider",
+		"BeginPrepareSnapshot",
+		"EndPrepareSnapshots",
+		"WritePaths",
+		"PreCommitSnapshots",
+		"CommitSnapshots",
+		"PostCommitSnapshots",
+		"Describe",
+		"Describe",
+		"Surface",
+		"Surface",
+		"SetWritable",
+		"SetWritable",
+		"PreFinalCommitSnapshots",
+		"SetWritable",
+		"SetWritable",
+		"PostFinalCommitSnapshots",
+	}
 	if d := cmp.Diff(want, x.methods(k)); d != "" {
 		t.Errorf("calls:\n%s", d)
 	}
 	r := s.records[0]
-	if r.Kind != catalog.KindLocal || r.Local == nil || len(r.Local.Data) == 0 || r.FirstCut.IsZero() || r.LastCut.Before(r.FirstCut) || r.Attributes.Has(vss.AttrHardwareAssisted) || len(r.LUNs) > 0 {
+	if r.Kind != catalog.KindLocal || r.Local == nil || len(r.Local.Data) == 0 || r.FirstCut.IsZero() ||
+		r.LastCut.Before(r.FirstCut) ||
+		r.Attributes.Has(vss.AttrHardwareAssisted) ||
+		len(r.LUNs) > 0 {
 		t.Errorf("record %+v", r)
 	}
 	if got := s.stored(); !cmp.Equal(got[0].Local, r.Local) {
@@ -101,7 +123,8 @@ func TestLocalConsider(t *testing.T) {
 	k, _, volumes := x.software(1)
 	stranger := x.w.Local(providertest.NewVolume(9))
 	var o *copies.Obstacle
-	if _, err := k.Consider(t.Context(), stranger, vss.ContextBackup); !errors.As(err, &o) || !strings.Contains(err.Error(), "not a volume of this host") {
+	if _, err := k.Consider(t.Context(), stranger, vss.ContextBackup); !errors.As(err, &o) ||
+		!strings.Contains(err.Error(), "not a volume of this host") {
 		t.Errorf("a stranger's volume: %v", err)
 	}
 	if _, err := k.Consider(t.Context(), volumes[0], vss.ContextBackup|vss.AttrTransportable); !errors.As(err, &o) {
@@ -168,7 +191,10 @@ func (o *odd) Events(ctx context.Context) (<-chan provider.Event, error) {
 // differing returns all findings but those of device objects: the devices of local copies don't exist here.
 func (x *world) differing() []copies.Finding {
 	x.Helper()
-	return slices.DeleteFunc(x.findings(copies.Known{}), func(f copies.Finding) bool { return strings.Contains(f.What, "leads nowhere") })
+	return slices.DeleteFunc(
+		x.findings(copies.Known{}),
+		func(f copies.Finding) bool { return strings.Contains(f.What, "leads nowhere") },
+	)
 }
 
 // What a provider says of its copies is checked before it is believed.
@@ -176,7 +202,10 @@ func TestLocalNonsense(t *testing.T) {
 	x := newWorld(t)
 	h, all := providertest.NewHost(1)
 	v := x.w.Local(all[0])
-	o := &odd{Software: providertest.NewMemorySoftware(h), offer: provider.Offer{Hold: provider.HoldSuspend, Suspends: []string{"/dev/dm-1", "/dev/dm-1"}}}
+	o := &odd{
+		Software: providertest.NewMemorySoftware(h),
+		offer:    provider.Offer{Hold: provider.HoldSuspend, Suspends: []string{"/dev/dm-1", "/dev/dm-1"}},
+	}
 	k := x.load(o)
 	if offer, err := k.Consider(t.Context(), v, vss.ContextBackup); err != nil || offer.Hold != provider.HoldSuspend {
 		t.Errorf("offer %+v, %v", offer, err)
@@ -255,7 +284,8 @@ func TestLocalLost(t *testing.T) {
 		t.Error("the record is left")
 	}
 	s = x.create(k, vss.ContextAppRollback, x.w.Local(all[0]))
-	for _, method := range []string{"SetWritable", "EndPrepareSnapshots", "WritePaths", "Describe", "BeginPrepareSnapshot"} {
+	methods := []string{"SetWritable", "EndPrepareSnapshots", "WritePaths", "Describe", "BeginPrepareSnapshot"}
+	for _, method := range methods {
 		end := x.broken(method, vss.E(method, vss.ErrInsufficientStorage, nil))
 		var err error
 		switch method {

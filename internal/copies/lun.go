@@ -16,7 +16,7 @@ import (
 
 // lunKind is the copies of a hardware provider: LUNs of their own, which arrive on this host as disks.
 type lunKind struct {
-	base
+	*base
 	hw provider.Hardware
 }
 
@@ -65,7 +65,7 @@ func (k *lunKind) Supports(ctx context.Context, v *volume.Volume, c vss.Context)
 		return false, nil
 	}
 	for i := range sources {
-		ok, err := call(ctx, k.caller, callFillIn, vss.SnapshotSetID{}, func(ctx context.Context) (bool, error) {
+		ok, err := call(ctx, k.caller, callFillIn, noSet, func(ctx context.Context) (bool, error) {
 			info := sources[i]
 			return k.hw.FillInLUNInfo(ctx, v.Disks[i], &info)
 		})
@@ -91,7 +91,7 @@ func (k *lunKind) Consider(ctx context.Context, v *volume.Volume, c vss.Context)
 	if err != nil {
 		return Offer{}, &Obstacle{err}
 	}
-	answer, err := call(ctx, k.caller, callAreLUNs, vss.SnapshotSetID{}, func(ctx context.Context) (s supported, err error) {
+	answer, err := call(ctx, k.caller, callAreLUNs, noSet, func(ctx context.Context) (s supported, err error) {
 		s.yes, s.filled, err = k.hw.AreLUNsSupported(ctx, c, v.Disks, sources)
 		return s, err
 	})
@@ -99,7 +99,8 @@ func (k *lunKind) Consider(ctx context.Context, v *volume.Volume, c vss.Context)
 		return Offer{}, err
 	}
 	if !answer.yes {
-		return Offer{}, &Obstacle{fmt.Errorf("%s can't copy its LUNs with context %s and attributes %v now", k.props.Name, c.ContextName(), c.Names())}
+		return Offer{}, &Obstacle{fmt.Errorf("%s can't copy its LUNs with context %s and attributes %v now",
+			k.props.Name, c.ContextName(), c.Names())}
 	}
 	return Offer{Offer: provider.Offer{Hold: provider.HoldFreeze}, sources: answer.filled}, nil
 }
@@ -114,7 +115,7 @@ func (k *lunKind) WritePaths(ctx context.Context) ([]string, error) { return k.d
 
 // Join implements Kind.
 func (k *lunKind) Join(set vss.SnapshotSetID, c vss.Context) Member {
-	return &lunMember{k: k, set: set, context: c, uses: map[vss.LUNID]bool{}}
+	return &lunMember{sequence: sequence{k.base, set, c}, k: k, uses: map[vss.LUNID]bool{}}
 }
 
 // Open implements Kind.
@@ -131,7 +132,13 @@ func (k *lunKind) openAll(records []*catalog.Snapshot) []*lunCopy {
 }
 
 // stateChange tells the provider of a change of LUNs. Nothing is called where there are none.
-func (k *lunKind) stateChange(ctx context.Context, m method, set vss.SnapshotSetID, luns []catalog.LUN, change vss.LUNStateChange) error {
+func (k *lunKind) stateChange(
+	ctx context.Context,
+	m method,
+	set vss.SnapshotSetID,
+	luns []catalog.LUN,
+	change vss.LUNStateChange,
+) error {
 	if len(luns) == 0 {
 		return nil
 	}
@@ -182,7 +189,9 @@ func (k *lunKind) SendAway(ctx context.Context, records []*catalog.Snapshot) {
 			}
 			err := k.disks().Uninstall(ctx, d, true)
 			if err == nil {
-				err = k.plain(ctx, callStateChange, func(ctx context.Context) error { return k.change(ctx, r.LUNs[i:i+1], vss.DoMaskLUNs) })
+				err = k.plain(ctx, callStateChange, func(ctx context.Context) error {
+					return k.change(ctx, r.LUNs[i:i+1], vss.DoMaskLUNs)
+				})
 			}
 			if err != nil {
 				err = k.translate(ctx, callStateChange, r.SetID, err)

@@ -43,11 +43,17 @@ const opBreak = "BreakSnapshotSetEx"
 
 // CheckBreak implements Breaker: after it the break can only fail for what happens in between.
 func (k *lunKind) CheckBreak(ctx context.Context, records []*catalog.Snapshot, flags vss.BreakFlags) (Break, error) {
-	b := &lunBreak{k: k, readWrite: flags&vss.BreakMakeReadWrite != 0, mask: flags&vss.BreakMaskLUNs != 0, copies: k.openAll(records)}
+	b := &lunBreak{
+		k:         k,
+		readWrite: flags&vss.BreakMakeReadWrite != 0,
+		mask:      flags&vss.BreakMaskLUNs != 0,
+		copies:    k.openAll(records),
+	}
 	for _, c := range b.copies {
 		b.set = c.r.SetID
 		if !c.r.Imported {
-			return nil, vss.E(opBreak, vss.ErrObjectNotFound, errors.New("not imported on this host")).On(c.r.SetID.String()).
+			return nil, vss.E(opBreak, vss.ErrObjectNotFound, errors.New("not imported on this host")).
+				On(c.r.SetID.String()).
 				Advise("import it first: `vss import --bc FILE`")
 		}
 		disks, err := c.find(ctx)
@@ -71,8 +77,10 @@ func (k *lunKind) CheckBreak(ctx context.Context, records []*catalog.Snapshot, f
 func (b *lunBreak) take(ctx context.Context, c *lunCopy, l *catalog.LUN, d vds.Disk, flags vss.BreakFlags) error {
 	visible := b.k.disks().VisibleOriginal(ctx, &l.Original)
 	if visible && flags&vss.BreakRevertIdentityAll != 0 {
-		return vss.E(opBreak, vss.ErrBreakRevertIDFailed, fmt.Errorf("the original of %s (serial %s) is visible on this host", d.Device, l.Original.SerialNumber)).
-			On(c.r.SetID.String()).Advise("mask the originals first (`vss lun mask`), or keep the new identities (--keep-identity); the set is intact")
+		err := fmt.Errorf("the original of %s (serial %s) is visible on this host", d.Device, l.Original.SerialNumber)
+		return vss.E(opBreak, vss.ErrBreakRevertIDFailed, err).On(c.r.SetID.String()).
+			Advise("mask the originals first (`vss lun mask`), or keep the new identities (--keep-identity); " +
+				"the set is intact")
 	}
 	id, err := b.k.disks().Identity(ctx, d)
 	if err != nil {
@@ -114,15 +122,16 @@ func (b *lunBreak) maskAll(ctx context.Context) error {
 		b.k.host.unlink(c.r)
 	}
 	for _, l := range b.luns {
-		if err := fault.Around("break", "uninstall", func() error { return b.k.disks().Uninstall(ctx, l.disk, false) }); err != nil {
+		err := fault.Around("break", "uninstall", func() error { return b.k.disks().Uninstall(ctx, l.disk, false) })
+		if err != nil {
 			return err
 		}
 	}
 	return b.k.stateChange(ctx, callStateChange, b.set, b.affected(), vss.DoMaskLUNs)
 }
 
-// change gives the disks the state and identity that was asked for. udev sees them when all is done: while it is still busy
-// with a copy that has just come it would make it read-only again.
+// change gives the disks the state and identity that was asked for. udev sees them when all is done: while it is still
+// busy with a copy that has just come it would make it read-only again.
 func (b *lunBreak) change(ctx context.Context) error {
 	if b.readWrite {
 		if err := b.k.stateChange(ctx, callStateChange, b.set, b.affected(), vss.NotifyReadWrite); err != nil {
@@ -174,7 +183,10 @@ func (b *lunBreak) changeDisk(ctx context.Context, l brokenLUN, locked LockedDis
 		return err
 	}
 	if l.revert {
-		if err := fault.Around("break", "identity", func() error { return locked.SetIdentity(ctx, l.lun.OriginalIdentity) }); err != nil {
+		err := fault.Around("break", "identity", func() error {
+			return locked.SetIdentity(ctx, l.lun.OriginalIdentity)
+		})
+		if err != nil {
 			return vss.E(opBreak, vss.ErrBreakRevertIDFailed, err).On(l.disk.Device).
 				Advise("the identities are as before and the set is intact; `vss doctor` checks the disk")
 		}
@@ -192,9 +204,9 @@ func (b *lunBreak) reverted(r *catalog.Snapshot) bool {
 	return true
 }
 
-// fileSystem gives the file system its identity: the original's where the disks' are reverted, else one of its own as soon
-// as it can be written, so that no mount by UUID takes the wrong disk. ext4 and XFS have their original's as long as they
-// are copies; btrfs got one of its own at import.
+// fileSystem gives the file system its identity: the original's where the disks' are reverted, else one of its own as
+// soon as it can be written, so that no mount by UUID takes the wrong disk. ext4 and XFS have their original's as long
+// as they are copies; btrfs got one of its own at import.
 func (b *lunBreak) fileSystem(ctx context.Context, c *lunCopy) error {
 	at, err := c.Source(ctx)
 	if err != nil {
@@ -222,7 +234,9 @@ func (b *lunBreak) unmountAll(ctx context.Context) error {
 		}
 		for _, p := range paths {
 			if err := b.k.host.unmount(ctx, c, p, false); err != nil {
-				return vss.E(opBreak, vss.ErrVolumeInUse, err).On(p).Advise("end what uses the copy: `fuser -vm " + p + "`")
+				return vss.E(opBreak, vss.ErrVolumeInUse, err).
+					On(p).
+					Advise("end what uses the copy: `fuser -vm " + p + "`")
 			}
 			b.mounted = append(b.mounted, mounted{c, p})
 		}
@@ -243,7 +257,13 @@ func (b *lunBreak) Finish(ctx context.Context) error {
 func (b *lunBreak) Result(ctx context.Context) []Broken {
 	var out []Broken
 	for _, l := range b.luns {
-		r := Broken{LUN: l.lun.LUNID, OriginalVolume: l.volume, Masked: b.mask, ReadWrite: b.readWrite, Reverted: l.revert && !b.mask}
+		r := Broken{
+			LUN:            l.lun.LUNID,
+			OriginalVolume: l.volume,
+			Masked:         b.mask,
+			ReadWrite:      b.readWrite,
+			Reverted:       l.revert && !b.mask,
+		}
 		if !r.Masked {
 			r.Device = l.disk.Device
 			for _, c := range b.copies {

@@ -16,7 +16,14 @@ func renewable(fileSystem string) bool { return disk.Renewable(fileSystem) }
 
 // ResumeBreak implements Breaker.
 func (k *lunKind) ResumeBreak(records []*catalog.Snapshot, rec catalog.Break) Break {
-	b := &lunBreak{k: k, set: rec.Set, readWrite: rec.ReadWrite, mask: rec.MaskLUNs, resumed: true, copies: k.openAll(records)}
+	b := &lunBreak{
+		k:         k,
+		set:       rec.Set,
+		readWrite: rec.ReadWrite,
+		mask:      rec.MaskLUNs,
+		resumed:   true,
+		copies:    k.openAll(records),
+	}
 	for _, l := range rec.Before {
 		for _, r := range records {
 			if On(r, l.LUNID) {
@@ -33,7 +40,11 @@ func (b *lunBreak) resumeMask(ctx context.Context) error {
 	for _, c := range b.copies {
 		b.k.host.Withdraw(ctx, c)
 		for i := range c.r.LUNs {
-			err := b.k.plain(ctx, callStateChange, func(ctx context.Context) error { return b.k.change(ctx, c.r.LUNs[i:i+1], vss.DoMaskLUNs) })
+			err := b.k.plain(
+				ctx,
+				callStateChange,
+				func(ctx context.Context) error { return b.k.change(ctx, c.r.LUNs[i:i+1], vss.DoMaskLUNs) },
+			)
 			if err != nil && !errors.Is(err, vss.ErrObjectNotFound) {
 				return b.k.translate(ctx, callStateChange, b.set, err)
 			}
@@ -42,8 +53,8 @@ func (b *lunBreak) resumeMask(ctx context.Context) error {
 	return nil
 }
 
-// Undo implements Break: identities, flags, access and mounts are put back. After a restart it isn't known where the copies
-// were mounted, unless they are so for writing, which is a break's last step.
+// Undo implements Break: identities, flags, access and mounts are put back. After a restart it isn't known where the
+// copies were mounted, unless they are so for writing, which is a break's last step.
 func (b *lunBreak) Undo(ctx context.Context) error {
 	var errs []error
 	for _, c := range b.copies {
@@ -80,7 +91,11 @@ func (b *lunBreak) undoDisk(ctx context.Context, before catalog.BreakLUN, locked
 		return err
 	}
 	l := locked[d.LUN.ID]
-	return errors.Join(b.k.disks().SetReadOnly(d.Device, false), l.SetIdentity(ctx, before.Identity), l.SetFlags(ctx, vss.FlagsShadowCopy, 0))
+	return errors.Join(
+		b.k.disks().SetReadOnly(d.Device, false),
+		l.SetIdentity(ctx, before.Identity),
+		l.SetFlags(ctx, vss.FlagsShadowCopy, 0),
+	)
 }
 
 // takeWritable unmounts a copy where it is mounted for writing, and remembers where that was.
@@ -94,7 +109,10 @@ func (b *lunBreak) takeWritable(ctx context.Context, c *lunCopy) error {
 			continue
 		}
 		if e := b.k.host.unmount(ctx, c, p, false); e != nil {
-			err = errors.Join(err, vss.E("UndoBreak", vss.ErrVolumeInUse, e).On(p).Advise("end what uses it: `fuser -vm "+p+"`"))
+			err = errors.Join(
+				err,
+				vss.E("UndoBreak", vss.ErrVolumeInUse, e).On(p).Advise("end what uses it: `fuser -vm "+p+"`"),
+			)
 			continue
 		}
 		b.mounted = append(b.mounted, mounted{c, p})
@@ -111,8 +129,8 @@ func (b *lunBreak) remount(ctx context.Context, m mounted) error {
 	return b.k.host.Mount(ctx, m.copy, m.path, true)
 }
 
-// undoFileSystem gives a copy's file system the identity that it had as a copy. One that is mounted is mounted for reading,
-// from before the break: it was not written to.
+// undoFileSystem gives a copy's file system the identity that it had as a copy. One that is mounted is mounted for
+// reading, from before the break: it was not written to.
 func (b *lunBreak) undoFileSystem(ctx context.Context, c *lunCopy) error {
 	at, err := c.Source(ctx)
 	if err != nil {

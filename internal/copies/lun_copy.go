@@ -41,7 +41,9 @@ func here(l *catalog.LUN, d vds.Disk) error {
 	if d.Device != "" {
 		return nil
 	}
-	return vss.E("FindDisk", vss.ErrMissingDisk, nil).On(l.LUNID.String()).Advise("`vss lun list` shows whether the LUN exists and who may see it")
+	return vss.E("FindDisk", vss.ErrMissingDisk, nil).
+		On(l.LUNID.String()).
+		Advise("`vss lun list` shows whether the LUN exists and who may see it")
 }
 
 // find looks up the disks, once.
@@ -132,7 +134,8 @@ func (c *lunCopy) TakeAway(ctx context.Context, kept Kept, force bool) error {
 			continue
 		}
 		if d, err := c.k.lunDisk(ctx, l); err == nil {
-			if err := fault.Around("delete", "uninstall", func() error { return c.k.disks().Uninstall(ctx, d, force) }); err != nil {
+			err := fault.Around("delete", "uninstall", func() error { return c.k.disks().Uninstall(ctx, d, force) })
+			if err != nil {
 				return inUse(err, d.Device)
 			}
 		}
@@ -140,8 +143,8 @@ func (c *lunCopy) TakeAway(ctx context.Context, kept Kept, force bool) error {
 	return nil
 }
 
-// Remove implements Copy. After TakeAway a LUN is on this host only if a rescan has brought it back; a former service may
-// have left a disk that nothing knows of.
+// Remove implements Copy. After TakeAway a LUN is on this host only if a rescan has brought it back; a former service
+// may have left a disk that nothing knows of.
 func (c *lunCopy) Remove(ctx context.Context, kept Kept, resumed bool) error {
 	defer c.moved()
 	for i := range c.r.LUNs {

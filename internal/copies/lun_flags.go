@@ -93,8 +93,8 @@ func (m *lunMember) eachDisk(f func(*original) error) error {
 	return errors.Join(each(len(m.disks), func(i int) error { return f(m.disks[i]) })...)
 }
 
-// Mark implements Member. A disk without a partition table has no room for flags: its copy's array record and the document
-// hold them.
+// Mark implements Member. A disk without a partition table has no room for flags: its copy's array record and the
+// document hold them.
 func (m *lunMember) Mark(context.Context) error {
 	m.marked = true
 	return m.eachDisk(func(o *original) error {
@@ -151,16 +151,17 @@ func (m *lunMember) Verify(context.Context) error {
 			clean = clean && (!p.Data || t.Style != disk.StyleGPT || p.Flags == o.before.Before[p.Number])
 		}
 		if !clean {
-			return vss.E("VerifyFlags", vss.ErrUnexpected, errors.New("shadow copy flags are still set on the original")).On(o.device).
+			err := errors.New("shadow copy flags are still set on the original")
+			return vss.E("VerifyFlags", vss.ErrUnexpected, err).On(o.device).
 				Advise("does another program write to this disk's partition table?")
 		}
 	}
 	return nil
 }
 
-// RestoreOriginals puts back the flags of the originals of a creation that died. Which disks they are is known by their page
-// 0x83, never by the flags. It needs no provider, and may be repeated. Errors: VSS_E_MISSING_DISK for an original that isn't
-// visible here.
+// RestoreOriginals puts back the flags of the originals of a creation that died. Which disks they are is known by their
+// page 0x83, never by the flags. It needs no provider, and may be repeated. Errors: VSS_E_MISSING_DISK for an original
+// that isn't visible here.
 func (h *Host) RestoreOriginals(ctx context.Context, c catalog.Creation) error {
 	var errs []error
 	for _, f := range c.Flagged {
@@ -169,8 +170,9 @@ func (h *Host) RestoreOriginals(ctx context.Context, c catalog.Creation) error {
 			continue // the LUN itself doesn't exist any more
 		}
 		if d.Device == "" {
-			errs = append(errs, vss.E("ClearFlags", vss.ErrMissingDisk, errors.New("an original that may carry shadow copy flags isn't visible here")).
-				On(d.LUN.Name).Advise("unmask it to this host and restart the service"))
+			err := errors.New("an original that may carry shadow copy flags isn't visible here")
+			errs = append(errs, vss.E("ClearFlags", vss.ErrMissingDisk, err).On(d.LUN.Name).
+				Advise("unmask it to this host and restart the service"))
 			continue
 		}
 		errs = append(errs, h.restoreOriginal(ctx, d.Device, f))
@@ -179,7 +181,8 @@ func (h *Host) RestoreOriginals(ctx context.Context, c catalog.Creation) error {
 }
 
 func (h *Host) restoreOriginal(ctx context.Context, device string, f catalog.Flagged) error {
-	if err := h.cfg.Disks.SetReadOnly(device, false); err != nil { // after a boot the kernel obeys the flags that are to go
+	// after a boot the kernel obeys the flags that are to go
+	if err := h.cfg.Disks.SetReadOnly(device, false); err != nil {
 		return err
 	}
 	e, err := h.cfg.Disks.Edit(ctx, device, false)

@@ -2,7 +2,6 @@ package copies
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -10,19 +9,17 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
 	"github.com/stillpoint-vss/stillpoint/internal/vds"
 	"github.com/stillpoint-vss/stillpoint/internal/volume"
-	"github.com/stillpoint-vss/stillpoint/provider"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
 // lunMember is a hardware provider's part in one set.
 type lunMember struct {
-	k       *lunKind
-	set     vss.SnapshotSetID
-	context vss.Context
-	copies  []*lunPart
-	disks   []*original
-	marked  bool // flags were, or may have been, set
-	locked  map[vss.LUNID]LockedDisk
+	sequence
+	k      *lunKind
+	copies []*lunPart
+	disks  []*original
+	marked bool // flags were, or may have been, set
+	locked map[vss.LUNID]LockedDisk
 
 	mu   sync.Mutex
 	uses map[vss.LUNID]bool
@@ -66,10 +63,7 @@ func (m *lunMember) Uses(id vss.LUNID) bool {
 
 // EndPrepare implements Member.
 func (m *lunMember) EndPrepare(ctx context.Context, progress func(percent float64)) (writes []string, err error) {
-	err = m.k.do(provider.WithReport(ctx, progress), callEndPrepare, m.set, func(ctx context.Context) error {
-		return m.k.hw.EndPrepareSnapshots(ctx, m.set)
-	})
-	if err != nil {
+	if err := m.endPrepare(ctx, progress); err != nil {
 		return nil, err
 	}
 	return m.k.WritePaths(ctx)
@@ -80,39 +74,6 @@ func (m *lunMember) Pause(ctx context.Context) (resume func(), err error) {
 	return m.k.disks().Pause(ctx)
 }
 
-// PreCommit implements Member.
-func (m *lunMember) PreCommit(ctx context.Context) error {
-	return m.k.do(ctx, callPreCommit, m.set, func(ctx context.Context) error { return m.k.hw.PreCommitSnapshots(ctx, m.set) })
-}
-
-// Commit implements Member.
-func (m *lunMember) Commit(ctx context.Context) error {
-	return m.k.do(ctx, callCommit, m.set, func(ctx context.Context) error { return m.k.hw.CommitSnapshots(ctx, m.set) })
-}
-
-// PostCommit implements Member.
-func (m *lunMember) PostCommit(ctx context.Context, count int) error {
-	return m.k.do(ctx, callPostCommit, m.set, func(ctx context.Context) error { return m.k.hw.PostCommitSnapshots(ctx, m.set, count) })
-}
-
-// PreFinalCommit implements Member.
-func (m *lunMember) PreFinalCommit(ctx context.Context) error {
-	return m.k.do(ctx, callPreFinalCommit, m.set, func(ctx context.Context) error { return m.k.hw.PreFinalCommitSnapshots(ctx, m.set) })
-}
-
-// PostFinalCommit implements Member.
-func (m *lunMember) PostFinalCommit(ctx context.Context) error {
-	return m.k.do(ctx, callPostFinalCommit, m.set, func(ctx context.Context) error { return m.k.hw.PostFinalCommitSnapshots(ctx, m.set) })
-}
-
-// Abort implements Member.
-func (m *lunMember) Abort(ctx context.Context) error { return m.k.abort(ctx, m.set) }
-
-// errNotBegun is the error for a record of a copy that a member didn't begin.
-func errNotBegun(id vss.SnapshotID) error {
-	return vss.E("CollectSnapshots", vss.ErrUnexpected, errors.New("the copy is of another provider")).On(id.String())
-}
-
 // Collect implements Member. From here on recovery finds the copies by their LUNs.
 func (m *lunMember) Collect(ctx context.Context, records []*catalog.Snapshot) error {
 	for _, r := range records {
@@ -120,13 +81,23 @@ func (m *lunMember) Collect(ctx context.Context, records []*catalog.Snapshot) er
 		if p == nil {
 			return errNotBegun(r.ID)
 		}
-		targets, err := call(ctx, m.k.caller, callGetTargets, m.set, func(ctx context.Context) ([]vss.LUNInformation, error) {
-			targets, err := m.k.hw.GetTargetLUNs(ctx, m.set, p.volume.Disks, p.sources)
-			if err == nil && len(targets) != len(p.sources) {
-				err = vss.E("GetTargetLuns", vss.ErrUnexpectedProviderError, fmt.Errorf("%d LUNs for %d", len(targets), len(p.sources)))
-			}
-			return targets, err
-		})
+		targets, err := call(
+			ctx,
+			m.k.caller,
+			callGetTargets,
+			m.set,
+			func(ctx context.Context) ([]vss.LUNInformation, error) {
+				targets, err := m.k.hw.GetTargetLUNs(ctx, m.set, p.volume.Disks, p.sources)
+				if err == nil && len(targets) != len(p.sources) {
+					err = vss.E(
+						"GetTargetLuns",
+						vss.ErrUnexpectedProviderError,
+						fmt.Errorf("%d LUNs for %d", len(targets), len(p.sources)),
+					)
+				}
+				return targets, err
+			},
+		)
 		if err != nil {
 			return err
 		}
@@ -169,8 +140,8 @@ func records(here []Copy) []*catalog.Snapshot {
 	return out
 }
 
-// BeginRecovery implements Member. The disks are locked until EndRecovery or Release: udev, still busy with a copy that has
-// just come, would make it read-only again.
+// BeginRecovery implements Member. The disks are locked until EndRecovery or Release: udev, still busy with a copy that
+// has just come, would make it read-only again.
 func (m *lunMember) BeginRecovery(ctx context.Context, here []Copy) error {
 	if err := m.k.stateChange(ctx, callRecovery, m.set, lunsOf(records(here)), vss.NotifyLUNPreRecovery); err != nil {
 		return err
@@ -223,10 +194,8 @@ func unlockAll(locked map[vss.LUNID]LockedDisk) {
 // EndRecovery implements Member.
 func (m *lunMember) EndRecovery(ctx context.Context, here []Copy) error {
 	defer unlockAll(m.locked)
-	for _, c := range here {
-		if err := c.ReadOnly(ctx, true); err != nil {
-			return err
-		}
+	if err := readOnly(ctx, here, true); err != nil {
+		return err
 	}
 	return m.k.stateChange(ctx, callRecovery, m.set, lunsOf(records(here)), vss.NotifyLUNPostRecovery)
 }

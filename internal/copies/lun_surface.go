@@ -14,9 +14,15 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Surface implements Kind: the LUNs are unmasked, arrive as disks, are recognised, get disk identities of their own and turn
-// read-only. The list of arrivals is complete when Rescan returns. Source: ImportSnapshots, LocateLuns, FillInLunInfo.
-func (k *lunKind) Surface(ctx context.Context, set vss.SnapshotSetID, records []*catalog.Snapshot, again bool) (here []Copy, missing []error, err error) {
+// Surface implements Kind: the LUNs are unmasked, arrive as disks, are recognised, get disk identities of their own and
+// turn read-only. The list of arrivals is complete when Rescan returns. Source: ImportSnapshots, LocateLuns,
+// FillInLunInfo.
+func (k *lunKind) Surface(
+	ctx context.Context,
+	set vss.SnapshotSetID,
+	records []*catalog.Snapshot,
+	again bool,
+) (here []Copy, missing []error, err error) {
 	luns := lunsOf(records)
 	if err := k.locate(ctx, luns); err != nil && !(again && errors.Is(err, vss.ErrBadState)) {
 		return nil, nil, k.translate(ctx, callLocate, set, err)
@@ -42,8 +48,8 @@ func (k *lunKind) Surface(ctx context.Context, set vss.SnapshotSetID, records []
 	return here, missing, err
 }
 
-// locate has the LUNs unmasked to this host. Where some don't exist any more it is done for each of the others: those that
-// are missing are found not to arrive.
+// locate has the LUNs unmasked to this host. Where some don't exist any more it is done for each of the others: those
+// that are missing are found not to arrive.
 func (k *lunKind) locate(ctx context.Context, luns []catalog.LUN) error {
 	infos := make([]vss.LUNInformation, len(luns))
 	for i, l := range luns {
@@ -72,8 +78,8 @@ type arrival struct {
 	disk vds.Disk
 }
 
-// rescan attaches the LUNs and returns those that are here. That a rescan fails is logged only: what matters is whether the
-// LUNs came.
+// rescan attaches the LUNs and returns those that are here. That a rescan fails is logged only: what matters is whether
+// the LUNs came.
 func (k *lunKind) rescan(ctx context.Context, luns []catalog.LUN) []arrival {
 	found := k.find(ctx, luns)
 	var ids []vss.LUNID
@@ -93,7 +99,8 @@ func (k *lunKind) rescan(ctx context.Context, luns []catalog.LUN) []arrival {
 	var out []arrival
 	var others []catalog.LUN // those that were here already
 	for i, d := range found {
-		if at := slices.IndexFunc(arrived, func(a vds.Disk) bool { return d.Exists() && a.LUN.ID == d.LUN.ID }); at >= 0 {
+		at := slices.IndexFunc(arrived, func(a vds.Disk) bool { return d.Exists() && a.LUN.ID == d.LUN.ID })
+		if at >= 0 {
 			out = append(out, arrival{&luns[i].Copy, arrived[at]})
 		} else {
 			others = append(others, luns[i])
@@ -147,7 +154,8 @@ func (c *lunCopy) arrive(ctx context.Context, arrivals []arrival, own *renewals)
 		l := &c.r.LUNs[i]
 		at := slices.IndexFunc(arrivals, func(a arrival) bool { return a.info.SameLUN(&l.Copy) })
 		if at < 0 {
-			return vss.E(op, vss.ErrMissingDisk, fmt.Errorf("LUN with serial %s did not arrive", l.Copy.SerialNumber)).On(c.r.ID.String()).
+			return vss.E(op, vss.ErrMissingDisk, fmt.Errorf("LUN with serial %s did not arrive", l.Copy.SerialNumber)).
+				On(c.r.ID.String()).
 				Advise("does the copy still exist in the array, and may this host see it? `vss lun list`")
 		}
 		d := arrivals[at].disk
@@ -180,17 +188,24 @@ func (c *lunCopy) arrive(ctx context.Context, arrivals []arrival, own *renewals)
 func (c *lunCopy) recognise(ctx context.Context, d vds.Disk, want *vss.LUNInformation) error {
 	info, ok := c.k.disks().Inquiry(ctx, d.Device)
 	if ok {
-		filled, err := call(ctx, c.k.caller, callFillIn, c.r.SetID, func(ctx context.Context) (*vss.LUNInformation, error) {
-			own := *info
-			if yes, err := c.k.hw.FillInLUNInfo(ctx, d.Device, &own); err != nil || !yes {
-				return nil, err
-			}
-			return &own, nil
-		})
+		filled, err := call(
+			ctx,
+			c.k.caller,
+			callFillIn,
+			c.r.SetID,
+			func(ctx context.Context) (*vss.LUNInformation, error) {
+				own := *info
+				if yes, err := c.k.hw.FillInLUNInfo(ctx, d.Device, &own); err != nil || !yes {
+					return nil, err
+				}
+				return &own, nil
+			},
+		)
 		ok = err == nil && filled != nil && filled.Matches(want)
 	}
 	if !ok {
-		return vss.E("ImportSnapshots", vss.ErrMissingDisk, fmt.Errorf("%s is not the LUN that the document describes", d.Device)).On(c.r.ID.String())
+		err := fmt.Errorf("%s is not the LUN that the document describes", d.Device)
+		return vss.E("ImportSnapshots", vss.ErrMissingDisk, err).On(c.r.ID.String())
 	}
 	return nil
 }

@@ -17,12 +17,25 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-var sequence = []string{"OnLoad", "AreLunsSupported", "BeginPrepareSnapshot", "EndPrepareSnapshots", "PreCommitSnapshots", "CommitSnapshots",
-	"PostCommitSnapshots", "GetTargetLuns", "LocateLuns", "FillInLunInfo", "OnLunStateChange", "PreFinalCommitSnapshots", "OnLunStateChange",
-	"PostFinalCommitSnapshots"}
+var sequence = []string{
+	"OnLoad",
+	"AreLunsSupported",
+	"BeginPrepareSnapshot",
+	"EndPrepareSnapshots",
+	"PreCommitSnapshots",
+	"CommitSnapshots",
+	"PostCommitSnapshots",
+	"GetTargetLuns",
+	"LocateLuns",
+	"FillInLunInfo",
+	"OnLunStateChange",
+	"PreFinalCommitSnapshots",
+	"OnLunStateChange",
+	"PostFinalCommitSnapshots",
+}
 
-// A LUN copy is born with the flags, gets an identity of its own and is read-only; its original is what it was. The provider
-// is called in the order of the specification.
+// A LUN copy is born with the flags, gets an identity of its own and is read-only; its original is what it was. The
+// provider is called in the order of the specification.
 func TestLUNCopy(t *testing.T) {
 	for _, style := range []disk.Style{disk.StyleGPT, disk.StyleMBR, disk.StyleNone} {
 		t.Run(style.String(), func(t *testing.T) {
@@ -38,7 +51,9 @@ func TestLUNCopy(t *testing.T) {
 				t.Errorf("calls:\n%s", d)
 			}
 			r := s.records[0]
-			if r.Kind != catalog.KindLUN || !r.Imported || r.DeviceNumber != 1 || r.ServiceMachine != copiestest.Name || len(r.LUNs) != 1 || r.LUNs[0].LUNID.IsZero() {
+			if r.Kind != catalog.KindLUN || !r.Imported || r.DeviceNumber != 1 || r.ServiceMachine != copiestest.Name ||
+				len(r.LUNs) != 1 ||
+				r.LUNs[0].LUNID.IsZero() {
 				t.Errorf("record %+v", r)
 			}
 			if want := vss.AttrHardwareAssisted | vss.AttrDifferential; r.Attributes&want != want {
@@ -46,10 +61,12 @@ func TestLUNCopy(t *testing.T) {
 			}
 			copied, device := r.LUNs[0].Copy, x.w.Device(r.LUNs[0].Copy)
 			tab := x.w.TableOf(copied)
-			if style != disk.StyleNone && (tab.Identity.Disk == before.Identity.Disk || tab.Flags&vss.FlagsShadowCopy != vss.FlagsShadowCopy) {
+			if style != disk.StyleNone &&
+				(tab.Identity.Disk == before.Identity.Disk || tab.Flags&vss.FlagsShadowCopy != vss.FlagsShadowCopy) {
 				t.Errorf("the copy's table: %+v", tab)
 			}
-			if d, _ := x.w.ByDevice(t.Context(), device); style == disk.StyleNone && d.LUN.Flags != vss.FlagsShadowCopy {
+			if d, _ := x.w.ByDevice(t.Context(), device); style == disk.StyleNone &&
+				d.LUN.Flags != vss.FlagsShadowCopy {
 				t.Errorf("flags in the array: %v", d.LUN.Flags)
 			}
 			if !x.w.RefusesWrites(device) || len(x.w.Locked()) > 0 {
@@ -72,7 +89,12 @@ func TestLUNCopy(t *testing.T) {
 func TestSharedLUN(t *testing.T) {
 	x := newWorld(t)
 	k, a, luns := x.hardware(2, disk.StyleGPT)
-	s := x.create(k, vss.ContextAppRollback, x.w.Volume("/srv/a", "ext4", luns[0]), x.w.Volume("/srv/b", "btrfs", luns[0], luns[1]))
+	s := x.create(
+		k,
+		vss.ContextAppRollback,
+		x.w.Volume("/srv/a", "ext4", luns[0]),
+		x.w.Volume("/srv/b", "btrfs", luns[0], luns[1]),
+	)
 	if n := a.Copies(); n != 2 {
 		t.Errorf("%d copies of 2 LUNs", n)
 	}
@@ -113,7 +135,8 @@ func TestUndoAtEveryStep(t *testing.T) {
 			t.Errorf("after step %d: %d copies are left", n, n)
 		}
 		for i, l := range luns {
-			// Unmark runs before Release in a creation; here Release came first, as at a crash: RestoreOriginals does it
+			// Unmark runs before Release in a creation; here Release came first, as at a crash: RestoreOriginals does
+			// it
 			must(t, x.host.RestoreOriginals(t.Context(), s.rec))
 			if d := cmp.Diff(before[i], x.w.TableOf(l)); d != "" {
 				t.Errorf("after step %d:\n%s", n, d)
@@ -178,7 +201,10 @@ func TestRestoreOriginals(t *testing.T) {
 	k, a, luns := x.hardware(2, disk.StyleGPT)
 	s := x.begin(k, vss.ContextBackup, x.w.Volume("/srv/a", "ext4", luns...)).reach(stepMark + 1)
 	s.m.Release()
-	for op, code := range map[string]vss.Code{"SetReadOnly": vss.ErrUnexpected, "Edit": vss.ErrVolumeInUse, "Edit.Clear": vss.ErrUnexpected} {
+	codes := map[string]vss.Code{
+		"SetReadOnly": vss.ErrUnexpected, "Edit": vss.ErrVolumeInUse, "Edit.Clear": vss.ErrUnexpected,
+	}
+	for op, code := range codes {
 		end := x.failing(op, code)
 		wantCode(t, op, x.host.RestoreOriginals(t.Context(), s.rec), code)
 		end()
@@ -199,7 +225,8 @@ func TestMemberFailures(t *testing.T) {
 		op    string
 		steps int
 	}{
-		{"WritePaths", 1}, {"Edit", 2}, {"Edit.Set", 3}, {"Edit.Clear", 6}, {"Table", 8}, {"SetReadOnly", 11}, {"RenewIdentity", 11},
+		{"WritePaths", 1}, {"Edit", 2}, {"Edit.Set", 3}, {"Edit.Clear", 6}, {"Table", 8}, {"SetReadOnly", 11},
+		{"RenewIdentity", 11},
 		{"Lock", 12},
 	} {
 		t.Run(c.op, func(t *testing.T) {

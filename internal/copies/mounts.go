@@ -15,10 +15,11 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Mounts is what the package does with mounts. The zero Config has those of this host; package copiestest has some in memory.
+// Mounts is what the package does with mounts. The zero Config has those of this host; package copiestest has some in
+// memory.
 type Mounts interface {
-	// Mount mounts a file system at a folder that no symbolic link leads to, and returns the mount's id. Bind shows a folder
-	// there, read-only.
+	// Mount mounts a file system at a folder that no symbolic link leads to, and returns the mount's id. Bind shows a
+	// folder there, read-only.
 	Mount(path string, o mount.Options) (id uint64, err error)
 	Bind(folder, path string) (id uint64, err error)
 	// Unmount takes off what is at a path if it is its owner's; that nothing is there is no error.
@@ -53,8 +54,8 @@ func (hostMounts) Writable(path string) bool {
 	return unix.Statfs(path, &st) == nil && st.Flags&unix.ST_RDONLY == 0
 }
 
-// Mount mounts a copy at a folder. The copy's journal is not replayed where that can be helped: a copy is read as it was
-// taken. Errors: VSS_E_VOLUME_NOT_SUPPORTED for a copy without a file system.
+// Mount mounts a copy at a folder. The copy's journal is not replayed where that can be helped: a copy is read as it
+// was taken. Errors: VSS_E_VOLUME_NOT_SUPPORTED for a copy without a file system.
 func (h *Host) Mount(ctx context.Context, c Copy, path string, readOnly bool) error {
 	const op = "MountSnapshot"
 	r := c.Record()
@@ -81,8 +82,8 @@ func (h *Host) Mount(ctx context.Context, c Copy, path string, readOnly bool) er
 	return nil
 }
 
-// mountOptions returns how a copy's file system is mounted. An XFS or btrfs that was held needs no log to be read; ext4 is
-// mounted read-only as it is, or without its journal. Two file systems of one UUID: XFS has to be told.
+// mountOptions returns how a copy's file system is mounted. An XFS or btrfs that was held needs no log to be read; ext4
+// is mounted read-only as it is, or without its journal. Two file systems of one UUID: XFS has to be told.
 func mountOptions(fileSystem string, at provider.Location, readOnly bool) mount.Options {
 	o := mount.Options{Device: at.Devices[0], Type: fileSystem, ReadOnly: readOnly}
 	switch fileSystem {
@@ -150,8 +151,8 @@ func (h *Host) mountsOf(ctx context.Context, c Copy) (paths []string, err error)
 	return paths, nil
 }
 
-// MountPrivate makes a copy readable at a path of its own, for the life of a session whose token is given, and returns the
-// path. It may be repeated.
+// MountPrivate makes a copy readable at a path of its own, for the life of a session whose token is given, and returns
+// the path. It may be repeated.
 func (h *Host) MountPrivate(ctx context.Context, c Copy, token string) (path string, err error) {
 	id := c.Record().ID
 	path = filepath.Join(h.cfg.RunDir, "mnt", token+"-"+id.Plain())
@@ -194,8 +195,8 @@ func (h *Host) UnmountPrivate(paths []string) {
 	}
 }
 
-// sweepPrivate takes off the private mounts that a former service left: all that is mounted below its folder, which nothing
-// but this service mounts at.
+// sweepPrivate takes off the private mounts that a former service left: all that is mounted below its folder, which
+// nothing but this service mounts at.
 func (h *Host) sweepPrivate() {
 	folder := filepath.Join(h.cfg.RunDir, "mnt")
 	for _, m := range h.cfg.Mounts.Below(folder) {

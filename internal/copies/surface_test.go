@@ -18,7 +18,12 @@ import (
 func (x *world) transported() (*set, copies.Kind) {
 	x.Helper()
 	k, _, luns := x.hardware(3, disk.StyleGPT)
-	s := x.begin(k, vss.ContextAppRollback|vss.AttrTransportable, x.w.Volume("/srv/a", "ext4", luns[0]), x.w.Volume("/srv/b", "xfs", luns[1], luns[2]))
+	s := x.begin(
+		k,
+		vss.ContextAppRollback|vss.AttrTransportable,
+		x.w.Volume("/srv/a", "ext4", luns[0]),
+		x.w.Volume("/srv/b", "xfs", luns[1], luns[2]),
+	)
 	s.reach(collected)
 	must(x, s.m.PreFinalCommit(x.Context()))
 	must(x, s.m.PostFinalCommit(x.Context()))
@@ -50,7 +55,8 @@ func TestImport(t *testing.T) {
 		t.Fatalf("%d are here, missing %v", len(here), missing)
 	}
 	must(t, x.host.Place(t.Context(), here))
-	if !copies.MadeHere(s.records[1]) || s.records[1].DeviceNumber != 2 || here[1].Record() != s.records[1] || here[1].Kind() != k {
+	if !copies.MadeHere(s.records[1]) || s.records[1].DeviceNumber != 2 || here[1].Record() != s.records[1] ||
+		here[1].Kind() != k {
 		t.Errorf("record %+v", s.records[1])
 	}
 	// a second import is refused; where a service died in the first it goes on
@@ -127,11 +133,15 @@ func TestSurfaceFailures(t *testing.T) {
 		missing int
 		code    vss.Code
 	}{
-		{"LocateLuns", func(x *world) func() { return x.broken("LocateLuns", vss.E("LocateLuns", vss.ErrProviderVeto, nil)) }, 0, vss.ErrProviderVeto},
+		{"LocateLuns", func(x *world) func() {
+			return x.broken("LocateLuns", vss.E("LocateLuns", vss.ErrProviderVeto, nil))
+		}, 0, vss.ErrProviderVeto},
 		{"FillInLunInfo", func(x *world) func() { return x.broken("FillInLunInfo", errors.New("no")) }, 2, vss.OK},
 		{"Rescan", func(x *world) func() { return x.failing("Rescan", vss.ErrUnexpected) }, 2, vss.OK},
 		{"RenewIdentity", func(x *world) func() { return x.failing("RenewIdentity", vss.ErrUnexpected) }, 2, vss.OK},
-		{"SetReadOnly", func(x *world) func() { return x.failing("SetReadOnly", vss.ErrUnexpected) }, 0, vss.ErrUnexpected},
+		{"SetReadOnly", func(x *world) func() {
+			return x.failing("SetReadOnly", vss.ErrUnexpected)
+		}, 0, vss.ErrUnexpected},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			x := newWorld(t)
@@ -182,7 +192,9 @@ func TestSurfaceVolumes(t *testing.T) {
 }
 
 func TestBadDocument(t *testing.T) {
-	_, err := copies.FromDocument(&document.Snapshot{LUNs: []document.LUNMapping{{Identity: document.DiskIdentity{Style: "clay"}}}})
+	_, err := copies.FromDocument(
+		&document.Snapshot{LUNs: []document.LUNMapping{{Identity: document.DiskIdentity{Style: "clay"}}}},
+	)
 	wantCode(t, "FromDocument", err, vss.ErrInvalidArg)
 	d := copies.ToDocument(&catalog.Snapshot{LUNs: []catalog.LUN{{}}})
 	if d.LUNs[0].Flags != vss.FlagsShadowCopy {

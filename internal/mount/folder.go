@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Folder shows a folder at another one, read-only and without set-user-id programs and devices, and returns the id of the
-// mount. What is mounted below the folder isn't shown. No component of path may be a symbolic link.
+// Folder shows a folder at another one, read-only and without set-user-id programs and devices, and returns the id of
+// the mount. What is mounted below the folder isn't shown. No component of path may be a symbolic link.
 func Folder(folder, path string) (id uint64, err error) {
 	dir, err := OpenFolder(path)
 	if err != nil {

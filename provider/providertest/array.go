@@ -24,7 +24,14 @@ func (a *Array) LUNs() []LUN {
 	defer a.mu.Unlock()
 	var out []LUN
 	for _, l := range a.luns {
-		n := LUN{Info: l.info, Copy: l.origin != "", Set: l.set, Final: l.final, Imported: l.imported, Visible: l.visible}
+		n := LUN{
+			Info:     l.info,
+			Copy:     l.origin != "",
+			Set:      l.set,
+			Final:    l.final,
+			Imported: l.imported,
+			Visible:  l.visible,
+		}
 		if o := a.luns[l.origin]; o != nil {
 			n.Origin = &o.info
 		}

@@ -28,7 +28,8 @@ func (w *World) all() []providertest.LUN {
 // disk describes a LUN as a disk. The caller holds mu.
 func (w *World) disk(l providertest.LUN) vds.Disk {
 	d := vds.Disk{Device: w.devices[id(&l.Info)], LUN: array.LUN{
-		ID: id(&l.Info), Name: "lun-" + l.Info.SerialNumber, Kind: array.KindPlain, Final: l.Final, Imported: l.Imported, Flags: w.flags[id(&l.Info)],
+		ID: id(&l.Info), Name: "lun-" + l.Info.SerialNumber, Kind: array.KindPlain, Final: l.Final,
+		Imported: l.Imported, Flags: w.flags[id(&l.Info)],
 	}}
 	if l.Copy {
 		d.LUN.Kind, d.LUN.Set, d.LUN.Host = array.KindShadowCopy, l.Set, Name

@@ -71,7 +71,8 @@ func (w *World) Unmount(path string, o mount.Owner, force bool) error {
 		return nil
 	}
 	m := w.mounts[i]
-	ours := o.ID == m.id || o.ID == 0 && slices.ContainsFunc(o.Devices, func(d string) bool { return slices.Contains(m.nodes, d) })
+	ours := o.ID == m.id ||
+		o.ID == 0 && slices.ContainsFunc(o.Devices, func(d string) bool { return slices.Contains(m.nodes, d) })
 	if !ours {
 		return fmt.Errorf("unmount %s: %w", path, mount.ErrForeign)
 	}

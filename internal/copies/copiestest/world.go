@@ -1,5 +1,5 @@
-// Package copiestest is a host in memory: disks whose LUNs are those of providertest's arrays, and mounts. With it kinds of
-// copies, and all that is built on them, run as an ordinary user and without a device.
+// Package copiestest is a host in memory: disks whose LUNs are those of providertest's arrays, and mounts. With it
+// kinds of copies, and all that is built on them, run as an ordinary user and without a device.
 package copiestest
 
 import (
@@ -25,8 +25,8 @@ const Name = "memory-host"
 
 // World is the host. Its exported fields may be changed between two calls.
 type World struct {
-	// Fail is called before each operation on disks and mounts, with its name ("Rescan", "SetReadOnly", "Mount", ...) and the
-	// device, path or LUN concerned. An error becomes the operation's result. Nil fails nothing.
+	// Fail is called before each operation on disks and mounts, with its name ("Rescan", "SetReadOnly", "Mount", ...)
+	// and the device, path or LUN concerned. An error becomes the operation's result. Nil fails nothing.
 	Fail func(op, object string) error
 	// Busy reports whether something uses a mount point or a device.
 	Busy func(object string) bool
@@ -59,9 +59,10 @@ func New() *World {
 // Config returns the configuration of a copies.Host in a folder of the test's own.
 func (w *World) Config(dir string, store *catalog.Store, log *events.Log) copies.Config {
 	return copies.Config{
-		Name: Name, RunDir: filepath.Join(dir, "run"), DeviceDir: filepath.Join(dir, "dev"), LettersRoot: filepath.Join(dir, "letters"),
-		ExposeRoots: []string{filepath.Join(dir, "exposed")}, Letters: func(string) bool { return false },
-		Catalog: store, Events: log, Disks: w, Mounts: w, Logger: slog.New(slog.DiscardHandler),
+		Name: Name, RunDir: filepath.Join(dir, "run"), DeviceDir: filepath.Join(dir, "dev"),
+		LettersRoot: filepath.Join(dir, "letters"), Letters: func(string) bool { return false },
+		ExposeRoots: []string{filepath.Join(dir, "exposed")},
+		Catalog:     store, Events: log, Disks: w, Mounts: w, Logger: slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -70,7 +71,8 @@ const (
 	size  = 100 << 20 // of it
 )
 
-// Array adds an array with originals. Each is a disk of this host with one partition, or none if style is disk.StyleNone.
+// Array adds an array with originals. Each is a disk of this host with one partition, or none if style is
+// disk.StyleNone.
 func (w *World) Array(originals int, style disk.Style) (*providertest.Array, []vss.LUNInformation) {
 	a, luns := providertest.NewArray(originals)
 	w.mu.Lock()
@@ -108,8 +110,16 @@ func clone(t *disk.Table) *disk.Table {
 func (w *World) Volume(name, fileSystem string, originals ...vss.LUNInformation) *volume.Volume {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	v := &volume.Volume{Name: name, Key: name, SuperKey: name, FileSystem: fileSystem, UUID: vss.NewGUID().Plain(), Mounted: true,
-		MountPoints: []string{name}, Reach: name}
+	v := &volume.Volume{
+		Name:        name,
+		Key:         name,
+		SuperKey:    name,
+		FileSystem:  fileSystem,
+		UUID:        vss.NewGUID().Plain(),
+		Mounted:     true,
+		MountPoints: []string{name},
+		Reach:       name,
+	}
 	for i, l := range originals {
 		dev := w.devices[id(&l)]
 		e := vss.Extent{LUN: i, Start: start, Length: size}
@@ -125,12 +135,26 @@ func (w *World) Volume(name, fileSystem string, originals ...vss.LUNInformation)
 
 // Local returns a mounted volume that a software provider over a providertest.Host copies.
 func (w *World) Local(p provider.Volume) *volume.Volume {
-	return &volume.Volume{Name: p.Name, Key: p.Name, SuperKey: p.Name, FileSystem: p.FileSystem, UUID: p.UUID, Mounted: true,
-		MountPoints: []string{p.Mount}, Reach: p.Mount, Device: p.Device, Devices: []string{p.Device}, Disks: p.Devices, Extents: p.Extents}
+	return &volume.Volume{
+		Name:       p.Name,
+		Key:        p.Name,
+		SuperKey:   p.Name,
+		FileSystem: p.FileSystem,
+		UUID:       p.UUID,
+		Mounted:    true,
+		MountPoints: []string{
+			p.Mount,
+		},
+		Reach:   p.Mount,
+		Device:  p.Device,
+		Devices: []string{p.Device},
+		Disks:   p.Devices,
+		Extents: p.Extents,
+	}
 }
 
-// Hardware returns a provider over an array of this host. Copies are born with the partition table, flags included, that
-// their original has at the moment of CommitSnapshots.
+// Hardware returns a provider over an array of this host. Copies are born with the partition table, flags included,
+// that their original has at the moment of CommitSnapshots.
 func (w *World) Hardware(id vss.ProviderID, name string, a *providertest.Array) provider.Hardware {
 	m := providertest.NewMemory(a)
 	m.ID, m.Name = id, name
