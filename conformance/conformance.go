@@ -3,8 +3,10 @@
 package conformance
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -24,6 +26,16 @@ type T interface {
 	Fatal(args ...any)
 	Fatalf(format string, args ...any)
 	Skipf(format string, args ...any)
+}
+
+// LogWriter returns a writer whose lines go to the test's log.
+func LogWriter(t T) io.Writer { return logWriter{t} }
+
+type logWriter struct{ t T }
+
+func (w logWriter) Write(b []byte) (int, error) {
+	w.t.Logf("%s", bytes.TrimSpace(b))
+	return len(b), nil
 }
 
 // Case is one case of a suite.

@@ -1,7 +1,6 @@
 package providertest
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"os"
@@ -140,19 +139,11 @@ func Serve(t conformance.T, path string, p provider.Provider) (stop func()) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if err := provider.Serve(ctx, l, p, slog.New(slog.NewTextHandler(logWriter{t}, nil))); err != nil {
+		if err := provider.Serve(ctx, l, p, slog.New(slog.NewTextHandler(conformance.LogWriter(t), nil))); err != nil {
 			t.Errorf("serve: %v", err)
 		}
 	}()
 	stop = func() { cancel(); <-ended }
 	t.Cleanup(stop)
 	return stop
-}
-
-// logWriter writes lines into a test's log.
-type logWriter struct{ t conformance.T }
-
-func (w logWriter) Write(b []byte) (int, error) {
-	w.t.Logf("%s", bytes.TrimSpace(b))
-	return len(b), nil
 }

@@ -16,12 +16,23 @@ var backup = []writer.Handler{
 	writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot, writer.OnBackupComplete, writer.OnBackupShutdown,
 }
 
-var cases = []struct {
-	name  string
-	dress func(writer.Writer) writer.Writer
-	run   func(k *cased)
-}{
-	{"who it is", plain, func(k *cased) {
+// testCase is one case of the suite.
+type testCase struct {
+	name      string
+	inProcess bool // the writer is hurried, which can't be done to one in another process
+	run       func(k *cased)
+}
+
+// dress changes the writer for the case.
+func (c *testCase) dress(w writer.Writer) writer.Writer {
+	if c.inProcess {
+		return &hurried{w}
+	}
+	return w
+}
+
+var cases = []*testCase{
+	{"Info is complete and repeatable", false, func(k *cased) {
 		first, err := k.w.Info(k.t.Context())
 		if err != nil {
 			k.t.Fatal(err)
@@ -29,11 +40,12 @@ var cases = []struct {
 		if again, err := k.w.Info(k.t.Context()); err != nil || again != first {
 			k.t.Errorf("the second time: %+v, %v; the first: %+v", again, err, first)
 		}
-		if first.FreezeTimeout <= 0 || first.FreezeTimeout > writer.DefaultFreezeTimeout || first.Level == vss.LevelUnknown {
+		if first.FreezeTimeout <= 0 || first.FreezeTimeout > writer.DefaultFreezeTimeout ||
+			first.Level == vss.LevelUnknown {
 			k.t.Errorf("no default filled in: %+v", first)
 		}
 	}},
-	{"identify is repeatable and changes nothing", plain, func(k *cased) {
+	{"Identify is repeatable and changes nothing", false, func(k *cased) {
 		first := k.identify()
 		xml, err := first.XML()
 		if err != nil {
@@ -50,13 +62,13 @@ var cases = []struct {
 			}
 		}
 	}},
-	{"a backup", plain, func(k *cased) { k.whole(k.session(true)) }},
-	{"a backup without components", plain, func(k *cased) { k.whole(k.session(false)) }},
-	{"a backup without a set", plain, func(k *cased) {
+	{"a backup", false, func(k *cased) { k.whole(k.session(true)) }},
+	{"a backup without components", false, func(k *cased) { k.whole(k.session(false)) }},
+	{"a backup without a set", false, func(k *cased) {
 		k.session(true).must(writer.OnPrepareBackup, writer.OnBackupComplete, writer.OnBackupShutdown)
 		k.frozen("at the end", false)
 	}},
-	{"abort after every step, twice", plain, func(k *cased) {
+	{"abort after every step, twice", false, func(k *cased) {
 		for n := range 5 { // PostSnapshot ends what can be aborted
 			s := k.session(true)
 			s.must(backup[:n]...)
@@ -66,7 +78,7 @@ var cases = []struct {
 		}
 		k.whole(k.session(true))
 	}},
-	{"the requester goes after every step", plain, func(k *cased) {
+	{"the requester leaves after every step", false, func(k *cased) {
 		for n := range len(backup) {
 			s := k.session(true)
 			s.must(backup[:n]...)
@@ -75,7 +87,7 @@ var cases = []struct {
 		}
 		k.whole(k.session(true))
 	}},
-	{"events out of order", plain, func(k *cased) {
+	{"events out of order", false, func(k *cased) {
 		for n := range len(backup) - 2 {
 			s := k.session(true)
 			s.must(backup[:n]...)
@@ -90,14 +102,14 @@ var cases = []struct {
 			s.must(backup[n:]...)
 		}
 	}},
-	{"thaw is told twice", plain, func(k *cased) {
+	{"Thaw comes twice", false, func(k *cased) {
 		s := k.session(true)
 		s.must(backup[:4]...)
 		s.must(writer.OnThaw)
 		k.frozen("thawed", false)
 		s.must(backup[4:]...)
 	}},
-	{"two sessions at once", plain, func(k *cased) {
+	{"two sessions at once", false, func(k *cased) {
 		a, b := k.session(true), k.session(false)
 		a.must(backup[:5]...)
 		k.whole(b)
@@ -109,13 +121,13 @@ var cases = []struct {
 		a.must(backup[2:]...)
 		k.frozen("at the end", false)
 	}},
-	{"sessions that nobody knows", plain, func(k *cased) {
+	{"unknown sessions", false, func(k *cased) {
 		k.session(false).must(writer.OnAbort)
 		k.session(false).must(writer.OnBackupShutdown)
 		k.session(false).wants(writer.OnThaw, vss.ErrWriterErrorNonRetryable)
 		k.frozen("at the end", false)
 	}},
-	{"nobody waits for an answer", plain, func(k *cased) {
+	{"cancelled calls", false, func(k *cased) {
 		gone, cancel := context.WithCancel(context.Background())
 		cancel()
 		for n, h := range backup[:5] {
@@ -129,7 +141,7 @@ var cases = []struct {
 		}
 		k.whole(k.session(true))
 	}},
-	{"the window ends", func(w writer.Writer) writer.Writer { return &hurried{w} }, func(k *cased) {
+	{"the freeze window ends", true, func(k *cased) {
 		s := k.session(true)
 		s.must(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
 		err := s.tell(k.t.Context(), writer.OnFreeze)
@@ -144,16 +156,16 @@ var cases = []struct {
 		s.must(writer.OnAbort, writer.OnBackupShutdown)
 		k.frozen("at the end", false)
 	}},
-	{"the service goes while the writer is frozen", plain, func(k *cased) {
+	{"the service ends while the writer is frozen", false, func(k *cased) {
 		k.session(true).must(backup[:3]...)
 		k.frozen("after Freeze", true)
 		k.leave()
 		k.thaws("without service")
 	}},
-	{"a restore", plain, func(k *cased) {
+	{"a restore", false, func(k *cased) {
 		m := k.identify()
 		if m.RestoreMethod == nil || m.RestoreMethod.WriterRestore <= vss.WriterRestoreNever {
-			return // it takes no part in restores, says its metadata
+			return // by its metadata it takes no part in restores
 		}
 		saved, s := k.session(true), k.session(true)
 		k.whole(saved)
@@ -170,8 +182,6 @@ var cases = []struct {
 	}},
 }
 
-func plain(w writer.Writer) writer.Writer { return w }
-
 // whole makes a backup from end to end.
 func (k *cased) whole(s *session) {
 	k.t.Helper()
@@ -184,7 +194,7 @@ func (k *cased) whole(s *session) {
 	k.frozen("at the end", false)
 }
 
-// hurry is the window of a hurried writer: the shortest in which the suite can tell an end from a slow machine.
+// hurry is the window of a hurried writer, long enough that a slow machine doesn't end it.
 const hurry = 300 * time.Millisecond
 
 // hurried is a writer with a short window.

@@ -63,13 +63,24 @@ var _ writer.Writer = (*Recorder)(nil)
 // NewRecorder makes a recorder of a class of its own with one component, a database of one file.
 func NewRecorder(name string) *Recorder {
 	return &Recorder{
-		Who: writer.Info{ID: vss.WriterID{GUID: vss.NewGUID()}, Name: name, Usage: vss.UsageUserData, Source: vss.SourceTransactedDB, Level: vss.LevelFrontEnd},
+		Who: writer.Info{
+			ID:     vss.WriterID{GUID: vss.NewGUID()},
+			Name:   name,
+			Usage:  vss.UsageUserData,
+			Source: vss.SourceTransactedDB,
+			Level:  vss.LevelFrontEnd,
+		},
 		Metadata: document.WriterMetadata{
-			BackupSchema:  vss.SchemaTimestamped | vss.SchemaIncremental,
-			RestoreMethod: &document.RestoreMethod{Method: vss.RestoreIfCanReplace, WriterRestore: vss.WriterRestoreAlways},
+			BackupSchema: vss.SchemaTimestamped | vss.SchemaIncremental,
+			RestoreMethod: &document.RestoreMethod{
+				Method:        vss.RestoreIfCanReplace,
+				WriterRestore: vss.WriterRestoreAlways,
+			},
 			Components: []document.WMComponent{{
 				Type: vss.ComponentDatabase, LogicalPath: "memory", Name: "data", Selectable: true,
-				DatabaseFiles: []document.FileSet{{Path: "/srv/data", FileSpec: "*.db", Mask: vss.DefaultFileSpecBackupType}},
+				DatabaseFiles: []document.FileSet{
+					{Path: "/srv/data", FileSpec: "*.db", Mask: vss.DefaultFileSpecBackupType},
+				},
 			}},
 		},
 	}
@@ -110,8 +121,8 @@ func (r *Recorder) Names(session vss.SessionID) []string {
 	return names
 }
 
-// Frozen says whether any session was told Freeze and neither Thaw nor Abort since. What its acts make of it doesn't count,
-// but that a Freeze that hangs freezes at its end.
+// Frozen says whether any session was told Freeze and neither Thaw nor Abort since. What its acts make of it doesn't
+// count, but that a Freeze that hangs freezes at its end.
 func (r *Recorder) Frozen() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stillpoint-vss/stillpoint/conformance"
 	"github.com/stillpoint-vss/stillpoint/document"
 	"github.com/stillpoint-vss/stillpoint/vss"
 	"github.com/stillpoint-vss/stillpoint/writer"
@@ -17,14 +18,15 @@ const patience = 30 * time.Second
 // World is a writer and what is around it, for one case.
 type World struct {
 	Writer writer.Writer
-	// Frozen says whether the application is frozen at this moment. Nil where that can't be seen from outside.
+	// Frozen reports whether the application is frozen at this moment. Nil where that can't be seen.
 	Frozen  func() bool
 	Volumes []string          // that have the writer's data; default /srv
 	Devices map[string]string // copies of these volumes, for PostSnapshot; default none
 	Restore func()            // puts the writer's files back, from PreRestore to PostRestore; default nothing
 }
 
-// Run proves a writer, in process and over a socket. Make makes it with fresh data, for one case.
+// Run tests a writer, in process and over a socket. It calls makeWorld for each case, which makes the writer with fresh
+// data.
 func Run(t *testing.T, makeWorld func(t *testing.T) *World) {
 	for _, way := range []struct {
 		name string
@@ -44,24 +46,45 @@ func Run(t *testing.T, makeWorld func(t *testing.T) *World) {
 			for _, c := range cases {
 				t.Run(c.name, func(t *testing.T) {
 					w := makeWorld(t)
-					if len(w.Volumes) == 0 {
-						w.Volumes = []string{"/srv"}
-					}
-					k := &cased{World: w, t: t}
-					k.w, k.leave = way.hold(t, c.dress(w.Writer))
-					c.run(k)
+					held, leave := way.hold(t, c.dress(w.Writer))
+					c.start(t, w, held, leave)
 				})
 			}
 		})
 	}
 }
 
-// cased is one case on its way.
+// Cases returns the cases for a writer in another process, which connect connects to anew for each case. Cases that
+// need the writer in this process are skipped.
+func Cases(connect func(t conformance.T) (*World, writer.Remote)) []conformance.Case {
+	var out []conformance.Case
+	for _, c := range cases {
+		out = append(out, conformance.Case{Name: c.name, Run: func(t conformance.T) {
+			if c.inProcess {
+				t.Skipf("the case needs a writer with a short freeze window")
+			}
+			w, remote := connect(t)
+			t.Cleanup(func() { _ = remote.Close() })
+			c.start(t, w, remote, func() { _ = remote.Close() })
+		}})
+	}
+	return out
+}
+
+// start runs a case with a writer as the service holds it.
+func (c *testCase) start(t conformance.T, w *World, held writer.Writer, leave func()) {
+	if len(w.Volumes) == 0 {
+		w.Volumes = []string{"/srv"}
+	}
+	c.run(&cased{World: w, t: t, w: held, leave: leave})
+}
+
+// cased is a case that runs.
 type cased struct {
 	*World
-	t     *testing.T
-	w     writer.Writer // as the coordinator holds it
-	leave func()        // the service goes away
+	t     conformance.T
+	w     writer.Writer // as the service holds it
+	leave func()        // the service ends
 }
 
 // session is one session of a case.
@@ -78,9 +101,16 @@ func (k *cased) session(components bool) *session {
 	s := &session{cased: k, id: vss.SessionID{GUID: vss.NewGUID()}, set: vss.SnapshotSetID{GUID: vss.NewGUID()}}
 	if components {
 		m := k.identify()
-		s.components = &document.WriterComponents{WriterID: m.WriterID, InstanceID: vss.WriterInstanceID{GUID: vss.NewGUID()}, InstanceName: m.InstanceName}
+		s.components = &document.WriterComponents{
+			WriterID:     m.WriterID,
+			InstanceID:   vss.WriterInstanceID{GUID: vss.NewGUID()},
+			InstanceName: m.InstanceName,
+		}
 		for _, c := range m.Top() {
-			s.components.Components = append(s.components.Components, &document.Component{Type: c.Type, LogicalPath: c.LogicalPath, Name: c.Name})
+			s.components.Components = append(
+				s.components.Components,
+				&document.Component{Type: c.Type, LogicalPath: c.LogicalPath, Name: c.Name},
+			)
 		}
 	}
 	return s

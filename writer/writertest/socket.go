@@ -6,22 +6,22 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"testing"
 
+	"github.com/stillpoint-vss/stillpoint/conformance"
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
 
-// Served is a writer behind a socket, in this process.
+// Served is a writer of this process behind a socket.
 type Served struct {
 	writer.Remote
 	Path string
-	// Stop ends what serves, as the end of its process would: connections break. It returns when the writer has been told
-	// the end of its sessions.
+	// Stop ends the server, as the end of its process would: connections break. It returns when the writer's sessions
+	// have ended.
 	Stop func()
 }
 
 // Socket serves a writer at a unix socket and connects to it, until the test ends.
-func Socket(t *testing.T, w writer.Writer) *Served {
+func Socket(t conformance.T, w writer.Writer) *Served {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "vss-writer-") // t.TempDir is too long for a socket
 	if err != nil {
@@ -39,7 +39,7 @@ func Socket(t *testing.T, w writer.Writer) *Served {
 }
 
 // Serve serves a writer at folder/name.sock until stop is called or the test ends.
-func Serve(t *testing.T, folder, name string, w writer.Writer) (stop func()) {
+func Serve(t conformance.T, folder, name string, w writer.Writer) (stop func()) {
 	t.Helper()
 	l, err := writer.Listen(folder, name)
 	if err != nil {
@@ -47,7 +47,7 @@ func Serve(t *testing.T, folder, name string, w writer.Writer) (stop func()) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- writer.Serve(ctx, l, w, slog.New(slog.NewTextHandler(t.Output(), nil))) }()
+	go func() { ended <- writer.Serve(ctx, l, w, slog.New(slog.NewTextHandler(conformance.LogWriter(t), nil))) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
