@@ -8,7 +8,6 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
 	"github.com/stillpoint-vss/stillpoint/internal/copies"
 	"github.com/stillpoint-vss/stillpoint/internal/events"
-	"github.com/stillpoint-vss/stillpoint/internal/hold"
 	"github.com/stillpoint-vss/stillpoint/internal/writerset"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -83,11 +82,9 @@ func (c *creation) openVolumes(ctx context.Context) error {
 }
 
 func (c *creation) closeVolumes(context.Context) {
-	if g := c.theGuard(); g != nil {
-		if err := g.Close(); err != nil {
-			c.Events.Add(events.GuardFailed, events.Error, catalog.Event{SetID: c.id, Code: vss.CodeOf(err), Message: err.Error(),
-				Hint: "run `vssd thaw`, then `vss doctor`"})
-		}
+	if err := c.theGuard().Close(); err != nil {
+		c.Events.Add(events.GuardFailed, events.Error, catalog.Event{SetID: c.id, Code: vss.CodeOf(err), Message: err.Error(),
+			Hint: "run `vssd thaw`, then `vss doctor`"})
 	}
 	c.change(func() {
 		for _, f := range c.roots {
@@ -95,11 +92,6 @@ func (c *creation) closeVolumes(context.Context) {
 		}
 		c.guard, c.roots = nil, nil
 	})
-}
-
-func (c *creation) theGuard() (g Guard) {
-	c.change(func() { g = c.guard })
-	return g
 }
 
 // recordIntent opens the originals and makes durable what a crash from here on would have to put back.
@@ -144,11 +136,6 @@ func (c *creation) undoFlags(ctx context.Context) {
 	}
 }
 
-func (c *creation) isMarked() (yes bool) {
-	c.change(func() { yes = c.marked })
-	return yes
-}
-
 // prepareSnapshot has the writers do what is slow. It is durable first that they may have to be aborted.
 func (c *creation) prepareSnapshot(ctx context.Context) error {
 	if !c.context.Has(vss.AttrNoWriters) {
@@ -164,12 +151,7 @@ func (c *creation) prepareSnapshot(ctx context.Context) error {
 func (c *creation) abortWriters(ctx context.Context) { c.writers.Abort(ctx, c.target()) }
 
 // preflush writes out what is dirty. Nothing is held yet.
-func (c *creation) preflush(ctx context.Context) error {
-	if g := c.theGuard(); g != nil {
-		return g.Preflush(ctx)
-	}
-	return nil
-}
+func (c *creation) preflush(ctx context.Context) error { return c.theGuard().Preflush(ctx) }
 
 // freeze freezes the writers, level after level.
 func (c *creation) freeze(ctx context.Context) error { return c.writers.Freeze(ctx, c.target()) }
@@ -195,32 +177,22 @@ func (c *creation) resumeBackground(context.Context) {
 	}
 }
 
-func (c *creation) flush(ctx context.Context) error {
-	if g := c.theGuard(); g != nil {
-		return g.Flush(ctx)
-	}
-	return nil
-}
+func (c *creation) flush(ctx context.Context) error { return c.theGuard().Flush(ctx) }
 
 // hold stops all writes to the set. From here to the release the service writes nothing.
 func (c *creation) hold(ctx context.Context) error {
 	c.change(func() { c.holding, c.deadline = true, time.Now().Add(c.limit) })
 	c.Events.Hold()
 	c.Quiet.Hold()
-	if g := c.theGuard(); g != nil {
-		return g.Hold(ctx)
-	}
-	return nil
+	return c.theGuard().Hold(ctx)
 }
 
 func (c *creation) undoHold(context.Context) {
 	if !c.isHolding() {
 		return
 	}
-	if g := c.theGuard(); g != nil {
-		held, _ := g.Release() // the set has failed already; Close, next, reports what can't be thawed
-		c.change(func() { c.held = held })
-	}
+	held, _ := c.theGuard().Release() // the set has failed already; Close, next, reports what can't be thawed
+	c.change(func() { c.held = held })
 	c.resumeIO()
 }
 
@@ -241,11 +213,7 @@ func (c *creation) commit(ctx context.Context) error {
 
 // release thaws. If the volumes were not held without interruption until now, the set fails.
 func (c *creation) release(context.Context) error {
-	var held hold.Result
-	var err error
-	if g := c.theGuard(); g != nil {
-		held, err = g.Release()
-	}
+	held, err := c.theGuard().Release()
 	c.change(func() { c.held = held })
 	c.resumeIO()
 	return err
@@ -290,19 +258,6 @@ func (c *creation) collect(ctx context.Context) error {
 		}
 		return tx.PutSet(c.complete)
 	})
-}
-
-// describe returns the general part of a copy's record.
-func (c *creation) describe(order int, s *shadow) catalog.Snapshot {
-	at := c.held.Frozen
-	if at.IsZero() {
-		at = time.Now()
-	}
-	return catalog.Snapshot{
-		ID: s.id, SetID: c.id, Order: order, Count: len(c.copies), State: c.state, OriginalVolume: s.vol.Name, FileSystem: s.vol.FileSystem,
-		FileSystemUUID: s.vol.UUID, Subvolume: s.vol.Subvolume, Attributes: c.context | vss.AttrNotSurfaced, Created: at,
-		OriginatingMachine: c.Name, ServiceMachine: c.Name, Extents: s.vol.Extents,
-	}
 }
 
 // surface brings the copies to this host; a transportable set is left for another.
@@ -388,20 +343,6 @@ func (c *creation) postFinalCommit(ctx context.Context) error {
 		return err
 	}
 	return c.each("post-final-commit", func(m copies.Member) error { return m.PostFinalCommit(ctx) })
-}
-
-// putSet stores the set, if it has copies, and what else is changed with it.
-func (c *creation) putSet(also func(*catalog.Tx) error) error {
-	set := c.complete
-	set.Timeline = c.timeline
-	return c.Catalog.Update(func(tx *catalog.Tx) error {
-		if len(c.copies) > 0 {
-			if err := tx.PutSet(set); err != nil {
-				return err
-			}
-		}
-		return also(tx)
-	})
 }
 
 // undoFinishing has recovery drop the set again, not finish it.

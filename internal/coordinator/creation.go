@@ -76,6 +76,20 @@ func (c *creation) isHolding() (yes bool) {
 	return yes
 }
 
+// theGuard returns the guard of the hold, one that does nothing while there is none.
+func (c *creation) theGuard() (g Guard) {
+	c.change(func() { g = c.guard })
+	if g == nil {
+		return noGuard{}
+	}
+	return g
+}
+
+func (c *creation) isMarked() (yes bool) {
+	c.change(func() { yes = c.marked })
+	return yes
+}
+
 // uses reports whether a provider makes copies of the set.
 func (c *creation) uses(id vss.ProviderID) (yes bool) {
 	c.change(func() {
@@ -163,6 +177,33 @@ func (c *creation) putRecords(tx *catalog.Tx) error {
 		}
 	}
 	return nil
+}
+
+// describe returns the general part of a copy's record.
+func (c *creation) describe(order int, s *shadow) catalog.Snapshot {
+	at := c.held.Frozen
+	if at.IsZero() {
+		at = time.Now()
+	}
+	return catalog.Snapshot{
+		ID: s.id, SetID: c.id, Order: order, Count: len(c.copies), State: c.state, OriginalVolume: s.vol.Name, FileSystem: s.vol.FileSystem,
+		FileSystemUUID: s.vol.UUID, Subvolume: s.vol.Subvolume, Attributes: c.context | vss.AttrNotSurfaced, Created: at,
+		OriginatingMachine: c.Name, ServiceMachine: c.Name, Extents: s.vol.Extents,
+	}
+}
+
+// putSet stores the set, if it has copies, and what else is changed with it.
+func (c *creation) putSet(also func(*catalog.Tx) error) error {
+	set := c.complete
+	set.Timeline = c.timeline
+	return c.Catalog.Update(func(tx *catalog.Tx) error {
+		if len(c.copies) > 0 {
+			if err := tx.PutSet(set); err != nil {
+				return err
+			}
+		}
+		return also(tx)
+	})
 }
 
 // notFound filters the answer of a provider that doesn't know a set, which is no error where something is undone.

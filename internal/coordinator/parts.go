@@ -58,6 +58,15 @@ type Guard interface {
 	Close() error
 }
 
+// noGuard is the hold of no volume.
+type noGuard struct{}
+
+func (noGuard) Preflush(context.Context) error { return nil }
+func (noGuard) Flush(context.Context) error    { return nil }
+func (noGuard) Hold(context.Context) error     { return nil }
+func (noGuard) Release() (hold.Result, error)  { return hold.Result{}, nil }
+func (noGuard) Close() error                   { return nil }
+
 // Host is the part of copies.Host that the coordinator uses: copies on this host, of any kind.
 type Host interface {
 	Load(ctx context.Context, p provider.Provider) (copies.Kind, error)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -136,7 +137,9 @@ func (w *world) create(c vss.Context, volumes ...string) *Session {
 }
 
 // copies counts the copies of all arrays and of the local host.
-func (w *world) copiesMade() int { return w.arrays[0].Copies() + w.arrays[1].Copies() + w.local.Copies() }
+func (w *world) copiesMade() int {
+	return w.arrays[0].Copies() + w.arrays[1].Copies() + w.local.Copies()
+}
 
 // clean checks that nothing is left over of a set that was aborted.
 func (w *world) clean(when string) {
@@ -191,6 +194,18 @@ func (w *world) eventKinds() []string {
 		out = append(out, e.What)
 	}
 	return out
+}
+
+// sound checks that doctor finds nothing, but for devices that aren't files.
+func (w *world) sound() {
+	w.t.Helper()
+	found, err := w.Check(w.t.Context(), false)
+	must(w.t, err)
+	for _, f := range found {
+		if !strings.Contains(f.What, "leads nowhere") {
+			w.t.Errorf("doctor: %+v", f)
+		}
+	}
 }
 
 // wantEvent checks that an event was recorded.

@@ -1,0 +1,132 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stillpoint-vss/stillpoint/document"
+	"github.com/stillpoint-vss/stillpoint/internal/catalog"
+	"github.com/stillpoint-vss/stillpoint/internal/copies"
+	"github.com/stillpoint-vss/stillpoint/internal/events"
+	"github.com/stillpoint-vss/stillpoint/vss"
+)
+
+// StartSnapshotSet opens an empty set; providers aren't called. Errors: VSS_E_SNAPSHOT_SET_IN_PROGRESS, VSS_E_BAD_STATE.
+func (s *Session) StartSnapshotSet() (id vss.SnapshotSetID, err error) {
+	const op = "StartSnapshotSet"
+	err = s.act(op, beforeSet, func() error {
+		if s.context == vss.ContextAll {
+			return vss.E(op, vss.ErrBadState, errors.New("VSS_CTX_ALL is for administration"))
+		}
+		c := newCreation(&s.k.Config, s.context, s.writers)
+		s.k.mu.Lock()
+		busy := s.k.creating != nil
+		if !busy {
+			s.k.creating = c
+		}
+		s.k.mu.Unlock()
+		if busy {
+			return vss.E(op, vss.ErrSnapshotSetInProgress, nil).Advise("wait for it (`vss create --wait 10m`), or try again later")
+		}
+		if err := c.store(); err != nil {
+			s.k.endCreation(c)
+			return err
+		}
+		s.set, s.phase, id = c, phaseOpen, c.id
+		s.document().SnapshotSetID = c.id
+		s.idle = time.AfterFunc(IdleLimit, s.expire)
+		return nil
+	})
+	return id, err
+}
+
+// expire aborts a set that was left open too long.
+func (s *Session) expire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase != phaseOpen && s.phase != phasePrepared || s.busy() {
+		return
+	}
+	s.k.Events.Add(events.SetExpired, events.Warning, catalog.Event{SetID: s.set.id, Code: vss.ErrBadState,
+		Message: fmt.Sprintf("the set was open for %v without DoSnapshotSet and was aborted", IdleLimit), Hint: "the requester is stuck; start the backup again"})
+	s.abort(context.Background())
+}
+
+// AddToSnapshotSet finds a volume, chooses the provider of its copy and has it begin. The provider is an id or a name; ""
+// leaves the choice to the service. Source: AddToSnapshotSet.
+func (s *Session) AddToSnapshotSet(ctx context.Context, volume, providerName string) (id vss.SnapshotID, err error) {
+	err = s.act("AddToSnapshotSet", whileOpen, func() error {
+		candidates, err := s.k.named(ctx, "AddToSnapshotSet", providerName)
+		if err == nil {
+			id, err = s.set.add(ctx, volume, candidates, providerName != "")
+		}
+		s.k.Events.Failed(events.VolumeRefused, s.set.id, volume, err)
+		return err
+	})
+	return id, err
+}
+
+// DoSnapshotSet closes the set and makes the copies. A limit of 0 is the service's. Errors, at once: VSS_E_BAD_STATE,
+// E_INVALIDARG; through the Async: those of the steps.
+func (s *Session) DoSnapshotSet(limit time.Duration) (a *Async, err error) {
+	const op = "DoSnapshotSet"
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	legal := []phase{phasePrepared}
+	if !s.withWriters() {
+		legal = whileOpen
+	}
+	if err := s.begin(op, true, legal...); err != nil {
+		return nil, err
+	}
+	if limit < 0 || limit > s.k.HoldLimit {
+		return nil, vss.E(op, vss.ErrInvalidArg, fmt.Errorf("hold limit %v", limit)).Advise(fmt.Sprintf("0 < hold limit <= %v", s.k.HoldLimit))
+	}
+	if limit != 0 {
+		s.set.limit = limit
+	}
+	s.idle.Stop()
+	c := s.set
+	return s.async(func(ctx context.Context, a *Async) (vss.Code, error) {
+		defer s.k.endCreation(c)
+		c.began = time.Now()
+		err := c.run(ctx, s.k.table, a.progress)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if err != nil {
+			s.phase = phaseFailed
+			s.k.Events.Failed(events.CreationFailed, c.id, "", err)
+			return 0, err
+		}
+		s.phase = phaseCreated
+		s.owned = append(s.owned, c.id)
+		s.describeSet(c)
+		return vss.OK, nil
+	}), nil
+}
+
+// describeSet puts the created set into the document: all that another host needs. The caller holds mu.
+func (s *Session) describeSet(c *creation) {
+	set := &document.SnapshotSet{ID: c.id, Context: c.context}
+	for _, v := range c.copies {
+		d := copies.ToDocument(&v.record)
+		d.Label = v.vol.Label
+		set.Snapshots = append(set.Snapshots, d)
+	}
+	s.document().SnapshotSet = set
+}
+
+// dropOpenSet forgets a set before DoSnapshotSet. Providers aren't called: they notice at the next BeginPrepareSnapshot.
+func (s *Session) dropOpenSet() {
+	c := s.set
+	if c == nil {
+		return
+	}
+	s.idle.Stop()
+	if err := s.k.Catalog.Update(func(tx *catalog.Tx) error { return tx.RemoveCreation(c.id) }); err != nil {
+		s.k.Logger.Error("open set not forgotten", "set", c.id, "error", err)
+	}
+	s.k.endCreation(c)
+}
