@@ -136,14 +136,14 @@ type recorded struct {
 	point, hook, log string
 }
 
-// newRecorded makes the writer: its data are on a volume, in a folder that must come from the copy and one that needn't.
-func newRecorded(t *testing.T) *recorded {
+// newRecorded makes the writer, on a host that more is added to the configuration of. The writer's data are on a volume, in a folder that must come from the copy and one that needn't.
+func newRecorded(t *testing.T, more string) *recorded {
 	w := newWorld(t)
 	r := &recorded{world: w, hook: filepath.Join(w.dir, "hooks", "recorder"), log: filepath.Join(w.dir, "log")}
 	if err := os.MkdirAll(r.hook, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	w.configure(fmt.Sprintf("[writers]\nhooks = [%q]\n", filepath.Dir(r.hook)))
+	w.configure(fmt.Sprintf("[writers]\nhooks = [%q]\n", filepath.Dir(r.hook)) + more)
 	w.write(filepath.Join(r.hook, "writer.toml"), "id = \"6f0a2f1c-3f0e-4a37-9d53-2d5b7d1f0001\"\nname = \"Recorder\"\n")
 	r.script("identify", "true")
 	for _, e := range []string{"prepare-backup", "prepare-snapshot", "freeze", "thaw", "post-snapshot", "abort", "backup-complete", "backup-shutdown", "pre-restore", "post-restore"} {
@@ -219,7 +219,7 @@ func (r *recorded) into(x result, v any) {
 
 // TestBackupEvents: what a writer sees of backups and restores that succeed, fail and are refused, and what their commands see.
 func TestBackupEvents(t *testing.T) {
-	r := newRecorded(t)
+	r := newRecorded(t, "")
 	bc, wm, got := filepath.Join(r.dir, "b.xml"), filepath.Join(r.dir, "wm"), filepath.Join(r.dir, "got")
 	taken := []string{"prepare-backup", "prepare-snapshot", "freeze", "thaw", "post-snapshot"}
 	backup := func(args ...string) []string { return append([]string{"backup", "--bc", bc, "--wm", wm}, args...) }

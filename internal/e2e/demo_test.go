@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -49,7 +50,7 @@ func runDemo(t *testing.T, dir, step string, s syscall.Signal, flags ...string) 
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "/proc/self/exe")
+	cmd := exec.CommandContext(ctx, cmp.Or(os.Getenv(recordJSON), "/proc/self/exe"))
 	cmd.Args = append([]string{"vss", "demo"}, flags...)
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
 	var out, errs strings.Builder
@@ -101,6 +102,11 @@ func TestDemo(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(out), &d); err != nil {
 		t.Fatalf("exit %d, no document: %v\n%s%s", code, err, out, errs)
+	}
+	if doc, err := readDocument([]byte(out)); err != nil {
+		t.Error(err)
+	} else {
+		newGolden(t, dir).compare("demo", []string{"demo"}, doc)
 	}
 	if code != 0 || !d.Proven || len(d.Proofs) != 12 {
 		t.Errorf("exit %d, proven %v, %d proofs\n%s", code, d.Proven, len(d.Proofs), errs)

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -53,6 +54,7 @@ type world struct {
 	testing.TB
 	dir, state, run string
 	config          string
+	program         string // of another version; "": this test binary
 	fault           string // where the service that the next command starts shall break: see package fault
 }
 
@@ -61,7 +63,7 @@ type world struct {
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	lane.Host(t)
-	w := &world{TB: t, dir: lane.Scratch(t)}
+	w := &world{TB: t, dir: lane.Scratch(t), program: os.Getenv(recordJSON)}
 	w.state, w.run = filepath.Join(w.dir, "state"), filepath.Join(w.dir, "run")
 	t.Cleanup(w.end)
 	return w
@@ -87,8 +89,8 @@ func (w *world) command(ctx context.Context, args ...string) *exec.Cmd {
 	if w.config != "" {
 		global = append(global, "--config", w.config)
 	}
-	cmd := exec.CommandContext(ctx, "/proc/self/exe")
-	cmd.Path, cmd.Args = "/proc/self/exe", append(global, args...)
+	cmd := exec.CommandContext(ctx, cmp.Or(w.program, "/proc/self/exe"))
+	cmd.Args = append(global, args...)
 	cmd.Env = append(os.Environ(), fault.Variable+"="+w.fault)
 	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
 	cmd.WaitDelay = 20 * time.Second
