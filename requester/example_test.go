@@ -9,7 +9,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// A requester makes a copy of one volume that its writers agree to, reads it at /mnt/copy, and deletes it again.
+// This requester makes a copy of one volume, exposes it at /mnt/copy, and deletes it.
 func Example() {
 	ctx := context.Background()
 	client, err := requester.Connect(ctx, requester.ConnectOptions{})
@@ -27,9 +27,9 @@ func backUp(ctx context.Context, client *requester.Client, volume string) error 
 	if err != nil {
 		return err
 	}
-	defer b.Close() // aborts what is unfinished
+	defer b.Close() // aborts an unfinished set
 
-	// The session: what for, and with whom.
+	// Set up the session and gather the writers.
 	if err := b.InitializeForBackup(ctx, nil); err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func backUp(ctx context.Context, client *requester.Client, volume string) error 
 		return err
 	}
 
-	// The set: one copy of each volume that is added.
+	// Create a set with one copy of each volume that is added.
 	set, err := b.StartSnapshotSet(ctx)
 	if err != nil {
 		return err
@@ -73,14 +73,14 @@ func backUp(ctx context.Context, client *requester.Client, volume string) error 
 		}
 	}
 
-	// The copy, read-only at a directory.
+	// Mount the copy read-only at a directory.
 	s, err := b.ExposeSnapshot(ctx, id, "", vss.AttrExposedLocally, "/mnt/copy")
 	if err != nil {
 		return err
 	}
 	fmt.Printf("%s as of %v is at %s\n", s.OriginalVolume, s.Created, s.ExposedAt)
 
-	// The end: the writers learn that the backup is complete, and the copy, which would stay, is deleted.
+	// Notify the writers that the backup is complete, and delete the copy, which would otherwise be kept.
 	if err := wait(ctx)(b.BackupComplete(ctx)); err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func wait(ctx context.Context) func(*requester.Async, error) error {
 	}
 }
 
-// Create does in one call what a program needs that only wants the copies.
+// Create makes the copies in one call.
 func ExampleClient_Create() {
 	ctx := context.Background()
 	client, err := requester.Connect(ctx, requester.ConnectOptions{})
@@ -130,7 +130,7 @@ func ExampleClient_Create() {
 	}
 }
 
-// A LUN of the built-in array becomes a volume of this host.
+// This makes a volume on a LUN of the built-in array.
 func ExampleDisks() {
 	ctx := context.Background()
 	client, err := requester.Connect(ctx, requester.ConnectOptions{})

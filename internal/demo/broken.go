@@ -145,15 +145,15 @@ func (r *run) useBroken(ctx context.Context) error {
 	}
 	err = errors.Join(err, e.gap, e.fault)
 	r.prove("starts in their place", "PostgreSQL starts on the broken set, with the data of the copies", err == nil,
-		"%s", told(err, fmt.Sprintf("%d commits", e.commits())))
-	r.Listener.Note("PostgreSQL", told(err, fmt.Sprintf("is running, with the same %d commits", e.commits())))
+		"%s", outcome(err, fmt.Sprintf("%d commits", e.commits())))
+	r.Listener.Note("PostgreSQL", outcome(err, fmt.Sprintf("is running, with the same %d commits", e.commits())))
 
 	err = r.write(ctx)
 	if err = errors.Join(err, r.server.Stop(ctx)); ctx.Err() != nil {
 		return ctx.Err()
 	}
 	r.prove("takes writes", "the broken set can be written to", err == nil,
-		"%s", told(err, "a table in the database, a file on each volume"))
+		"%s", outcome(err, "a table in the database, a file on each volume"))
 	return r.check(ctx)
 }
 
@@ -190,6 +190,6 @@ func (r *run) check(ctx context.Context) error {
 	}
 	err := errors.Join(errs...)
 	r.prove("file systems well", "the file systems of the broken set are intact", err == nil,
-		"%s", told(err, "xfs_repair -n and e2fsck -fn find no error"))
+		"%s", outcome(err, "xfs_repair -n and e2fsck -fn find no error"))
 	return ctx.Err()
 }

@@ -43,7 +43,7 @@ func (r *run) create(ctx context.Context) error {
 
 	r.prove("application consistent", "the set is application consistent, by PostgreSQL's writer",
 		tookPart(set) == nil && set.Consistency == "application",
-		"%s", told(tookPart(set), "the writer was frozen for "+ms(set.WriterWindow)))
+		"%s", outcome(tookPart(set), "the writer was frozen for "+ms(set.WriterWindow)))
 	r.prove("short hold", "writes are held for less than the 10 s allowed", set.Hold > 0 && set.Hold < hold.MaxLimit,
 		"held for %s, the longest commit took %s (%s before)", ms(set.Hold), ms(f.LongestCommit), ms(f.LongestBefore))
 	return nil
@@ -117,11 +117,11 @@ func (r *run) lookIntoCopies(ctx context.Context) error {
 	}
 	r.examined = e
 	r.prove("PostgreSQL starts", "PostgreSQL starts on the copies, its tables are intact", err == nil && e.fault == nil,
-		"%s", told(errors.Join(err, e.fault), "recovered; pg_amcheck finds no error"))
+		"%s", outcome(errors.Join(err, e.fault), "recovered; pg_amcheck finds no error"))
 	r.report.Figures.Acknowledged, r.report.Figures.Recovered = before.commits(), e.commits()
 	why := e.holds(before, after)
 	r.prove("no commit lost", "no acknowledged commit is missing, and none is too new", why == nil,
-		"%s", told(why, fmt.Sprintf("%d acknowledged before the hold, %d on the copies, %d after the hold",
+		"%s", outcome(why, fmt.Sprintf("%d acknowledged before the hold, %d on the copies, %d after the hold",
 			before.commits(), e.commits(), after.commits())))
 	r.prove("balanced", "the sums of pgbench's tables agree on the copies", e.balanced, "%s", e.sums)
 	r.Listener.Note("commits", fmt.Sprintf("%d acknowledged before the hold, %d on the copies", before.commits(),

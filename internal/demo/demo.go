@@ -142,7 +142,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 		return nil, err
 	}
 	r.prove("nothing left", "the demo has removed all that it made", left == nil,
-		"%s", told(left, "no mount, loop device, process or file is left"))
+		"%s", outcome(left, "no mount, loop device, process or file is left"))
 	r.report.Figures.Whole = time.Since(began)
 	return &r.report, nil
 }
@@ -178,8 +178,8 @@ func (r *run) prove(name, claim string, proven bool, format string, args ...any)
 	r.report.Proofs = append(r.report.Proofs, Proof{name, claim, fmt.Sprintf(format, args...), proven})
 }
 
-// told returns the text of an error, or success if there is none.
-func told(err error, success string) string {
+// outcome returns the text of an error, or success if there is none.
+func outcome(err error, success string) string {
 	if err != nil {
 		return err.Error()
 	}

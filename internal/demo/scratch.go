@@ -27,7 +27,7 @@ func begin(c Config) (*run, error) {
 		}
 		if lock, err := claim(dir); err == nil {
 			r := &run{Config: c, dir: dir, lock: lock}
-			c.Listener.Note("earlier demo", told(r.clean(), "cleaned up "+dir))
+			c.Listener.Note("earlier demo", outcome(r.clean(), "cleaned up "+dir))
 		}
 	}
 	for {

@@ -28,8 +28,8 @@ func (s *Server) Bench(ctx context.Context, clients, scale int) (stop func() err
 	if err != nil {
 		return nil, err
 	}
-	var said strings.Builder
-	cmd.Stderr = &said
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -39,7 +39,7 @@ func (s *Server) Bench(ctx context.Context, clients, scale int) (stop func() err
 		select {
 		case err := <-ended:
 			return fmt.Errorf("pgbench exited before it was stopped: %w: %s",
-				errors.Join(err, errors.New("unexpected exit")), said.String())
+				errors.Join(err, errors.New("unexpected exit")), stderr.String())
 		default:
 		}
 		if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {

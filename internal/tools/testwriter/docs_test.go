@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// The sample in the documentation is one that the program takes, and says all that a fault may do.
+// TestDocumentation checks that the program accepts the sample in the documentation, and that the documentation
+// contains every value of a fault.
 func TestDocumentation(t *testing.T) {
 	b, err := os.ReadFile("../../../docs/writers.md")
 	if err != nil {

@@ -132,7 +132,7 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// Every fault does what it says, as often as it says.
+// TestFaults checks what each fault does, and how often.
 func TestFaults(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -210,7 +210,7 @@ func TestLiesOfIdentity(t *testing.T) {
 	}
 }
 
-// What the requester does wrong is said, and nothing else.
+// TestComplaints checks that violations by the requester are reported, and nothing else.
 func TestComplaints(t *testing.T) {
 	db, inner, must := &document.Component{Type: vss.ComponentDatabase, Name: "db"},
 		&document.Component{Type: vss.ComponentFileGroup, LogicalPath: "db", Name: "inner"},
@@ -304,7 +304,7 @@ func TestComplaints(t *testing.T) {
 	}
 }
 
-// A writer that failed by itself isn't told how the backup ends, and doesn't complain of that.
+// A writer that failed isn't notified of the end of the backup and does not complain about it.
 func TestNoComplaintAfterOwnFailure(t *testing.T) {
 	for _, do := range []string{"fail", "veto", "panic"} {
 		w := newWriter(parsed(t, sample+"[[fault]]\nevent = \"prepare-snapshot\"\ndo = \""+do+"\"\n"),

@@ -285,6 +285,28 @@ func (f *fake) ChangeLunFlags(_ context.Context, q *vssv1.ChangeLunFlagsRequest)
 func (f *fake) DeleteLun(_ context.Context, q *vssv1.DeleteLunRequest) (*vssv1.Lun, error) {
 	return f.lun("DeleteLun", q)
 }
+func (f *fake) MaskLun(_ context.Context, q *vssv1.MaskLunRequest) (*vssv1.Lun, error) {
+	return f.lun("MaskLun", q)
+}
+func (f *fake) UnmaskLun(_ context.Context, q *vssv1.UnmaskLunRequest) (*vssv1.Lun, error) {
+	return f.lun("UnmaskLun", q)
+}
+func (f *fake) SetLunReadOnly(_ context.Context, q *vssv1.SetLunReadOnlyRequest) (*vssv1.Lun, error) {
+	return f.lun("SetLunReadOnly", q)
+}
+func (f *fake) UnmountLun(_ context.Context, q *vssv1.UnmountLunRequest) (*vssv1.Lun, error) {
+	return f.lun("UnmountLun", q)
+}
+func (f *fake) RenameLun(_ context.Context, q *vssv1.RenameLunRequest) (*vssv1.Lun, error) {
+	return f.lun("RenameLun", q)
+}
+func (f *fake) ExtendLun(_ context.Context, q *vssv1.ExtendLunRequest) (*vssv1.Lun, error) {
+	return f.lun("ExtendLun", q)
+}
+func (f *fake) RescanLuns(_ context.Context, q *vssv1.RescanLunsRequest) (*vssv1.LunList, error) {
+	l, err := f.lun("RescanLuns", q)
+	return &vssv1.LunList{Luns: []*vssv1.Lun{l}}, err
+}
 func (f *fake) ListLuns(context.Context, *vssv1.ListLunsRequest) (*vssv1.LunList, error) {
 	return &vssv1.LunList{}, nil
 }

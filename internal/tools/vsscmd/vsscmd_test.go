@@ -73,7 +73,7 @@ func TestUsage(t *testing.T) {
 		"lun extend": "lun extend data", "completion": "completion tcsh",
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := &world{run: filepath.Join(t.TempDir(), "nobody")} // no service: usage is refused before it is asked
+			w := &world{run: filepath.Join(t.TempDir(), "nobody")} // usage errors are found without a service
 			code, out, diag := w.vss(t, strings.Fields(line)...)
 			if code != cli.ExitUsage || out != "" || !strings.HasPrefix(diag, "vss: ") ||
 				!strings.Contains(diag, "hint:") {
@@ -99,7 +99,7 @@ func TestJSONAfterCommandOnly(t *testing.T) {
 		t.Errorf("behind the command: %d, %q", code, out)
 	}
 	if _, out, _ := w.vss(t, "create", "/srv/data", "--", "true", "--json"); json.Valid([]byte(out)) {
-		t.Errorf("--json of CMD was taken for ours: %q", out)
+		t.Errorf("--json of CMD was used: %q", out)
 	}
 }
 
@@ -307,7 +307,7 @@ func TestCommands(t *testing.T) {
 				t.Errorf("exit %d, %s\nstdout %s\nwant %s", code, diag, compact(out), want)
 			}
 			if code, out, diag := w.vss(t, strings.Fields(line)...); code != 0 || out == "" {
-				t.Errorf("for people: exit %d, %q, %s", code, out, diag)
+				t.Errorf("without --json: exit %d, %q, %s", code, out, diag)
 			}
 		})
 	}
