@@ -2,8 +2,8 @@ package writer
 
 import "context"
 
-// Base is for embedding in a writer: the handlers that a writer may leave out, doing nothing. PrepareSnapshot, Freeze, Thaw and
-// Abort are not among them: who has nothing to do there is no writer. Source: CVssWriter, virtual and pure handlers.
+// Base implements the handlers that a writer may omit; they do nothing. Embed it. PrepareSnapshot, Freeze, Thaw and
+// Abort are not among them: every writer must implement these. Source: CVssWriter, virtual and pure handlers.
 type Base struct{}
 
 // PrepareBackup implements Writer.

@@ -30,7 +30,8 @@ func (h Handler) KeepChanges(to, from *document.WriterComponents) {
 				c.PostSnapshotFailure = n.PostSnapshotFailure
 			}
 		case OnPreRestore:
-			c.RestoreTarget, c.RestoreMetadata, c.PreRestoreFailure = n.RestoreTarget, n.RestoreMetadata, n.PreRestoreFailure
+			c.RestoreTarget, c.RestoreMetadata = n.RestoreTarget, n.RestoreMetadata
+			c.PreRestoreFailure = n.PreRestoreFailure
 			c.DirectedTargets = slices.Clone(n.DirectedTargets)
 		case OnPostRestore:
 			c.PostRestoreFailure = n.PostRestoreFailure
@@ -51,16 +52,16 @@ func componentFailure(f *document.ComponentFailure) *document.ComponentFailure {
 	return &document.ComponentFailure{Code: l.Code, Application: l.Application, Message: l.Message}
 }
 
-// begin returns the event to pass to a handler. It has a copy of the components, so that a handler that returns too late
-// changes nothing.
+// begin returns the event to pass to a handler. It has a copy of the components, so that a handler that returns too
+// late changes nothing.
 func (e *Event) begin() *Event {
 	mine := *e
 	mine.Components, mine.Failure = e.Components.Clone(), nil
 	return &mine
 }
 
-// end takes over what a handler changed in its copy of the event, and returns its error in the form that the coordinator
-// receives.
+// end takes over what a handler changed in its copy of the event, and returns its error in the form that the
+// coordinator receives.
 func (e *Event) end(h Handler, mine *Event, err error, also ...vss.Code) error {
 	e.Failure = legalFailure(mine.Failure)
 	h.KeepChanges(e.Components, mine.Components)

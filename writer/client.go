@@ -18,19 +18,22 @@ import (
 // Remote is a writer in another process.
 type Remote interface {
 	Writer
-	io.Closer // ends the connection, and with it, on the other side, the sessions that came by it
-	// Gone is closed when the writer's process has died, or the connection was closed: it doesn't come back.
+	io.Closer // closes the connection, which ends the sessions that came by it on the other side
+	// Gone is closed when the writer's process has died or the connection was closed. Neither comes back.
 	Gone() <-chan struct{}
 }
 
-// Connect reaches a writer that serves at a unix socket; it is that process for as long as it lives, and nobody after it.
-// Trust refuses the process behind the socket by an error; nil takes any. Options are those of wire.Dial.
+// Connect connects to a writer that serves at a unix socket. The connection is to the process that serves there now;
+// it does not reconnect. Trust returns an error to refuse the process, by its user id; if it is nil, any process is
+// accepted. Options are further options of the gRPC client.
 //
-// Whatever the other side does, the results are those of Watched: a call to a process that is gone, or that doesn't answer
-// before its context ends, is VSS_E_WRITER_NOT_RESPONDING, and any result that no writer may give is
-// VSS_E_WRITERERROR_NONRETRYABLE. Errors: those of wire.Dial.
-func Connect(ctx context.Context, socket string, trust func(uid uint32) error, opts ...grpc.DialOption) (Remote, error) {
-	// A connection ends sessions when it ends, so it must not go to sleep while a backup copies for hours.
+// Results are those of Watched: a call to a process that has died, or that does not answer before its context ends, is
+// VSS_E_WRITER_NOT_RESPONDING, and a result that is illegal for writers is VSS_E_WRITERERROR_NONRETRYABLE. Errors:
+// VSS_E_WRITER_NOT_RESPONDING, E_ACCESSDENIED, and others of the connection.
+func Connect(
+	ctx context.Context, socket string, trust func(uid uint32) error, opts ...grpc.DialOption,
+) (Remote, error) {
+	// The end of a connection ends its sessions, so it must not become idle while a backup copies for hours.
 	all := []grpc.DialOption{grpc.WithIdleTimeout(0)}
 	if trust != nil {
 		all = append(all, wire.Trust(func(p wire.PeerInfo) error { return trust(p.UID) }))
@@ -53,7 +56,7 @@ type remote struct {
 
 var _ Writer = (*remote)(nil)
 
-// watch closes the connection when it is lost: gRPC would make another one, to whoever is there by then.
+// watch closes the connection when it is lost, because gRPC would connect again, perhaps to another process.
 func (r *remote) watch() {
 	for state := connectivity.Ready; state == connectivity.Ready; state = r.conn.GetState() {
 		if !r.conn.WaitForStateChange(context.Background(), state) {
@@ -72,14 +75,17 @@ func (r *remote) Close() (err error) {
 // Gone implements Remote.
 func (r *remote) Gone() <-chan struct{} { return r.gone }
 
-// result turns what a call gave: of the transport's failures, into a writer that doesn't respond; of others, into legal ones.
+// result converts the error of a call. A failure of the connection is VSS_E_WRITER_NOT_RESPONDING; others become legal.
 func result(op string, err error) error {
-	if vss.CodeOf(err) == vss.ErrUnexpected && (errors.Is(err, wire.ErrServiceGone) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+	lost := errors.Is(err, wire.ErrServiceGone) || errors.Is(err, context.Canceled) ||
+		errors.Is(err, context.DeadlineExceeded)
+	if lost && vss.CodeOf(err) == vss.ErrUnexpected {
 		return silent(op, err)
 	}
 	return legal(op, err, nil, vss.ErrWriterNotResponding, vss.ErrWriterStatusNotAvailable)
 }
 
+// Info implements Writer.
 func (r *remote) Info(ctx context.Context) (Info, error) {
 	m, err := r.rpc.GetInfo(ctx, &vssv1.WriterInfoRequest{})
 	if err != nil {
@@ -88,6 +94,7 @@ func (r *remote) Info(ctx context.Context) (Info, error) {
 	return infoIn(m)
 }
 
+// Identify implements Writer.
 func (r *remote) Identify(ctx context.Context) (*document.WriterMetadata, error) {
 	reply, err := r.rpc.Identify(ctx, &vssv1.WriterIdentifyRequest{})
 	if err != nil {
@@ -100,8 +107,10 @@ func (r *remote) Identify(ctx context.Context) (*document.WriterMetadata, error)
 	return m, result("Identify", err)
 }
 
+// rpc is a handler's call over the connection.
 type rpc func(context.Context, *vssv1.WriterEvent, ...grpc.CallOption) (*vssv1.WriterEventReply, error)
 
+// handle sends an event and takes over what the writer changed in it.
 func handle(ctx context.Context, h Handler, e *Event, call rpc) error {
 	m, err := eventOut(e)
 	if err != nil {
@@ -122,40 +131,50 @@ func handle(ctx context.Context, h Handler, e *Event, call rpc) error {
 	return e.end(h, theirs, err, vss.ErrWriterNotResponding, vss.ErrWriterStatusNotAvailable)
 }
 
+// PrepareBackup implements Writer.
 func (r *remote) PrepareBackup(ctx context.Context, e *Event) error {
 	return handle(ctx, OnPrepareBackup, e, r.rpc.PrepareBackup)
 }
 
+// PrepareSnapshot implements Writer.
 func (r *remote) PrepareSnapshot(ctx context.Context, e *Event) error {
 	return handle(ctx, OnPrepareSnapshot, e, r.rpc.PrepareSnapshot)
 }
 
+// Freeze implements Writer.
 func (r *remote) Freeze(ctx context.Context, e *Event) error {
 	return handle(ctx, OnFreeze, e, r.rpc.Freeze)
 }
 
+// Thaw implements Writer.
 func (r *remote) Thaw(ctx context.Context, e *Event) error { return handle(ctx, OnThaw, e, r.rpc.Thaw) }
 
+// PostSnapshot implements Writer.
 func (r *remote) PostSnapshot(ctx context.Context, e *Event) error {
 	return handle(ctx, OnPostSnapshot, e, r.rpc.PostSnapshot)
 }
 
+// BackupComplete implements Writer.
 func (r *remote) BackupComplete(ctx context.Context, e *Event) error {
 	return handle(ctx, OnBackupComplete, e, r.rpc.BackupComplete)
 }
 
+// BackupShutdown implements Writer.
 func (r *remote) BackupShutdown(ctx context.Context, e *Event) error {
 	return handle(ctx, OnBackupShutdown, e, r.rpc.BackupShutdown)
 }
 
+// Abort implements Writer.
 func (r *remote) Abort(ctx context.Context, e *Event) error {
 	return handle(ctx, OnAbort, e, r.rpc.Abort)
 }
 
+// PreRestore implements Writer.
 func (r *remote) PreRestore(ctx context.Context, e *Event) error {
 	return handle(ctx, OnPreRestore, e, r.rpc.PreRestore)
 }
 
+// PostRestore implements Writer.
 func (r *remote) PostRestore(ctx context.Context, e *Event) error {
 	return handle(ctx, OnPostRestore, e, r.rpc.PostRestore)
 }

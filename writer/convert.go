@@ -10,7 +10,8 @@ import (
 
 func infoOut(i Info) *vssv1.WriterInfo {
 	return &vssv1.WriterInfo{
-		Id: i.ID.String(), Name: i.Name, InstanceName: i.InstanceName, Usage: int32(i.Usage), Source: int32(i.Source), Level: int32(i.Level),
+		Id: i.ID.String(), Name: i.Name, InstanceName: i.InstanceName, Usage: int32(i.Usage), Source: int32(i.Source),
+		Level:           int32(i.Level),
 		FreezeTimeoutMs: i.FreezeTimeout.Milliseconds(),
 	}
 }
@@ -20,18 +21,21 @@ func infoIn(m *vssv1.WriterInfo) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
+	timeout := min(m.GetFreezeTimeoutMs(), DefaultFreezeTimeout.Milliseconds())
 	i := Info{
-		ID: vss.WriterID{GUID: id}, Name: m.GetName(), InstanceName: m.GetInstanceName(), Usage: vss.UsageType(m.GetUsage()),
+		ID: vss.WriterID{GUID: id}, Name: m.GetName(), InstanceName: m.GetInstanceName(),
+		Usage:  vss.UsageType(m.GetUsage()),
 		Source: vss.SourceType(m.GetSource()), Level: vss.ApplicationLevel(m.GetLevel()),
-		FreezeTimeout: time.Duration(min(m.GetFreezeTimeoutMs(), DefaultFreezeTimeout.Milliseconds())) * time.Millisecond,
+		FreezeTimeout: time.Duration(timeout) * time.Millisecond,
 	}
 	return i.normal()
 }
 
 func eventOut(e *Event) (*vssv1.WriterEvent, error) {
 	m := &vssv1.WriterEvent{
-		Session: e.Session.String(), SetId: e.SetID.String(), Volumes: e.Volumes, Devices: e.Devices, Writable: e.Writable,
-		Context: uint32(e.Context), BackupType: int32(e.BackupType), Partial: e.Partial, Bootable: e.Bootable,
+		Session: e.Session.String(), SetId: e.SetID.String(), Volumes: e.Volumes, Devices: e.Devices,
+		Writable: e.Writable,
+		Context:  uint32(e.Context), BackupType: int32(e.BackupType), Partial: e.Partial, Bootable: e.Bootable,
 	}
 	var err error
 	m.Components, err = componentsOut(e.Components)
@@ -40,7 +44,8 @@ func eventOut(e *Event) (*vssv1.WriterEvent, error) {
 
 func eventIn(m *vssv1.WriterEvent) (*Event, error) {
 	e := &Event{
-		Volumes: m.GetVolumes(), Devices: m.GetDevices(), Writable: m.GetWritable(), Context: vss.Context(m.GetContext()),
+		Volumes: m.GetVolumes(), Devices: m.GetDevices(), Writable: m.GetWritable(),
+		Context:    vss.Context(m.GetContext()),
 		BackupType: vss.BackupType(m.GetBackupType()), Partial: m.GetPartial(), Bootable: m.GetBootable(),
 	}
 	if err := e.Session.UnmarshalText([]byte(m.GetSession())); err != nil {
@@ -54,7 +59,7 @@ func eventIn(m *vssv1.WriterEvent) (*Event, error) {
 	return e, err
 }
 
-// componentsOut is nothing for a requester that isn't in component mode.
+// componentsOut returns the components as XML; nil for nil, when the requester is not in component mode.
 func componentsOut(c *document.WriterComponents) ([]byte, error) {
 	if c == nil {
 		return nil, nil

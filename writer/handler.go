@@ -6,7 +6,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Handler names one handler of a Writer that gets an Event: all but Info and Identify.
+// Handler names a handler of a Writer that receives an Event: all methods but Info and Identify.
 type Handler int
 
 // The handlers, in the order of a backup and then of a restore.
@@ -26,7 +26,7 @@ const (
 
 var handlers = [handlerCount]struct {
 	name   string
-	failed vss.WriterState // the state after it failed; WriterUnknown: the state stays
+	failed vss.WriterState // the state after it failed; WriterUnknown if the state stays
 	call   func(Writer, context.Context, *Event) error
 }{
 	{"PrepareBackup", vss.WriterFailedAtPrepareBackup, Writer.PrepareBackup},
@@ -41,7 +41,7 @@ var handlers = [handlerCount]struct {
 	{"PostRestore", vss.WriterFailedAtPostRestore, Writer.PostRestore},
 }
 
-// Handlers are all of them, in their order.
+// Handlers returns all handlers, in their order.
 func Handlers() []Handler {
 	all := make([]Handler, handlerCount)
 	for i := range all {
@@ -50,10 +50,10 @@ func Handlers() []Handler {
 	return all
 }
 
-// String is the handler's name, as the interface has it.
+// String returns the name of the handler's method.
 func (h Handler) String() string { return handlers[h].name }
 
-// Failed is the state of a writer that failed in the handler; WriterUnknown for Abort, which changes no failed state.
+// Failed returns the state of a writer that failed in the handler; WriterUnknown for Abort, which has no such state.
 func (h Handler) Failed() vss.WriterState { return handlers[h].failed }
 
 // Call calls the handler of a writer.

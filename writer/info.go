@@ -11,7 +11,7 @@ import (
 
 const maxName = 1 << 10 // bytes of a writer's name or instance name
 
-// normal fills in the defaults and brings the freeze time-out to what is allowed. Errors: E_INVALIDARG.
+// normal fills in the defaults and limits the freeze time-out. Errors: E_INVALIDARG.
 func (i Info) normal() (Info, error) {
 	if i.Level == vss.LevelUnknown {
 		i.Level = vss.LevelFrontEnd
@@ -22,18 +22,21 @@ func (i Info) normal() (Info, error) {
 	var why error
 	switch {
 	case i.ID.IsZero():
-		why = errors.New("it has no class id")
+		why = errors.New("the class id is missing")
 	case i.Name == "":
-		why = errors.New("it has no name")
-	case len(i.Name) > maxName || len(i.InstanceName) > maxName || !utf8.ValidString(i.Name) || !utf8.ValidString(i.InstanceName):
-		why = fmt.Errorf("its name or instance name is no text of at most %d bytes", maxName)
+		why = errors.New("the name is missing")
+	case !validName(i.Name) || !validName(i.InstanceName):
+		why = fmt.Errorf("the name or instance name is not UTF-8, or is longer than %d bytes", maxName)
 	case i.Level < vss.LevelSystem || i.Level > vss.LevelFrontEnd:
-		why = fmt.Errorf("level %d is none of system, back-end, front-end", i.Level)
+		why = fmt.Errorf("invalid level %d: use system, back-end or front-end", i.Level)
 	case i.FreezeTimeout < time.Millisecond:
-		why = fmt.Errorf("a freeze time-out of %v is too short for anything", i.FreezeTimeout)
+		why = fmt.Errorf("the freeze time-out %v is less than a millisecond", i.FreezeTimeout)
 	}
 	if why != nil {
-		return Info{}, vss.E("GetInfo", vss.ErrInvalidArg, why).On(i.Name).Advise("the writer's description of itself is at fault; fix the writer")
+		return Info{}, vss.E("GetInfo", vss.ErrInvalidArg, why).On(i.Name).
+			Advise("correct what the writer's Info returns")
 	}
 	return i, nil
 }
+
+func validName(s string) bool { return len(s) <= maxName && utf8.ValidString(s) }

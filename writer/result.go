@@ -8,16 +8,17 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// own are the results that a writer itself may give. Source: SetWriterFailure, SetWriterFailureEx.
+// own lists the codes that a writer may return. Source: SetWriterFailure, SetWriterFailureEx.
 var own = []vss.Code{
 	vss.ErrWriterErrorPartialFailure, vss.ErrWriterErrorInconsistentSnapshot, vss.ErrWriterErrorOutOfResources,
-	vss.ErrWriterErrorTimeout, vss.ErrWriterErrorRetryable, vss.ErrWriterErrorNonRetryable, vss.ErrWriterErrorRecoveryFailed,
+	vss.ErrWriterErrorTimeout, vss.ErrWriterErrorRetryable, vss.ErrWriterErrorNonRetryable,
+	vss.ErrWriterErrorRecoveryFailed,
 }
 
 const maxMessage = 4 << 10 // bytes of a failure's message
 
-// legal makes an error one that may come from a writer: any but VSS_E_WRITERERROR_* and those in also becomes
-// VSS_E_WRITERERROR_NONRETRYABLE, or the failure's code, where the handler set one. Nil stays nil.
+// legal converts an error to one that a writer may return. An error with a code that is neither in own nor in also
+// gets the code of the failure that the handler set, or VSS_E_WRITERERROR_NONRETRYABLE. Nil stays nil.
 func legal(op string, err error, f *Failure, also ...vss.Code) error {
 	if err == nil {
 		return nil
@@ -34,10 +35,10 @@ func legal(op string, err error, f *Failure, also ...vss.Code) error {
 	if f != nil && f.Code != vss.OK {
 		code = f.Code
 	}
-	return vss.E(op, code, err).Advise("see the writer's log; it would fail again as it is")
+	return vss.E(op, code, err).Advise("see the writer's log; a retry would fail, too")
 }
 
-// legalFailure brings a writer's account of a failure into bounds: its code as legal does, its message a short text.
+// legalFailure returns a failure with a legal code and a message of limited length.
 func legalFailure(f *Failure) *Failure {
 	if f == nil {
 		return nil
@@ -53,5 +54,5 @@ func legalFailure(f *Failure) *Failure {
 	return &n
 }
 
-// vetoed says whether a handler that returned no error told of a failure all the same.
+// vetoed reports whether a handler that returned no error set a failure.
 func vetoed(f *Failure) bool { return f != nil && f.Code != vss.OK }

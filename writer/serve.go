@@ -15,38 +15,39 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/wire"
 )
 
-// Listen opens the socket at which the service finds a writer: name.sock in RUN/writers/ for a process of root's, in
-// RUN/writers/ACCOUNT/ for one that runs under an account that the configuration allows. Only root and the own account can
-// reach it. Closing removes it. Errors: VSS_E_OBJECT_ALREADY_EXISTS (another process answers there), E_INVALIDARG,
-// E_ACCESSDENIED, VSS_E_UNEXPECTED.
+// Listen opens the socket name.sock in a folder, where the service finds a writer. The folder is RUN/writers/ for a
+// process of root, and RUN/writers/ACCOUNT/ for one of another account that the configuration allows. Only root and
+// the process's own account can connect. Closing the listener removes the socket. Errors: VSS_E_OBJECT_ALREADY_EXISTS
+// if another process answers there, E_INVALIDARG, E_ACCESSDENIED, VSS_E_UNEXPECTED.
 func Listen(folder, name string) (net.Listener, error) {
 	return wire.Listen(filepath.Join(folder, name+".sock"), 0o600, "")
 }
 
-// Serve answers for a writer on a listener until ctx ends; the coordinator finds it when the listener is one of Listen. The
-// writer runs under Watch. When a connection ends, so do the sessions that came by it, and when Serve returns all of them have:
-// whoever was told Freeze has been told Thaw or Abort. Callers must be root or of the process's own account.
+// Serve serves a writer on a listener, as Listen returns it, until ctx ends. The writer runs under Watch. The end of
+// a connection ends the sessions that came by it, and when Serve returns all sessions have ended: each Freeze has
+// been followed by Thaw or Abort. Callers must run as root or under the process's own account.
 func Serve(ctx context.Context, l net.Listener, w Writer, logger *slog.Logger) error {
 	watched := Watch(w, logger)
 	uid := uint32(os.Geteuid())
-	s := wire.NewServer(logger, grpc.StatsHandler(connections{watched}), grpc.Creds(wire.TransportCredentials(func(p wire.PeerInfo) error {
-		if p.UID != 0 && p.UID != uid {
-			return fmt.Errorf("a process of uid %d may not call a writer", p.UID)
-		}
-		return nil
-	})))
+	s := wire.NewServer(logger, grpc.StatsHandler(connections{watched}),
+		grpc.Creds(wire.TransportCredentials(func(p wire.PeerInfo) error {
+			if p.UID != 0 && p.UID != uid {
+				return fmt.Errorf("a process of user id %d may not call the writer", p.UID)
+			}
+			return nil
+		})))
 	vssv1.RegisterWriterServer(s, &server{w: watched})
 	err := wire.Serve(ctx, s, l)
-	_ = watched.Close() // it reports to the log
+	_ = watched.Close() // it logs its failures
 	return err
 }
 
-// connections ends the sessions of a connection with it: the service at its other end is gone.
+// connections ends the sessions of a connection when the connection ends.
 type connections struct{ w *Watched }
 
 type ownerKey struct{}
 
-// ownerOf is the connection that a call came by; nil in process.
+// ownerOf returns the connection that a call came by; nil for calls in process.
 func ownerOf(ctx context.Context) any { return ctx.Value(ownerKey{}) }
 
 // TagConn implements stats.Handler.
@@ -68,16 +69,19 @@ func (connections) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Cont
 // HandleRPC implements stats.Handler.
 func (connections) HandleRPC(context.Context, stats.RPCStats) {}
 
+// server implements the gRPC service Writer.
 type server struct {
 	vssv1.UnimplementedWriterServer
 	w *Watched
 }
 
+// GetInfo implements the call of this name.
 func (s *server) GetInfo(ctx context.Context, _ *vssv1.WriterInfoRequest) (*vssv1.WriterInfo, error) {
 	i, err := s.w.Info(ctx)
 	return infoOut(i), err
 }
 
+// Identify implements the call of this name.
 func (s *server) Identify(ctx context.Context, _ *vssv1.WriterIdentifyRequest) (*vssv1.WriterIdentifyReply, error) {
 	m, err := s.w.Identify(ctx)
 	if err != nil {
@@ -87,6 +91,7 @@ func (s *server) Identify(ctx context.Context, _ *vssv1.WriterIdentifyRequest) (
 	return &vssv1.WriterIdentifyReply{Metadata: xml}, err
 }
 
+// handle calls a handler and returns what it changed.
 func (s *server) handle(ctx context.Context, h Handler, m *vssv1.WriterEvent) (*vssv1.WriterEventReply, error) {
 	e, err := eventIn(m)
 	if err != nil {
@@ -97,48 +102,58 @@ func (s *server) handle(ctx context.Context, h Handler, m *vssv1.WriterEvent) (*
 	if h.changes() {
 		var xerr error
 		if reply.Components, xerr = componentsOut(e.Components); xerr != nil && err == nil {
-			reply.Error = wire.Detail(h.String(), legal(h.String(), xerr, nil)) // what it noted can't be written
+			reply.Error = wire.Detail(h.String(), legal(h.String(), xerr, nil)) // its changes are not valid XML
 		}
 	}
 	return reply, nil
 }
 
+// PrepareBackup implements the call of this name.
 func (s *server) PrepareBackup(ctx context.Context, m *vssv1.WriterEvent) (*vssv1.WriterEventReply, error) {
 	return s.handle(ctx, OnPrepareBackup, m)
 }
 
+// PrepareSnapshot implements the call of this name.
 func (s *server) PrepareSnapshot(ctx context.Context, m *vssv1.WriterEvent) (*vssv1.WriterEventReply, error) {
 	return s.handle(ctx, OnPrepareSnapshot, m)
 }
 
+// Freeze implements the call of this name.
 func (s *server) Freeze(ctx context.Context, m *vssv1.WriterEvent) (*vssv1.WriterEventReply, error) {
 	return s.handle(ctx, OnFreeze, m)
 }
 
+// Thaw implements the call of this name.
 func (s *server) Thaw(ctx context.Context, m *vssv1.WriterEvent) (*vssv1.WriterEventReply, error) {
 	return s.handle(ctx, OnThaw, m)
 }
 
+// PostSnapshot implements the call of this name.
 func (s *server) PostSnapshot(ctx context.Context, m *vssv1.WriterEvent) (*vssv1.WriterEventReply, error) {
 	return s.handle(ctx, OnPostSnapshot, m)
 }
 
+// BackupComplete implements the call of this name.
 func (s *server) BackupComplete(ctx context.Context, m *vssv1.WriterEvent) (*vssv1.WriterEventReply, error) {
 	return s.handle(ctx, OnBackupComplete, m)
 }
 
+// BackupShutdown implements the call of this name.
 func (s *server) BackupShutdown(ctx context.Context, m *vssv1.WriterEvent) (*vssv1.WriterEventReply, error) {
 	return s.handle(ctx, OnBackupShutdown, m)
 }
 
+// Abort implements the call of this name.
 func (s *server) Abort(ctx context.Context, m *vssv1.WriterEvent) (*vssv1.WriterEventReply, error) {
 	return s.handle(ctx, OnAbort, m)
 }
 
+// PreRestore implements the call of this name.
 func (s *server) PreRestore(ctx context.Context, m *vssv1.WriterEvent) (*vssv1.WriterEventReply, error) {
 	return s.handle(ctx, OnPreRestore, m)
 }
 
+// PostRestore implements the call of this name.
 func (s *server) PostRestore(ctx context.Context, m *vssv1.WriterEvent) (*vssv1.WriterEventReply, error) {
 	return s.handle(ctx, OnPostRestore, m)
 }

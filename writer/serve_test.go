@@ -43,12 +43,17 @@ func TestEventOverSocket(t *testing.T) {
 	}
 	same(t, r.Metadata.Components, m.Components)
 	id := vss.SessionID{GUID: vss.NewGUID()}
-	for _, h := range []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot, writer.OnBackupComplete, writer.OnBackupShutdown} {
+	for _, h := range []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze,
+		writer.OnThaw, writer.OnPostSnapshot, writer.OnBackupComplete, writer.OnBackupShutdown} {
 		e := &writer.Event{
-			Session: id, SetID: vss.SnapshotSetID{GUID: vss.NewGUID()}, Volumes: []string{"/srv/å", "/var"}, Devices: map[string]string{"/srv/å": "/dev/vss/1"},
-			Writable: true, Context: vss.ContextAppRollback | vss.AttrPlex, BackupType: vss.BackupDifferential, Partial: true, Bootable: true,
-			Components: &document.WriterComponents{WriterID: r.Who.ID, InstanceID: vss.WriterInstanceID{GUID: vss.NewGUID()}, InstanceName: "first",
-				Components: []*document.Component{{Type: vss.ComponentDatabase, LogicalPath: "memory", Name: "data", PreviousBackupStamp: "s", BackupOptions: "o"}}},
+			Session: id, SetID: vss.SnapshotSetID{GUID: vss.NewGUID()}, Volumes: []string{"/srv/å", "/var"},
+			Devices:  map[string]string{"/srv/å": "/dev/vss/1"},
+			Writable: true, Context: vss.ContextAppRollback | vss.AttrPlex, BackupType: vss.BackupDifferential,
+			Partial: true, Bootable: true,
+			Components: &document.WriterComponents{WriterID: r.Who.ID,
+				InstanceID: vss.WriterInstanceID{GUID: vss.NewGUID()}, InstanceName: "first",
+				Components: []*document.Component{{Type: vss.ComponentDatabase, LogicalPath: "memory", Name: "data",
+					PreviousBackupStamp: "s", BackupOptions: "o"}}},
 		}
 		sent := *e
 		sent.Components = e.Components.Clone()
@@ -92,7 +97,9 @@ func TestErrorsOverSocket(t *testing.T) {
 		e.Components.Components[0].PrepareForBackupFailure = "gone"
 		return io.EOF
 	})
-	e := &writer.Event{Session: vss.SessionID{GUID: vss.NewGUID()}, Components: &document.WriterComponents{WriterID: r.Who.ID, Components: []*document.Component{{Type: vss.ComponentDatabase, Name: "c"}}}}
+	e := &writer.Event{Session: vss.SessionID{GUID: vss.NewGUID()},
+		Components: &document.WriterComponents{WriterID: r.Who.ID,
+			Components: []*document.Component{{Type: vss.ComponentDatabase, Name: "c"}}}}
 	if err := w.PrepareBackup(t.Context(), e); vss.CodeOf(err) != vss.ErrWriterErrorPartialFailure {
 		t.Errorf("%v", err)
 	}
@@ -104,7 +111,8 @@ func TestErrorsOverSocket(t *testing.T) {
 
 // A process that dies in a handler, or that doesn't answer, is a writer that doesn't respond.
 func TestDeathOverSocket(t *testing.T) {
-	way := []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot, writer.OnBackupComplete, writer.OnBackupShutdown}
+	way := []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw,
+		writer.OnPostSnapshot, writer.OnBackupComplete, writer.OnBackupShutdown}
 	for n, h := range way {
 		for _, how := range []string{"dies", "stalls"} {
 			t.Run(h.String()+"/"+how, func(t *testing.T) {
@@ -124,12 +132,14 @@ func TestDeathOverSocket(t *testing.T) {
 					defer cancel()
 					r.At(h, writertest.Stall)
 				}
-				if err := h.Call(ctx, w, &writer.Event{Session: id}); vss.CodeOf(err) != vss.ErrWriterNotResponding || vss.Hint(err) == "" {
+				if err := h.Call(ctx, w, &writer.Event{Session: id}); vss.CodeOf(err) != vss.ErrWriterNotResponding ||
+					vss.Hint(err) == "" {
 					t.Errorf("%v", err)
 				}
 				if how == "dies" {
 					<-w.Gone()
-					if err := w.Abort(t.Context(), &writer.Event{Session: id}); vss.CodeOf(err) != vss.ErrWriterNotResponding {
+					if err := w.Abort(t.Context(),
+						&writer.Event{Session: id}); vss.CodeOf(err) != vss.ErrWriterNotResponding {
 						t.Errorf("after its death: %v", err)
 					}
 				}

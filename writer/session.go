@@ -10,31 +10,31 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// errWindow is why a handler is told to stop when the window from Freeze to Thaw has ended.
-var errWindow = errors.New("it was frozen for longer than its limit")
+// errWindow cancels a handler when the freeze window has expired.
+var errWindow = errors.New("the writer was frozen for longer than its limit")
 
-// session is what a writer's host knows of one session.
+// session is the state of a writer in one session.
 type session struct {
 	w     *Watched
 	id    vss.SessionID
-	turn  chan struct{} // holds one: the event that is being handled
-	owner any           // the connection that it came by
-	used  uint64        // kept by Watched: when it was last used
+	turn  chan struct{} // full while an event is being handled
+	owner any           // the connection that the session came by
+	used  uint64        // when it was last used; guarded by Watched.mu
 
 	mu         sync.Mutex // the fields below
 	state      vss.WriterState
-	failure    *Failure    // of a failed state
-	last       Event       // for events that nobody sends
-	window     *time.Timer // runs from Freeze to Thaw; nil when none does
-	opened     int         // how many windows there were
+	failure    *Failure    // the failure, in a failed state
+	last       Event       // the last event, for those that end a session by themselves
+	window     *time.Timer // runs from Freeze to Thaw; else nil
+	opened     int         // the number of windows so far
 	expired    bool        // the window has ended, and Abort was called for it
 	freezeSent bool        // Freeze was called, and neither Thaw nor Abort has succeeded since
 	froze      bool        // Freeze returned without an error, and no Thaw has succeeded since
 	thawed     bool        // Thaw succeeded, and PostSnapshot hasn't come
-	finished   bool        // nothing of it is needed any more: it may be forgotten
+	finished   bool        // the session may be forgotten
 	ended      bool        // BackupShutdown came
-	running    *run        // the handler under way
-	aborts     int         // how many times Abort was called
+	running    *run        // the handler that is running
+	aborts     int         // the number of calls of Abort
 }
 
 // run is one call of a handler.
@@ -42,7 +42,7 @@ type run struct {
 	h         Handler
 	stop      context.CancelCauseFunc
 	aborts    int
-	abandoned bool // nobody waits for it any more
+	abandoned bool // the caller has stopped waiting
 }
 
 func (s *session) now() vss.WriterState {
@@ -51,14 +51,14 @@ func (s *session) now() vss.WriterState {
 	return s.state
 }
 
-// idle says that the session may be forgotten.
+// idle reports whether the session may be forgotten.
 func (s *session) idle() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.finished && s.running == nil && !s.freezeSent
 }
 
-// event is what events of our own tell.
+// event returns the event for a call that the coordinator did not send.
 func (s *session) event() Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,7 +67,7 @@ func (s *session) event() Event {
 	return e
 }
 
-// handle does what the table says of an event in the present state.
+// handle handles an event as the table defines for the present state.
 func (s *session) handle(ctx context.Context, h Handler, e *Event) error {
 	ours, err := s.take(ctx, h, context.Canceled)
 	if err != nil {
@@ -80,31 +80,37 @@ func (s *session) handle(ctx context.Context, h Handler, e *Event) error {
 	}
 	s.mu.Lock()
 	what, state := s.action(h), s.state
-	s.last = Event{Session: e.Session, SetID: e.SetID, Volumes: e.Volumes, Context: e.Context, BackupType: e.BackupType, Partial: e.Partial, Bootable: e.Bootable}
-	told, ended := s.failure, s.ended
+	s.last = Event{
+		Session: e.Session, SetID: e.SetID, Volumes: e.Volumes, Context: e.Context, BackupType: e.BackupType,
+		Partial: e.Partial, Bootable: e.Bootable,
+	}
+	failure, ended := s.failure, s.ended
 	s.mu.Unlock()
 	if ended { // while this event waited for its turn
 		release()
 		if h == OnBackupShutdown || h == OnAbort {
 			return nil
 		}
-		return vss.E(h.String(), vss.ErrWriterErrorNonRetryable, errors.New("the session has ended")).Advise("begin anew")
+		return vss.E(h.String(), vss.ErrWriterErrorNonRetryable, errors.New("the session has ended")).
+			Advise("open a new session")
 	}
 	switch what {
-	case refuse:
+	case deny:
 		release()
-		return vss.E(h.String(), vss.ErrWriterErrorNonRetryable, fmt.Errorf("the event is out of order: the writer is %s in this session", state)).
-			Advise("end the session and begin anew; the coordinator's log has the order of its events")
+		cause := fmt.Errorf("the event is out of order: the writer is %s in this session", state)
+		return vss.E(h.String(), vss.ErrWriterErrorNonRetryable, cause).
+			Advise("open a new session; the service's log shows the order of the events")
 	case skip:
 		release()
-		e.Failure = told
+		e.Failure = failure
 		return nil
 	case late:
 		s.fail(h, &Failure{Code: vss.ErrWriterErrorTimeout, Message: errWindow.Error()})
 		release()
-		return vss.E(h.String(), vss.ErrWriterErrorTimeout, errWindow).Advise("the writer has thawed itself; try again when the machine is less busy")
+		return vss.E(h.String(), vss.ErrWriterErrorTimeout, errWindow).
+			Advise("the writer has thawed itself; try again when the machine is less busy")
 	case undo:
-		// BackupShutdown with something to undo. What goes wrong with it is for the log: the session ends anyway.
+		// BackupShutdown with something to undo. Failures are only logged: the session ends anyway.
 		own := *e
 		if err := s.call(ctx, OnAbort, &own, false, nil); err != nil {
 			s.w.log.Error("Abort before BackupShutdown failed", "session", s.id, "error", err)
@@ -113,7 +119,7 @@ func (s *session) handle(ctx context.Context, h Handler, e *Event) error {
 	return s.call(ctx, h, e, ours, release)
 }
 
-// action is the table, with the conditions of its cells resolved.
+// action returns the action of an event, with the conditions of the table resolved.
 func (s *session) action(h Handler) action {
 	a := table[s.state][h]
 	if s.expired && s.state == vss.WriterWaitingForThaw {
@@ -123,15 +129,15 @@ func (s *session) action(h Handler) action {
 	case a == ifFroze && (!s.froze || s.expired), a == ifThawed && !s.thawed:
 		return skip
 	case a == ifFroze, a == ifThawed:
-		return deliver
+		return call
 	case h == OnBackupShutdown && s.freezeSent:
 		return undo
 	}
 	return a
 }
 
-// take waits until no other event of the session is being handled. Abort and BackupShutdown tell the one under way to stop,
-// by why, and after a while they don't wait for it: ours is false then.
+// take waits until no other event of the session is being handled. Abort and BackupShutdown cancel the handler that is
+// running, with the cause why, and wait for it for a limited time only: if it has not returned by then, ours is false.
 func (s *session) take(ctx context.Context, h Handler, why error) (ours bool, err error) {
 	var patience <-chan time.Time
 	if h == OnAbort || h == OnBackupShutdown {
@@ -152,11 +158,12 @@ func (s *session) take(ctx context.Context, h Handler, why error) (ours bool, er
 	case <-patience:
 		return false, nil
 	case <-ctx.Done():
-		return false, silent(h.String(), fmt.Errorf("another event of the session is still being handled: %w", ctx.Err()))
+		cause := fmt.Errorf("another event of the session is still being handled: %w", ctx.Err())
+		return false, silent(h.String(), cause)
 	}
 }
 
-// interrupt tells the handler under way to stop; false when there is none, or one that undoes already.
+// interrupt cancels the handler that is running. It returns false if there is none, or it is Abort or BackupShutdown.
 func (s *session) interrupt(why error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -167,7 +174,8 @@ func (s *session) interrupt(why error) bool {
 	return true
 }
 
-// call calls a handler and moves the session on. When nobody can wait for it any longer, the turn stays with the handler.
+// call calls a handler and sets the session's next state. If the caller cannot wait until the handler returns,
+// release is called when it does.
 func (s *session) call(ctx context.Context, h Handler, e *Event, ours bool, release func()) error {
 	if h == OnFreeze {
 		info, err := s.w.Info(ctx)
@@ -184,7 +192,7 @@ func (s *session) call(ctx context.Context, h Handler, e *Event, ours bool, rele
 	defer stop(nil)
 	s.mu.Lock()
 	if h == OnThaw && s.window != nil {
-		s.window.Stop() // the window is from Freeze to the receipt of Thaw
+		s.window.Stop() // the window ends when Thaw is received
 		s.window = nil
 	}
 	if h == OnAbort {
@@ -209,8 +217,9 @@ func (s *session) call(ctx context.Context, h Handler, e *Event, ours bool, rele
 		if !abandoned {
 			return
 		}
-		s.w.log.Warn("a handler returned when nobody waited for it any more", "handler", h, "session", s.id, "error", err)
-		if again { // it may have done, after the Abort, what that was to undo
+		s.w.log.Warn("a handler returned after its caller had stopped waiting", "handler", h, "session", s.id,
+			"error", err)
+		if again { // it may have frozen after Abort was called
 			s.abort("after a late answer")
 		}
 		if release != nil {
@@ -225,8 +234,9 @@ func (s *session) call(ctx context.Context, h Handler, e *Event, ours bool, rele
 	s.mu.Lock()
 	switch {
 	case s.expired && h == OnFreeze:
-		err = vss.E(h.String(), vss.ErrWriterErrorTimeout, errors.Join(errWindow, err)).Advise("the writer has thawed itself; see its log for what took so long")
-	case answered && ctx.Err() != nil && (err != nil || vetoed(e.Failure)): // it stopped because nobody waits any more
+		err = vss.E(h.String(), vss.ErrWriterErrorTimeout, errors.Join(errWindow, err)).
+			Advise("the writer has thawed itself; see its log for the cause of the delay")
+	case answered && ctx.Err() != nil && (err != nil || vetoed(e.Failure)): // it stopped because its caller did
 		if err == nil {
 			err = errors.New(e.Failure.Message)
 		}
@@ -243,7 +253,7 @@ func (s *session) call(ctx context.Context, h Handler, e *Event, ours bool, rele
 	return err
 }
 
-// wait waits for a handler: as long as the caller can, and, once the handler is told to stop, a while longer.
+// wait waits for a handler until ctx ends, or for a short time after the handler was canceled.
 func (s *session) wait(ctx, hctx context.Context, h Handler, r *run, answer <-chan error) (err error, answered bool) {
 	select {
 	case err := <-answer:
@@ -270,7 +280,7 @@ func (s *session) wait(ctx, hctx context.Context, h Handler, r *run, answer <-ch
 	return silent(h.String(), context.Cause(hctx)), false
 }
 
-// advance moves the session on after a handler.
+// advance sets the state of the session after a handler.
 func (s *session) advance(h Handler, e *Event, err error) {
 	if err != nil {
 		s.fail(h, &Failure{Code: vss.CodeOf(err), Message: err.Error()})
@@ -279,12 +289,12 @@ func (s *session) advance(h Handler, e *Event, err error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	well := err == nil && !vetoed(e.Failure)
+	ok := err == nil && !vetoed(e.Failure)
 	switch h {
 	case OnFreeze:
 		s.froze = err == nil
 	case OnThaw:
-		if well {
+		if ok {
 			s.freezeSent, s.froze, s.thawed = false, false, true
 		}
 	case OnPostSnapshot:
@@ -298,7 +308,8 @@ func (s *session) advance(h Handler, e *Event, err error) {
 			s.window = nil
 		}
 		if s.expired && s.state == vss.WriterWaitingForThaw {
-			s.state, s.failure = vss.WriterFailedAtThaw, &Failure{Code: vss.ErrWriterErrorTimeout, Message: errWindow.Error()}
+			s.state = vss.WriterFailedAtThaw
+			s.failure = &Failure{Code: vss.ErrWriterErrorTimeout, Message: errWindow.Error()}
 		}
 		s.froze = false
 		if !s.state.Failed() {
@@ -310,11 +321,11 @@ func (s *session) advance(h Handler, e *Event, err error) {
 			s.window.Stop()
 			s.window = nil
 		}
-		if well && !s.state.Failed() {
+		if ok && !s.state.Failed() {
 			s.state = vss.WriterStable
 		}
 	}
-	if well && h != OnAbort && h != OnBackupShutdown && !s.state.Failed() {
+	if ok && h != OnAbort && h != OnBackupShutdown && !s.state.Failed() {
 		s.state = next[h]
 	}
 	switch h {
@@ -325,7 +336,7 @@ func (s *session) advance(h Handler, e *Event, err error) {
 	}
 }
 
-// fail notes a failed state. The first one stays.
+// fail sets a failed state, unless the session has one.
 func (s *session) fail(h Handler, f *Failure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -334,7 +345,7 @@ func (s *session) fail(h Handler, f *Failure) {
 	}
 }
 
-// open begins the window from Freeze to Thaw.
+// open begins the freeze window.
 func (s *session) open(limit time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -344,7 +355,7 @@ func (s *session) open(limit time.Duration) {
 	s.window = time.AfterFunc(limit, func() { s.expire(n, limit) })
 }
 
-// expire ends the nth window: Abort is called, where Thaw hasn't come.
+// expire ends the nth window, if Thaw has not come: it calls Abort.
 func (s *session) expire(n int, limit time.Duration) {
 	s.mu.Lock()
 	mine := s.window != nil && s.opened == n
@@ -365,7 +376,7 @@ func (s *session) expire(n int, limit time.Duration) {
 	}
 }
 
-// abort calls Abort where nobody asked for it, beside whatever is under way.
+// abort calls Abort without an event of the coordinator, even while a handler is running.
 func (s *session) abort(when string) {
 	ctx, cancel := context.WithTimeout(context.Background(), undoLimit)
 	defer cancel()

@@ -66,10 +66,11 @@ func failing(h writer.Handler, act writertest.Act) []step {
 	return way
 }
 
-var veto, fatal = writertest.Veto(vss.ErrWriterErrorRetryable, "busy"), writertest.Fail(vss.ErrWriterErrorOutOfResources, errors.New("full"))
+var veto, fatal = writertest.Veto(vss.ErrWriterErrorRetryable,
+	"busy"), writertest.Fail(vss.ErrWriterErrorOutOfResources, errors.New("full"))
 
-// TestTable tells every event in every state. Rows and columns are those of the state table in the writer's reference; the one
-// cell that differs from it is marked.
+// TestTable tells every event in every state. Rows and columns are those of the state table in the writer's
+// reference; the one cell that differs from it is marked.
 func TestTable(t *testing.T) {
 	const (
 		stable, waitFreeze, waitThaw, waitPost, waitComplete = 1, 2, 3, 4, 5
@@ -87,9 +88,11 @@ func TestTable(t *testing.T) {
 		cells []cell
 	}{
 		{"stable, new", nil, gone, []cell{
-			ok(0, stable, 7), ok(1, waitFreeze, 8), x, x, x, ok(complete, stable, 12), end, to(abort, gone), ok(8, stable, 13), ok(9, stable, 14)}},
+			ok(0, stable, 7), ok(1, waitFreeze, 8), x, x, x, ok(complete, stable, 12), end, to(abort, gone),
+			ok(8, stable, 13), ok(9, stable, 14)}},
 		{"stable", through(writer.OnPrepareBackup), stable, []cell{
-			ok(0, stable, 7), ok(1, waitFreeze, 8), x, x, x, ok(complete, stable, 12), end, to(abort, stable), ok(8, stable, 13), ok(9, stable, 14)}},
+			ok(0, stable, 7), ok(1, waitFreeze, 8), x, x, x, ok(complete, stable, 12), end, to(abort, stable),
+			ok(8, stable, 13), ok(9, stable, 14)}},
 		{"waiting for freeze", through(writer.OnPrepareSnapshot), waitFreeze, []cell{
 			x, x, ok(2, waitThaw, 9), x, x, x, undo, to(abort, stable), x, x}},
 		{"waiting for thaw", through(writer.OnFreeze), waitThaw, []cell{
@@ -116,7 +119,8 @@ func TestTable(t *testing.T) {
 		{"vetoed post-snapshot", failing(post, veto), 11, failed(11, no, no)},
 		{"failed post-snapshot", failing(post, fatal), 11, failed(11, no, no)},
 		{"failed backup-complete", failing(complete, fatal), 12, last},
-		{"failed pre-restore", []step{{writer.OnPreRestore, fatal}}, 13, []cell{no, no, no, no, no, no, end, no, no, to(writer.OnPostRestore, 13)}},
+		{"failed pre-restore", []step{{writer.OnPreRestore, fatal}}, 13,
+			[]cell{no, no, no, no, no, no, end, no, no, to(writer.OnPostRestore, 13)}},
 		{"failed post-restore", []step{{writer.OnPreRestore, nil}, {writer.OnPostRestore, fatal}}, 14, last},
 	} {
 		for i, h := range columns {

@@ -13,21 +13,22 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// MaxSessions is how many sessions one writer takes part in at once. Source: writer's reference, state table.
+// MaxSessions is the number of sessions that a writer can take part in at the same time. Source: writer's reference,
+// state table.
 const MaxSessions = 64
 
 const (
-	undoLimit = time.Minute            // for an Abort or a BackupShutdown that nobody waits for
-	grace     = 500 * time.Millisecond // for a handler to return once it is told to stop
+	undoLimit = time.Minute            // for an Abort or a BackupShutdown that has no caller
+	grace     = 500 * time.Millisecond // for a handler to return after it was canceled
 )
 
-// Watched is a Writer that keeps another one to the rules, whatever that one does: events come in their order, a window that
-// lasts too long ends in an Abort, panics and foreign errors become results that a writer may give, and who doesn't answer
-// keeps nobody waiting longer than the context of the call: VSS_E_WRITER_NOT_RESPONDING. All writers run under it, in the
-// service as well as behind Serve. Its methods may be called from many goroutines.
+// Watched is a Writer that enforces the rules of the state table on another one: events out of order are refused, a
+// freeze window that expires ends with Abort, and panics and illegal errors are converted to legal ones. A call
+// returns when its context ends, with VSS_E_WRITER_NOT_RESPONDING, even if the handler does not return. All writers
+// run under Watched, in the service as well as behind Serve. Its methods may be called from many goroutines.
 //
-// A handler that is called by it may still run when an Abort comes: its context ends first, and if it doesn't return within
-// half a second Abort is called beside it, and once more when it has returned. Abort must bear that.
+// A handler may still be running when Abort is due. Its context is canceled first; if it does not return within half a
+// second, Abort is called while it runs, and again after it has returned. A writer's Abort must allow for that.
 type Watched struct {
 	w   Writer
 	log *slog.Logger
@@ -40,7 +41,7 @@ type Watched struct {
 
 var _ Writer = (*Watched)(nil)
 
-// Watch watches over a writer.
+// Watch returns a Watched for a writer.
 func Watch(w Writer, logger *slog.Logger) *Watched {
 	return &Watched{w: w, log: logger, sessions: map[vss.SessionID]*session{}}
 }
@@ -54,7 +55,7 @@ func (w *Watched) Info(ctx context.Context) (Info, error) {
 	return i.normal()
 }
 
-// Identify implements Writer: the metadata are checked, and carry the writer's identity. Errors: VSS_E_WRITERERROR_*,
+// Identify implements Writer. It checks the metadata and fills in the writer's identity. Errors: VSS_E_WRITERERROR_*,
 // VSS_E_WRITER_NOT_RESPONDING.
 func (w *Watched) Identify(ctx context.Context) (*document.WriterMetadata, error) {
 	i, err := w.Info(ctx)
@@ -68,20 +69,21 @@ func (w *Watched) Identify(ctx context.Context) (*document.WriterMetadata, error
 	return m, legal("Identify", err, nil, vss.ErrWriterNotResponding)
 }
 
-// sign gives metadata the identity of their writer. Errors: E_INVALIDARG, those of Validate.
+// sign returns metadata with the identity of the writer. Errors: E_INVALIDARG, those of Validate.
 func (i Info) sign(m *document.WriterMetadata) (*document.WriterMetadata, error) {
 	if m == nil {
-		return nil, vss.E("Identify", vss.ErrInvalidArg, errors.New("it gave no metadata")).On(i.Name)
+		return nil, vss.E("Identify", vss.ErrInvalidArg, errors.New("the writer returned no metadata")).On(i.Name)
 	}
 	if !m.WriterID.IsZero() && m.WriterID != i.ID {
-		return nil, vss.E("Identify", vss.ErrInvalidArg, fmt.Errorf("its metadata are those of class %s, it is of %s", m.WriterID, i.ID)).On(i.Name)
+		cause := fmt.Errorf("the metadata are of class %s, the writer is of class %s", m.WriterID, i.ID)
+		return nil, vss.E("Identify", vss.ErrInvalidArg, cause).On(i.Name)
 	}
 	own := *m
 	own.WriterID, own.Name, own.InstanceName, own.Usage, own.Source = i.ID, i.Name, i.InstanceName, i.Usage, i.Source
 	return &own, own.Validate()
 }
 
-// ask asks what isn't an event of a session, and waits no longer than ctx.
+// ask calls a method that is not part of a session, and waits for it until ctx ends.
 func ask[T any](ctx context.Context, w *Watched, op string, f func(context.Context) (T, error)) (T, error) {
 	type answer struct {
 		v   T
@@ -105,24 +107,26 @@ func ask[T any](ctx context.Context, w *Watched, op string, f func(context.Conte
 	}
 }
 
-// protect runs a piece of a writer and makes its panic an error: VSS_E_WRITERERROR_NONRETRYABLE.
+// protect calls f, which runs code of the writer, and converts a panic to VSS_E_WRITERERROR_NONRETRYABLE.
 func (w *Watched) protect(op string, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			w.log.Error("panic in a writer", "handler", op, "panic", p, "stack", string(debug.Stack()))
-			err = vss.E(op, vss.ErrWriterErrorNonRetryable, fmt.Errorf("panic: %v", p)).Advise("a fault in the writer; its log has the details; please report them")
+			err = vss.E(op, vss.ErrWriterErrorNonRetryable, fmt.Errorf("panic: %v", p)).
+				Advise("the writer has a defect: report it with what the writer's log has of it")
 		}
 	}()
 	return f()
 }
 
-// silent is the error of a writer that doesn't answer.
+// silent returns the error of a writer that does not answer.
 func silent(op string, cause error) error {
-	return vss.E(op, vss.ErrWriterNotResponding, cause).Advise("see whether the writer's process runs, and what its log says")
+	return vss.E(op, vss.ErrWriterNotResponding, cause).Advise("check that the writer's process runs, and see its log")
 }
 
-// session is the state of a session, made at an event that begins one. Errors: VSS_E_WRITER_STATUS_NOT_AVAILABLE, when there
-// is no room. Other events never need room: for them a session that isn't known, or not any more, is stable.
+// session returns the session of an event, and creates it if the event begins one. For another event an unknown
+// session is one in the state stable, which is not kept. Errors: VSS_E_WRITER_STATUS_NOT_AVAILABLE if there are too
+// many sessions, VSS_E_WRITER_NOT_RESPONDING after Close.
 func (w *Watched) session(ctx context.Context, h Handler, e *Event) (*session, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -130,14 +134,15 @@ func (w *Watched) session(ctx context.Context, h Handler, e *Event) (*session, e
 	s := w.sessions[e.Session]
 	if s == nil {
 		s = &session{w: w, id: e.Session, state: vss.WriterStable, turn: make(chan struct{}, 1), owner: ownerOf(ctx)}
-		begins := table[vss.WriterStable][h] == deliver && h != OnAbort && h != OnBackupShutdown
+		begins := table[vss.WriterStable][h] == call && h != OnAbort && h != OnBackupShutdown
 		switch {
 		case !begins:
 			return s, nil
 		case w.closed:
 			return nil, silent(h.String(), errors.New("the writer is shutting down"))
 		case len(w.sessions) >= MaxSessions && !w.recycle():
-			return nil, vss.E(h.String(), vss.ErrWriterStatusNotAvailable, fmt.Errorf("it is in %d sessions already", MaxSessions)).
+			cause := fmt.Errorf("the writer takes part in %d sessions already", MaxSessions)
+			return nil, vss.E(h.String(), vss.ErrWriterStatusNotAvailable, cause).
 				Advise("wait until other backups have ended, or end their sessions")
 		}
 		w.sessions[e.Session] = s
@@ -146,7 +151,7 @@ func (w *Watched) session(ctx context.Context, h Handler, e *Event) (*session, e
 	return s, nil
 }
 
-// recycle forgets the session that was over for the longest time; false when none is.
+// recycle forgets the finished session that was used least recently. It returns false if none is finished.
 func (w *Watched) recycle() bool {
 	var oldest *session
 	for _, s := range w.sessions {
@@ -168,8 +173,8 @@ func (w *Watched) forget(s *session) {
 	}
 }
 
-// Close ends all sessions, as if their requesters had gone: whoever is frozen is told Abort. No session begins afterwards.
-// It returns when that is done or a minute has passed.
+// Close ends all sessions as BackupShutdown does: a frozen writer receives Abort. No session can begin afterwards. It
+// returns when that is done, or after a minute.
 func (w *Watched) Close() error {
 	w.mu.Lock()
 	w.closed = true
@@ -178,25 +183,25 @@ func (w *Watched) Close() error {
 	return nil
 }
 
-// end ends sessions as BackupShutdown does, which nobody else will send any more.
+// end ends sessions as BackupShutdown does, for a coordinator that can no longer send it.
 func (w *Watched) end(which func(*session) bool) {
 	w.mu.Lock()
-	var gone []*session
+	var ending []*session
 	for _, s := range w.sessions {
 		if which(s) {
-			gone = append(gone, s)
+			ending = append(ending, s)
 		}
 	}
 	w.mu.Unlock()
 	var all sync.WaitGroup
-	for _, s := range gone {
+	for _, s := range ending {
 		all.Go(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), undoLimit)
 			defer cancel()
 			e := s.event()
-			w.log.Warn("a session ends without its requester", "session", s.id, "state", s.now())
+			w.log.Warn("a session is ended for its coordinator", "session", s.id, "state", s.now())
 			if err := s.handle(ctx, OnBackupShutdown, &e); err != nil {
-				w.log.Error("the end of a session failed", "session", s.id, "error", err)
+				w.log.Error("the session was not ended cleanly", "session", s.id, "error", err)
 			}
 		})
 	}
@@ -221,10 +226,10 @@ func (w *Watched) PrepareSnapshot(ctx context.Context, e *Event) error {
 	return w.handle(ctx, OnPrepareSnapshot, e)
 }
 
-// Freeze implements Writer. The writer's window begins.
+// Freeze implements Writer. It begins the freeze window.
 func (w *Watched) Freeze(ctx context.Context, e *Event) error { return w.handle(ctx, OnFreeze, e) }
 
-// Thaw implements Writer. Errors: also VSS_E_WRITERERROR_TIMEOUT, when the window has ended before.
+// Thaw implements Writer. Errors: also VSS_E_WRITERERROR_TIMEOUT if the window has expired.
 func (w *Watched) Thaw(ctx context.Context, e *Event) error { return w.handle(ctx, OnThaw, e) }
 
 // PostSnapshot implements Writer.

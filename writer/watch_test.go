@@ -177,7 +177,8 @@ func TestStalledFreeze(t *testing.T) {
 
 // Whoever calls waits no longer than the context, whatever the handler does; what comes later counts for nothing.
 func TestNoAnswer(t *testing.T) {
-	way := []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot, writer.OnBackupComplete}
+	way := []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw,
+		writer.OnPostSnapshot, writer.OnBackupComplete}
 	for n, h := range way {
 		t.Run(h.String(), func(t *testing.T) {
 			bubble(t, func(t *testing.T, w *watched) {
@@ -192,7 +193,8 @@ func TestNoAnswer(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 				defer cancel()
 				began := time.Now()
-				e := &writer.Event{Session: w.id, Components: &document.WriterComponents{Components: []*document.Component{{Name: "c"}}}}
+				e := &writer.Event{Session: w.id,
+					Components: &document.WriterComponents{Components: []*document.Component{{Name: "c"}}}}
 				w.wants("no answer", h.Call(ctx, w.w, e), vss.ErrWriterNotResponding)
 				if d := time.Since(began); d != 5*time.Second {
 					t.Errorf("answered after %v", d)
@@ -222,7 +224,8 @@ func TestNoAnswer(t *testing.T) {
 }
 
 func TestPanic(t *testing.T) {
-	way := []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot, writer.OnBackupComplete, writer.OnBackupShutdown}
+	way := []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw,
+		writer.OnPostSnapshot, writer.OnBackupComplete, writer.OnBackupShutdown}
 	for n, h := range way {
 		t.Run(h.String(), func(t *testing.T) {
 			bubble(t, func(t *testing.T, w *watched) {
@@ -255,10 +258,12 @@ func TestPanic(t *testing.T) {
 // Only VSS_E_WRITERERROR_* come from a writer.
 func TestResults(t *testing.T) {
 	own := []vss.Code{
-		vss.ErrWriterErrorInconsistentSnapshot, vss.ErrWriterErrorOutOfResources, vss.ErrWriterErrorTimeout, vss.ErrWriterErrorRetryable,
+		vss.ErrWriterErrorInconsistentSnapshot, vss.ErrWriterErrorOutOfResources, vss.ErrWriterErrorTimeout,
+		vss.ErrWriterErrorRetryable,
 		vss.ErrWriterErrorNonRetryable, vss.ErrWriterErrorPartialFailure, vss.ErrWriterErrorRecoveryFailed,
 	}
-	foreign := []error{io.EOF, vss.ErrWriterNotResponding, vss.ErrWriterStatusNotAvailable, vss.E("x", vss.ErrBadState, io.EOF), vss.ErrAccessDenied, vss.OK}
+	foreign := []error{io.EOF, vss.ErrWriterNotResponding, vss.ErrWriterStatusNotAvailable,
+		vss.E("x", vss.ErrBadState, io.EOF), vss.ErrAccessDenied, vss.OK}
 	for _, code := range own {
 		bubble(t, func(t *testing.T, w *watched) {
 			w.r.At(writer.OnPrepareSnapshot, writertest.Fail(code, io.EOF))
@@ -269,7 +274,8 @@ func TestResults(t *testing.T) {
 			}
 			e := &writer.Event{Session: vss.SessionID{GUID: vss.NewGUID()}}
 			w.r.At(writer.OnPrepareSnapshot, writertest.Veto(code, "why"))
-			if err := w.w.PrepareSnapshot(t.Context(), e); err != nil || *e.Failure != (writer.Failure{Code: code, Message: "why"}) {
+			if err := w.w.PrepareSnapshot(t.Context(), e); err != nil ||
+				*e.Failure != (writer.Failure{Code: code, Message: "why"}) {
 				t.Errorf("veto: %v, %+v", err, e.Failure)
 			}
 		})
@@ -297,7 +303,8 @@ func TestResults(t *testing.T) {
 		w.id = vss.SessionID{GUID: vss.NewGUID()}
 		w.r.At(writer.OnPrepareSnapshot, writertest.Veto(vss.ErrAccessDenied, strings.Repeat("é", 1<<14)))
 		e := &writer.Event{Session: w.id}
-		if err := w.w.PrepareSnapshot(t.Context(), e); err != nil || e.Failure.Code != vss.ErrWriterErrorNonRetryable || len(e.Failure.Message) > 5<<10 {
+		if err := w.w.PrepareSnapshot(t.Context(), e); err != nil ||
+			e.Failure.Code != vss.ErrWriterErrorNonRetryable || len(e.Failure.Message) > 5<<10 {
 			t.Errorf("%v, %v, %d bytes", err, e.Failure.Code, len(e.Failure.Message))
 		}
 		w.id = vss.SessionID{GUID: vss.NewGUID()}
@@ -312,7 +319,8 @@ func TestResults(t *testing.T) {
 func TestIdentity(t *testing.T) {
 	bubble(t, func(t *testing.T, w *watched) {
 		m, err := w.w.Identify(t.Context())
-		if err != nil || m.WriterID != w.r.Who.ID || m.Name != "r" || m.Usage != w.r.Who.Usage || m.Source != w.r.Who.Source {
+		if err != nil || m.WriterID != w.r.Who.ID || m.Name != "r" || m.Usage != w.r.Who.Usage ||
+			m.Source != w.r.Who.Source {
 			t.Errorf("%+v, %v", m, err)
 		}
 		w.r.Metadata.WriterID = vss.WriterID{GUID: vss.NewGUID()}
@@ -327,7 +335,8 @@ func TestIdentity(t *testing.T) {
 		defer cancel()
 		_, err = w.w.Identify(ctx)
 		w.wants("no answer", err, vss.ErrWriterNotResponding)
-		for _, bad := range []writer.Info{{Name: "r"}, {ID: w.r.Who.ID}, {ID: w.r.Who.ID, Name: "r", Level: 9}, {ID: w.r.Who.ID, Name: "\xff"}, {ID: w.r.Who.ID, Name: strings.Repeat("x", 2000)}} {
+		for _, bad := range []writer.Info{{Name: "r"}, {ID: w.r.Who.ID}, {ID: w.r.Who.ID, Name: "r", Level: 9},
+			{ID: w.r.Who.ID, Name: "\xff"}, {ID: w.r.Who.ID, Name: strings.Repeat("x", 2000)}} {
 			w.r.Who = bad
 			_, err := w.w.Info(t.Context())
 			w.wants("bad info", err, vss.ErrInvalidArg)
@@ -378,14 +387,18 @@ func TestClose(t *testing.T) {
 // What a writer may change of its components, and when.
 func TestChanges(t *testing.T) {
 	all := document.Component{
-		Name: "c", BackupStamp: "stamp", BackupMetadata: "metadata", BackupOptions: "not its own", BackupSucceeded: true,
-		PartialFiles: []document.PartialFile{{Path: "/p"}}, DifferencedFiles: []document.DifferencedFiles{{Path: "/d"}},
-		Failure: &document.ComponentFailure{Code: vss.ErrAccessDenied, Message: "m"}, SelectedForRestore: true,
-		RestoreTarget: vss.TargetAlternate, RestoreMetadata: "rm", DirectedTargets: []document.DirectedTarget{{SourcePath: "/s"}},
+		Name: "c", BackupStamp: "stamp", BackupMetadata: "metadata", BackupOptions: "not its own",
+		BackupSucceeded:  true,
+		PartialFiles:     []document.PartialFile{{Path: "/p"}},
+		DifferencedFiles: []document.DifferencedFiles{{Path: "/d"}},
+		Failure:          &document.ComponentFailure{Code: vss.ErrAccessDenied, Message: "m"}, SelectedForRestore: true,
+		RestoreTarget: vss.TargetAlternate, RestoreMetadata: "rm",
+		DirectedTargets:         []document.DirectedTarget{{SourcePath: "/s"}},
 		PrepareForBackupFailure: "1", PostSnapshotFailure: "2", PreRestoreFailure: "3", PostRestoreFailure: "4",
 	}
 	failure := &document.ComponentFailure{Code: vss.ErrWriterErrorNonRetryable, Message: "m"}
-	during := document.Component{Name: "c", BackupStamp: "stamp", BackupMetadata: "metadata", PartialFiles: all.PartialFiles, DifferencedFiles: all.DifferencedFiles, Failure: failure}
+	during := document.Component{Name: "c", BackupStamp: "stamp", BackupMetadata: "metadata",
+		PartialFiles: all.PartialFiles, DifferencedFiles: all.DifferencedFiles, Failure: failure}
 	prepare, post := during, during
 	prepare.PrepareForBackupFailure, post.PostSnapshotFailure = "1", "2"
 	for h, want := range map[writer.Handler]document.Component{
@@ -393,7 +406,8 @@ func TestChanges(t *testing.T) {
 		writer.OnPrepareSnapshot: {Name: "c"},
 		writer.OnPostSnapshot:    post,
 		writer.OnBackupComplete:  {Name: "c"},
-		writer.OnPreRestore: {Name: "c", RestoreTarget: vss.TargetAlternate, RestoreMetadata: "rm", DirectedTargets: all.DirectedTargets,
+		writer.OnPreRestore: {Name: "c", RestoreTarget: vss.TargetAlternate, RestoreMetadata: "rm",
+			DirectedTargets:   all.DirectedTargets,
 			PreRestoreFailure: "3", Failure: failure},
 		writer.OnPostRestore: {Name: "c", PostRestoreFailure: "4", Failure: failure},
 	} {
@@ -419,7 +433,8 @@ func TestChanges(t *testing.T) {
 				})
 				mine := &document.Component{Name: "c"}
 				e := &writer.Event{Session: id, Components: &document.WriterComponents{
-					WriterID: r.Who.ID, InstanceID: vss.WriterInstanceID{GUID: vss.NewGUID()}, Components: []*document.Component{mine}}}
+					WriterID: r.Who.ID, InstanceID: vss.WriterInstanceID{GUID: vss.NewGUID()},
+					Components: []*document.Component{mine}}}
 				if err := h.Call(t.Context(), w, e); err != nil {
 					t.Fatal(err)
 				}

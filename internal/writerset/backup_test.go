@@ -23,7 +23,8 @@ func TestBackup(t *testing.T) {
 	target := target()
 	doc := w.Document()
 	doc.BackupType, doc.PartialFileSupport, doc.BootableSystemState = vss.BackupIncremental, true, true
-	states := []vss.WriterState{vss.WriterStable, vss.WriterWaitingForFreeze, vss.WriterWaitingForThaw, vss.WriterWaitingForPostSnapshot,
+	states := []vss.WriterState{vss.WriterStable, vss.WriterWaitingForFreeze, vss.WriterWaitingForThaw,
+		vss.WriterWaitingForPostSnapshot,
 		vss.WriterWaitingForBackupComplete, vss.WriterStable, vss.WriterStable}
 	for h := writer.OnPrepareBackup; h <= writer.OnBackupShutdown; h++ {
 		if h == writer.OnPostSnapshot {
@@ -40,7 +41,8 @@ func TestBackup(t *testing.T) {
 	}
 	for n, s := range seen {
 		e := s.Event
-		if s.Handler != writer.Handler(n) || e.Session != w.session || e.SetID != target.Set || !slices.Equal(e.Volumes, target.Volumes) ||
+		if s.Handler != writer.Handler(n) || e.Session != w.session || e.SetID != target.Set ||
+			!slices.Equal(e.Volumes, target.Volumes) ||
 			e.BackupType != vss.BackupIncremental || !e.Partial || !e.Bootable || e.Context != vss.ContextBackup {
 			t.Errorf("event %d is %s: %+v", n, s.Handler, e)
 		}
@@ -88,7 +90,10 @@ func levelled(o *order) (all []*writer.Instance, recorders map[string]*writertes
 	for _, c := range []struct {
 		name  string
 		level vss.ApplicationLevel
-	}{{"system", vss.LevelSystem}, {"back", vss.LevelBackEnd}, {"front", vss.LevelFrontEnd}, {"undefined", vss.LevelUnknown}} {
+	}{
+		{"system", vss.LevelSystem}, {"back", vss.LevelBackEnd}, {"front", vss.LevelFrontEnd},
+		{"undefined", vss.LevelUnknown},
+	} {
 		r, i := recorder(c.name)
 		r.Who.Level = c.level
 		i.Info = r.Who
@@ -210,7 +215,8 @@ func TestWindows(t *testing.T) {
 		run(t, func(t *testing.T, r *writertest.Recorder, w *world, target Target) {
 			r.At(writer.OnFreeze, expire(5*time.Second))
 			err := w.Freeze(t.Context(), target)
-			if s := w.status(); err != nil || s.State != vss.WriterFailedAtFreeze || s.Failure != vss.ErrWriterNotResponding {
+			if s := w.status(); err != nil || s.State != vss.WriterFailedAtFreeze ||
+				s.Failure != vss.ErrWriterNotResponding {
 				t.Errorf("%v, %+v", err, s)
 			}
 		})
@@ -219,7 +225,8 @@ func TestWindows(t *testing.T) {
 		run(t, func(t *testing.T, _ *writertest.Recorder, w *world, target Target) {
 			must(t, w.Freeze(t.Context(), target))
 			time.Sleep(6 * time.Second)
-			if err := w.checkWindows(); !errors.Is(err, vss.ErrUnexpectedWriterError) || !errors.Is(err, vss.ErrWriterErrorTimeout) {
+			if err := w.checkWindows(); !errors.Is(err, vss.ErrUnexpectedWriterError) ||
+				!errors.Is(err, vss.ErrWriterErrorTimeout) {
 				t.Errorf("checkWindows: %v", err)
 			}
 		})
@@ -231,7 +238,8 @@ func TestWindows(t *testing.T) {
 			r.At(writer.OnThaw, expire(0))
 			err := w.Thaw(t.Context(), target)
 			s := w.status()
-			if err != nil || s.State != vss.WriterFailedAtThaw || s.Failure != vss.ErrWriterErrorTimeout || s.Frozen != 6*time.Second {
+			if err != nil || s.State != vss.WriterFailedAtThaw || s.Failure != vss.ErrWriterErrorTimeout ||
+				s.Frozen != 6*time.Second {
 				t.Errorf("%v, %+v", err, s)
 			}
 			if w.Window() != 6*time.Second {
@@ -296,13 +304,16 @@ func TestRequired(t *testing.T) {
 		change   func(w *world, r *writertest.Recorder, i *writer.Instance)
 		want     vss.Code
 	}{
-		{"well", func(i *writer.Instance) string { return i.Info.Name }, func(*world, *writertest.Recorder, *writer.Instance) {}, vss.OK},
+		{"well", func(i *writer.Instance) string { return i.Info.Name },
+			func(*world, *writertest.Recorder, *writer.Instance) {}, vss.OK},
 		{"well, by id", func(i *writer.Instance) string { return i.Info.ID.String() },
 			func(*world, *writertest.Recorder, *writer.Instance) {}, vss.OK},
 		{"failed", func(i *writer.Instance) string { return "DB" },
-			func(_ *world, r *writertest.Recorder, _ *writer.Instance) { r.At(writer.OnPrepareSnapshot, veto) }, vss.ErrWriterErrorRetryable},
+			func(_ *world, r *writertest.Recorder, _ *writer.Instance) { r.At(writer.OnPrepareSnapshot, veto) },
+			vss.ErrWriterErrorRetryable},
 		{"another failed", func(*writer.Instance) string { return "other" },
-			func(_ *world, r *writertest.Recorder, _ *writer.Instance) { r.At(writer.OnPrepareSnapshot, veto) }, vss.OK},
+			func(_ *world, r *writertest.Recorder, _ *writer.Instance) { r.At(writer.OnPrepareSnapshot, veto) },
+			vss.OK},
 		{"absent", func(*writer.Instance) string { return "none" },
 			func(*world, *writertest.Recorder, *writer.Instance) {}, vss.ErrWriterNotResponding},
 		{"absent and disabled", func(*writer.Instance) string { return "none" },
@@ -310,15 +321,19 @@ func TestRequired(t *testing.T) {
 		{"absent and not enabled", func(*writer.Instance) string { return "none" },
 			func(w *world, _ *writertest.Recorder, _ *writer.Instance) { w.Enable([]string{"db"}) }, vss.OK},
 		{"absent and enabled", func(*writer.Instance) string { return "none" },
-			func(w *world, _ *writertest.Recorder, _ *writer.Instance) { w.Enable([]string{"db", "none"}) }, vss.ErrWriterNotResponding},
+			func(w *world, _ *writertest.Recorder, _ *writer.Instance) { w.Enable([]string{"db", "none"}) },
+			vss.ErrWriterNotResponding},
 		{"excluded", func(i *writer.Instance) string { return i.Info.Name },
 			func(w *world, _ *writertest.Recorder, i *writer.Instance) {
 				w.DisableInstances([]vss.WriterInstanceID{i.ID})
 			}, vss.OK},
 		{"does not identify itself", func(i *writer.Instance) string { return i.Info.Name },
-			func(_ *world, r *writertest.Recorder, _ *writer.Instance) { r.AtIdentify(writertest.Panic) }, vss.ErrWriterNotResponding},
+			func(_ *world, r *writertest.Recorder, _ *writer.Instance) { r.AtIdentify(writertest.Panic) },
+			vss.ErrWriterNotResponding},
 		{"absent, components of others", func(*writer.Instance) string { return "none" },
-			func(w *world, _ *writertest.Recorder, _ *writer.Instance) { w.Document().SelectComponents = true }, vss.OK},
+			func(w *world, _ *writertest.Recorder, _ *writer.Instance) {
+				w.Document().SelectComponents = true
+			}, vss.OK},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r, i := recorder("db")
@@ -345,12 +360,21 @@ func TestWantsRecovery(t *testing.T) {
 		want   bool
 	}{
 		{"no", func(*writertest.Recorder) {}, 0, "", false},
-		{"a component", func(r *writertest.Recorder) { r.Metadata.Components[0].Flags = vss.ComponentBackupRecovery }, 0, "", true},
-		{"a member of the component", func(r *writertest.Recorder) { r.Metadata.Components[1].Flags = vss.ComponentBackupRecovery }, 0, "data", true},
-		{"another component", func(r *writertest.Recorder) { r.Metadata.Components[0].Flags = vss.ComponentBackupRecovery }, 0, "other", false},
-		{"a rollback", func(r *writertest.Recorder) { r.Metadata.Components[0].Flags = vss.ComponentAppRollbackRecovery },
+		{"a component", func(r *writertest.Recorder) { r.Metadata.Components[0].Flags = vss.ComponentBackupRecovery },
+			0, "", true},
+		{"a member of the component",
+			func(r *writertest.Recorder) { r.Metadata.Components[1].Flags = vss.ComponentBackupRecovery },
+			0, "data", true},
+		{"another component",
+			func(r *writertest.Recorder) { r.Metadata.Components[0].Flags = vss.ComponentBackupRecovery },
+			0, "other", false},
+		{"a rollback", func(r *writertest.Recorder) {
+			r.Metadata.Components[0].Flags = vss.ComponentAppRollbackRecovery
+		},
 			vss.AttrRollbackRecovery, "", true},
-		{"a rollback that is not asked for", func(r *writertest.Recorder) { r.Metadata.Components[0].Flags = vss.ComponentAppRollbackRecovery },
+		{"a rollback that is not asked for", func(r *writertest.Recorder) {
+			r.Metadata.Components[0].Flags = vss.ComponentAppRollbackRecovery
+		},
 			0, "", false},
 		{"files to delete", func(r *writertest.Recorder) {
 			r.Metadata.ExcludeFilesFromSnapshot = r.Metadata.Components[0].DatabaseFiles
@@ -384,7 +408,10 @@ func TestParallel(t *testing.T) {
 		var all []*writer.Instance
 		for n := range 8 {
 			r, i := recorder(fmt.Sprint("db", n))
-			r.At(writer.OnPrepareBackup, func(context.Context, *writer.Event) error { time.Sleep(time.Second); return nil })
+			r.At(writer.OnPrepareBackup, func(context.Context, *writer.Event) error {
+				time.Sleep(time.Second)
+				return nil
+			})
 			all = append(all, i)
 		}
 		w := gathered(t, all...)

@@ -16,7 +16,8 @@ func TestComponentsReachWriters(t *testing.T) {
 	w := gathered(t, i)
 	w.Document().SelectComponents = true
 	n := database(i, "", "data")
-	must(t, w.AddComponent(i.ID, i.Info.ID, n.Type, "", "data"), w.SetBackupOptions(n, "wish"), w.SetPreviousBackupStamp(n, "base"))
+	must(t, w.AddComponent(i.ID, i.Info.ID, n.Type, "", "data"), w.SetBackupOptions(n, "wish"),
+		w.SetPreviousBackupStamp(n, "base"))
 	target := target()
 	must(t, w.sendUpTo(writer.OnPostSnapshot, target), w.SetBackupSucceeded(i.ID, i.Info.ID, "", "data", true))
 	seen := r.Seen()[0]
@@ -38,7 +39,7 @@ func TestComponentErrors(t *testing.T) {
 	_, i := recorder("db")
 	w := newWorld(t, i)
 	class, other := i.Info.ID, vss.WriterID{GUID: vss.NewGUID()}
-	if err := errors.Join(w.AddComponent(i.ID, class, vss.ComponentDatabase, "", "data")); !errors.Is(err, vss.ErrBadState) {
+	if err := w.AddComponent(i.ID, class, vss.ComponentDatabase, "", "data"); !errors.Is(err, vss.ErrBadState) {
 		t.Errorf("AddComponent before Gather: %v", err)
 	}
 	if err := w.CheckComponents(); !errors.Is(err, vss.ErrBadState) {
@@ -70,7 +71,8 @@ func TestSelectability(t *testing.T) {
 	r.Metadata.RestoreMethod.AlternateLocations = nil
 	file := func(name string) []document.FileSet { return []document.FileSet{{Path: "/srv/" + name, FileSpec: "*"}} }
 	c := func(path, name string, selectable bool) document.WMComponent {
-		return document.WMComponent{Type: vss.ComponentFileGroup, LogicalPath: path, Name: name, Selectable: selectable, Files: file(name)}
+		return document.WMComponent{Type: vss.ComponentFileGroup, LogicalPath: path, Name: name,
+			Selectable: selectable, Files: file(name)}
 	}
 	r.Metadata.Components = []document.WMComponent{
 		c("", "must", false), c("must", "too", false), c("", "may", true),
@@ -91,8 +93,10 @@ func TestSelectability(t *testing.T) {
 		{"a nested one", append(required[:2:2], [2]string{"may", "nested"}), 0, 0},
 		{"an implicit one", [][2]string{{"may", "part"}}, vss.ErrInvalidArg, 0},
 		{"a deep implicit one", [][2]string{{`may\nested`, "deep"}}, vss.ErrInvalidArg, 0},
-		{"a nested one that comes anyway", [][2]string{{"", "may"}, {"may", "nested"}}, vss.ErrInvalidArg, vss.ErrBadState},
-		{"one that would bring another", [][2]string{{"may", "nested"}, {"", "may"}}, vss.ErrInvalidArg, vss.ErrBadState},
+		{"a nested one that comes anyway", [][2]string{{"", "may"}, {"may", "nested"}}, vss.ErrInvalidArg,
+			vss.ErrBadState},
+		{"one that would bring another", [][2]string{{"may", "nested"}, {"", "may"}}, vss.ErrInvalidArg,
+			vss.ErrBadState},
 		{"one twice", [][2]string{{"", "must"}, {"", "must"}}, vss.ErrObjectAlreadyExists, vss.ErrBadState},
 		{"none of the writer's", [][2]string{{"", "none"}}, vss.ErrObjectNotFound, 0},
 	} {
@@ -101,7 +105,8 @@ func TestSelectability(t *testing.T) {
 			w.Document().SelectComponents = true
 			var err error
 			for n, a := range k.add {
-				if err = w.AddComponent(i.ID, i.Info.ID, vss.ComponentFileGroup, a[0], a[1]); err != nil && n < len(k.add)-1 {
+				if err = w.AddComponent(i.ID, i.Info.ID, vss.ComponentFileGroup, a[0], a[1]); err != nil &&
+					n < len(k.add)-1 {
 					t.Fatal(err)
 				}
 			}

@@ -64,7 +64,9 @@ func TestFailures(t *testing.T) {
 			failure vss.Code // in the status
 			fatal   bool     // fails the set where a step returns errors
 		}{
-			{"veto", func(<-chan struct{}) writertest.Act { return writertest.Veto(vss.ErrWriterErrorRetryable, "busy") },
+			{"veto", func(<-chan struct{}) writertest.Act {
+				return writertest.Veto(vss.ErrWriterErrorRetryable, "busy")
+			},
 				vss.ErrWriterErrorRetryable, false},
 			{"error", func(<-chan struct{}) writertest.Act {
 				return writertest.Fail(vss.ErrWriterErrorOutOfResources, errors.New("full"))
@@ -72,8 +74,10 @@ func TestFailures(t *testing.T) {
 			{"foreign error", func(<-chan struct{}) writertest.Act {
 				return func(context.Context, *writer.Event) error { return errors.New("odd") }
 			}, vss.ErrWriterErrorNonRetryable, true},
-			{"panic", func(<-chan struct{}) writertest.Act { return writertest.Panic }, vss.ErrWriterErrorNonRetryable, true},
-			{"hang", func(<-chan struct{}) writertest.Act { return writertest.Stall }, vss.ErrWriterNotResponding, false},
+			{"panic", func(<-chan struct{}) writertest.Act { return writertest.Panic },
+				vss.ErrWriterErrorNonRetryable, true},
+			{"hang", func(<-chan struct{}) writertest.Act { return writertest.Stall }, vss.ErrWriterNotResponding,
+				false},
 			{"hang without end", func(release <-chan struct{}) writertest.Act { return writertest.Hang(release) },
 				vss.ErrWriterNotResponding, false},
 			{"process died", func(<-chan struct{}) writertest.Act {
@@ -105,7 +109,8 @@ func TestFailures(t *testing.T) {
 					if got := err != nil; got != (returns && c.fatal) {
 						t.Errorf("%s returned %v", h, err)
 					}
-					if err != nil && (!errors.Is(err, vss.ErrUnexpectedWriterError) || vss.Hint(err) == "" || !strings.Contains(err.Error(), "db")) {
+					if err != nil && (!errors.Is(err, vss.ErrUnexpectedWriterError) || vss.Hint(err) == "" ||
+						!strings.Contains(err.Error(), "db")) {
 						t.Errorf("%s returned %v (hint %q)", h, err, vss.Hint(err))
 					}
 					got, want := w.status(), h.Failed()
@@ -115,11 +120,13 @@ func TestFailures(t *testing.T) {
 					if got.State != want {
 						t.Errorf("the state is %s, want %s", got.State, want)
 					}
-					if noted := h != writer.OnAbort || c.failure == vss.ErrWriterNotResponding; noted && got.Failure != c.failure {
+					noted := h != writer.OnAbort || c.failure == vss.ErrWriterNotResponding
+					if noted && got.Failure != c.failure {
 						t.Errorf("the failure is %s, want %s", got.Failure.Name(), c.failure.Name())
 					}
 					all := w.events()
-					if len(all) == 0 || all[0].What != "writer-failed" || all[0].Code != c.failure || all[0].Object != "db" ||
+					if len(all) == 0 || all[0].What != "writer-failed" || all[0].Code != c.failure ||
+						all[0].Object != "db" ||
 						!strings.HasPrefix(all[0].Message, h.String()+": ") {
 						t.Errorf("events %+v", all)
 					}
@@ -155,7 +162,8 @@ func TestLateHandler(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		synctest.Wait()
-		if c := w.Components()[0].Components[0]; c.BackupStamp != "" || target.Volumes[0] != "/srv" || len(target.Devices) != 0 {
+		if c := w.Components()[0].Components[0]; c.BackupStamp != "" || target.Volumes[0] != "/srv" ||
+			len(target.Devices) != 0 {
 			t.Errorf("a late handler changed %+v, %+v", c, target)
 		}
 	})
@@ -165,11 +173,13 @@ func TestLateHandler(t *testing.T) {
 func TestLimits(t *testing.T) {
 	for _, limits := range []Limits{{}, {time.Second, 2 * time.Second, 3 * time.Second}} {
 		for h, want := range map[writer.Handler]time.Duration{
-			writer.OnPrepareBackup: 15 * time.Minute, writer.OnPrepareSnapshot: 10 * time.Minute, writer.OnFreeze: 60 * time.Second,
+			writer.OnPrepareBackup: 15 * time.Minute, writer.OnPrepareSnapshot: 10 * time.Minute,
+			writer.OnFreeze:         60 * time.Second,
 			writer.OnBackupShutdown: 60 * time.Second,
 		} {
 			if limits.Work > 0 {
-				want = map[writer.Handler]time.Duration{writer.OnPrepareSnapshot: 2 * time.Second, writer.OnFreeze: 60 * time.Second}[h]
+				want = map[writer.Handler]time.Duration{writer.OnPrepareSnapshot: 2 * time.Second,
+					writer.OnFreeze: 60 * time.Second}[h]
 				if want == 0 {
 					want = 3 * time.Second
 				}

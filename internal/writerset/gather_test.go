@@ -78,7 +78,8 @@ func TestGather(t *testing.T) {
 		_, fine := recorder("fine")
 		var all = []*writer.Instance{fine}
 		for name, act := range map[string]writertest.Act{
-			"fails": writertest.Fail(vss.ErrWriterErrorRetryable, errors.New("no")), "hangs": writertest.Stall, "panics": writertest.Panic,
+			"fails": writertest.Fail(vss.ErrWriterErrorRetryable, errors.New("no")), "hangs": writertest.Stall,
+			"panics": writertest.Panic,
 		} {
 			r, i := recorder(name)
 			r.AtIdentify(act)
@@ -90,7 +91,8 @@ func TestGather(t *testing.T) {
 		}
 		must(t, w.Gather(t.Context()))
 		meta, err := w.Metadata()
-		if err != nil || !w.Gathered() || len(meta) != 1 || meta[0].WriterID != fine.Info.ID || meta[0].InstanceID != fine.ID || meta[0].Name != "fine" {
+		if err != nil || !w.Gathered() || len(meta) != 1 || meta[0].WriterID != fine.Info.ID ||
+			meta[0].InstanceID != fine.ID || meta[0].Name != "fine" {
 			t.Errorf("metadata %+v, %v", meta, err)
 		}
 		var failed []string

@@ -32,8 +32,10 @@ func TestWhyInconsistent(t *testing.T) {
 		{"fine", writer.Failure{}, true, true, nil, nil, "data part other", ""},
 		{"fine, without components", writer.Failure{}, true, false, nil, nil, "data part other", ""},
 		{"failed", full, true, true, nil, nil, "", "VSS_E_WRITERERROR_RETRYABLE"},
-		{"failed for one", partial, true, true, nil, bad, "data part", "failed for other: VSS_E_WRITERERROR_NONRETRYABLE"},
-		{"failed for one with a member", partial, true, true, bad, nil, "other", "failed for data: VSS_E_WRITERERROR_NONRETRYABLE"},
+		{"failed for one", partial, true, true, nil, bad, "data part",
+			"failed for other: VSS_E_WRITERERROR_NONRETRYABLE"},
+		{"failed for one with a member", partial, true, true, bad, nil, "other",
+			"failed for data: VSS_E_WRITERERROR_NONRETRYABLE"},
 		{"failed in part, for none", partial, true, true, nil, nil, "", "VSS_E_WRITERERROR_PARTIAL_FAILURE"},
 		{"failed in part, without components", partial, true, false, nil, bad, "", "VSS_E_WRITERERROR_PARTIAL_FAILURE"},
 		{"failed in part before Thaw", partial, false, true, nil, bad, "", "VSS_E_WRITERERROR_PARTIAL_FAILURE"},
@@ -43,15 +45,18 @@ func TestWhyInconsistent(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r, i := recorder("db")
 			w := newWorld(t)
-			p := &participant{Instance: i, meta: &r.Metadata, state: vss.WriterWaitingForBackupComplete, failure: c.failure, thawed: c.thawed}
+			p := &participant{Instance: i, meta: &r.Metadata, state: vss.WriterWaitingForBackupComplete,
+				failure: c.failure, thawed: c.thawed}
 			if c.failure.Code.Failed() {
 				p.state = vss.WriterFailedAtPostSnapshot
 			}
 			w.doc.SelectComponents = c.mode
 			if c.mode {
-				w.doc.Writers = []*document.WriterComponents{{WriterID: i.Info.ID, InstanceID: i.ID, Components: []*document.Component{
-					{Type: vss.ComponentDatabase, Name: "data", Failure: c.data}, {Type: vss.ComponentDatabase, Name: "other", Failure: c.other},
-				}}}
+				w.doc.Writers = []*document.WriterComponents{{WriterID: i.Info.ID, InstanceID: i.ID,
+					Components: []*document.Component{
+						{Type: vss.ComponentDatabase, Name: "data", Failure: c.data},
+						{Type: vss.ComponentDatabase, Name: "other", Failure: c.other},
+					}}}
 			}
 			var consistent, why []string
 			for _, m := range w.included(p) {
@@ -88,14 +93,17 @@ func TestLabels(t *testing.T) {
 	}{
 		{"application", []Volume{data}, filepath.Join(dir, "none", "deeper"), nil, []vss.Consistency{app}, app, ""},
 		{"an environment variable", []Volume{data}, "$DATA/db", nil, []vss.Consistency{app}, app, ""},
-		{"no data on it", []Volume{{"proc", other, true}}, dir, nil, []vss.Consistency{fs}, fs, "no writer has data on proc"},
-		{"not held", []Volume{data, {"raw", "", false}}, dir, nil, []vss.Consistency{app, crash}, crash, "raw holds no mounted file system"},
+		{"no data on it", []Volume{{"proc", other, true}}, dir, nil, []vss.Consistency{fs}, fs,
+			"no writer has data on proc"},
+		{"not held", []Volume{data, {"raw", "", false}}, dir, nil, []vss.Consistency{app, crash}, crash,
+			"raw holds no mounted file system"},
 		{"no writers", []Volume{data}, dir, func(_ *world, _ *writertest.Recorder, target *Target) {
 			target.Context = vss.ContextFileShareBackup
 		}, []vss.Consistency{fs}, fs, "no writers were involved"},
-		{"a writer failed", []Volume{data, {"proc", other, true}}, dir, func(_ *world, r *writertest.Recorder, _ *Target) {
-			r.At(writer.OnFreeze, writertest.Veto(vss.ErrWriterErrorRetryable, "busy"))
-		}, []vss.Consistency{fs, fs}, fs, "writer db is failed-at-freeze: VSS_E_WRITERERROR_RETRYABLE"},
+		{"a writer failed", []Volume{data, {"proc", other, true}}, dir,
+			func(_ *world, r *writertest.Recorder, _ *Target) {
+				r.At(writer.OnFreeze, writertest.Veto(vss.ErrWriterErrorRetryable, "busy"))
+			}, []vss.Consistency{fs, fs}, fs, "writer db is failed-at-freeze: VSS_E_WRITERERROR_RETRYABLE"},
 		{"its components are not included", []Volume{data}, dir, func(w *world, _ *writertest.Recorder, _ *Target) {
 			w.Document().SelectComponents = true
 		}, []vss.Consistency{fs}, fs, "no writer has data on data"},
@@ -113,7 +121,8 @@ func TestLabels(t *testing.T) {
 			}
 			must(t, w.sendUpTo(writer.OnPostSnapshot, target))
 			labels, set, reason := w.Labels(target, c.volumes)
-			if !slices.Equal(labels, c.labels) || set != c.set || !strings.HasPrefix(reason, c.reason) || (reason == "") != (c.reason == "") {
+			if !slices.Equal(labels, c.labels) || set != c.set || !strings.HasPrefix(reason, c.reason) ||
+				(reason == "") != (c.reason == "") {
 				t.Errorf("%v, %v, %q; want %v, %v, %q", labels, set, reason, c.labels, c.set, c.reason)
 			}
 		})

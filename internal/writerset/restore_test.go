@@ -28,21 +28,26 @@ func TestRestore(t *testing.T) {
 	doc, meta := saved(t, i, r, "data", "other")
 	w := restoring(t, doc, [][]byte{meta}, i, j)
 	n := database(i, "", "data")
-	must(t, w.SetSelectedForRestore(n, true, vss.WriterInstanceID{}), w.AddRestoreSubcomponent(n, "data", "part"), w.SetRestoreOptions(n, "fast"),
-		w.SetAdditionalRestores(n, true), w.SetAuthoritativeRestore(n, true), w.SetRollForward(n, vss.RollForwardPartial, "lsn 7"),
+	must(t, w.SetSelectedForRestore(n, true, vss.WriterInstanceID{}), w.AddRestoreSubcomponent(n, "data", "part"),
+		w.SetRestoreOptions(n, "fast"),
+		w.SetAdditionalRestores(n, true), w.SetAuthoritativeRestore(n, true),
+		w.SetRollForward(n, vss.RollForwardPartial, "lsn 7"),
 		w.SetRestoreName(n, "data2"), w.SetPreviousBackupStamp(n, "stamp"),
 		w.AddNewTarget(n, document.FileSet{Path: "/srv/part/", FileSpec: "*.db", AlternatePath: "/srv/new"}))
 	r.At(writer.OnPreRestore, func(_ context.Context, e *writer.Event) error {
 		c := e.Components.Component("", "data")
-		c.RestoreTarget, c.PreRestoreFailure, c.RestoreOptions, c.BackupStamp = vss.TargetOriginalLocation, "slow", "mine", "mine"
-		e.Components.Components = append(e.Components.Components, &document.Component{Type: vss.ComponentDatabase, Name: "new"})
+		c.RestoreTarget, c.PreRestoreFailure = vss.TargetOriginalLocation, "slow"
+		c.RestoreOptions, c.BackupStamp = "mine", "mine"
+		e.Components.Components = append(e.Components.Components,
+			&document.Component{Type: vss.ComponentDatabase, Name: "new"})
 		e.Failure = &writer.Failure{Code: vss.ErrWriterErrorRetryable, Application: 77, Message: "in use"}
 		return c.SetRestoreMetadata("note")
 	})
 	w.PreRestore(t.Context(), Target{})
 	status := w.Status()
 	at := slices.IndexFunc(status, func(w catalog.Writer) bool { return w.InstanceID == i.ID })
-	if s := status[at]; s.State != vss.WriterFailedAtPreRestore || s.Failure != vss.ErrWriterErrorRetryable || s.Application != 77 ||
+	if s := status[at]; s.State != vss.WriterFailedAtPreRestore || s.Failure != vss.ErrWriterErrorRetryable ||
+		s.Application != 77 ||
 		s.Message != "in use" {
 		t.Errorf("%+v", s)
 	}
@@ -62,7 +67,8 @@ func TestRestore(t *testing.T) {
 	})
 	w.PostRestore(t.Context(), Target{})
 	c = w.Components()[0].Component("", "data")
-	if c.PostRestoreFailure != "broken" || c.RestoreMetadata != "note" || c.RestoreTarget != vss.TargetOriginalLocation {
+	if c.PostRestoreFailure != "broken" || c.RestoreMetadata != "note" ||
+		c.RestoreTarget != vss.TargetOriginalLocation {
 		t.Errorf("after PostRestore: %+v", c)
 	}
 	w.Shutdown(t.Context(), Target{})
@@ -119,11 +125,15 @@ func TestRestoreStates(t *testing.T) {
 		failure     vss.Code
 	}{
 		{"fine", nil, nil, vss.WriterStable, vss.WriterStable, vss.OK},
-		{"PreRestore fails", boom, nil, vss.WriterFailedAtPreRestore, vss.WriterFailedAtPreRestore, vss.ErrWriterErrorNonRetryable},
-		{"PreRestore vetoes", veto, nil, vss.WriterFailedAtPreRestore, vss.WriterFailedAtPreRestore, vss.ErrWriterErrorRetryable},
-		{"PostRestore fails", nil, boom, vss.WriterStable, vss.WriterFailedAtPostRestore, vss.ErrWriterErrorNonRetryable},
+		{"PreRestore fails", boom, nil, vss.WriterFailedAtPreRestore, vss.WriterFailedAtPreRestore,
+			vss.ErrWriterErrorNonRetryable},
+		{"PreRestore vetoes", veto, nil, vss.WriterFailedAtPreRestore, vss.WriterFailedAtPreRestore,
+			vss.ErrWriterErrorRetryable},
+		{"PostRestore fails", nil, boom, vss.WriterStable, vss.WriterFailedAtPostRestore,
+			vss.ErrWriterErrorNonRetryable},
 		{"PostRestore vetoes", nil, veto, vss.WriterStable, vss.WriterFailedAtPostRestore, vss.ErrWriterErrorRetryable},
-		{"both fail", veto, boom, vss.WriterFailedAtPreRestore, vss.WriterFailedAtPreRestore, vss.ErrWriterErrorRetryable},
+		{"both fail", veto, boom, vss.WriterFailedAtPreRestore, vss.WriterFailedAtPreRestore,
+			vss.ErrWriterErrorRetryable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r, i := recorder("db")
@@ -208,7 +218,8 @@ func TestRestoreRefused(t *testing.T) {
 	group.Type = vss.ComponentFileGroup
 	here := document.FileSet{Path: "/srv/data", FileSpec: "*.db", AlternatePath: "/srv/new"}
 	other, wild, nowhere, unmapped, deep := here, here, here, here, here
-	other.Path, wild.Path, nowhere.AlternatePath, unmapped.Path, deep.FileSpec = "/srv/nowhere", "/srv/*", "", "/srv/part", "a/*"
+	other.Path, wild.Path, nowhere.AlternatePath = "/srv/nowhere", "/srv/*", ""
+	unmapped.Path, deep.FileSpec = "/srv/part", "a/*"
 	must(t, w.AddNewTarget(n, here), w.AddAlternativeLocationMapping(n, here), w.SetRangesFilePath(n, 0, "/tmp/r"))
 	self := vss.WriterInstanceID{}
 	fresh := newWorld(t, i)
@@ -232,7 +243,8 @@ func TestRestoreRefused(t *testing.T) {
 		{"a new target with a folder in its filespec", w.AddNewTarget(n, deep), vss.ErrInvalidArg},
 		{"a new target without a destination", w.AddNewTarget(n, nowhere), vss.ErrInvalidArg},
 		{"a mapping without a destination", w.AddAlternativeLocationMapping(n, nowhere), vss.ErrInvalidArg},
-		{"a mapping that the writer does not have", w.AddAlternativeLocationMapping(n, unmapped), vss.ErrObjectNotFound},
+		{"a mapping that the writer does not have", w.AddAlternativeLocationMapping(n, unmapped),
+			vss.ErrObjectNotFound},
 		{"a mapping twice", w.AddAlternativeLocationMapping(n, here), vss.ErrObjectAlreadyExists},
 		{"a missing partial file", w.SetRangesFilePath(n, 1, "/tmp/r"), vss.ErrObjectNotFound},
 		{"a ranges file without an absolute path", w.SetRangesFilePath(n, 0, "r"), vss.ErrInvalidArg},
@@ -253,7 +265,8 @@ func TestRestoreRefused(t *testing.T) {
 
 // TestRestoreIfReplaceFails checks that such a writer receives PostRestore only if files could not be replaced.
 func TestRestoreIfReplaceFails(t *testing.T) {
-	for status, want := range map[vss.FileRestoreStatus]int{vss.RestoredAll: 1, vss.RestoredFailed: 2, vss.RestoredNone: 2} {
+	for status, want := range map[vss.FileRestoreStatus]int{vss.RestoredAll: 1, vss.RestoredFailed: 2,
+		vss.RestoredNone: 2} {
 		r, i := recorder("db")
 		r.Metadata.RestoreMethod.WriterRestore = vss.WriterRestoreIfReplaceFails
 		doc, _ := saved(t, i, r, "data")

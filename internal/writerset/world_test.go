@@ -75,8 +75,9 @@ func target() Target {
 	return Target{Context: vss.ContextBackup, Set: vss.SnapshotSetID{GUID: vss.NewGUID()}, Volumes: []string{"/srv"}}
 }
 
-const allSchema = vss.SchemaNewTarget | vss.SchemaRestoreWithMove | vss.SchemaRollForwardRestore | vss.SchemaRestoreRename |
-	vss.SchemaAuthoritativeRestore | vss.SchemaTimestamped | vss.SchemaIncremental | vss.SchemaDifferential
+const allSchema = vss.SchemaNewTarget | vss.SchemaRestoreWithMove | vss.SchemaRollForwardRestore |
+	vss.SchemaRestoreRename | vss.SchemaAuthoritativeRestore |
+	vss.SchemaTimestamped | vss.SchemaIncremental | vss.SchemaDifferential
 
 // recorder returns a writer with a database that has a member, and a second database.
 func recorder(name string) (*writertest.Recorder, *writer.Instance) {
@@ -86,7 +87,8 @@ func recorder(name string) (*writertest.Recorder, *writer.Instance) {
 	file := func(dir string) []document.FileSet { return []document.FileSet{{Path: dir, FileSpec: "*.db"}} }
 	r.Metadata.Components = []document.WMComponent{
 		{Type: vss.ComponentDatabase, Name: "data", Selectable: true, DatabaseFiles: file("/srv/data")},
-		{Type: vss.ComponentDatabase, LogicalPath: "data", Name: "part", SelectableForRestore: true, DatabaseFiles: file("/srv/part")},
+		{Type: vss.ComponentDatabase, LogicalPath: "data", Name: "part", SelectableForRestore: true,
+			DatabaseFiles: file("/srv/part")},
 		{Type: vss.ComponentDatabase, Name: "other", Selectable: true, DatabaseFiles: file("/srv/other")},
 	}
 	r.Metadata.RestoreMethod.AlternateLocations = []document.FileSet{
@@ -122,7 +124,8 @@ func saved(t *testing.T, i *writer.Instance, r *writertest.Recorder, names ...st
 	}
 	m := r.Metadata
 	m.WriterID, m.InstanceID, m.Name = i.Info.ID, i.ID, i.Info.Name
-	c := document.Components{SelectComponents: true, BackupType: vss.BackupFull, Writers: []*document.WriterComponents{w}}
+	c := document.Components{SelectComponents: true, BackupType: vss.BackupFull,
+		Writers: []*document.WriterComponents{w}}
 	doc, err := c.XML()
 	must(t, err)
 	meta, err = m.XML()

@@ -11,16 +11,17 @@ import (
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
 
-// backup are the events of a backup, in their order.
+// backup lists the events of a backup, in their order.
 var backup = []writer.Handler{
-	writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot, writer.OnBackupComplete, writer.OnBackupShutdown,
+	writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot,
+	writer.OnBackupComplete, writer.OnBackupShutdown,
 }
 
 // testCase is one case of the suite.
 type testCase struct {
 	name      string
 	inProcess bool // the writer is hurried, which can't be done to one in another process
-	run       func(k *cased)
+	run       func(k *caseRun)
 }
 
 // dress changes the writer for the case.
@@ -32,27 +33,27 @@ func (c *testCase) dress(w writer.Writer) writer.Writer {
 }
 
 var cases = []*testCase{
-	{"Info is complete and repeatable", false, func(k *cased) {
+	{"Info is complete and repeatable", false, func(k *caseRun) {
 		first, err := k.w.Info(k.t.Context())
 		if err != nil {
 			k.t.Fatal(err)
 		}
 		if again, err := k.w.Info(k.t.Context()); err != nil || again != first {
-			k.t.Errorf("the second time: %+v, %v; the first: %+v", again, err, first)
+			k.t.Errorf("the second call returned %+v, %v; the first %+v", again, err, first)
 		}
 		if first.FreezeTimeout <= 0 || first.FreezeTimeout > writer.DefaultFreezeTimeout ||
 			first.Level == vss.LevelUnknown {
-			k.t.Errorf("no default filled in: %+v", first)
+			k.t.Errorf("a default is not filled in: %+v", first)
 		}
 	}},
-	{"Identify is repeatable and changes nothing", false, func(k *cased) {
+	{"Identify is repeatable and changes nothing", false, func(k *caseRun) {
 		first := k.identify()
 		xml, err := first.XML()
 		if err != nil {
 			k.t.Fatal(err)
 		}
 		if _, err := document.ParseMetadata(xml); err != nil {
-			k.t.Errorf("its own document can't be read: %v", err)
+			k.t.Errorf("its document is invalid: %v", err)
 		}
 		s := k.session(true)
 		for _, h := range backup {
@@ -62,32 +63,32 @@ var cases = []*testCase{
 			}
 		}
 	}},
-	{"a backup", false, func(k *cased) { k.whole(k.session(true)) }},
-	{"a backup without components", false, func(k *cased) { k.whole(k.session(false)) }},
-	{"a backup without a set", false, func(k *cased) {
+	{"a backup", false, func(k *caseRun) { k.backup(k.session(true)) }},
+	{"a backup without components", false, func(k *caseRun) { k.backup(k.session(false)) }},
+	{"a backup without a set", false, func(k *caseRun) {
 		k.session(true).must(writer.OnPrepareBackup, writer.OnBackupComplete, writer.OnBackupShutdown)
-		k.frozen("at the end", false)
+		k.checkFrozen("at the end", false)
 	}},
-	{"abort after every step, twice", false, func(k *cased) {
+	{"abort after every step, twice", false, func(k *caseRun) {
 		for n := range 5 { // PostSnapshot ends what can be aborted
 			s := k.session(true)
 			s.must(backup[:n]...)
 			s.must(writer.OnAbort, writer.OnAbort)
-			k.frozen("aborted", false)
+			k.checkFrozen("aborted", false)
 			s.must(writer.OnBackupShutdown)
 		}
-		k.whole(k.session(true))
+		k.backup(k.session(true))
 	}},
-	{"the requester leaves after every step", false, func(k *cased) {
+	{"the requester leaves after every step", false, func(k *caseRun) {
 		for n := range len(backup) {
 			s := k.session(true)
 			s.must(backup[:n]...)
 			s.must(writer.OnBackupShutdown)
-			k.frozen("without requester", false)
+			k.checkFrozen("after BackupShutdown", false)
 		}
-		k.whole(k.session(true))
+		k.backup(k.session(true))
 	}},
-	{"events out of order", false, func(k *cased) {
+	{"events out of order", false, func(k *caseRun) {
 		for n := range len(backup) - 2 {
 			s := k.session(true)
 			s.must(backup[:n]...)
@@ -97,79 +98,79 @@ var cases = []*testCase{
 					continue
 				}
 				s.wants(h, vss.ErrWriterErrorNonRetryable)
-				k.frozen(h.String()+" out of order", n == 3)
+				k.checkFrozen(h.String()+" out of order", n == 3)
 			}
 			s.must(backup[n:]...)
 		}
 	}},
-	{"Thaw comes twice", false, func(k *cased) {
+	{"Thaw comes twice", false, func(k *caseRun) {
 		s := k.session(true)
 		s.must(backup[:4]...)
 		s.must(writer.OnThaw)
-		k.frozen("thawed", false)
+		k.checkFrozen("thawed", false)
 		s.must(backup[4:]...)
 	}},
-	{"two sessions at once", false, func(k *cased) {
+	{"two sessions at once", false, func(k *caseRun) {
 		a, b := k.session(true), k.session(false)
 		a.must(backup[:5]...)
-		k.whole(b)
+		k.backup(b)
 		a.must(backup[5:]...)
 		a, b = k.session(true), k.session(true)
 		a.must(backup[:2]...)
 		b.must(backup[:1]...)
 		b.must(writer.OnAbort)
 		a.must(backup[2:]...)
-		k.frozen("at the end", false)
+		k.checkFrozen("at the end", false)
 	}},
-	{"unknown sessions", false, func(k *cased) {
+	{"unknown sessions", false, func(k *caseRun) {
 		k.session(false).must(writer.OnAbort)
 		k.session(false).must(writer.OnBackupShutdown)
 		k.session(false).wants(writer.OnThaw, vss.ErrWriterErrorNonRetryable)
-		k.frozen("at the end", false)
+		k.checkFrozen("at the end", false)
 	}},
-	{"cancelled calls", false, func(k *cased) {
+	{"cancelled calls", false, func(k *caseRun) {
 		gone, cancel := context.WithCancel(context.Background())
 		cancel()
 		for n, h := range backup[:5] {
 			s := k.session(true)
 			s.must(backup[:n]...)
-			if code := vss.CodeOf(s.tell(gone, h)); code != vss.ErrWriterNotResponding && code != vss.OK {
+			if code := vss.CodeOf(s.send(gone, h)); code != vss.ErrWriterNotResponding && code != vss.OK {
 				k.t.Errorf("%s: %s", h, code.Name())
 			}
 			s.must(writer.OnAbort, writer.OnBackupShutdown)
-			k.thaws("after " + h.String())
+			k.waitThawed("after " + h.String())
 		}
-		k.whole(k.session(true))
+		k.backup(k.session(true))
 	}},
-	{"the freeze window ends", true, func(k *cased) {
+	{"the freeze window ends", true, func(k *caseRun) {
 		s := k.session(true)
 		s.must(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
-		err := s.tell(k.t.Context(), writer.OnFreeze)
+		err := s.send(k.t.Context(), writer.OnFreeze)
 		if code := vss.CodeOf(err); code != vss.OK && code != vss.ErrWriterErrorTimeout {
 			k.t.Errorf("Freeze: %v", err)
 		}
 		time.Sleep(2 * hurry)
-		k.thaws("after the window")
+		k.waitThawed("after the window")
 		if err == nil {
 			s.wants(writer.OnThaw, vss.ErrWriterErrorTimeout)
 		}
 		s.must(writer.OnAbort, writer.OnBackupShutdown)
-		k.frozen("at the end", false)
+		k.checkFrozen("at the end", false)
 	}},
-	{"the service ends while the writer is frozen", false, func(k *cased) {
+	{"the service ends while the writer is frozen", false, func(k *caseRun) {
 		k.session(true).must(backup[:3]...)
-		k.frozen("after Freeze", true)
+		k.checkFrozen("after Freeze", true)
 		k.leave()
-		k.thaws("without service")
+		k.waitThawed("after the service ended")
 	}},
-	{"a restore", false, func(k *cased) {
+	{"a restore", false, func(k *caseRun) {
 		m := k.identify()
 		if m.RestoreMethod == nil || m.RestoreMethod.WriterRestore <= vss.WriterRestoreNever {
 			return // by its metadata it takes no part in restores
 		}
 		saved, s := k.session(true), k.session(true)
-		k.whole(saved)
-		s.components = saved.components // what a restore knows is from the document of the backup
+		k.backup(saved)
+		s.components = saved.components // a restore has the document of the backup
 		for _, c := range s.components.Components {
 			c.BackupSucceeded, c.SelectedForRestore, c.FileRestoreStatus = true, true, vss.RestoredAll
 		}
@@ -178,20 +179,20 @@ var cases = []*testCase{
 			k.Restore()
 		}
 		s.must(writer.OnPostRestore)
-		k.whole(k.session(true))
+		k.backup(k.session(true))
 	}},
 }
 
-// whole makes a backup from end to end.
-func (k *cased) whole(s *session) {
+// backup runs a backup from its first event to its last.
+func (k *caseRun) backup(s *session) {
 	k.t.Helper()
-	k.frozen("before", false)
+	k.checkFrozen("before", false)
 	s.must(backup[:3]...)
-	k.frozen("after Freeze", true)
+	k.checkFrozen("after Freeze", true)
 	s.must(backup[3])
-	k.frozen("after Thaw", false)
+	k.checkFrozen("after Thaw", false)
 	s.must(backup[4:]...)
-	k.frozen("at the end", false)
+	k.checkFrozen("at the end", false)
 }
 
 // hurry is the window of a hurried writer, long enough that a slow machine doesn't end it.

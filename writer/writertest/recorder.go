@@ -11,23 +11,23 @@ import (
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
 
-// Act is what a Recorder does in a handler in place of succeeding. In Identify the event is nil.
+// Act replaces the work of a Recorder in a handler. In Identify the event is nil.
 type Act func(ctx context.Context, e *writer.Event) error
 
-// Fail fails for good: the handler returns an error of that code.
+// Fail returns an error of a code from the handler.
 func Fail(code vss.Code, why error) Act {
 	return func(context.Context, *writer.Event) error { return vss.E("Recorder", code, why) }
 }
 
-// Veto tells of a failure and returns no error (SetWriterFailure).
+// Veto sets a failure and returns no error (SetWriterFailure).
 func Veto(code vss.Code, message string) Act {
 	return func(_ context.Context, e *writer.Event) error { e.SetFailure(code, message); return nil }
 }
 
-// Stall doesn't answer until its context ends.
+// Stall returns when its context ends.
 func Stall(ctx context.Context, _ *writer.Event) error { <-ctx.Done(); return ctx.Err() }
 
-// Hang doesn't answer until release is closed, whatever becomes of its context, and succeeds then.
+// Hang ignores its context, and succeeds when release is closed.
 func Hang(release <-chan struct{}) Act {
 	return func(context.Context, *writer.Event) error { <-release; return nil }
 }
@@ -35,18 +35,19 @@ func Hang(release <-chan struct{}) Act {
 // Panic panics.
 func Panic(context.Context, *writer.Event) error { panic("the test wants it") }
 
-// Die ends the writer's process, as die does it (os.Exit; or the end of a Socket), and never answers.
+// Die ends the writer's process by calling die (os.Exit, or Stop of a Socket), and does not return before its context
+// ends.
 func Die(die func()) Act {
 	return func(ctx context.Context, e *writer.Event) error { die(); return Stall(ctx, e) }
 }
 
-// Seen is one event that a Recorder was told.
+// Seen is one event that a Recorder received.
 type Seen struct {
 	Handler writer.Handler
 	Event   writer.Event
 }
 
-// Recorder is a writer in memory. Its fields are set before it is used; methods may be called from many goroutines.
+// Recorder is a writer in memory. Its fields must be set before it is used; methods may be called from many goroutines.
 type Recorder struct {
 	Who      writer.Info
 	Metadata document.WriterMetadata // its components; the identity is Who's
@@ -60,33 +61,25 @@ type Recorder struct {
 
 var _ writer.Writer = (*Recorder)(nil)
 
-// NewRecorder makes a recorder of a class of its own with one component, a database of one file.
+// NewRecorder returns a recorder of a new class with one component, a database of one file.
 func NewRecorder(name string) *Recorder {
 	return &Recorder{
-		Who: writer.Info{
-			ID:     vss.WriterID{GUID: vss.NewGUID()},
-			Name:   name,
-			Usage:  vss.UsageUserData,
-			Source: vss.SourceTransactedDB,
-			Level:  vss.LevelFrontEnd,
-		},
+		Who: writer.Info{ID: vss.WriterID{GUID: vss.NewGUID()}, Name: name, Usage: vss.UsageUserData,
+			Source: vss.SourceTransactedDB, Level: vss.LevelFrontEnd},
 		Metadata: document.WriterMetadata{
 			BackupSchema: vss.SchemaTimestamped | vss.SchemaIncremental,
-			RestoreMethod: &document.RestoreMethod{
-				Method:        vss.RestoreIfCanReplace,
-				WriterRestore: vss.WriterRestoreAlways,
-			},
+			RestoreMethod: &document.RestoreMethod{Method: vss.RestoreIfCanReplace,
+				WriterRestore: vss.WriterRestoreAlways},
 			Components: []document.WMComponent{{
 				Type: vss.ComponentDatabase, LogicalPath: "memory", Name: "data", Selectable: true,
-				DatabaseFiles: []document.FileSet{
-					{Path: "/srv/data", FileSpec: "*.db", Mask: vss.DefaultFileSpecBackupType},
-				},
+				DatabaseFiles: []document.FileSet{{Path: "/srv/data", FileSpec: "*.db",
+					Mask: vss.DefaultFileSpecBackupType}},
 			}},
 		},
 	}
 }
 
-// At makes it act in a handler from now on; nil makes it succeed again.
+// At sets what it does in a handler from now on; nil makes it succeed.
 func (r *Recorder) At(h writer.Handler, act Act) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -103,14 +96,14 @@ func (r *Recorder) AtIdentify(act Act) {
 	r.identify = act
 }
 
-// Seen is what it was told, in order; an event counts when its handler is called.
+// Seen returns the events that it received, in order. An event is recorded when its handler is called.
 func (r *Recorder) Seen() []Seen {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.seen)
 }
 
-// Names are the handlers that were called for a session, in order.
+// Names returns the names of the handlers that were called for a session, in order.
 func (r *Recorder) Names(session vss.SessionID) []string {
 	var names []string
 	for _, s := range r.Seen() {
@@ -121,8 +114,8 @@ func (r *Recorder) Names(session vss.SessionID) []string {
 	return names
 }
 
-// Frozen says whether any session was told Freeze and neither Thaw nor Abort since. What its acts make of it doesn't
-// count, but that a Freeze that hangs freezes at its end.
+// Frozen reports whether a session received Freeze, and neither Thaw nor Abort since. Acts do not change that, except
+// that a Freeze that hangs freezes again when it returns.
 func (r *Recorder) Frozen() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -179,7 +172,7 @@ func (r *Recorder) note(h writer.Handler, s vss.SessionID) {
 	}
 }
 
-// work is what a writer does with its components.
+// work changes the components as a writer would.
 func (r *Recorder) work(h writer.Handler, e *writer.Event) error {
 	if e.Components == nil {
 		return nil

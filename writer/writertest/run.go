@@ -12,17 +12,17 @@ import (
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
 
-// patience is how long a case waits for what must come.
+// patience is the longest time that a case waits for something that must happen.
 const patience = 30 * time.Second
 
-// World is a writer and what is around it, for one case.
+// World is a writer and its surroundings, for one case.
 type World struct {
 	Writer writer.Writer
-	// Frozen reports whether the application is frozen at this moment. Nil where that can't be seen.
+	// Frozen reports whether the application is frozen now; nil if that cannot be seen.
 	Frozen  func() bool
-	Volumes []string          // that have the writer's data; default /srv
-	Devices map[string]string // copies of these volumes, for PostSnapshot; default none
-	Restore func()            // puts the writer's files back, from PreRestore to PostRestore; default nothing
+	Volumes []string          // the volumes with the writer's data; default /srv
+	Devices map[string]string // the copies of these volumes, for PostSnapshot; default none
+	Restore func()            // restores the writer's files between PreRestore and PostRestore; default nothing
 }
 
 // Run tests a writer, in process and over a socket. It calls makeWorld for each case, which makes the writer with fresh
@@ -76,29 +76,29 @@ func (c *testCase) start(t conformance.T, w *World, held writer.Writer, leave fu
 	if len(w.Volumes) == 0 {
 		w.Volumes = []string{"/srv"}
 	}
-	c.run(&cased{World: w, t: t, w: held, leave: leave})
+	c.run(&caseRun{World: w, t: t, w: held, leave: leave})
 }
 
-// cased is a case that runs.
-type cased struct {
+// caseRun is one run of a case.
+type caseRun struct {
 	*World
 	t     conformance.T
 	w     writer.Writer // as the service holds it
-	leave func()        // the service ends
+	leave func()        // ends the service
 }
 
 // session is one session of a case.
 type session struct {
-	*cased
+	*caseRun
 	id         vss.SessionID
 	set        vss.SnapshotSetID
 	components *document.WriterComponents
 }
 
 // session begins a session in component mode with all of the writer's components, or one without components.
-func (k *cased) session(components bool) *session {
+func (k *caseRun) session(components bool) *session {
 	k.t.Helper()
-	s := &session{cased: k, id: vss.SessionID{GUID: vss.NewGUID()}, set: vss.SnapshotSetID{GUID: vss.NewGUID()}}
+	s := &session{caseRun: k, id: vss.SessionID{GUID: vss.NewGUID()}, set: vss.SnapshotSetID{GUID: vss.NewGUID()}}
 	if components {
 		m := k.identify()
 		s.components = &document.WriterComponents{
@@ -116,7 +116,7 @@ func (k *cased) session(components bool) *session {
 	return s
 }
 
-func (k *cased) identify() *document.WriterMetadata {
+func (k *caseRun) identify() *document.WriterMetadata {
 	k.t.Helper()
 	m, err := k.w.Identify(k.t.Context())
 	if err != nil {
@@ -125,8 +125,8 @@ func (k *cased) identify() *document.WriterMetadata {
 	return m
 }
 
-// tell tells one event, as the coordinator fills it in, and gives what came of it: the error, or the veto's code.
-func (s *session) tell(ctx context.Context, h writer.Handler) error {
+// send sends one event, filled in as the coordinator does it, and returns the error of the handler or of its veto.
+func (s *session) send(ctx context.Context, h writer.Handler) error {
 	e := &writer.Event{Session: s.id, Context: vss.ContextBackup, BackupType: vss.BackupFull, Components: s.components}
 	switch h {
 	case writer.OnPostSnapshot:
@@ -142,34 +142,34 @@ func (s *session) tell(ctx context.Context, h writer.Handler) error {
 	return err
 }
 
-// must tells events that have to go well.
+// must sends events that have to succeed.
 func (s *session) must(handlers ...writer.Handler) {
 	s.t.Helper()
 	for _, h := range handlers {
-		if err := s.tell(s.t.Context(), h); err != nil {
+		if err := s.send(s.t.Context(), h); err != nil {
 			s.t.Fatalf("%s: %v", h, err)
 		}
 	}
 }
 
-// wants tells an event and checks the result's code.
+// wants sends an event and checks the code of the result.
 func (s *session) wants(h writer.Handler, code vss.Code) {
 	s.t.Helper()
-	if err := s.tell(s.t.Context(), h); vss.CodeOf(err) != code {
+	if err := s.send(s.t.Context(), h); vss.CodeOf(err) != code {
 		s.t.Errorf("%s: %v, want %s", h, err, code.Name())
 	}
 }
 
-// frozen checks whether the application is frozen.
-func (k *cased) frozen(when string, want bool) {
+// checkFrozen checks whether the application is frozen.
+func (k *caseRun) checkFrozen(when string, want bool) {
 	k.t.Helper()
 	if k.Frozen != nil && k.Frozen() != want {
 		k.t.Errorf("%s: frozen is %v", when, !want)
 	}
 }
 
-// thaws waits until the application isn't frozen any more.
-func (k *cased) thaws(when string) {
+// waitThawed waits until the application is not frozen.
+func (k *caseRun) waitThawed(when string) {
 	k.t.Helper()
 	if k.Frozen == nil {
 		return
