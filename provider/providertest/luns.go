@@ -287,6 +287,9 @@ func secondImport(t conformance.T, w *HardwareWorld) {
 	}
 	w.visible(t, "after a refused import", targets[1], false)
 	must(t, "LocateLuns of the other", c.p.LocateLUNs(t.Context(), targets[1:]))
+	if c.restart == nil {
+		return
+	}
 	c.p = c.newProcess(t).(provider.Hardware)
 	wants(t, "LocateLuns at another process", c.p.LocateLUNs(t.Context(), targets[:1]), vss.ErrBadState)
 }

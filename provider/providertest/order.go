@@ -35,6 +35,9 @@ func properties(t conformance.T, s *subject) {
 	if p.Type != s.kind {
 		t.Errorf("type %s, want %s", p.Type, s.kind)
 	}
+	if s.restart == nil {
+		return
+	}
 	again, err := s.newProcess(t).Properties(t.Context())
 	must(t, "Properties", err)
 	if d := cmp.Diff(p, again); d != "" {
