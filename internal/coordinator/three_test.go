@@ -17,6 +17,9 @@ import (
 var (
 	createCalls = []string{"BeginPrepareSnapshot", "EndPrepareSnapshots", "PreCommitSnapshots", "CommitSnapshots", "PostCommitSnapshots"}
 	finalCalls  = []string{"PreFinalCommitSnapshots", "PostFinalCommitSnapshots"}
+	// A writer recovers its data in the copies: they are writable around PreFinalCommitSnapshots.
+	hardwareFinal = []string{"OnLunStateChange", "PreFinalCommitSnapshots", "OnLunStateChange", "PostFinalCommitSnapshots"}
+	softwareFinal = []string{"SetWritable", "PreFinalCommitSnapshots", "SetWritable", "PostFinalCommitSnapshots"}
 )
 
 // ordered returns the calls to a provider that change something, or belong to the sequence.
@@ -39,9 +42,9 @@ func TestThreeCreate(t *testing.T) {
 	w, s, set := setOfThree(t, vss.ContextAppRollback)
 	defer s.Close()
 	want := map[vss.ProviderID][]string{
-		firstID:  slices.Concat(createCalls, []string{"GetTargetLuns", "LocateLuns"}, finalCalls),
-		secondID: slices.Concat(createCalls, []string{"GetTargetLuns", "LocateLuns"}, finalCalls),
-		localID:  slices.Concat(createCalls, []string{"Describe", "Surface"}, finalCalls),
+		firstID:  slices.Concat(createCalls, []string{"GetTargetLuns", "LocateLuns"}, hardwareFinal),
+		secondID: slices.Concat(createCalls, []string{"GetTargetLuns", "LocateLuns"}, hardwareFinal),
+		localID:  slices.Concat(createCalls, []string{"Describe", "Surface"}, softwareFinal),
 	}
 	records := w.records(set)
 	for i, id := range []vss.ProviderID{firstID, secondID, localID} {
@@ -74,7 +77,7 @@ func TestThreeCreate(t *testing.T) {
 
 // TestThreeAborted: whichever call fails, hangs or panics at whichever provider, all are aborted and nothing is left.
 func TestThreeAborted(t *testing.T) {
-	for _, method := range slices.Concat(createCalls[1:], finalCalls, []string{"GetTargetLuns", "Describe", "LocateLuns", "Surface"}) {
+	for _, method := range slices.Concat(createCalls[1:], finalCalls, []string{"GetTargetLuns", "Describe", "LocateLuns", "Surface", "OnLunStateChange", "SetWritable"}) {
 		for _, id := range allIDs {
 			for _, way := range []string{"fails", "panics"} {
 				w := newWorld(t)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stillpoint-vss/stillpoint/document"
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
 	"github.com/stillpoint-vss/stillpoint/internal/copies"
 	"github.com/stillpoint-vss/stillpoint/internal/copies/copiestest"
@@ -69,6 +70,7 @@ func newWorld(t *testing.T) *world {
 	w.vols = &fakeVolumes{dir: w.dir, all: []*volume.Volume{w.host.Volume("/a", "ext4", w.luns[0]), w.host.Volume("/b", "xfs", w.luns[1]),
 		w.host.Volume("/c", "ext4", w.luns[2]), w.host.Local(local[0]), w.host.Local(local[1])}}
 	r, i := recorder("db")
+	r.Metadata.ExcludeFilesFromSnapshot = []document.FileSet{{Path: "/b", FileSpec: "*.tmp"}} // it deletes them in the copies
 	w.writer, w.writers = r, []*writer.Instance{i}
 	w.start()
 	return w
