@@ -16,14 +16,31 @@ import (
 
 // choice is the requester's choice of the writers that take part.
 type choice struct {
-	enabling  bool     // Enable was called: only the classes in only take part
-	only, off []string // class ids or names
-	instances []vss.WriterInstanceID
+	enabling  bool // Enable was called: other classes than those it named take no part
+	rules     []rule
+	instances []vss.WriterInstanceID // excluded ones
 }
 
-// invites reports whether an instance takes part.
-func (c *choice) invites(i *writer.Instance) bool {
-	return (!c.enabling || listed(c.only, &i.Info)) && !listed(c.off, &i.Info) && !slices.Contains(c.instances, i.ID)
+// rule is one call of Enable or Disable. The last one that names a class decides.
+type rule struct {
+	enable  bool
+	classes []string // ids or names
+}
+
+// invites reports whether a class takes part; in reports whether a list has it.
+func (c *choice) invites(in func(classes []string) bool) bool {
+	for _, r := range slices.Backward(c.rules) {
+		if in(r.classes) {
+			return r.enable
+		}
+	}
+	return !c.enabling
+}
+
+// takesPart reports whether an instance takes part.
+func (c *choice) takesPart(i *writer.Instance) bool {
+	in := func(classes []string) bool { return listed(classes, &i.Info) }
+	return c.invites(in) && !slices.Contains(c.instances, i.ID)
 }
 
 // listed reports whether a list of class ids and names has a writer.
@@ -33,22 +50,22 @@ func listed(list []string, i *writer.Info) bool {
 	})
 }
 
-// Enable lets only the given classes take part, by id or name. The first call cancels earlier calls of Disable. After
-// Gather it has no effect, like Disable and DisableInstances.
+// Enable lets only the given classes take part, by id or name. The first call cancels earlier calls of Disable, later
+// ones add classes. After Gather it has no effect, like Disable and DisableInstances.
 func (s *Set) Enable(classes []string) {
 	if s.gathered {
 		return
 	}
 	if c := &s.choice; !c.enabling {
-		c.enabling, c.only, c.off = true, nil, nil
+		c.enabling, c.rules = true, nil
 	}
-	s.choice.only = append(s.choice.only, classes...)
+	s.choice.rules = append(s.choice.rules, rule{true, classes})
 }
 
-// Disable excludes classes, by id or name.
+// Disable excludes classes, by id or name, also those that Enable named before.
 func (s *Set) Disable(classes []string) {
 	if !s.gathered {
-		s.choice.off = append(s.choice.off, classes...)
+		s.choice.rules = append(s.choice.rules, rule{false, classes})
 	}
 }
 
@@ -68,7 +85,7 @@ func (s *Set) Gather(ctx context.Context) error {
 	var asked []*writer.Instance
 	var excluded []writer.Info
 	for _, i := range s.cfg.Writers(ctx) {
-		if s.choice.invites(i) {
+		if s.choice.takesPart(i) {
 			asked = append(asked, i)
 		} else {
 			excluded = append(excluded, i.Info)
@@ -205,6 +222,5 @@ func (s *Set) present(class string) bool {
 
 // unwanted reports whether the requester excluded a class under this id or name.
 func (s *Set) unwanted(class string) bool {
-	c := &s.choice
-	return slices.Contains(c.off, class) || c.enabling && !slices.Contains(c.only, class)
+	return !s.choice.invites(func(classes []string) bool { return slices.Contains(classes, class) })
 }

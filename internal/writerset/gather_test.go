@@ -31,6 +31,8 @@ func TestChoice(t *testing.T) {
 		{"disable twice", []call{{false, "a"}, {false, "B"}}, "c"},
 		{"disable, enable", []call{{false, "a b"}, {true, "a c"}}, "a c"},
 		{"enable, disable", []call{{true, "a b"}, {false, "b"}}, "a"},
+		{"enable, disable, enable", []call{{true, "a b"}, {false, "b"}, {true, "b"}}, "a b"},
+		{"disable, enable, disable", []call{{false, "a"}, {true, "a b"}, {false, "b"}}, "a"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, one := recorder("a")
