@@ -1,4 +1,4 @@
-# Stillpoint: what there is to do. On a fresh Debian 12 with Go, as root, `make demo` and `make test` install what they need.
+# Targets of Stillpoint. On a fresh Debian 12 with Go, as root, `make demo` and `make test` install the packages they require.
 
 GO       ?= go
 PREFIX   ?= /usr/local
@@ -6,45 +6,45 @@ DESTDIR  ?=
 MODULE   := github.com/stillpoint-vss/stillpoint
 PROGRAMS := $(notdir $(wildcard cmd/*))
 
-# Nothing here needs cgo; programs are static.
+# Programs are static, without cgo.
 export CGO_ENABLED = 0
 
 .PHONY: demo test bench soak lint build install generate fmt setup clean help
 
-help: ## this list
+help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
 
-demo: setup build ## make, prove and break a shadow copy set of live volumes (root)
+demo: setup build ## create, verify and break a shadow copy set of live volumes (root)
 	bin/vss demo
 
-test: ## everything that must pass, in all lanes (root; another user gets what runs without)
+test: ## run all tests and checks in all lanes (without root: those that can run)
 	tools/test
 
-bench: setup ## how long writes are held, and what it costs
+bench: setup ## measure how long writes are held, and other costs
 	$(GO) test -count=1 -timeout 60m -run '^$$' -bench . -benchtime 1x $$(tools/packages Benchmark)
 
-soak: setup ## the full counts, for hours; an interrupted one goes on where it was
+soak: setup ## run all tests with the full counts for hours; can be interrupted and resumed
 	tools/soak
 
-lint: ## gofmt, vet, staticcheck, errcheck, deadcode, the rules of internal/lint, generated code
+lint: ## check gofmt, vet, staticcheck, errcheck, deadcode, the rules of internal/lint, generated code
 	tools/lint
 
-build: ## static programs into bin/
+build: ## build static programs in bin/
 	$(GO) build -trimpath -ldflags '-s -w' -o bin/ ./cmd/...
 
-install: build ## programs, units, rules and documents below DESTDIR and PREFIX
+install: build ## install programs, units, rules and documentation below DESTDIR and PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(addprefix bin/,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin/
 	packaging/install $(DESTDIR) $(PREFIX)
 
-generate: setup ## the Go code of api/, by protoc
+generate: setup ## generate the Go code of api/ with protoc
 	$(GO) generate ./api/...
 
-fmt: ## gofmt all
+fmt: ## format all Go files
 	gofmt -l -w $$(git ls-files '*.go')
 
-setup: ## the Debian packages that tests and demo use (root)
+setup: ## install the Debian packages for tests and demo (root)
 	tools/setup
 
-clean: ## what make made
+clean: ## remove build output
 	rm -rf bin .soak

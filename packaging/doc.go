@@ -1,3 +1,3 @@
-// Package packaging holds what an installation needs besides programs: units, udev rules, accounts, folders. Its tests install
-// all of it in a machine of their own, and use it there.
+// Package packaging has what an installation requires besides programs: units, udev rules, accounts and folders. Its tests
+// install and use it in a virtual machine.
 package packaging

@@ -1,18 +1,18 @@
-// The interface of a storage array: what hosts ask of the controller that keeps their LUNs. Over TCP it is mutual TLS and
-// hosts are named by their certificates; on a unix socket the caller is root and says which host it is, and root that names
-// none is the array's administrator.
+// The interface of a storage array: calls of hosts to the controller of their LUNs. Over TCP it uses mutual TLS, and
+// hosts are identified by their certificates. On a unix socket the caller is root and names its host; without a name
+// it is the array's administrator.
 //
-// The array enforces who may do what, by the host that the connection is of:
+// The array enforces these rules for the host of the connection:
 //
-//	a host maps, unmaps and lists for itself only, and works on its own sets only: another host's set doesn't exist to it;
-//	copies of a set that another host is just creating don't exist to it either;
-//	a shadow copy is its maker's until a host imports it, and that host's from then on;
-//	a LUN that only other hosts may see is neither mapped, changed, copied nor read by a resync.
+//	a host maps, unmaps and lists only for itself, and works only on its own sets: other sets appear not to exist;
+//	copies of a set that another host is creating appear not to exist either;
+//	a shadow copy belongs to the host that created it until a host imports it, and then to that host;
+//	a LUN that only other hosts may see can't be mapped, changed, copied or read by a resync.
 //
-// An administrator may do all of this for any host. Every method may fail with E_ACCESSDENIED, E_INVALIDARG (a name of more
-// than 128 bytes, a list of more than 1024 entries, an identifier that is none; requests are at most 1 MiB) and
-// VSS_E_UNEXPECTED (the pool's disk; the connection). Failures carry an ErrorDetail (error.proto). A call is never repeated
-// by the transport. After a lost connection what was repeatable is repeated, a set under way is aborted.
+// An administrator may do all of this for any host. All methods may fail with E_ACCESSDENIED, E_INVALIDARG (a name of
+// more than 128 bytes, a list of more than 1024 entries, an invalid identifier; requests are at most 1 MiB) and
+// VSS_E_UNEXPECTED (the pool's disk; the connection). Failures have an ErrorDetail (error.proto). The transport never
+// repeats a call. After a lost connection the caller repeats calls that are repeatable, and aborts a set in progress.
 //
 //	call             errors beside these                              repeatable, and what the caller does next
 //	ArrayInfo        none                                             yes
@@ -209,7 +209,7 @@ type ArrayPool struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Type          string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`  // "reflink", "thin"
-	Size          int64                  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"` // bytes, with what it can grow to
+	Size          int64                  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"` // bytes, including possible growth
 	Free          int64                  `protobuf:"varint,4,opt,name=free,proto3" json:"free,omitempty"` // bytes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -288,17 +288,17 @@ type ArrayLun struct {
 	State           string                 `protobuf:"bytes,10,opt,name=state,proto3" json:"state,omitempty"`                       // "committed", "ready", "resyncing"; "preparing" in the reply of PrepareCopies
 	Origin          string                 `protobuf:"bytes,11,opt,name=origin,proto3" json:"origin,omitempty"`                     // a LUN's id, zero for none
 	Method          string                 `protobuf:"bytes,12,opt,name=method,proto3" json:"method,omitempty"`                     // "differential", "plex", "" for a LUN that was not copied
-	Percent         float64                `protobuf:"fixed64,13,opt,name=percent,proto3" json:"percent,omitempty"`                 // how far a plex shares no block with its origin
+	Percent         float64                `protobuf:"fixed64,13,opt,name=percent,proto3" json:"percent,omitempty"`                 // progress of a plex until it shares no block with its origin
 	MappedTo        []string               `protobuf:"bytes,14,rep,name=mapped_to,json=mappedTo,proto3" json:"mapped_to,omitempty"` // hosts
 	Flags           uint32                 `protobuf:"varint,15,opt,name=flags,proto3" json:"flags,omitempty"`                      // 1 read-only, 2 shadow-copy, 4 hidden, 8 no-auto-mount
 	Imported        bool                   `protobuf:"varint,16,opt,name=imported,proto3" json:"imported,omitempty"`
 	Importer        string                 `protobuf:"bytes,17,opt,name=importer,proto3" json:"importer,omitempty"`                                         // the host that imported the copy
 	SetId           string                 `protobuf:"bytes,18,opt,name=set_id,json=setId,proto3" json:"set_id,omitempty"`                                  // zero for none
-	Host            string                 `protobuf:"bytes,19,opt,name=host,proto3" json:"host,omitempty"`                                                 // who had the copy made
-	Final           bool                   `protobuf:"varint,20,opt,name=final,proto3" json:"final,omitempty"`                                              // its set was created
-	CreatedUnixNano int64                  `protobuf:"varint,21,opt,name=created_unix_nano,json=createdUnixNano,proto3" json:"created_unix_nano,omitempty"` // 0: not known
-	SkewNanoseconds int64                  `protobuf:"varint,22,opt,name=skew_nanoseconds,json=skewNanoseconds,proto3" json:"skew_nanoseconds,omitempty"`   // first to last cut of the call that made it
-	Bus             uint32                 `protobuf:"varint,23,opt,name=bus,proto3" json:"bus,omitempty"`                                                  // how the target attaches it (VDS_STORAGE_BUS_TYPE); 0: not known
+	Host            string                 `protobuf:"bytes,19,opt,name=host,proto3" json:"host,omitempty"`                                                 // the host that created the copy
+	Final           bool                   `protobuf:"varint,20,opt,name=final,proto3" json:"final,omitempty"`                                              // its set was completed
+	CreatedUnixNano int64                  `protobuf:"varint,21,opt,name=created_unix_nano,json=createdUnixNano,proto3" json:"created_unix_nano,omitempty"` // 0: unknown
+	SkewNanoseconds int64                  `protobuf:"varint,22,opt,name=skew_nanoseconds,json=skewNanoseconds,proto3" json:"skew_nanoseconds,omitempty"`   // from the first to the last copy of the call that created it
+	Bus             uint32                 `protobuf:"varint,23,opt,name=bus,proto3" json:"bus,omitempty"`                                                  // bus type of the target (VDS_STORAGE_BUS_TYPE); 0: unknown
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1174,7 +1174,7 @@ func (x *ArrayMapping) GetAddress() *ArrayAddress {
 	return nil
 }
 
-// ArrayAddress is where a host finds a LUN.
+// ArrayAddress is the address of a LUN for a host.
 type ArrayAddress struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Type          string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"` // of the target
@@ -1497,7 +1497,7 @@ func (x *ArraySetRequest) GetHost() string {
 
 type CommitCopiesReply struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
-	SkewNanoseconds int64                  `protobuf:"varint,1,opt,name=skew_nanoseconds,json=skewNanoseconds,proto3" json:"skew_nanoseconds,omitempty"` // first to last cut
+	SkewNanoseconds int64                  `protobuf:"varint,1,opt,name=skew_nanoseconds,json=skewNanoseconds,proto3" json:"skew_nanoseconds,omitempty"` // from the first to the last copy
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1790,11 +1790,11 @@ func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
 type ArrayEvent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	TimeUnixNano  int64                  `protobuf:"varint,1,opt,name=time_unix_nano,json=timeUnixNano,proto3" json:"time_unix_nano,omitempty"`
-	Lun           *ArrayLun              `protobuf:"bytes,2,opt,name=lun,proto3" json:"lun,omitempty"`   // absent when the event is of a pool
+	Lun           *ArrayLun              `protobuf:"bytes,2,opt,name=lun,proto3" json:"lun,omitempty"`   // absent for an event of a pool
 	What          string                 `protobuf:"bytes,3,opt,name=what,proto3" json:"what,omitempty"` // "dropped", "hydrated", "pool-low"
 	Text          string                 `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
-	Hint          string                 `protobuf:"bytes,5,opt,name=hint,proto3" json:"hint,omitempty"` // what to do next
-	Pool          string                 `protobuf:"bytes,6,opt,name=pool,proto3" json:"pool,omitempty"` // set where the event is of a pool and no LUN
+	Hint          string                 `protobuf:"bytes,5,opt,name=hint,proto3" json:"hint,omitempty"` // what to do
+	Pool          string                 `protobuf:"bytes,6,opt,name=pool,proto3" json:"pool,omitempty"` // set for an event of a pool
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

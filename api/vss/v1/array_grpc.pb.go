@@ -1,18 +1,18 @@
-// The interface of a storage array: what hosts ask of the controller that keeps their LUNs. Over TCP it is mutual TLS and
-// hosts are named by their certificates; on a unix socket the caller is root and says which host it is, and root that names
-// none is the array's administrator.
+// The interface of a storage array: calls of hosts to the controller of their LUNs. Over TCP it uses mutual TLS, and
+// hosts are identified by their certificates. On a unix socket the caller is root and names its host; without a name
+// it is the array's administrator.
 //
-// The array enforces who may do what, by the host that the connection is of:
+// The array enforces these rules for the host of the connection:
 //
-//	a host maps, unmaps and lists for itself only, and works on its own sets only: another host's set doesn't exist to it;
-//	copies of a set that another host is just creating don't exist to it either;
-//	a shadow copy is its maker's until a host imports it, and that host's from then on;
-//	a LUN that only other hosts may see is neither mapped, changed, copied nor read by a resync.
+//	a host maps, unmaps and lists only for itself, and works only on its own sets: other sets appear not to exist;
+//	copies of a set that another host is creating appear not to exist either;
+//	a shadow copy belongs to the host that created it until a host imports it, and then to that host;
+//	a LUN that only other hosts may see can't be mapped, changed, copied or read by a resync.
 //
-// An administrator may do all of this for any host. Every method may fail with E_ACCESSDENIED, E_INVALIDARG (a name of more
-// than 128 bytes, a list of more than 1024 entries, an identifier that is none; requests are at most 1 MiB) and
-// VSS_E_UNEXPECTED (the pool's disk; the connection). Failures carry an ErrorDetail (error.proto). A call is never repeated
-// by the transport. After a lost connection what was repeatable is repeated, a set under way is aborted.
+// An administrator may do all of this for any host. All methods may fail with E_ACCESSDENIED, E_INVALIDARG (a name of
+// more than 128 bytes, a list of more than 1024 entries, an invalid identifier; requests are at most 1 MiB) and
+// VSS_E_UNEXPECTED (the pool's disk; the connection). Failures have an ErrorDetail (error.proto). The transport never
+// repeats a call. After a lost connection the caller repeats calls that are repeatable, and aborts a set in progress.
 //
 //	call             errors beside these                              repeatable, and what the caller does next
 //	ArrayInfo        none                                             yes
@@ -103,9 +103,9 @@ type ArrayClient interface {
 	ArrayInfo(ctx context.Context, in *ArrayInfoRequest, opts ...grpc.CallOption) (*ArrayInfoReply, error)
 	ListLuns(ctx context.Context, in *ListArrayLunsRequest, opts ...grpc.CallOption) (*ArrayLunList, error)
 	GetLun(ctx context.Context, in *ArrayLunRequest, opts ...grpc.CallOption) (*ArrayLun, error)
-	// CreateLun makes a LUN that is masked from every host.
+	// CreateLun creates a LUN that is masked from all hosts.
 	CreateLun(ctx context.Context, in *CreateArrayLunRequest, opts ...grpc.CallOption) (*ArrayLun, error)
-	// DeleteLun refuses a LUN that is mapped, or on which differential copies depend; force overrides the latter.
+	// DeleteLun fails for a LUN that is mapped, or on which differential copies depend; force permits the latter.
 	DeleteLun(ctx context.Context, in *DeleteArrayLunRequest, opts ...grpc.CallOption) (*ArrayDone, error)
 	RenameLun(ctx context.Context, in *RenameArrayLunRequest, opts ...grpc.CallOption) (*ArrayLun, error)
 	ExtendLun(ctx context.Context, in *ExtendArrayLunRequest, opts ...grpc.CallOption) (*ArrayLun, error)
@@ -113,28 +113,28 @@ type ArrayClient interface {
 	UnmapLun(ctx context.Context, in *MapArrayLunRequest, opts ...grpc.CallOption) (*ArrayLun, error)
 	// SetLunFlags stores the flags of a disk that has no partition table.
 	SetLunFlags(ctx context.Context, in *SetArrayLunFlagsRequest, opts ...grpc.CallOption) (*ArrayLun, error)
-	// MarkImported marks all of the copies or none. The host must have mapped them to itself.
+	// MarkImported marks all copies or none. The host must have mapped them to itself.
 	MarkImported(ctx context.Context, in *MarkImportedRequest, opts ...grpc.CallOption) (*ArrayDone, error)
-	// MakePlain makes ordinary LUNs of shadow copies: all or none.
+	// MakePlain turns shadow copies into ordinary LUNs: all or none.
 	MakePlain(ctx context.Context, in *ArrayLunsRequest, opts ...grpc.CallOption) (*ArrayDone, error)
 	ListMappings(ctx context.Context, in *ListArrayMappingsRequest, opts ...grpc.CallOption) (*ArrayMappingList, error)
 	CanCopy(ctx context.Context, in *CanCopyRequest, opts ...grpc.CallOption) (*CanCopyReply, error)
 	// PrepareCopies may take seconds; ending the call cancels it.
 	PrepareCopies(ctx context.Context, in *PrepareCopiesRequest, opts ...grpc.CallOption) (*ArrayLunList, error)
-	// CommitCopies is well below a second: the hosts hold their writes meanwhile.
+	// CommitCopies takes well below a second: the hosts hold their writes meanwhile.
 	CommitCopies(ctx context.Context, in *ArraySetRequest, opts ...grpc.CallOption) (*CommitCopiesReply, error)
 	FinishCopies(ctx context.Context, in *ArraySetRequest, opts ...grpc.CallOption) (*ArrayLunList, error)
 	KeepCopies(ctx context.Context, in *ArraySetRequest, opts ...grpc.CallOption) (*ArrayDone, error)
 	AbortCopies(ctx context.Context, in *ArraySetRequest, opts ...grpc.CallOption) (*ArrayDone, error)
-	// Resync tells its progress until it is done.
+	// Resync reports its progress until it is done.
 	Resync(ctx context.Context, in *ArrayResyncRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrayResyncProgress], error)
-	// PauseBackground sends one message when background work has stopped, and lets it go on when the call ends; the array
+	// PauseBackground sends one message when background work has stopped, and resumes it when the call ends; the array
 	// ends the call after 15 s.
 	PauseBackground(ctx context.Context, in *PauseBackgroundRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrayDone], error)
-	// ListWritePaths is empty for a caller on another machine: the paths are of the array's.
+	// ListWritePaths is empty for a caller on another machine: the paths are on the array's machine.
 	ListWritePaths(ctx context.Context, in *ListWritePathsRequest, opts ...grpc.CallOption) (*ArrayWritePaths, error)
-	// WatchEvents sends an empty message when it listens, then each event, until the call ends. Who reads too slowly loses
-	// events.
+	// WatchEvents sends an empty message when it is ready, then each event, until the call ends. A caller that reads too
+	// slowly loses events.
 	WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArrayEvent], error)
 }
 
@@ -410,9 +410,9 @@ type ArrayServer interface {
 	ArrayInfo(context.Context, *ArrayInfoRequest) (*ArrayInfoReply, error)
 	ListLuns(context.Context, *ListArrayLunsRequest) (*ArrayLunList, error)
 	GetLun(context.Context, *ArrayLunRequest) (*ArrayLun, error)
-	// CreateLun makes a LUN that is masked from every host.
+	// CreateLun creates a LUN that is masked from all hosts.
 	CreateLun(context.Context, *CreateArrayLunRequest) (*ArrayLun, error)
-	// DeleteLun refuses a LUN that is mapped, or on which differential copies depend; force overrides the latter.
+	// DeleteLun fails for a LUN that is mapped, or on which differential copies depend; force permits the latter.
 	DeleteLun(context.Context, *DeleteArrayLunRequest) (*ArrayDone, error)
 	RenameLun(context.Context, *RenameArrayLunRequest) (*ArrayLun, error)
 	ExtendLun(context.Context, *ExtendArrayLunRequest) (*ArrayLun, error)
@@ -420,28 +420,28 @@ type ArrayServer interface {
 	UnmapLun(context.Context, *MapArrayLunRequest) (*ArrayLun, error)
 	// SetLunFlags stores the flags of a disk that has no partition table.
 	SetLunFlags(context.Context, *SetArrayLunFlagsRequest) (*ArrayLun, error)
-	// MarkImported marks all of the copies or none. The host must have mapped them to itself.
+	// MarkImported marks all copies or none. The host must have mapped them to itself.
 	MarkImported(context.Context, *MarkImportedRequest) (*ArrayDone, error)
-	// MakePlain makes ordinary LUNs of shadow copies: all or none.
+	// MakePlain turns shadow copies into ordinary LUNs: all or none.
 	MakePlain(context.Context, *ArrayLunsRequest) (*ArrayDone, error)
 	ListMappings(context.Context, *ListArrayMappingsRequest) (*ArrayMappingList, error)
 	CanCopy(context.Context, *CanCopyRequest) (*CanCopyReply, error)
 	// PrepareCopies may take seconds; ending the call cancels it.
 	PrepareCopies(context.Context, *PrepareCopiesRequest) (*ArrayLunList, error)
-	// CommitCopies is well below a second: the hosts hold their writes meanwhile.
+	// CommitCopies takes well below a second: the hosts hold their writes meanwhile.
 	CommitCopies(context.Context, *ArraySetRequest) (*CommitCopiesReply, error)
 	FinishCopies(context.Context, *ArraySetRequest) (*ArrayLunList, error)
 	KeepCopies(context.Context, *ArraySetRequest) (*ArrayDone, error)
 	AbortCopies(context.Context, *ArraySetRequest) (*ArrayDone, error)
-	// Resync tells its progress until it is done.
+	// Resync reports its progress until it is done.
 	Resync(*ArrayResyncRequest, grpc.ServerStreamingServer[ArrayResyncProgress]) error
-	// PauseBackground sends one message when background work has stopped, and lets it go on when the call ends; the array
+	// PauseBackground sends one message when background work has stopped, and resumes it when the call ends; the array
 	// ends the call after 15 s.
 	PauseBackground(*PauseBackgroundRequest, grpc.ServerStreamingServer[ArrayDone]) error
-	// ListWritePaths is empty for a caller on another machine: the paths are of the array's.
+	// ListWritePaths is empty for a caller on another machine: the paths are on the array's machine.
 	ListWritePaths(context.Context, *ListWritePathsRequest) (*ArrayWritePaths, error)
-	// WatchEvents sends an empty message when it listens, then each event, until the call ends. Who reads too slowly loses
-	// events.
+	// WatchEvents sends an empty message when it is ready, then each event, until the call ends. A caller that reads too
+	// slowly loses events.
 	WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[ArrayEvent]) error
 	mustEmbedUnimplementedArrayServer()
 }
