@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -184,6 +185,26 @@ func (fs *fileSystem) dirty(t testing.TB, megabytes int) {
 		if _, err := f.Write(block); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// makeStalling makes a file system and a function that stalls its writes: until resume is called no flush of it ends, however
+// fast the machine is. Its image lies on another file system, which stall freezes.
+func makeStalling(t *testing.T, scratch, kind string, megabytes int64) (fs *fileSystem, stall func() (resume func())) {
+	t.Helper()
+	below := makeFS(t, scratch, "ext4", megabytes+200)
+	fs = makeFS(t, below.dir, kind, megabytes)
+	return fs, func() func() {
+		if err := freezeSuper(int(below.root.Fd())); err != nil {
+			t.Fatal(err)
+		}
+		resume := sync.OnceFunc(func() {
+			if err := thawSuper(int(below.root.Fd())); err != nil {
+				t.Errorf("thaw %s: %v", below.dir, err)
+			}
+		})
+		t.Cleanup(resume)
+		return resume
 	}
 }
 
