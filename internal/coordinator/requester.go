@@ -71,11 +71,11 @@ func (s *Session) GatherWriterStatus() (a *Async, err error) {
 	return a, err
 }
 
-// WriterStatus returns the state of each writer of the session. Errors: VSS_E_BAD_STATE.
+// WriterStatus returns the state of each writer of the session. Errors: VSS_E_BAD_STATE, also before GatherWriterStatus.
 func (s *Session) WriterStatus() (all []catalog.Writer, err error) {
 	err = s.act("GetWriterStatus", everything, func() error {
-		all = s.writers.Status()
-		return nil
+		all, err = s.writers.GatheredStatus()
+		return err
 	})
 	return all, err
 }

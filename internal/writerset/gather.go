@@ -141,7 +141,21 @@ func (s *Set) GatherStatus(ctx context.Context) error {
 		})
 	}
 	wg.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = true
 	return ctx.Err()
+}
+
+// GatheredStatus returns the state of each writer of the set. Errors: VSS_E_BAD_STATE before GatherStatus.
+func (s *Set) GatheredStatus() ([]catalog.Writer, error) {
+	s.mu.Lock()
+	asked := s.asked
+	s.mu.Unlock()
+	if !asked {
+		return nil, vss.E("GetWriterStatus", vss.ErrBadState, errors.New("GatherWriterStatus must be called first"))
+	}
+	return s.Status(), nil
 }
 
 // Status returns the state of each writer of the set.

@@ -134,8 +134,12 @@ func TestGatherStatus(t *testing.T) {
 		w := gathered(t, i, j)
 		target := target()
 		w.PrepareBackup(t.Context(), target)
+		if _, err := w.GatheredStatus(); !errors.Is(err, vss.ErrBadState) {
+			t.Errorf("the status before GatherStatus: %v", err)
+		}
 		must(t, w.GatherStatus(t.Context()))
-		s := w.Status()
+		s, err := w.GatheredStatus()
+		must(t, err)
 		if s[0].State != vss.WriterUnknown || s[0].Failure != vss.ErrWriterNotResponding {
 			t.Errorf("a silent writer: %+v", s[0])
 		}

@@ -44,6 +44,7 @@ type Set struct {
 
 	mu       sync.Mutex // the fields below, and those of the participants
 	all      []*participant
+	asked    bool      // GatherStatus has run
 	frozenAt time.Time // the first Freeze was sent
 	thawedAt time.Time // the last Thaw was answered
 }
