@@ -25,20 +25,16 @@ func (s *Session) Break(set vss.SnapshotSetID, flags vss.BreakFlags) (*Async, er
 		return nil, err
 	}
 	return s.async(func(ctx context.Context, a *Async) (vss.Code, error) {
-		out, err := s.k.breakSet(ctx, set, flags, a.progress)
+		out, err := s.k.breakSet(ctx, set, flags, a.Progress)
 		s.k.Events.Failed(events.BreakFailed, set, "", err)
-		a.mu.Lock()
-		a.value = out
-		a.mu.Unlock()
+		a.SetValue(out)
 		return vss.OK, err
 	}), nil
 }
 
-// Result returns what a finished break did.
-func (a *Async) Result() []copies.Broken {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	out, _ := a.value.([]copies.Broken)
+// BreakResult returns what a finished break did.
+func BreakResult(a *Async) []copies.Broken {
+	out, _ := a.Value().([]copies.Broken)
 	return out
 }
 

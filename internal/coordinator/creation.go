@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stillpoint-vss/stillpoint/internal/background"
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
 	"github.com/stillpoint-vss/stillpoint/internal/copies"
 	"github.com/stillpoint-vss/stillpoint/internal/hold"
@@ -133,7 +134,7 @@ func (c *creation) each(step string, f func(copies.Member) error) error {
 	var all sync.WaitGroup
 	for i, m := range c.members {
 		all.Go(func() {
-			errs[i] = recovered(c.Logger, func() Status { return Status{Step: step} }, func() error { return f(m) })
+			errs[i] = background.Recovered(c.Logger, func() string { return step }, func() error { return f(m) })
 		})
 	}
 	all.Wait()

@@ -66,7 +66,7 @@ func TestBreakFails(t *testing.T) {
 	must(t, s.InitializeForBackup(nil))
 	a, err := s.Break(set, vss.BreakMaskLUNs)
 	must(t, ended(a, err))
-	if got := a.Result(); len(got) != 2 || !got[0].Masked || got[0].Device != "" {
+	if got := BreakResult(a); len(got) != 2 || !got[0].Masked || got[0].Device != "" {
 		t.Errorf("%+v", got)
 	}
 }

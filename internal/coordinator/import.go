@@ -65,7 +65,7 @@ func (s *Session) importDocument(ctx context.Context, a *Async, doc *document.Co
 	if _, err := s.k.parts(records); err != nil {
 		return 0, err
 	}
-	a.progress("import", 10)
+	a.Progress("import", 10)
 	code, err := s.k.importSet(ctx, catalog.Set{ID: set.ID, Context: set.Context, Count: len(records)}, records, false)
 	if err != nil {
 		return 0, err

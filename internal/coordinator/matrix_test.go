@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/stillpoint-vss/stillpoint/internal/background"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -17,18 +18,18 @@ import (
 type harm struct {
 	name string
 	do   func(m *mishap) error
-	want func(t *testing.T, s Status, step string, held bool)
+	want func(t *testing.T, s background.Status, step string, held bool)
 }
 
 var errHarm = vss.E("Test", vss.ErrInsufficientStorage, errors.New("harm"))
 
 var harms = []harm{
-	{"error", func(*mishap) error { return errHarm }, func(t *testing.T, s Status, _ string, _ bool) {
+	{"error", func(*mishap) error { return errHarm }, func(t *testing.T, s background.Status, _ string, _ bool) {
 		if !errors.Is(s.Err, vss.ErrInsufficientStorage) {
 			t.Errorf("%+v", s)
 		}
 	}},
-	{"hang", func(m *mishap) error { <-m.release; return nil }, func(t *testing.T, s Status, step string, held bool) {
+	{"hang", func(m *mishap) error { <-m.release; return nil }, func(t *testing.T, s background.Status, step string, held bool) {
 		want := vss.ErrUnexpected
 		if held {
 			want = vss.ErrHoldWritesTimeout
@@ -37,12 +38,12 @@ var harms = []harm{
 			t.Errorf("%+v, want %v of step %s", s, want, step)
 		}
 	}},
-	{"panic", func(*mishap) error { panic("harm") }, func(t *testing.T, s Status, step string, _ bool) {
+	{"panic", func(*mishap) error { panic("harm") }, func(t *testing.T, s background.Status, step string, _ bool) {
 		if s.Result != vss.ErrUnexpected || !strings.Contains(s.Err.Error(), step) || !strings.Contains(s.Err.Error(), "harm") {
 			t.Errorf("%+v, want VSS_E_UNEXPECTED of step %s", s, step)
 		}
 	}},
-	{"cancelled", func(m *mishap) error { m.cancel(); return nil }, func(t *testing.T, s Status, _ string, _ bool) {
+	{"cancelled", func(m *mishap) error { m.cancel(); return nil }, func(t *testing.T, s background.Status, _ string, _ bool) {
 		if s.Result != vss.SuccessAsyncCancelled {
 			t.Errorf("%+v", s)
 		}
@@ -143,7 +144,7 @@ func goWrong(t *testing.T, i int, h *harm, after bool) {
 	go func() {
 		select {
 		case <-stop:
-			a.cancel()
+			a.Cancel()
 		case <-a.Done():
 		}
 	}()

@@ -26,7 +26,9 @@ func TestPlan(t *testing.T) {
 	creating := []catalog.Creation{{Set: set, Providers: []vss.ProviderID{here}}}
 	finishing := map[vss.SnapshotSetID]catalog.Set{set: {ID: set, Finishing: true}}
 	known := map[vss.SnapshotSetID]catalog.Set{set: {ID: set}}
-	committed := func(attrs vss.Attributes) catalog.Snapshot { return copyOf(set, here, vss.StatePostCommitted, attrs, false) }
+	committed := func(attrs vss.Attributes) catalog.Snapshot {
+		return copyOf(set, here, vss.StatePostCommitted, attrs, false)
+	}
 	created := func(attrs vss.Attributes) catalog.Snapshot { return copyOf(set, here, vss.StateCreated, attrs, true) }
 	for _, c := range []struct {
 		name  string

@@ -45,7 +45,7 @@ func (s *Session) GatherWriterMetadata() (a *Async, err error) {
 			return vss.E(op, vss.ErrBadState, errors.New("the metadata were gathered before"))
 		}
 		a = s.async(func(ctx context.Context, a *Async) (vss.Code, error) {
-			a.progress("identify", 0)
+			a.Progress("identify", 0)
 			return vss.OK, s.writers.Gather(ctx)
 		})
 		return nil
@@ -154,7 +154,7 @@ func (s *Session) PrepareForBackup() (a *Async, err error) {
 		}
 		t := s.target()
 		a = s.async(func(ctx context.Context, a *Async) (vss.Code, error) {
-			a.progress("prepare-backup", 0)
+			a.Progress("prepare-backup", 0)
 			s.writers.PrepareBackup(ctx, t)
 			return vss.OK, s.reach(ctx, phasePrepared)
 		})
@@ -186,7 +186,7 @@ func (s *Session) BackupComplete() (a *Async, err error) {
 		}
 		t := s.target()
 		a = s.async(func(ctx context.Context, a *Async) (vss.Code, error) {
-			a.progress("backup-complete", 0)
+			a.Progress("backup-complete", 0)
 			s.writers.BackupComplete(ctx, t)
 			return vss.OK, s.reach(ctx, phaseComplete)
 		})

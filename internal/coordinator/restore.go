@@ -143,7 +143,7 @@ func (s *Session) PostRestore() (a *Async, err error) {
 func (s *Session) restoreEvent(step string, send func(context.Context, writerset.Target), to phase) *Async {
 	t := s.target()
 	return s.async(func(ctx context.Context, a *Async) (vss.Code, error) {
-		a.progress(step, 0)
+		a.Progress(step, 0)
 		ctx = context.WithoutCancel(ctx)
 		send(ctx, t)
 		return vss.OK, s.reach(ctx, to)

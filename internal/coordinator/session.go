@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stillpoint-vss/stillpoint/document"
+	"github.com/stillpoint-vss/stillpoint/internal/background"
 	"github.com/stillpoint-vss/stillpoint/internal/writerset"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -32,6 +33,9 @@ const (
 
 var phaseNames = [...]string{"new", "initialized", "set open", "prepared for backup", "copies created", "backup complete", "aborted",
 	"creation failed", "initialized for restore", "pre-restore done", "post-restore done"}
+
+// Async is an operation of a session that runs in the background.
+type Async = background.Operation
 
 // Session is one requester object (IVssBackupComponents): it serves one backup or one restore. Its methods may be called from
 // many goroutines; while an asynchronous one runs, those that change the session return VSS_E_BAD_STATE.
@@ -193,7 +197,7 @@ func (s *Session) target() writerset.Target {
 
 // async starts an operation that excludes others. The caller holds mu.
 func (s *Session) async(f func(context.Context, *Async) (vss.Code, error)) *Async {
-	a := start(s.life, s.k.Logger, f)
+	a := background.Start(s.life, s.k.Logger, f)
 	s.running = a
 	s.asyncs[a.ID] = a
 	return a

@@ -92,7 +92,7 @@ func (s *Session) DoSnapshotSet(limit time.Duration) (a *Async, err error) {
 	return s.async(func(ctx context.Context, a *Async) (vss.Code, error) {
 		defer s.k.endCreation(c)
 		c.began = time.Now()
-		err := c.run(ctx, s.k.table, a.progress)
+		err := c.run(ctx, s.k.table, a.Progress)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/stillpoint-vss/stillpoint/internal/background"
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
 	"github.com/stillpoint-vss/stillpoint/internal/fault"
 	"github.com/stillpoint-vss/stillpoint/vss"
@@ -52,12 +53,8 @@ var steps = []step{
 }
 
 const (
-	// stepLimit is how long a step may take that names no limit of its own, or be without any progress.
-	stepLimit = 6 * time.Minute
-	// undoLimit is how long the undo of one step may take.
-	undoLimit = 2 * time.Minute
-	// patience is how long a step that is out of time is still waited for.
-	patience = 200 * time.Millisecond
+	stepLimit = 6 * time.Minute // of a step that names no other, or without any progress
+	undoLimit = 2 * time.Minute // of the undo of one step
 )
 
 // The limits of steps that wait for writers are a little over those of the writers themselves.
@@ -122,50 +119,15 @@ func (c *creation) perform(ctx context.Context, s *step, progress func(percent f
 		default:
 		}
 	}
-	err := c.attempt(ctx, s.name, limit, renew, func(ctx context.Context) error {
+	timed := background.Step{Name: s.name, Limit: limit, Renew: renew, Logger: c.Logger}
+	err := timed.Attempt(ctx, func(ctx context.Context) error {
 		return fault.Around("create", s.name, func() error { return s.do(c, ctx) })
 	})
-	if errors.Is(err, errLate) && c.isHolding() {
+	if errors.Is(err, background.ErrLate) && c.isHolding() {
 		return vss.E("DoSnapshotSet", vss.ErrHoldWritesTimeout, fmt.Errorf("step %s did not return within the hold limit of %v", s.name, c.limit)).On(c.id.String()).
 			Advise("wait ten minutes and try again, at most three times")
 	}
 	return err
-}
-
-// errLate is the cause of a step that was out of time.
-var errLate = errors.New("it did not return in time")
-
-// attempt calls f in a goroutine of its own and returns its error. The context of f ends when limit is over, which begins
-// anew at every renew; if f doesn't return then, attempt returns without it. A panic is the error E_UNEXPECTED.
-func (c *creation) attempt(ctx context.Context, name string, limit time.Duration, renew <-chan struct{}, f func(context.Context) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() {
-		done <- recovered(c.Logger, func() Status { return Status{Step: name} }, func() error { return f(ctx) })
-	}()
-	late := time.NewTimer(limit)
-	defer late.Stop()
-	for {
-		select {
-		case err := <-done:
-			return err
-		case <-renew:
-			late.Reset(limit)
-			continue
-		case <-late.C:
-		}
-		cancel()
-		select {
-		case err := <-done:
-			if !errors.Is(err, context.Canceled) {
-				return err
-			}
-		case <-time.After(patience):
-		}
-		return vss.E("DoSnapshotSet", vss.ErrUnexpected, fmt.Errorf("step %s, after %v: %w", name, limit, errLate)).On(c.id.String()).
-			Advise("the log of the service shows what the step waits for; `vss doctor` shows what is left")
-	}
 }
 
 // undo runs the undo of steps that were begun, last first, under a context of its own: the requester's may be cancelled.
@@ -185,7 +147,8 @@ func (c *creation) undo(begun []step) {
 
 // repair runs one undo. One that panics or doesn't return is logged, and the others go on.
 func (c *creation) repair(name string, undo func(context.Context)) {
-	err := c.attempt(context.Background(), name, undoLimit, nil, func(ctx context.Context) error {
+	timed := background.Step{Name: name, Limit: undoLimit, Logger: c.Logger}
+	err := timed.Attempt(context.Background(), func(ctx context.Context) error {
 		undo(ctx)
 		return nil
 	})

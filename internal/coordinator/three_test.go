@@ -139,7 +139,7 @@ func TestThreeBroken(t *testing.T) {
 	w.calls.Reset()
 	a, err := s.Break(set, vss.BreakMakeReadWrite)
 	must(t, ended(a, err))
-	if got := a.Result(); len(got) != 2 || !got[0].ReadWrite || got[0].Device == "" || got[1].OriginalVolume != "/c" {
+	if got := BreakResult(a); len(got) != 2 || !got[0].ReadWrite || got[0].Device == "" || got[1].OriginalVolume != "/c" {
 		t.Errorf("%+v", got)
 	}
 	if got := w.ordered(localID); len(got) > 0 {

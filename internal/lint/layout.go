@@ -20,7 +20,7 @@ var layout = [][]string{
 	},
 	{"internal/mount"},
 	{"internal/lane"},
-	{"api/vss/v1", "document", "internal/config", "internal/fault"},
+	{"api/vss/v1", "document", "internal/background", "internal/config", "internal/fault"},
 	{"internal/wire", "internal/sockets"},
 	{"writer", "provider"},
 	{"writer/writertest", "provider/providertest"},

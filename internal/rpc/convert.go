@@ -5,6 +5,7 @@ import (
 
 	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
 	"github.com/stillpoint-vss/stillpoint/document"
+	"github.com/stillpoint-vss/stillpoint/internal/background"
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
 	"github.com/stillpoint-vss/stillpoint/internal/coordinator"
 	"github.com/stillpoint-vss/stillpoint/internal/copies"
@@ -109,7 +110,7 @@ func brokenOut(b copies.Broken) *vssv1.BrokenLun {
 	}
 }
 
-func statusOut(s coordinator.Status) *vssv1.AsyncStatus {
+func statusOut(s background.Status) *vssv1.AsyncStatus {
 	return &vssv1.AsyncStatus{
 		Result: s.Result.HRESULT(), Error: wire.MarshalError(s.Err), Percent: s.Percent, Step: s.Step,
 	}

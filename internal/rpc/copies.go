@@ -5,6 +5,7 @@ import (
 
 	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
+	"github.com/stillpoint-vss/stillpoint/internal/coordinator"
 	"github.com/stillpoint-vss/stillpoint/internal/wire"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -107,14 +108,14 @@ func (v *Service) BreakSnapshotSet(ctx context.Context, r *vssv1.SetRequest) (*v
 		if err := a.QueryStatus().Err; err != nil {
 			return nil, err
 		}
-		return &vssv1.BreakReply{SetId: r.GetSetId(), Luns: each(a.Result(), brokenOut)}, nil
+		return &vssv1.BreakReply{SetId: r.GetSetId(), Luns: each(coordinator.BreakResult(a), brokenOut)}, nil
 	})
 }
 
 // GetBreakResult implements the call of this name.
 func (v *Service) GetBreakResult(ctx context.Context, r *vssv1.AsyncRequest) (*vssv1.BreakReply, error) {
 	return onAsync(v, ctx, r, func(a async) *vssv1.BreakReply {
-		return &vssv1.BreakReply{Luns: each(a.Result(), brokenOut)}
+		return &vssv1.BreakReply{Luns: each(coordinator.BreakResult(a), brokenOut)}
 	})
 }
 

@@ -1,19 +1,19 @@
-package coordinator
+// Package background runs what takes its time: operations that a requester waits for or cancels, and steps that must not
+// keep anybody waiting for longer than they may take. A panic in either is an error of it, not the end of the process.
+package background
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Async is an operation that runs in the background (IVssAsync).
-type Async struct {
+// Operation is an operation that runs in the background (IVssAsync). Its methods may be called from many goroutines.
+type Operation struct {
 	ID     string
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -35,15 +35,15 @@ type Status struct {
 	Percent float64
 }
 
-// start runs f in the background. f reports its progress to the Async and returns a success code or an error. A panic in f
-// is its error: E_UNEXPECTED with the name of the step that it was at.
-func start(parent context.Context, logger *slog.Logger, f func(ctx context.Context, a *Async) (vss.Code, error)) *Async {
+// Start runs f in the background. f reports its progress to the operation and returns a success code or an error. A panic
+// in f is its error: E_UNEXPECTED with the name of the step that it was at.
+func Start(parent context.Context, logger *slog.Logger, f func(ctx context.Context, a *Operation) (vss.Code, error)) *Operation {
 	ctx, cancel := context.WithCancel(parent)
-	a := &Async{ID: vss.NewGUID().Plain(), cancel: cancel, done: make(chan struct{})}
+	a := &Operation{ID: vss.NewGUID().Plain(), cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer cancel()
 		var code vss.Code
-		err := recovered(logger, a.QueryStatus, func() (err error) {
+		err := Recovered(logger, func() string { return a.QueryStatus().Step }, func() (err error) {
 			code, err = f(ctx, a)
 			return err
 		})
@@ -57,33 +57,32 @@ func start(parent context.Context, logger *slog.Logger, f func(ctx context.Conte
 	return a
 }
 
-// recovered calls f and turns a panic into E_UNEXPECTED with the name of the step that was running.
-func recovered(logger *slog.Logger, at func() Status, f func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = panicked(logger, at().Step, p)
-		}
-	}()
-	return f()
-}
-
-// panicked logs a panic with its stack and returns it as an error that names the step.
-func panicked(logger *slog.Logger, step string, p any) error {
-	logger.Error("panic", "step", step, "panic", p, "stack", string(debug.Stack()))
-	return vss.E(step, vss.ErrUnexpected, fmt.Errorf("panic: %v", p)).Advise("this is a defect of the service or of a provider in it; its log has the stack")
-}
-
-func (a *Async) progress(step string, percent float64) {
+// Progress sets what QueryStatus returns of a running operation.
+func (a *Operation) Progress(step string, percent float64) {
 	a.mu.Lock()
 	a.step, a.percent = step, percent
 	a.mu.Unlock()
 }
 
+// SetValue keeps a result of the operation beyond its code.
+func (a *Operation) SetValue(v any) {
+	a.mu.Lock()
+	a.value = v
+	a.mu.Unlock()
+}
+
+// Value returns what SetValue was given, nil before.
+func (a *Operation) Value() any {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.value
+}
+
 // Done is closed when the operation has ended.
-func (a *Async) Done() <-chan struct{} { return a.done }
+func (a *Operation) Done() <-chan struct{} { return a.done }
 
 // Wait returns when the operation has ended, when d is over (0: no limit) or when ctx is done. It doesn't report the result.
-func (a *Async) Wait(ctx context.Context, d time.Duration) {
+func (a *Operation) Wait(ctx context.Context, d time.Duration) {
 	var timeout <-chan time.Time
 	if d > 0 {
 		t := time.NewTimer(d)
@@ -98,7 +97,7 @@ func (a *Async) Wait(ctx context.Context, d time.Duration) {
 }
 
 // QueryStatus returns the state of the operation.
-func (a *Async) QueryStatus() Status {
+func (a *Operation) QueryStatus() Status {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s := Status{Step: a.step, Percent: a.percent}
@@ -123,7 +122,7 @@ func (a *Async) QueryStatus() Status {
 
 // Cancel ends the operation and waits for its end. It returns S_OK if it was running, VSS_S_ASYNC_CANCELLED or
 // VSS_S_ASYNC_FINISHED if it was cancelled or done before, or the failure that had ended it. Source: IVssAsync::Cancel.
-func (a *Async) Cancel() Status {
+func (a *Operation) Cancel() Status {
 	if s := a.QueryStatus(); s.Result != vss.SuccessAsyncPending {
 		return s
 	}
