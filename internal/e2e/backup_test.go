@@ -255,7 +255,7 @@ func TestBackupEvents(t *testing.T) {
 		var b backupDoc
 		x := r.try(backup(r.point, "--", "true")...)
 		r.into(x, &b)
-		if x.code != 1 || !strings.Contains(b.Components[0].Failure, "is not on a volume of the set") {
+		if x.code != 1 || !strings.Contains(b.Components[0].Failure, "isn't on a volume of the set") {
 			t.Errorf("exit %d, %+v", x.code, b.Components)
 		}
 		r.saw(append(taken, "backup-complete", "backup-shutdown")...)

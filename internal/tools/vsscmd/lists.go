@@ -147,7 +147,7 @@ func (l *lister) write(overlays []overlay) error {
 					dir, onCopy = at, unix.Stat(at, &st) == nil && copies[st.Dev]
 				}
 				if !onCopy {
-					err = fmt.Errorf("%s is not on a volume of the set", at)
+					err = fmt.Errorf("%s isn't on a volume of the set", at)
 				}
 			}
 			if err != nil {
