@@ -29,7 +29,11 @@ func (b *BackupComponents) SetRestoreState(ctx context.Context, t vss.RestoreTyp
 }
 
 func name(c Component) *vssv1.ComponentName {
-	return &vssv1.ComponentName{WriterId: c.Writer.String(), Type: c.Type, LogicalPath: c.LogicalPath, Name: c.Name}
+	n := &vssv1.ComponentName{WriterId: c.Writer.String(), Type: c.Type, LogicalPath: c.LogicalPath, Name: c.Name}
+	if !c.Instance.IsZero() {
+		n.InstanceId = c.Instance.String()
+	}
+	return n
 }
 
 func (b *BackupComponents) text(c Component, text string) *vssv1.ComponentTextRequest {

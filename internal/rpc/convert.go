@@ -52,6 +52,9 @@ func componentIn(c *vssv1.ComponentName) (name, error) {
 	if err == nil {
 		n.Writer.GUID, err = g, n.Type.UnmarshalText([]byte(c.GetType()))
 	}
+	if text := c.GetInstanceId(); err == nil && text != "" {
+		n.Instance.GUID, err = vss.ParseGUID(text)
+	}
 	return n, err
 }
 

@@ -9,22 +9,29 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// ComponentName names a component of the document: by its writer's class, in which logical path and name are unique.
+// ComponentName names a component of the document by its writer's class, in which logical path and name should be
+// unique. Where several instances of the class have the component, it is the one of Instance, or of the first if that
+// is zero.
 type ComponentName struct {
 	Writer            vss.WriterID
 	Type              vss.ComponentType
 	LogicalPath, Name string
+	Instance          vss.WriterInstanceID
 }
 
 // find returns a component of the document and its writer. Errors: VSS_E_OBJECT_NOT_FOUND.
-func (s *Set) find(op string, n ComponentName) (*document.WriterComponents, *document.Component, error) {
-	for _, w := range s.doc.Writers {
-		if w.WriterID != n.Writer {
+func (s *Set) find(op string, n ComponentName) (w components, c *document.Component, err error) {
+	for _, entry := range s.doc.Writers {
+		if entry.WriterID != n.Writer {
 			continue
 		}
-		if c := w.Component(n.LogicalPath, n.Name); c != nil && c.Type == n.Type {
-			return w, c, nil
+		k := entry.Component(n.LogicalPath, n.Name)
+		if k != nil && k.Type == n.Type && (c == nil || entry.InstanceID == n.Instance) {
+			w, c = entry, k
 		}
+	}
+	if c != nil {
+		return w, c, nil
 	}
 	return nil, nil, vss.E(op, vss.ErrObjectNotFound, errors.New("the document does not have the component")).
 		On(strings.TrimPrefix(n.LogicalPath+`\`+n.Name, `\`)).

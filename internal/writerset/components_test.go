@@ -34,6 +34,31 @@ func TestComponentsReachWriters(t *testing.T) {
 	}
 }
 
+// TestEqualComponents checks that options reach the instance that they are meant for when two have equal components.
+func TestEqualComponents(t *testing.T) {
+	r, one := recorder("db")
+	named(r, "other")
+	two := instanceOf(r)
+	w := gathered(t, one, two)
+	w.Document().SelectComponents = true
+	for _, i := range []*writer.Instance{one, two} {
+		must(t, w.AddComponent(i.ID, i.Info.ID, vss.ComponentDatabase, "", "data"))
+	}
+	for _, c := range []struct {
+		instance vss.WriterInstanceID
+		want     int // the entry that is changed
+	}{{vss.WriterInstanceID{}, 0}, {one.ID, 0}, {two.ID, 1}, {vss.WriterInstanceID{GUID: vss.NewGUID()}, 0}} {
+		n, text := database(one, "", "data"), vss.NewGUID().String()
+		n.Instance = c.instance
+		must(t, w.SetBackupOptions(n, text))
+		for i, entry := range w.Components() {
+			if got := entry.Components[0].BackupOptions == text; got != (i == c.want) {
+				t.Errorf("instance %v: entry %d has the options: %v", c.instance, i, got)
+			}
+		}
+	}
+}
+
 // TestComponentErrors checks the codes of calls that name components.
 func TestComponentErrors(t *testing.T) {
 	_, i := recorder("db")

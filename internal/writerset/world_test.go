@@ -107,7 +107,7 @@ func instanceOf(r *writertest.Recorder) *writer.Instance {
 
 // database returns the name of a database of a writer.
 func database(i *writer.Instance, logicalPath, name string) ComponentName {
-	return ComponentName{i.Info.ID, vss.ComponentDatabase, logicalPath, name}
+	return ComponentName{Writer: i.Info.ID, Type: vss.ComponentDatabase, LogicalPath: logicalPath, Name: name}
 }
 
 // saved returns what a backup of these databases of a writer saves.

@@ -948,6 +948,7 @@ type ComponentName struct {
 	Type          string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"` // "database" or "filegroup"
 	LogicalPath   string                 `protobuf:"bytes,3,opt,name=logical_path,json=logicalPath,proto3" json:"logical_path,omitempty"`
 	Name          string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	InstanceId    string                 `protobuf:"bytes,5,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"` // of the writer; where several instances have a component of this name, it chooses among them
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1006,6 +1007,13 @@ func (x *ComponentName) GetLogicalPath() string {
 func (x *ComponentName) GetName() string {
 	if x != nil {
 		return x.Name
+	}
+	return ""
+}
+
+func (x *ComponentName) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
 	}
 	return ""
 }
@@ -4027,12 +4035,14 @@ const file_api_vss_v1_coordinator_proto_rawDesc = "" +
 	"\x04type\x18\x04 \x01(\tR\x04type\x12!\n" +
 	"\flogical_path\x18\x05 \x01(\tR\vlogicalPath\x12\x12\n" +
 	"\x04name\x18\x06 \x01(\tR\x04name\x12\x1c\n" +
-	"\tsucceeded\x18\a \x01(\bR\tsucceeded\"w\n" +
+	"\tsucceeded\x18\a \x01(\bR\tsucceeded\"\x98\x01\n" +
 	"\rComponentName\x12\x1b\n" +
 	"\twriter_id\x18\x01 \x01(\tR\bwriterId\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12!\n" +
 	"\flogical_path\x18\x03 \x01(\tR\vlogicalPath\x12\x12\n" +
-	"\x04name\x18\x04 \x01(\tR\x04name\"y\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x12\x1f\n" +
+	"\vinstance_id\x18\x05 \x01(\tR\n" +
+	"instanceId\"y\n" +
 	"\x14ComponentTextRequest\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x123\n" +
 	"\tcomponent\x18\x02 \x01(\v2\x15.vss.v1.ComponentNameR\tcomponent\x12\x12\n" +
