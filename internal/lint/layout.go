@@ -85,7 +85,6 @@ var owners = []struct {
 			"writer",
 			"requester",
 			"internal/array/remote",
-			"internal/tools",
 			"internal/rpc",
 			"internal/vds",
 			"internal/service",
@@ -216,6 +215,9 @@ func mayImport(from, to string) string {
 		if x != "" && y != "" && x != y && x != "all" {
 			return from + " and " + to + " don't know each other"
 		}
+	}
+	if within(from, []string{"internal/tools", "internal/demo"}) && within(to, []string{"api"}) {
+		return "tools call the service with package requester, not with " + to
 	}
 	if within(from, []string{"internal/tools"}) && within(to, []string{"internal/coordinator", "internal/catalog"}) {
 		return "tools go through the service: " + to + " is its own"

@@ -32,3 +32,23 @@ func TestCommandsAreDocumented(t *testing.T) {
 	}
 	walk(new(app).root())
 }
+
+// TestHelp checks that each command explains itself.
+func TestHelp(t *testing.T) {
+	var walk func(*cobra.Command)
+	walk = func(c *cobra.Command) {
+		if c.Short == "" || c.Long == "" || !strings.HasPrefix(c.Example, "  vss ") && !strings.Contains(c.Example,
+			"vss completion") {
+			t.Errorf("%s: short %q, long %q, example %q", c.CommandPath(), c.Short, c.Long, c.Example)
+		}
+		c.LocalFlags()
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+	}
+	walk(new(app).root())
+	w := &world{run: t.TempDir()}
+	if code, out, _ := w.vss(t, "create", "--help"); code != 0 || !strings.Contains(out, "vss create /srv/data") {
+		t.Errorf("exit %d: %s", code, out)
+	}
+}

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/spf13/cobra"
 
 	vssv1 "github.com/stillpoint-vss/stillpoint/api/vss/v1"
 	"github.com/stillpoint-vss/stillpoint/internal/tools/cli"
@@ -378,25 +377,5 @@ func TestNoService(t *testing.T) {
 	var doc map[string]cli.Failure
 	if err := json.Unmarshal([]byte(out), &doc); err != nil || code != 1 || doc["error"].Hint == "" {
 		t.Errorf("exit %d, %v: %s", code, err, out)
-	}
-}
-
-// TestHelp checks that each command explains itself.
-func TestHelp(t *testing.T) {
-	var walk func(*cobra.Command)
-	walk = func(c *cobra.Command) {
-		if c.Short == "" || c.Long == "" || !strings.HasPrefix(c.Example, "  vss ") && !strings.Contains(c.Example,
-			"vss completion") {
-			t.Errorf("%s: short %q, long %q, example %q", c.CommandPath(), c.Short, c.Long, c.Example)
-		}
-		c.LocalFlags()
-		for _, sub := range c.Commands() {
-			walk(sub)
-		}
-	}
-	walk(new(app).root())
-	w := &world{run: t.TempDir()}
-	if code, out, _ := w.vss(t, "create", "--help"); code != 0 || !strings.Contains(out, "vss create /srv/data") {
-		t.Errorf("exit %d: %s", code, out)
 	}
 }
