@@ -152,7 +152,7 @@ func TestDeathOverSocket(t *testing.T) {
 	}
 }
 
-// Another process at the same socket is another writer: nothing of the old one's goes to it.
+// A connection does not reach another process that serves at the same socket later.
 func TestSuccessor(t *testing.T) {
 	r := writertest.NewRecorder("r")
 	w := writertest.Socket(t, r)
@@ -190,9 +190,9 @@ func TestConnectRefused(t *testing.T) {
 		t.Errorf("not trusted: %v", err)
 	}
 	if _, err := writer.Connect(t.Context(), w.Path+".none", nil); err == nil {
-		t.Error("nobody is there")
+		t.Error("a socket without a process accepted the connection")
 	}
-	// Somebody who accepts and never answers.
+	// A process that accepts and does not answer.
 	mute := filepath.Join(filepath.Dir(w.Path), "mute.sock")
 	l, err := net.Listen("unix", mute)
 	if err != nil {

@@ -190,7 +190,33 @@ func (s *session) call(ctx context.Context, h Handler, e *Event, ours bool, rele
 	mine := e.begin()
 	hctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	r := s.begin(h, stop, ours)
+	answer := make(chan error, 1)
+	go func() {
+		err := s.w.protect(h.String(), func() error { return h.Call(hctx, s.w.w, mine) })
+		if s.returned(r, err, answer) && release != nil {
+			release()
+		}
+	}()
+	err, answered := s.wait(ctx, hctx, h, r, answer)
+	if answered {
+		err = e.end(h, mine, err)
+	}
+	err = s.result(ctx, h, e, err, answered)
+	s.advance(h, e, err)
+	if h == OnBackupShutdown {
+		s.w.forget(s)
+	}
+	if answered && release != nil {
+		release()
+	}
+	return err
+}
+
+// begin notes that a handler is called. Stop cancels it.
+func (s *session) begin(h Handler, stop context.CancelCauseFunc, ours bool) *run {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if h == OnThaw && s.window != nil {
 		s.window.Stop() // the window ends when Thaw is received
 		s.window = nil
@@ -202,53 +228,44 @@ func (s *session) call(ctx context.Context, h Handler, e *Event, ours bool, rele
 	if ours {
 		s.running = r
 	}
-	s.mu.Unlock()
+	return r
+}
 
-	answer := make(chan error, 1)
-	go func() {
-		err := s.w.protect(h.String(), func() error { return h.Call(hctx, s.w.w, mine) })
-		s.mu.Lock()
-		if s.running == r {
-			s.running = nil
-		}
-		abandoned, again := r.abandoned, s.aborts > r.aborts && h != OnAbort && h != OnBackupShutdown
-		answer <- err
-		s.mu.Unlock()
-		if !abandoned {
-			return
-		}
-		s.w.log.Warn("a handler returned after its caller had stopped waiting", "handler", h, "session", s.id,
-			"error", err)
-		if again { // it may have frozen after Abort was called
-			s.abort("after a late answer")
-		}
-		if release != nil {
-			release()
-		}
-	}()
-
-	err, answered := s.wait(ctx, hctx, h, r, answer)
-	if answered {
-		err = e.end(h, mine, err)
-	}
+// returned notes that a handler has returned, and sends its error to answer. It returns true if the caller had stopped
+// waiting.
+func (s *session) returned(r *run, err error, answer chan<- error) (abandoned bool) {
 	s.mu.Lock()
+	if s.running == r {
+		s.running = nil
+	}
+	abandoned, again := r.abandoned, s.aborts > r.aborts && r.h != OnAbort && r.h != OnBackupShutdown
+	answer <- err
+	s.mu.Unlock()
+	if !abandoned {
+		return false
+	}
+	s.w.log.Warn("a handler returned after its caller had stopped waiting", "handler", r.h, "session", s.id,
+		"error", err)
+	if again { // it may have frozen after Abort was called
+		s.abort("after a late answer")
+	}
+	return true
+}
+
+// result converts the error of a handler if the window has expired, or if the handler stopped because its caller did.
+func (s *session) result(ctx context.Context, h Handler, e *Event, err error, answered bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch {
 	case s.expired && h == OnFreeze:
-		err = vss.E(h.String(), vss.ErrWriterErrorTimeout, errors.Join(errWindow, err)).
+		return vss.E(h.String(), vss.ErrWriterErrorTimeout, errors.Join(errWindow, err)).
 			Advise("the writer has thawed itself; see its log for the cause of the delay")
-	case answered && ctx.Err() != nil && (err != nil || vetoed(e.Failure)): // it stopped because its caller did
+	case answered && ctx.Err() != nil && (err != nil || vetoed(e.Failure)):
 		if err == nil {
 			err = errors.New(e.Failure.Message)
 		}
-		err, e.Failure = silent(h.String(), fmt.Errorf("%w: %w", ctx.Err(), err)), nil
-	}
-	s.mu.Unlock()
-	s.advance(h, e, err)
-	if h == OnBackupShutdown {
-		s.w.forget(s)
-	}
-	if answered && release != nil {
-		release()
+		e.Failure = nil
+		return silent(h.String(), fmt.Errorf("%w: %w", ctx.Err(), err))
 	}
 	return err
 }

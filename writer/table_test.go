@@ -69,7 +69,7 @@ func failing(h writer.Handler, act writertest.Act) []step {
 var veto, fatal = writertest.Veto(vss.ErrWriterErrorRetryable,
 	"busy"), writertest.Fail(vss.ErrWriterErrorOutOfResources, errors.New("full"))
 
-// TestTable tells every event in every state. Rows and columns are those of the state table in the writer's
+// TestTable sends every event in every state. Rows and columns are those of the state table in the writer's
 // reference; the one cell that differs from it is marked.
 func TestTable(t *testing.T) {
 	const (
@@ -135,7 +135,7 @@ func TestTable(t *testing.T) {
 
 func shutdown(cells []cell, c cell) []cell { cells[writer.OnBackupShutdown] = c; return cells }
 
-// tellOne goes a way to a state, tells one event and checks its cell.
+// tellOne brings a writer to a state, sends one event and checks its cell.
 func tellOne(t *testing.T, way []step, state vss.WriterState, h writer.Handler, want cell, how string) {
 	r := writertest.NewRecorder("r")
 	w := writer.Watch(r, slog.New(slog.NewTextHandler(t.Output(), nil)))
@@ -189,7 +189,7 @@ func tellOne(t *testing.T, way []step, state vss.WriterState, h writer.Handler, 
 	case vetoCode != vss.OK && (e.Failure == nil || e.Failure.Code != vetoCode):
 		t.Errorf("the veto is lost: %+v", e.Failure)
 	case !delivered && code == vss.OK && state.Failed() && (e.Failure == nil || e.Failure.Code == vss.OK):
-		t.Error("a failed writer isn't told, and nobody learns that it failed")
+		t.Error("an event that a failed writer does not receive returned no failure")
 	}
 	_ = w.Close()
 }

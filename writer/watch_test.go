@@ -141,7 +141,7 @@ func TestWindowOfTwoSessions(t *testing.T) {
 	})
 }
 
-// A Freeze that doesn't end is told to stop at the end of the window, and thawed within a second whatever it does.
+// A Freeze that does not return is canceled at the end of the window, and thawed within a second.
 func TestStalledFreeze(t *testing.T) {
 	for _, polite := range []bool{true, false} {
 		t.Run(map[bool]string{true: "stops", false: "goes on"}[polite], func(t *testing.T) {
@@ -175,7 +175,7 @@ func TestStalledFreeze(t *testing.T) {
 	}
 }
 
-// Whoever calls waits no longer than the context, whatever the handler does; what comes later counts for nothing.
+// A call returns when its context ends, whether or not the handler does; later results are ignored.
 func TestNoAnswer(t *testing.T) {
 	way := []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw,
 		writer.OnPostSnapshot, writer.OnBackupComplete}
@@ -356,7 +356,7 @@ func TestSessions(t *testing.T) {
 		w.wants("one too many", w.tell(writer.OnPrepareBackup), vss.ErrWriterStatusNotAvailable)
 		w.must(writer.OnAbort, writer.OnBackupShutdown) // these need no room
 		w.id = ids[7]
-		w.must(writer.OnBackupComplete) // one that is over makes room, and its end is still told
+		w.must(writer.OnBackupComplete) // a finished session makes room, and its end is still delivered
 		w.id = vss.SessionID{GUID: vss.NewGUID()}
 		w.must(writer.OnPrepareBackup)
 		w.id = ids[7]
@@ -447,7 +447,7 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// A handler that fails when nobody waits any more isn't an answer, whichever of the two comes first.
+// A handler that fails after its caller stopped waiting gives no answer, whichever comes first.
 func TestFailsWhenNobodyWaits(t *testing.T) {
 	for _, how := range []string{"the context's error", "an error of its own", "a failure"} {
 		for range 100 {

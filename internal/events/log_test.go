@@ -128,7 +128,7 @@ func TestHold(t *testing.T) {
 	}
 }
 
-// TestSlowFollower checks that a follower that does not read holds up nobody.
+// TestSlowFollower checks that a follower that does not read delays nothing.
 func TestSlowFollower(t *testing.T) {
 	l, _ := open(t, slog.New(slog.DiscardHandler))
 	follow, stop := l.Follow()

@@ -79,7 +79,7 @@ func TestBackup(t *testing.T) {
 	w.checkSet(set, id)
 }
 
-// checkSet checks what the service says of the set that TestBackup made.
+// checkSet checks the description of the set that TestBackup made.
 func (w *world) checkSet(id vss.SnapshotSetID, copy vss.SnapshotID) {
 	w.t.Helper()
 	set, err := w.client.GetSnapshotSet(w.t.Context(), id)

@@ -304,9 +304,9 @@ func TestRequired(t *testing.T) {
 		change   func(w *world, r *writertest.Recorder, i *writer.Instance)
 		want     vss.Code
 	}{
-		{"well", func(i *writer.Instance) string { return i.Info.Name },
+		{"none failed", func(i *writer.Instance) string { return i.Info.Name },
 			func(*world, *writertest.Recorder, *writer.Instance) {}, vss.OK},
-		{"well, by id", func(i *writer.Instance) string { return i.Info.ID.String() },
+		{"none failed, by id", func(i *writer.Instance) string { return i.Info.ID.String() },
 			func(*world, *writertest.Recorder, *writer.Instance) {}, vss.OK},
 		{"failed", func(i *writer.Instance) string { return "DB" },
 			func(_ *world, r *writertest.Recorder, _ *writer.Instance) { r.At(writer.OnPrepareSnapshot, veto) },

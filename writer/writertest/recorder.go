@@ -50,7 +50,7 @@ type Seen struct {
 // Recorder is a writer in memory. Its fields must be set before it is used; methods may be called from many goroutines.
 type Recorder struct {
 	Who      writer.Info
-	Metadata document.WriterMetadata // its components; the identity is Who's
+	Metadata document.WriterMetadata // its components; the identity is in the other field
 
 	mu       sync.Mutex // the fields below
 	acts     map[writer.Handler]Act
