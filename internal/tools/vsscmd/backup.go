@@ -63,11 +63,12 @@ Exit status: that of CMD; 1 if CMD exited with 0 but a component was not saved; 
 	}
 	f.add(cmd, "backup, the only one allowed")
 	l := cmd.Flags()
-	l.StringVar(&b.wm, "wm", "", "write the Writer Metadata Documents to this directory")
-	l.StringVar(&kind, "type", "full", "type of the backup: full, incremental, differential, log or copy")
+	l.StringVar(&b.wm, "wm", "", "write the Writer Metadata Documents to `DIR`")
+	l.StringVar(&kind, "type", "full", "`TYPE` of the backup: full, incremental, differential, log or copy")
 	l.StringArrayVar(&named, "component", nil,
-		"back up only this component: WRITER, WRITER/NAME or WRITER/PATH/NAME; may be repeated")
-	l.StringVar(&previous, "previous", "", "the Backup Components Document of the backup that this one is based on")
+		"back up only this `COMPONENT`: WRITER, WRITER/NAME or WRITER/PATH/NAME; may be repeated")
+	l.StringVar(&previous, "previous", "",
+		"`FILE` with the Backup Components Document of the backup that this one is based on")
 	return cmd
 }
 

@@ -24,7 +24,7 @@ type createFlags struct {
 func (f *createFlags) add(cmd *cobra.Command, context string) {
 	l := cmd.Flags()
 	l.StringVar(&f.context, "context", "",
-		"purpose of the copies: backup, file-share-backup, nas-rollback, app-rollback, "+
+		"`NAME` of the purpose of the copies: backup, file-share-backup, nas-rollback, app-rollback, "+
 			"client-accessible or client-accessible-writers (default "+context+")")
 	l.BoolVar(&f.differential, "differential", false, "make copies that share unchanged blocks with the originals")
 	l.BoolVar(&f.plex, "plex", false, "make full copies, completed in the background")
@@ -32,15 +32,15 @@ func (f *createFlags) add(cmd *cobra.Command, context string) {
 		"make a set for import on another host, not available on this one")
 	l.BoolVar(&f.noAutoRecovery, "no-autorecovery", false, "make copies read-only at once; writers do not recover them")
 	l.BoolVar(&f.rollbackRecovery, "rollback-recovery", false, "let writers recover the copies for use, not for backup")
-	l.StringVar(&f.provider, "provider", "", "id or name of the provider to use")
+	l.StringVar(&f.provider, "provider", "", "use this provider, by `ID|NAME`")
 	l.BoolVar(&f.noWriters, "no-writers", false, "do not notify writers")
-	l.StringArrayVar(&f.include, "writer-include", nil, "notify only this writer, by id or name; may be repeated")
-	l.StringArrayVar(&f.exclude, "writer-exclude", nil, "do not notify this writer, by id or name; may be repeated")
+	l.StringArrayVar(&f.include, "writer-include", nil, "notify only this writer, by `ID|NAME`; may be repeated")
+	l.StringArrayVar(&f.exclude, "writer-exclude", nil, "do not notify this writer, by `ID|NAME`; may be repeated")
 	l.StringVar(&f.require, "require", "",
-		"minimum consistency, application or file-system: fail and delete the set if it is less")
-	l.DurationVar(&f.wait, "wait", 0, "maximum time to wait for another creation, such as 10m (default: do not wait)")
-	l.StringVar(&f.document, "bc", "", "write the Backup Components Document to this file")
-	l.DurationVar(&f.holdLimit, "hold-limit", 0, "maximum time to hold writes, at most 10s")
+		"minimum `CONSISTENCY`, application or file-system: fail and delete the set if it is less")
+	l.DurationVar(&f.wait, "wait", 0, "maximum `TIME` to wait for another creation, such as 10m (default: do not wait)")
+	l.StringVar(&f.document, "bc", "", "write the Backup Components Document to `FILE`")
+	l.DurationVar(&f.holdLimit, "hold-limit", 0, "maximum `TIME` to hold writes, at most 10s")
 }
 
 // withoutWriters maps each context with writers to the corresponding one without.

@@ -58,7 +58,7 @@ Exit status: that of CMD; 125 if vss failed, 126 if CMD cannot be run, 127 if it
 		},
 	}
 	f.add(cmd, "backup; with --no-writers file-share-backup")
-	cmd.Flags().StringVar(&report, "report", "", "write the set as JSON to this file")
+	cmd.Flags().StringVar(&report, "report", "", "write the set as JSON to `FILE`")
 	return cmd
 }
 

@@ -60,8 +60,8 @@ those of a volume.`,
 				})
 		},
 	}
-	shadows.Flags().StringVar(&set, "set", "", "only the copies of this set")
-	shadows.Flags().StringVar(&volume, "volume", "", "only the copies of this volume")
+	shadows.Flags().StringVar(&set, "set", "", "only the copies of this set, by `ID`")
+	shadows.Flags().StringVar(&volume, "volume", "", "only the copies of this `VOLUME`")
 	list.AddCommand(shadows, a.listWriters(), a.listProviders(), a.listVolumes())
 	return list
 }

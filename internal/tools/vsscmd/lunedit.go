@@ -32,9 +32,9 @@ disk.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&size, "size", "", "size: 2G, 512M, 1.5T or in bytes")
-	f.StringVar(&n.Array, "array", "", "storage array (default local)")
-	f.StringVar(&n.Pool, "pool", "", "pool of the array (default the first one)")
+	f.StringVar(&size, "size", "", "`SIZE`: 2G, 512M, 1.5T or in bytes")
+	f.StringVar(&n.Array, "array", "", "storage `ARRAY` (default local)")
+	f.StringVar(&n.Pool, "pool", "", "`POOL` of the array (default the first one)")
 	f.BoolVar(&n.Masked, "masked", false, "do not show the LUN to any host")
 	return cmd
 }
@@ -82,11 +82,11 @@ former content of the LUN is lost. It fails if a volume of the LUN is mounted.`,
 		}),
 	}
 	l := cmd.Flags()
-	l.StringVar(&f.FileSystem, "fs", "", "file system: ext4, xfs or btrfs")
+	l.StringVar(&f.FileSystem, "fs", "", "file system `TYPE`: ext4, xfs or btrfs")
 	l.BoolVar(&gpt, "gpt", false, "write a GPT with one partition (default)")
 	l.BoolVar(&mbr, "mbr", false, "write an MBR with one partition")
 	l.BoolVar(&whole, "whole-disk", false, "write no partition table")
-	l.StringVar(&f.Label, "label", "", "label of the file system")
+	l.StringVar(&f.Label, "label", "", "`LABEL` of the file system")
 	return cmd
 }
 
@@ -126,7 +126,7 @@ func (a *app) lunExtend() *cobra.Command {
 			})(cmd, args)
 		},
 	}
-	cmd.Flags().StringVar(&size, "size", "", "new size: 4G, 512M, 1.5T or in bytes")
+	cmd.Flags().StringVar(&size, "size", "", "new `SIZE`: 4G, 512M, 1.5T or in bytes")
 	return cmd
 }
 

@@ -25,7 +25,7 @@ without --force that fails if a volume of the LUN is mounted.`,
 			return d.MaskLUN(ctx, lun, host, force)
 		}),
 	}
-	cmd.Flags().StringVar(&host, "from", "", "host (default this one)")
+	cmd.Flags().StringVar(&host, "from", "", "`HOST` (default this one)")
 	cmd.Flags().BoolVar(&force, "force", false, "unmount volumes that are mounted on this host")
 	return cmd
 }
@@ -43,7 +43,7 @@ another host with the next rescan.`,
 			return d.UnmaskLUN(ctx, lun, host)
 		}),
 	}
-	cmd.Flags().StringVar(&host, "to", "", "host (default this one)")
+	cmd.Flags().StringVar(&host, "to", "", "`HOST` (default this one)")
 	return cmd
 }
 
@@ -149,8 +149,8 @@ no-auto-mount, shadow-copy. Without --set and --clear it prints the LUN with its
 			})
 		},
 	}
-	cmd.Flags().StringSliceVar(&set, "set", nil, "flag to set; may be repeated")
-	cmd.Flags().StringSliceVar(&unset, "clear", nil, "flag to clear; may be repeated")
+	cmd.Flags().StringSliceVar(&set, "set", nil, "`FLAG` to set; may be repeated")
+	cmd.Flags().StringSliceVar(&unset, "clear", nil, "`FLAG` to clear; may be repeated")
 	return cmd
 }
 

@@ -84,10 +84,10 @@ is written to standard output, also if the command fails.`,
 	root.CompletionOptions.DisableDefaultCmd = true
 	f := root.PersistentFlags()
 	f.BoolVar(&a.JSON, "json", false, "write one JSON document to standard output")
-	f.StringVar(&a.Service.State, "state", "", "state directory (default "+requester.DefaultState+")")
-	f.StringVar(&a.Service.Run, "run", "", "directory of the socket and other runtime files (default "+
+	f.StringVar(&a.Service.State, "state", "", "state directory `DIR` (default "+requester.DefaultState+")")
+	f.StringVar(&a.Service.Run, "run", "", "directory `DIR` of the socket and other runtime files (default "+
 		requester.DefaultRun+")")
-	f.StringVar(&a.Service.Config, "config", "", "configuration file (default "+requester.DefaultConfig+")")
+	f.StringVar(&a.Service.Config, "config", "", "configuration `FILE` (default "+requester.DefaultConfig+")")
 	root.AddCommand(
 		a.createCommand(), a.execCommand(), a.backupCommand(), a.restoreCommand(), a.importCommand(), a.listCommand(),
 		a.showCommand(), a.exposeCommand(), a.unexposeCommand(), a.breakCommand(), a.deleteCommand(), a.eventsCommand(),

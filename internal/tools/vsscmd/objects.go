@@ -88,7 +88,7 @@ copies arrive, the set is printed and the exit status is 1.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&path, "bc", "", "the Backup Components Document of the set")
+	cmd.Flags().StringVar(&path, "bc", "", "`FILE` with the Backup Components Document of the set")
 	return cmd
 }
 

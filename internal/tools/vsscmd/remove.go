@@ -148,8 +148,8 @@ deleted and which one was not.`,
 	}
 	f := cmd.Flags()
 	f.BoolVar(&all, "all", false, "delete every copy on this host")
-	f.StringVar(&oldest, "oldest", "", "delete the oldest copy of this volume")
-	f.StringVar(&volume, "volume", "", "delete every copy of this volume")
+	f.StringVar(&oldest, "oldest", "", "delete the oldest copy of this `VOLUME`")
+	f.StringVar(&volume, "volume", "", "delete every copy of this `VOLUME`")
 	f.BoolVar(&force, "force", false, "delete copies even if they are in use")
 	return cmd
 }

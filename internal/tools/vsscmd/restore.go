@@ -65,10 +65,10 @@ cannot be run, 127 if it was not found.`,
 		},
 	}
 	l := cmd.Flags()
-	l.StringVar(&bc, "bc", "", "the Backup Components Document of the backup")
-	l.StringVar(&r.wm, "wm", "", "directory of its Writer Metadata Documents (default: that of FILE)")
+	l.StringVar(&bc, "bc", "", "`FILE` with the Backup Components Document of the backup")
+	l.StringVar(&r.wm, "wm", "", "`DIR` with its Writer Metadata Documents (default: the directory of FILE)")
 	l.StringArrayVar(&named, "component", nil,
-		"restore only this component: WRITER, WRITER/NAME or WRITER/PATH/NAME; may be repeated")
+		"restore only this `COMPONENT`: WRITER, WRITER/NAME or WRITER/PATH/NAME; may be repeated")
 	l.BoolVar(&r.more, "more", false, "further (incremental) restores follow; writers do not recover their data yet")
 	l.BoolVar(&r.ignore, "ignore-writers", false, "continue if a writer fails or is not running")
 	return cmd

@@ -49,7 +49,8 @@ own.`,
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "wait for new events until interrupted")
-	cmd.Flags().StringVar(&since, "since", "", "only events after this time, in RFC 3339, or for the last 10m")
+	cmd.Flags().StringVar(&since, "since", "",
+		"only events after `TIME`, in RFC 3339 or as a duration before now (10m)")
 	return cmd
 }
 
