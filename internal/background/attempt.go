@@ -11,8 +11,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Recovered calls f and turns a panic into E_UNEXPECTED with the name of the step that was running, as at returns it. The log
-// gets the stack.
+// Recovered calls f and turns a panic into E_UNEXPECTED with the name of the step that was running, as at returns it.
+// The log gets the stack.
 func Recovered(logger *slog.Logger, at func() string, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -39,8 +39,9 @@ type Step struct {
 	Logger *slog.Logger
 }
 
-// Attempt calls f in a goroutine of its own and returns its error. The context of f ends when the limit is over; if f doesn't
-// return then, Attempt returns without it. Errors: those of f; E_UNEXPECTED for a panic, and with the cause ErrLate.
+// Attempt calls f in a goroutine of its own and returns its error. The context of f ends when the limit is over; if f
+// doesn't return then, Attempt returns without it. Errors: those of f; E_UNEXPECTED for a panic, and with the cause
+// ErrLate.
 func (s *Step) Attempt(ctx context.Context, f func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

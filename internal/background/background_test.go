@@ -26,11 +26,17 @@ func TestOperation(t *testing.T) {
 		f    func(ctx context.Context, a *background.Operation) (vss.Code, error)
 		want vss.Code
 	}{
-		{"well", func(context.Context, *background.Operation) (vss.Code, error) { return vss.OK, nil }, vss.SuccessAsyncFinished},
+		{
+			"well", func(context.Context, *background.Operation) (vss.Code, error) { return vss.OK, nil },
+			vss.SuccessAsyncFinished,
+		},
 		{"with another success", func(context.Context, *background.Operation) (vss.Code, error) {
 			return vss.SuccessSomeSnapshotsNotImported, nil
 		}, vss.SuccessSomeSnapshotsNotImported},
-		{"badly", func(context.Context, *background.Operation) (vss.Code, error) { return 0, errHarm }, vss.ErrInsufficientStorage},
+		{
+			"badly", func(context.Context, *background.Operation) (vss.Code, error) { return 0, errHarm },
+			vss.ErrInsufficientStorage,
+		},
 		{"in a panic", func(_ context.Context, a *background.Operation) (vss.Code, error) {
 			a.Progress("jump", 1)
 			panic("harm")
@@ -39,7 +45,8 @@ func TestOperation(t *testing.T) {
 		a := run(c.f)
 		a.Wait(t.Context(), 0)
 		s := a.QueryStatus()
-		if s.Result != c.want || s.Percent != 100 || c.name == "in a panic" && !strings.Contains(s.Err.Error(), "jump") {
+		if s.Result != c.want || s.Percent != 100 ||
+			c.name == "in a panic" && !strings.Contains(s.Err.Error(), "jump") {
 			t.Errorf("%s: %+v", c.name, s)
 		}
 		if again := a.Cancel(); again.Result != c.want {
@@ -65,8 +72,8 @@ func TestOperation(t *testing.T) {
 	}
 }
 
-// TestAttempt: a step ends by itself, in a panic, or out of time, whether it heeds its context or not; progress renews its
-// time.
+// TestAttempt: a step ends by itself, in a panic, or out of time, whether it heeds its context or not; progress
+// renews its time.
 func TestAttempt(t *testing.T) {
 	renew := make(chan struct{})
 	release := make(chan struct{})
@@ -80,9 +87,18 @@ func TestAttempt(t *testing.T) {
 		{"well", func(context.Context) error { return nil }, vss.OK, false, 0},
 		{"badly", func(context.Context) error { return errHarm }, vss.ErrInsufficientStorage, false, 0},
 		{"in a panic", func(context.Context) error { panic("harm") }, vss.ErrUnexpected, false, 0},
-		{"out of time", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, vss.ErrUnexpected, true, time.Minute},
-		{"out of time, with a reason", func(ctx context.Context) error { <-ctx.Done(); return errHarm }, vss.ErrInsufficientStorage, false, time.Minute},
-		{"never", func(context.Context) error { <-release; return nil }, vss.ErrUnexpected, true, time.Minute + 200*time.Millisecond},
+		{
+			"out of time", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, vss.ErrUnexpected,
+			true, time.Minute,
+		},
+		{
+			"out of time, with a reason", func(ctx context.Context) error { <-ctx.Done(); return errHarm },
+			vss.ErrInsufficientStorage, false, time.Minute,
+		},
+		{
+			"never", func(context.Context) error { <-release; return nil }, vss.ErrUnexpected, true,
+			time.Minute + 200*time.Millisecond,
+		},
 		{"slowly, with progress", func(context.Context) error {
 			for range 3 {
 				time.Sleep(50 * time.Second)
@@ -96,7 +112,8 @@ func TestAttempt(t *testing.T) {
 			s := background.Step{Name: "leap", Limit: time.Minute, Renew: renew, Logger: slog.New(slog.DiscardHandler)}
 			begun := time.Now()
 			err := s.Attempt(t.Context(), c.f)
-			if vss.CodeOf(err) != c.want || errors.Is(err, background.ErrLate) != c.late || time.Since(begun) != c.took {
+			if vss.CodeOf(err) != c.want || errors.Is(err, background.ErrLate) != c.late ||
+				time.Since(begun) != c.took {
 				t.Errorf("%s: %v after %v", c.name, err, time.Since(begun))
 			}
 			if c.want == vss.ErrUnexpected && !strings.Contains(err.Error(), "leap") {

@@ -1,5 +1,6 @@
-// Package background runs what takes its time: operations that a requester waits for or cancels, and steps that must not
-// keep anybody waiting for longer than they may take. A panic in either is an error of it, not the end of the process.
+// Package background runs what takes its time: operations that a requester waits for or cancels, and steps that must
+// not keep anybody waiting for longer than they may take. A panic in either is an error of it, not the end of the
+// process.
 package background
 
 import (
@@ -35,9 +36,11 @@ type Status struct {
 	Percent float64
 }
 
-// Start runs f in the background. f reports its progress to the operation and returns a success code or an error. A panic
-// in f is its error: E_UNEXPECTED with the name of the step that it was at.
-func Start(parent context.Context, logger *slog.Logger, f func(ctx context.Context, a *Operation) (vss.Code, error)) *Operation {
+// Start runs f in the background. f reports its progress to the operation and returns a success code or an error. A
+// panic in f is its error: E_UNEXPECTED with the name of the step that it was at.
+func Start(
+	parent context.Context, logger *slog.Logger, f func(ctx context.Context, a *Operation) (vss.Code, error),
+) *Operation {
 	ctx, cancel := context.WithCancel(parent)
 	a := &Operation{ID: vss.NewGUID().Plain(), cancel: cancel, done: make(chan struct{})}
 	go func() {
@@ -81,7 +84,8 @@ func (a *Operation) Value() any {
 // Done is closed when the operation has ended.
 func (a *Operation) Done() <-chan struct{} { return a.done }
 
-// Wait returns when the operation has ended, when d is over (0: no limit) or when ctx is done. It doesn't report the result.
+// Wait returns when the operation has ended, when d is over (0: no limit) or when ctx is done. It doesn't report the
+// result.
 func (a *Operation) Wait(ctx context.Context, d time.Duration) {
 	var timeout <-chan time.Time
 	if d > 0 {

@@ -13,8 +13,11 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// add puts a volume into the open set. Candidates are the kinds that may copy it; named says that the requester chose one.
-func (c *creation) add(ctx context.Context, name string, candidates []copies.Kind, named bool) (id vss.SnapshotID, err error) {
+// add puts a volume into the open set. Candidates are the kinds that may copy it; named says that the requester chose
+// one.
+func (c *creation) add(
+	ctx context.Context, name string, candidates []copies.Kind, named bool,
+) (id vss.SnapshotID, err error) {
 	v, err := c.Volumes.Find(ctx, name)
 	if err != nil {
 		return id, err
@@ -51,11 +54,13 @@ func (c *creation) admit(ctx context.Context, name string, v *volume.Volume, can
 	const op = "AddToSnapshotSet"
 	for _, s := range c.copies {
 		if s.vol.Key == v.Key {
-			return vss.E(op, vss.ErrObjectAlreadyExists, nil).On(name).Advise("the volume is in the set already, as " + s.vol.Name)
+			return vss.E(op, vss.ErrObjectAlreadyExists, nil).On(name).
+				Advise("the volume is in the set already, as " + s.vol.Name)
 		}
 	}
 	if len(c.copies) == vss.MaxVolumes {
-		return vss.E(op, vss.ErrMaximumNumberOfVolumesReached, nil).On(name).Advise("create a second set for the other volumes")
+		return vss.E(op, vss.ErrMaximumNumberOfVolumesReached, nil).On(name).
+			Advise("create a second set for the other volumes")
 	}
 	if v.DeviceReadOnly {
 		return vss.E(op, vss.ErrVolumeNotSupported, errors.New("its device is read-only")).On(name).
@@ -68,10 +73,12 @@ func (c *creation) admit(ctx context.Context, name string, v *volume.Volume, can
 	return c.Volumes.CheckNesting(ctx, append(c.volumes(), v), writes)
 }
 
-// choose returns the first kind, in the order of candidates, that can copy the volume now, with its offer. An obstacle sends
-// the choice on to the next one; any other error ends it: there is no silent fallback. Errors: VSS_E_VOLUME_NOT_SUPPORTED,
-// or VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER for a provider that was named.
-func choose(ctx context.Context, op string, v *volume.Volume, c vss.Context, candidates []copies.Kind, named bool) (copies.Kind, copies.Offer, error) {
+// choose returns the first kind, in the order of candidates, that can copy the volume now, with its offer. An
+// obstacle sends the choice on to the next one; any other error ends it: there is no silent fallback. Errors:
+// VSS_E_VOLUME_NOT_SUPPORTED, or VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER for a provider that was named.
+func choose(
+	ctx context.Context, op string, v *volume.Volume, c vss.Context, candidates []copies.Kind, named bool,
+) (copies.Kind, copies.Offer, error) {
 	var why []string
 	for _, kind := range candidates {
 		offer, err := kind.Consider(ctx, v, c)
@@ -95,18 +102,20 @@ func choose(ctx context.Context, op string, v *volume.Volume, c vss.Context, can
 		Advise("`vss list volumes` shows which volumes are supported, `vss list providers` what each provider can do")
 }
 
-// checkHold refuses an offer that can't be held, and one that holds a super block in another mode than a volume of the set: a
-// file system that is frozen hangs its own snapshot.
+// checkHold refuses an offer that can't be held, and one that holds a super block in another mode than a volume of
+// the set: a file system that is frozen hangs its own snapshot.
 func (c *creation) checkHold(v *volume.Volume, offer copies.Offer) error {
 	const op = "AddToSnapshotSet"
 	if (offer.Hold == provider.HoldSuspend || len(offer.Suspends) > 0) && !c.Holder.CanSuspend() {
-		return vss.E(op, vss.ErrVolumeNotSupported, errors.New("its copy needs a device suspended during the hold, and this version of the service can't suspend devices")).
-			On(v.Name).Advise("choose another provider with --provider")
+		why := errors.New("its copy needs a device suspended during the hold, and this service can't suspend devices")
+		return vss.E(op, vss.ErrVolumeNotSupported, why).On(v.Name).Advise("choose another provider with --provider")
 	}
 	for _, s := range c.copies {
 		if s.vol.SuperKey == v.SuperKey && v.SuperKey != "" && s.mode != offer.Hold {
-			return vss.E(op, vss.ErrVolumeNotSupported, fmt.Errorf("it is on one file system with %s, which is held in mode %v, and would be held in mode %v", s.vol.Name, s.mode, offer.Hold)).
-				On(v.Name).Advise("choose one provider for both volumes, or create a set for each")
+			const held = "it is on one file system with %s, held in mode %v, not %v"
+			why := fmt.Errorf(held, s.vol.Name, s.mode, offer.Hold)
+			return vss.E(op, vss.ErrVolumeNotSupported, why).On(v.Name).
+				Advise("choose one provider for both volumes, or create a set for each")
 		}
 	}
 	return nil
@@ -139,8 +148,8 @@ func (c *creation) member(kind copies.Kind) copies.Member {
 	return kind.Join(c.id, c.context)
 }
 
-// IsVolumeSupported reports whether a copy of the volume is possible in principle. A present shortage doesn't count. Errors:
-// VSS_E_OBJECT_NOT_FOUND, VSS_E_BAD_STATE, VSS_E_PROVIDER_NOT_REGISTERED.
+// IsVolumeSupported reports whether a copy of the volume is possible in principle. A present shortage doesn't count.
+// Errors: VSS_E_OBJECT_NOT_FOUND, VSS_E_BAD_STATE, VSS_E_PROVIDER_NOT_REGISTERED.
 func (s *Session) IsVolumeSupported(ctx context.Context, name, providerName string) (bool, error) {
 	const op = "IsVolumeSupported"
 	c, err := s.look(op, initialized)

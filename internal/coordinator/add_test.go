@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/stillpoint-vss/stillpoint/internal/events"
+	"github.com/stillpoint-vss/stillpoint/internal/recovery"
 	"github.com/stillpoint-vss/stillpoint/internal/volume"
 	"github.com/stillpoint-vss/stillpoint/provider"
 	"github.com/stillpoint-vss/stillpoint/provider/providertest"
@@ -50,15 +51,36 @@ func TestAdd(t *testing.T) {
 		{"no such volume", 0, nil, "/none", "", vss.ErrObjectNotFound, firstID, "/none"},
 		{"a network file system", 0, nil, "/net", "", vss.ErrVolumeNotSupported, firstID, ""},
 		{"in the set already", 0, func(w *world) { w.add("/a") }, "/a", "", vss.ErrObjectAlreadyExists, firstID, "as /a"},
-		{"a read-only device", 0, func(w *world) { volumeOf(w, "/a").DeviceReadOnly = true }, "/a", "", vss.ErrVolumeNotSupported, firstID, "read-only"},
+		{
+			"a read-only device", 0, func(w *world) { volumeOf(w, "/a").DeviceReadOnly = true }, "/a", "",
+			vss.ErrVolumeNotSupported, firstID, "read-only",
+		},
 		{"one that carries another", 0, func(w *world) {
-			w.vols.nested = func([]*volume.Volume, []string) error { return vss.E("CheckNesting", vss.ErrNestedVolumeLimit, nil) }
+			w.vols.nested = func([]*volume.Volume, []string) error {
+				return vss.E("CheckNesting", vss.ErrNestedVolumeLimit, nil)
+			}
 		}, "/a", "", vss.ErrNestedVolumeLimit, firstID, ""},
-		{"a transient shortage, without a fallback", 0, fail("AreLunsSupported", firstID, vss.ErrInsufficientStorage), "/a", "", vss.ErrInsufficientStorage, firstID, "first"},
-		{"a code that isn't legal", 0, fail("BeginPrepareSnapshot", firstID, vss.ErrWriterErrorRetryable), "/a", "", vss.ErrUnexpectedProviderError, firstID, "harm"},
-		{"a context that no provider allows", vss.AttrTransportable, nil, "/srv/memory0", "", vss.ErrVolumeNotSupported, firstID, ""},
-		{"a device that must be suspended", 0, func(w *world) { w.soft.Offer.Hold = provider.HoldSuspend }, "/srv/memory0", "", vss.ErrVolumeNotSupported, firstID, "suspend"},
-		{"a device that the commit suspends", 0, func(w *world) { w.soft.Offer.Suspends = []string{"/dev/dm-1"} }, "/srv/memory0", "", vss.ErrVolumeNotSupported, firstID, "suspend"},
+		{
+			"a transient shortage, without a fallback", 0,
+			fail("AreLunsSupported", firstID, vss.ErrInsufficientStorage), "/a", "", vss.ErrInsufficientStorage,
+			firstID, "first",
+		},
+		{
+			"a code that isn't legal", 0, fail("BeginPrepareSnapshot", firstID, vss.ErrWriterErrorRetryable), "/a",
+			"", vss.ErrUnexpectedProviderError, firstID, "harm",
+		},
+		{
+			"a context that no provider allows", vss.AttrTransportable, nil, "/srv/memory0", "",
+			vss.ErrVolumeNotSupported, firstID, "",
+		},
+		{
+			"a device that must be suspended", 0, func(w *world) { w.soft.Offer.Hold = provider.HoldSuspend },
+			"/srv/memory0", "", vss.ErrVolumeNotSupported, firstID, "suspend",
+		},
+		{
+			"a device that the commit suspends", 0, func(w *world) { w.soft.Offer.Suspends = []string{"/dev/dm-1"} },
+			"/srv/memory0", "", vss.ErrVolumeNotSupported, firstID, "suspend",
+		},
 		{"one super block in two modes", 0, func(w *world) {
 			w.add("/srv/memory0")
 			w.soft.Offer.Hold = provider.HoldFlush
@@ -85,7 +107,8 @@ func TestAdd(t *testing.T) {
 				if len(s.set.copies) != before {
 					t.Error("the volume that was refused is in the set")
 				}
-				if all := w.eventKinds(); !slices.Contains(all, string(events.VolumeRefused)) && !slices.Contains(all, string(events.ProviderFailed)) {
+				if all := w.eventKinds(); !slices.Contains(all, string(events.VolumeRefused)) &&
+					!slices.Contains(all, string(events.ProviderFailed)) {
 					t.Errorf("no event: %v", all)
 				}
 				return
@@ -138,7 +161,8 @@ func TestHoldModes(t *testing.T) {
 	for _, v := range w.holder.vols {
 		got[v.Name] = v.Mode
 	}
-	if len(got) != 2 || got["/a"] != provider.HoldFreeze || got["/srv/memory0"] != provider.HoldFlush || !slices.Equal(w.holder.susp, []string{"/dev/dm-1"}) {
+	if len(got) != 2 || got["/a"] != provider.HoldFreeze || got["/srv/memory0"] != provider.HoldFlush ||
+		!slices.Equal(w.holder.susp, []string{"/dev/dm-1"}) {
 		t.Errorf("held %v, suspended %v", got, w.holder.susp)
 	}
 	if want := []string{"start", "preflush", "flush", "hold", "release", "close"}; !slices.Equal(w.holder.ops, want) {
@@ -148,9 +172,9 @@ func TestHoldModes(t *testing.T) {
 
 // creation returns the devices that the record of a creation lists as suspended.
 func (w *world) creation(set vss.SnapshotSetID) ([]string, bool) {
-	r, err := w.recorded()
+	r, err := recovery.Read(w.store)
 	must(w.t, err)
-	for _, c := range r.creations {
+	for _, c := range r.Creations {
 		if c.Set == set {
 			return c.Suspended, true
 		}
@@ -158,7 +182,8 @@ func (w *world) creation(set vss.SnapshotSetID) ([]string, bool) {
 	return nil, false
 }
 
-// TestWritePathsAskedAgain: what a commit writes to may be known only after EndPrepareSnapshots; it is checked over the set.
+// TestWritePathsAskedAgain: what a commit writes to may be known only after EndPrepareSnapshots; it is checked over
+// the set.
 func TestWritePathsAskedAgain(t *testing.T) {
 	w := newWorld(t)
 	defer w.Shutdown()

@@ -63,8 +63,10 @@ func TestQueries(t *testing.T) {
 		t.Error(err)
 	}
 	volumes, err := w.ListVolumes(ctx)
-	if err != nil || len(volumes) != 5 || !slices.Equal(volumes[0].Providers, []string{"first"}) || len(volumes[0].LUNs) != 1 ||
-		!slices.Equal(volumes[3].Providers, []string{"local"}) || len(volumes[3].LUNs) != 0 {
+	if err != nil || len(volumes) != 5 || !slices.Equal(volumes[0].Providers, []string{"first"}) ||
+		len(volumes[0].LUNs) != 1 ||
+		!slices.Equal(volumes[3].Providers, []string{"local"}) ||
+		len(volumes[3].LUNs) != 0 {
 		t.Errorf("%+v, %v", volumes, err)
 	}
 	if p := w.Coordinator.Providers(ctx); len(p) != 3 || p[0].Name != "first" || p[2].Name != "local" {
@@ -151,7 +153,10 @@ func TestTransportableIsNotHere(t *testing.T) {
 	defer w.Shutdown()
 	s := w.create(vss.ContextAppRollback|vss.AttrTransportable, "/a")
 	r := w.records(s.set.id)[0]
-	if _, err := s.Expose(t.Context(), r.ID, "", vss.AttrExposedLocally, filepath.Join(w.dir, "exposed", "x")); !errors.Is(err, vss.ErrObjectNotFound) {
+	if _, err := s.Expose(t.Context(), r.ID, "", vss.AttrExposedLocally, filepath.Join(w.dir, "exposed", "x")); !errors.Is(
+		err,
+		vss.ErrObjectNotFound,
+	) {
 		t.Error(err)
 	}
 	if _, _, err := s.Mount(t.Context(), r.ID); !errors.Is(err, vss.ErrObjectNotFound) {
@@ -181,7 +186,8 @@ func TestDelete(t *testing.T) {
 	}
 	unlock, err := w.lockSet("Test", set)
 	must(t, err)
-	if _, stayed, err := s.Delete(ctx, set.GUID, vss.ObjectUnknown, false); !errors.Is(err, vss.ErrBadState) || stayed != records[0].ID {
+	if _, stayed, err := s.Delete(ctx, set.GUID, vss.ObjectUnknown, false); !errors.Is(err, vss.ErrBadState) ||
+		stayed != records[0].ID {
 		t.Errorf("%v stayed, %v", stayed, err)
 	}
 	unlock()
@@ -192,7 +198,8 @@ func TestDelete(t *testing.T) {
 		return nil
 	})
 	deleted, stayed, err := s.Delete(ctx, set.GUID, vss.ObjectSnapshotSet, false)
-	if !errors.Is(err, vss.ErrProviderVeto) || stayed != records[1].ID || !slices.Equal(deleted, []vss.SnapshotID{records[0].ID}) {
+	if !errors.Is(err, vss.ErrProviderVeto) || stayed != records[1].ID ||
+		!slices.Equal(deleted, []vss.SnapshotID{records[0].ID}) {
 		t.Errorf("%v deleted, %v stayed, %v", deleted, stayed, err)
 	}
 	w.calls.Before(nil)
@@ -292,8 +299,16 @@ func TestCheck(t *testing.T) {
 	w.holder.left = []string{"/a"}
 	stray := vss.SnapshotSetID{GUID: vss.NewGUID()}
 	must(t, w.store.Update(func(tx *catalog.Tx) error {
-		return errors.Join(tx.PutCreation(catalog.Creation{Set: stray}), tx.PutBreak(catalog.Break{Set: set}),
-			tx.PutCreation(catalog.Creation{Set: vss.SnapshotSetID{GUID: vss.NewGUID()}, Providers: []vss.ProviderID{{GUID: vss.NewGUID()}}}))
+		return errors.Join(
+			tx.PutCreation(catalog.Creation{Set: stray}),
+			tx.PutBreak(catalog.Break{Set: set}),
+			tx.PutCreation(
+				catalog.Creation{
+					Set:       vss.SnapshotSetID{GUID: vss.NewGUID()},
+					Providers: []vss.ProviderID{{GUID: vss.NewGUID()}},
+				},
+			),
+		)
 	}))
 	has := func(repair bool, text, severity string) {
 		t.Helper()
@@ -380,7 +395,13 @@ func TestSessions(t *testing.T) {
 	if err := s.SetBackupState(false, false, 99, false); !errors.Is(err, vss.ErrInvalidArg) {
 		t.Errorf("a backup type: %v", err)
 	}
-	must(t, s.EnableWriterClasses([]string{"db"}), s.DisableWriterClasses([]string{"other"}), s.DisableWriterInstances(nil), ended(s.GatherWriterMetadata()))
+	must(
+		t,
+		s.EnableWriterClasses([]string{"db"}),
+		s.DisableWriterClasses([]string{"other"}),
+		s.DisableWriterInstances(nil),
+		ended(s.GatherWriterMetadata()),
+	)
 	if all, err := s.WriterMetadata(); err != nil || len(all) != 1 {
 		t.Errorf("%v, %v", all, err)
 	}

@@ -12,9 +12,10 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Break turns a set's copies into ordinary volumes and forgets the set. The value of its Async is a []copies.Broken. Errors,
-// at once: E_INVALIDARG, VSS_E_BAD_STATE; through the Async: VSS_E_OBJECT_NOT_FOUND, VSS_E_PROVIDER_VETO for a set with a copy
-// that can't be broken, VSS_E_BREAK_REVERT_ID_FAILED (the set is intact then), VSS_E_VOLUME_IN_USE. Source: BreakSnapshotSetEx.
+// Break turns a set's copies into ordinary volumes and forgets the set. The value of its Async is a []copies.Broken.
+// Errors, at once: E_INVALIDARG, VSS_E_BAD_STATE; through the Async: VSS_E_OBJECT_NOT_FOUND, VSS_E_PROVIDER_VETO for
+// a set with a copy that can't be broken, VSS_E_BREAK_REVERT_ID_FAILED (the set is intact then), VSS_E_VOLUME_IN_USE.
+// Source: BreakSnapshotSetEx.
 func (s *Session) Break(set vss.SnapshotSetID, flags vss.BreakFlags) (*Async, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -38,7 +39,9 @@ func BreakResult(a *Async) []copies.Broken {
 	return out
 }
 
-func (k *Coordinator) breakSet(ctx context.Context, set vss.SnapshotSetID, flags vss.BreakFlags, progress func(string, float64)) ([]copies.Broken, error) {
+func (k *Coordinator) breakSet(
+	ctx context.Context, set vss.SnapshotSetID, flags vss.BreakFlags, progress func(string, float64),
+) ([]copies.Broken, error) {
 	unlock, err := k.lockSet("BreakSnapshotSetEx", set)
 	if err != nil {
 		return nil, err
@@ -49,7 +52,8 @@ func (k *Coordinator) breakSet(ctx context.Context, set vss.SnapshotSetID, flags
 	if err != nil {
 		return nil, err
 	}
-	record := catalog.Break{Set: set, ReadWrite: flags&vss.BreakMakeReadWrite != 0, MaskLUNs: flags&vss.BreakMaskLUNs != 0}
+	readWrite, mask := flags&vss.BreakMakeReadWrite != 0, flags&vss.BreakMaskLUNs != 0
+	record := catalog.Break{Set: set, ReadWrite: readWrite, MaskLUNs: mask}
 	for _, b := range breaks {
 		record.Before = append(record.Before, b.Before()...)
 	}
@@ -61,7 +65,9 @@ func (k *Coordinator) breakSet(ctx context.Context, set vss.SnapshotSetID, flags
 	if record.MaskLUNs {
 		point = "mask"
 	}
-	err = fault.Around("break", point, func() error { return eachBreak(breaks, func(b copies.Break) error { return b.Apply(ctx) }) })
+	err = fault.Around("break", point, func() error {
+		return eachBreak(breaks, func(b copies.Break) error { return b.Apply(ctx) })
+	})
 	if err != nil {
 		k.rollBack(context.WithoutCancel(ctx), record, breaks)
 		return nil, err
@@ -85,14 +91,18 @@ func (k *Coordinator) breakSet(ctx context.Context, set vss.SnapshotSetID, flags
 }
 
 // checkBreak prepares the breaks of all kinds in a set and changes nothing. Errors: those of Break.
-func (k *Coordinator) checkBreak(ctx context.Context, set vss.SnapshotSetID, flags vss.BreakFlags) ([]copies.Break, error) {
+func (k *Coordinator) checkBreak(
+	ctx context.Context, set vss.SnapshotSetID, flags vss.BreakFlags,
+) ([]copies.Break, error) {
 	const op = "BreakSnapshotSetEx"
 	records, err := k.recordsOf(set)
 	if err != nil {
 		return nil, err
 	}
-	if len(records) == 0 || slices.ContainsFunc(records, func(r *catalog.Snapshot) bool { return r.State != vss.StateCreated }) {
-		return nil, vss.E(op, vss.ErrObjectNotFound, nil).On(set.String()).Advise("`vss list shadows` shows which sets exist")
+	unfinished := func(r *catalog.Snapshot) bool { return r.State != vss.StateCreated }
+	if len(records) == 0 || slices.ContainsFunc(records, unfinished) {
+		return nil, vss.E(op, vss.ErrObjectNotFound, nil).On(set.String()).
+			Advise("`vss list shadows` shows which sets exist")
 	}
 	parts, err := k.parts(records)
 	if err != nil {
@@ -100,7 +110,8 @@ func (k *Coordinator) checkBreak(ctx context.Context, set vss.SnapshotSetID, fla
 	}
 	for _, p := range parts {
 		if _, ok := p.kind.(copies.Breaker); !ok {
-			return nil, vss.E(op, vss.ErrProviderVeto, errors.New("copies of "+p.kind.Properties().Name+" can't be broken")).On(set.String()).
+			why := errors.New("copies of " + p.kind.Properties().Name + " can't be broken")
+			return nil, vss.E(op, vss.ErrProviderVeto, why).On(set.String()).
 				Advise("only sets whose copies are all of hardware providers can be broken")
 		}
 	}
@@ -132,8 +143,7 @@ func eachBreak(breaks []copies.Break, f func(copies.Break) error) error {
 // rollBack makes the set what it was. What it can't undo now the next start undoes.
 func (k *Coordinator) rollBack(ctx context.Context, record catalog.Break, breaks []copies.Break) {
 	if err := k.undoBreak(ctx, record.Set, breaks); err != nil {
-		k.Events.Add(events.BreakNotUndone, events.Error, catalog.Event{SetID: record.Set, Code: vss.CodeOf(err), Message: err.Error(),
-			Hint: "the next start of the service tries again"})
+		k.report(events.BreakNotUndone, record.Set, err, "the next start of the service tries again")
 	}
 }
 

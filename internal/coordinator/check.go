@@ -5,11 +5,12 @@ import (
 	"fmt"
 
 	"github.com/stillpoint-vss/stillpoint/internal/copies"
+	"github.com/stillpoint-vss/stillpoint/internal/recovery"
 )
 
-// Check compares what is recorded with what is there (vss doctor). With repair it puts right what is safe to put right; the
-// rest is reported with what to do. What is being created, imported, broken or deleted at this moment is left out of account.
-// Errors: those of looking.
+// Check compares what is recorded with what is there (vss doctor). With repair it puts right what is safe to put
+// right; the rest is reported with what to do. What is being created, imported, broken or deleted at this moment is
+// left out of account. Errors: those of looking.
 func (k *Coordinator) Check(ctx context.Context, repair bool) ([]copies.Finding, error) {
 	found, err := k.inspect(ctx)
 	if err != nil || !repair {
@@ -31,14 +32,14 @@ func (k *Coordinator) Check(ctx context.Context, repair bool) ([]copies.Finding,
 
 func (k *Coordinator) inspect(ctx context.Context) ([]copies.Finding, error) {
 	now := k.seen()
-	state, err := k.recorded()
+	state, err := recovery.Read(k.Catalog)
 	if err != nil {
 		return nil, err
 	}
 	k.mu.Lock()
 	creating := k.creating != nil
 	k.mu.Unlock()
-	known := copies.Known{Copies: state.copies, Busy: now.busy, Creating: creating}
+	known := copies.Known{Copies: state.Copies, Busy: now.Busy, Creating: creating}
 	found := append(k.heldVolumes(), k.cutOff(state, now)...)
 	more, err := k.Host.Inspect(ctx, known, k.kind)
 	if err != nil {
@@ -49,7 +50,8 @@ func (k *Coordinator) inspect(ctx context.Context) ([]copies.Finding, error) {
 		more, err := kind.Inspect(ctx, known)
 		if err != nil {
 			p := kind.Properties()
-			more = append(more, copies.Finding{Severity: "error", What: "provider " + p.Name + " doesn't answer: " + err.Error(), Hint: "see its log, and restart it"})
+			what := "provider " + p.Name + " doesn't answer: " + err.Error()
+			more = append(more, copies.Finding{Severity: "error", What: what, Hint: "see its log, and restart it"})
 		}
 		found = append(found, more...)
 	}
@@ -59,42 +61,48 @@ func (k *Coordinator) inspect(ctx context.Context) ([]copies.Finding, error) {
 // heldVolumes reports volumes whose holder is dead.
 func (k *Coordinator) heldVolumes() []copies.Finding {
 	names, err := k.Holder.Left()
+	thaw := func(context.Context) error {
+		_, err := k.Holder.Thaw()
+		return err
+	}
 	var out []copies.Finding
 	for _, n := range names {
-		out = append(out, copies.Finding{Severity: "error", What: n + " is held by a creation that is dead", Hint: "run `vssd thaw`",
-			Repair: func(context.Context) error {
-				_, err := k.Holder.Thaw()
-				return err
-			}})
+		what := n + " is held by a creation that is dead"
+		out = append(out, copies.Finding{Severity: "error", What: what, Hint: "run `vssd thaw`", Repair: thaw})
 	}
 	if err != nil {
-		out = append(out, copies.Finding{Severity: "warning", What: "the list of held volumes can't be read: " + err.Error(), Hint: "look into the folder `held` of the run folder"})
+		what := "the list of held volumes can't be read: " + err.Error()
+		hint := "look into the folder `held` of the run folder"
+		out = append(out, copies.Finding{Severity: "warning", What: what, Hint: hint})
 	}
 	return out
 }
 
 // cutOff reports creations and breaks that a service which died has left, and that could not be ended.
-func (k *Coordinator) cutOff(r *recorded, now *seen) []copies.Finding {
+func (k *Coordinator) cutOff(r *recovery.Recorded, now *recovery.Seen) []copies.Finding {
 	var out []copies.Finding
-	add := func(a action, what string) {
-		out = append(out, copies.Finding{Severity: "error", What: fmt.Sprintf(what, a.set), Hint: "`vss events` says why; remove the cause, then run `vss doctor --repair`",
-			Repair: func(ctx context.Context) error { return k.apply(ctx, a) }})
+	add := func(a recovery.Action, what string) {
+		out = append(out, copies.Finding{
+			Severity: "error", What: fmt.Sprintf(what, a.Set),
+			Hint:   "`vss events` says why; remove the cause, then run `vss doctor --repair`",
+			Repair: func(ctx context.Context) error { return k.apply(ctx, a) },
+		})
 	}
-	for _, a := range plan(stageCreations, r, now) {
+	for _, a := range recovery.Plan(recovery.StageCreations, r, now) {
 		add(a, "the creation of set %v was cut off and is not undone")
 	}
-	for _, a := range plan(stageBreaks, r, now) {
+	for _, a := range recovery.Plan(recovery.StageBreaks, r, now) {
 		add(a, "the break of set %v was cut off and is neither finished nor undone")
 	}
 	return out
 }
 
 // absentProviders reports copies whose provider isn't loaded: they can't be reached, nor deleted.
-func absentProviders(r *recorded, now *seen) []copies.Finding {
+func absentProviders(r *recovery.Recorded, now *recovery.Seen) []copies.Finding {
 	count := map[string]int{}
 	var names []string
-	for _, c := range r.copies {
-		if now.providers[c.ProviderID] {
+	for _, c := range r.Copies {
+		if now.Providers[c.ProviderID] {
 			continue
 		}
 		if count[c.ProviderName] == 0 {
@@ -104,7 +112,10 @@ func absentProviders(r *recorded, now *seen) []copies.Finding {
 	}
 	var out []copies.Finding
 	for _, n := range names {
-		out = append(out, copies.Finding{Severity: "warning", What: fmt.Sprintf("provider %s of %d copies is not registered", n, count[n]), Hint: "start it: `vss list providers` shows which are registered"})
+		out = append(out, copies.Finding{
+			Severity: "warning", What: fmt.Sprintf("provider %s of %d copies is not registered", n, count[n]),
+			Hint: "start it: `vss list providers` shows which are registered",
+		})
 	}
 	return out
 }

@@ -24,7 +24,11 @@ func TestComponentCalls(t *testing.T) {
 		{"SetBackupOptions", func(s *Session) error { return s.SetBackupOptions(n, "x") }, early},
 		{"SetPreviousBackupStamp", func(s *Session) error { return s.SetPreviousBackupStamp(n, "x") }, early},
 		{"AddComponent", func(s *Session) error { return s.AddComponent(i.ID, i.Info.ID, n.Type, "", "other") }, early},
-		{"SetBackupSucceeded", func(s *Session) error { return s.SetBackupSucceeded(i.ID, i.Info.ID, "", "data", true) }, []phase{phaseCreated}},
+		{
+			"SetBackupSucceeded",
+			func(s *Session) error { return s.SetBackupSucceeded(i.ID, i.Info.ID, "", "data", true) },
+			[]phase{phaseCreated},
+		},
 		{"GetWriterComponents", func(s *Session) error { _, err := s.WriterComponents(); return err }, initialized},
 		{"GetSessionId", func(s *Session) error { _, err := s.SessionID(); return err }, initialized},
 		{"InitializeForRestore", func(s *Session) error {
@@ -36,11 +40,13 @@ func TestComponentCalls(t *testing.T) {
 	} {
 		for at, s := range backups(t, bare(t, i), i) {
 			err := c.call(s)
-			if legal := slices.Contains(c.legal, at); legal != (err == nil) || !legal && !errors.Is(err, vss.ErrBadState) {
+			if legal := slices.Contains(c.legal, at); legal != (err == nil) ||
+				!legal && !errors.Is(err, vss.ErrBadState) {
 				t.Errorf("%s in phase %s: %v", c.name, phaseNames[at], err)
 			}
 			if at == phaseInit {
-				if err := s.SetBackupOptions(none, "x"); c.name != "AddComponent" && !errors.Is(err, vss.ErrObjectNotFound) {
+				if err := s.SetBackupOptions(none, "x"); c.name != "AddComponent" &&
+					!errors.Is(err, vss.ErrObjectNotFound) {
 					t.Errorf("SetBackupOptions of a component that isn't added: %v", err)
 				}
 			}

@@ -31,7 +31,8 @@ type Config struct {
 	Holder    Holder
 	Host      Host
 	Providers []provider.Provider // loaded by New; see AddProvider for later ones
-	// LookForProviders adds the providers that have started but aren't added yet, before they are listed. Nil: there are none.
+	// LookForProviders adds the providers that have started but aren't added yet, before they are listed. Nil: there
+	// are none.
 	LookForProviders func(context.Context)
 	// Writers lists the writers that run now.
 	Writers         func(context.Context) []*writer.Instance
@@ -43,7 +44,14 @@ type Config struct {
 
 // writers returns the configuration of the writers of a session.
 func (c *Config) writers() *writerset.Config {
-	return &writerset.Config{Writers: c.Writers, Limits: c.WriterLimits, Required: c.RequiredWriters, Events: c.Events, Logger: c.Logger}
+	return &writerset.Config{
+		Writers: c.Writers, Limits: c.WriterLimits, Required: c.RequiredWriters, Events: c.Events, Logger: c.Logger,
+	}
+}
+
+// report records a failure that its requester doesn't see, with what to do about it.
+func (c *Config) report(kind events.Kind, set vss.SnapshotSetID, err error, hint string) {
+	c.Events.Add(kind, events.Error, catalog.Event{SetID: set, Code: vss.CodeOf(err), Message: err.Error(), Hint: hint})
 }
 
 // Coordinator runs requesters' sessions and manages the copies of this host. All of its methods may be called from many
@@ -60,12 +68,16 @@ type Coordinator struct {
 	busySets map[vss.SnapshotSetID]bool
 }
 
-// New returns a coordinator with its providers loaded. A provider that can't be loaded is logged and left out. Recover must
-// run before the first session. Errors: E_INVALIDARG for a hold limit out of range.
+// New returns a coordinator with its providers loaded. A provider that can't be loaded is logged and left out.
+// Recover must run before the first session. Errors: E_INVALIDARG for a hold limit out of range.
 func New(ctx context.Context, c Config) (*Coordinator, error) {
-	k := &Coordinator{Config: c, table: steps, stops: map[vss.ProviderID]func(){}, sessions: map[string]*Session{}, busySets: map[vss.SnapshotSetID]bool{}}
+	k := &Coordinator{
+		Config: c, table: steps, stops: map[vss.ProviderID]func(){}, sessions: map[string]*Session{},
+		busySets: map[vss.SnapshotSetID]bool{},
+	}
 	if k.HoldLimit <= 0 || k.HoldLimit > hold.MaxLimit {
-		return nil, vss.E("Configure", vss.ErrInvalidArg, fmt.Errorf("hold limit %v", k.HoldLimit)).Advise("0 < hold limit <= 10s")
+		return nil, vss.E("Configure", vss.ErrInvalidArg, fmt.Errorf("hold limit %v", k.HoldLimit)).
+			Advise("0 < hold limit <= 10s")
 	}
 	for _, p := range c.Providers {
 		if _, err := k.load(ctx, p); err != nil {
@@ -132,7 +144,8 @@ func (k *Coordinator) lockSet(op string, id vss.SnapshotSetID) (unlock func(), e
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.busySets[id] {
-		return nil, vss.E(op, vss.ErrBadState, errors.New("another operation on the set is running")).On(id.String()).Advise("wait until it is done")
+		return nil, vss.E(op, vss.ErrBadState, errors.New("another operation on the set is running")).On(id.String()).
+			Advise("wait until it is done")
 	}
 	k.busySets[id] = true
 	return func() {

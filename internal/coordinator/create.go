@@ -14,8 +14,8 @@ import (
 
 // The steps of a creation, in the order of the table in steps.go, each with its undo.
 
-// endPrepare waits until the slow work is done at all providers. What a commit writes to may be known only now, so the set is
-// checked again.
+// endPrepare waits until the slow work is done at all providers. What a commit writes to may be known only now, so
+// the set is checked again.
 func (c *creation) endPrepare(ctx context.Context) error {
 	writes := make([][]string, len(c.members))
 	err := c.each("end-prepare", func(m copies.Member) error {
@@ -47,8 +47,10 @@ func (c *creation) endPrepare(ctx context.Context) error {
 func (c *creation) abortProviders(ctx context.Context) {
 	_ = c.each("end-prepare", func(m copies.Member) error {
 		if err := notFound(m.Abort(ctx)); err != nil {
-			c.Events.Add(events.AbortFailed, events.Error, catalog.Event{Provider: m.Kind().Properties().Name, SetID: c.id, Code: vss.CodeOf(err),
-				Message: err.Error(), Hint: "run `vss doctor`"})
+			c.Events.Add(events.AbortFailed, events.Error, catalog.Event{
+				Provider: m.Kind().Properties().Name, SetID: c.id, Code: vss.CodeOf(err), Message: err.Error(),
+				Hint: "run `vss doctor`",
+			})
 		}
 		return nil
 	})
@@ -83,8 +85,7 @@ func (c *creation) openVolumes(ctx context.Context) error {
 
 func (c *creation) closeVolumes(context.Context) {
 	if err := c.theGuard().Close(); err != nil {
-		c.Events.Add(events.GuardFailed, events.Error, catalog.Event{SetID: c.id, Code: vss.CodeOf(err), Message: err.Error(),
-			Hint: "run `vssd thaw`, then `vss doctor`"})
+		c.report(events.GuardFailed, c.id, err, "run `vssd thaw`, then `vss doctor`")
 	}
 	c.change(func() {
 		for _, f := range c.roots {
@@ -131,8 +132,7 @@ func (c *creation) undoFlags(ctx context.Context) {
 		return
 	}
 	if err := c.restoreFlags(ctx, "set-flags"); err != nil {
-		c.Events.Add(events.FlagsLeft, events.Error, catalog.Event{SetID: c.id, Code: vss.CodeOf(err), Message: err.Error(),
-			Hint: "run `vss doctor --repair`: an original still carries shadow copy flags"})
+		c.report(events.FlagsLeft, c.id, err, "run `vss doctor --repair`: an original still carries shadow copy flags")
 	}
 }
 
@@ -242,7 +242,8 @@ func (c *creation) thaw(ctx context.Context) error {
 	return c.writers.Thaw(context.WithoutCancel(ctx), c.target())
 }
 
-// collect asks the providers what they made and makes it durable: from here on recovery finds the copies by their records.
+// collect asks the providers what they made and makes it durable: from here on recovery finds the copies by their
+// records.
 func (c *creation) collect(ctx context.Context) error {
 	for i, s := range c.copies {
 		s.record = c.describe(i, s)
@@ -326,7 +327,8 @@ func (c *creation) postRecovery(ctx context.Context) error {
 	return c.each("post-recovery", func(m copies.Member) error { return m.EndRecovery(ctx, c.hereOf(m)) })
 }
 
-// postFinalCommit ends the creation at the providers. The complete set is durable first: from here on recovery finishes it.
+// postFinalCommit ends the creation at the providers. The complete set is durable first: from here on recovery
+// finishes it.
 func (c *creation) postFinalCommit(ctx context.Context) error {
 	var vols []writerset.Volume
 	for _, s := range c.copies {
@@ -363,7 +365,8 @@ func (c *creation) created(context.Context) error {
 		return errors.Join(c.putRecords(tx), tx.RemoveCreation(c.id))
 	})
 	if err == nil {
-		c.Logger.Info("shadow copy set created", "set", c.id, "copies", len(c.copies), "hold", c.complete.Hold, "consistency", c.complete.Consistency)
+		c.Logger.Info("shadow copy set created", "set", c.id, "copies", len(c.copies), "hold", c.complete.Hold,
+			"consistency", c.complete.Consistency)
 	}
 	return err
 }
@@ -381,7 +384,6 @@ func (c *creation) forget(ctx context.Context) {
 		kinds = append(kinds, m.Kind())
 	}
 	if err := dropRemains(ctx, c.Catalog, c.id, kinds); err != nil {
-		c.Events.Add(events.Remains, events.Error, catalog.Event{SetID: c.id, Code: vss.CodeOf(err), Message: err.Error(),
-			Hint: "the next start of the service, or `vss doctor --repair`, removes them"})
+		c.report(events.Remains, c.id, err, "the next start of the service, or `vss doctor --repair`, removes them")
 	}
 }

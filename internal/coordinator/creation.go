@@ -18,8 +18,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// creation is one shadow copy set from StartSnapshotSet until it exists or was aborted. Its participants are the members
-// (providers), the writers and the guard.
+// creation is one shadow copy set from StartSnapshotSet until it exists or was aborted. Its participants are the
+// members (providers), the writers and the guard.
 type creation struct {
 	*Config
 	id      vss.SnapshotSetID
@@ -187,9 +187,10 @@ func (c *creation) describe(order int, s *shadow) catalog.Snapshot {
 		at = time.Now()
 	}
 	return catalog.Snapshot{
-		ID: s.id, SetID: c.id, Order: order, Count: len(c.copies), State: c.state, OriginalVolume: s.vol.Name, FileSystem: s.vol.FileSystem,
-		FileSystemUUID: s.vol.UUID, Subvolume: s.vol.Subvolume, Attributes: c.context | vss.AttrNotSurfaced, Created: at,
-		OriginatingMachine: c.Name, ServiceMachine: c.Name, Extents: s.vol.Extents,
+		ID: s.id, SetID: c.id, Order: order, Count: len(c.copies), State: c.state, Created: at,
+		OriginalVolume: s.vol.Name, FileSystem: s.vol.FileSystem, FileSystemUUID: s.vol.UUID,
+		Subvolume: s.vol.Subvolume, Extents: s.vol.Extents, Attributes: c.context | vss.AttrNotSurfaced,
+		OriginatingMachine: c.Name, ServiceMachine: c.Name,
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
 	"github.com/stillpoint-vss/stillpoint/internal/events"
+	"github.com/stillpoint-vss/stillpoint/internal/recovery"
 	"github.com/stillpoint-vss/stillpoint/provider/providertest"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -29,9 +30,9 @@ func TestBreakFails(t *testing.T) {
 		}
 	}
 	breaks := func() int {
-		r, err := w.recorded()
+		r, err := recovery.Read(w.store)
 		must(t, err)
-		return len(r.breaks)
+		return len(r.Breaks)
 	}
 	harm("MakePlain") // after all else is done
 	if err := ended(s.Break(set, vss.BreakMakeReadWrite)); err == nil || breaks() != 1 {
@@ -175,7 +176,10 @@ func TestHungProvider(t *testing.T) {
 			})
 			begun := time.Now()
 			err := ended(s.DoSnapshotSet(5 * time.Second))
-			want := map[string]vss.Code{"EndPrepareSnapshots": vss.ErrUnexpectedProviderError, "CommitSnapshots": vss.ErrHoldWritesTimeout, "AbortSnapshots": vss.ErrProviderVeto}[method]
+			want := map[string]vss.Code{
+				"EndPrepareSnapshots": vss.ErrUnexpectedProviderError, "CommitSnapshots": vss.ErrHoldWritesTimeout,
+				"AbortSnapshots": vss.ErrProviderVeto,
+			}[method]
 			if vss.CodeOf(err) != want || time.Since(begun) > most {
 				t.Errorf("%s: %v after %v", method, err, time.Since(begun))
 			}
@@ -223,7 +227,7 @@ func TestUndoFails(t *testing.T) {
 		for _, kind := range []events.Kind{events.GuardFailed, events.FlagsLeft, events.AbortFailed, events.CreationFailed} {
 			w.wantEvent(kind)
 		}
-		if r, err := w.recorded(); err != nil || len(r.creations) != 1 {
+		if r, err := recovery.Read(w.store); err != nil || len(r.Creations) != 1 {
 			t.Errorf("%+v, %v", r, err)
 		}
 		clear(fail)

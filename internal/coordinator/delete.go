@@ -11,10 +11,12 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Delete deletes a copy, or the copies of a set one after another until one can't be deleted. It returns the copies that were
-// deleted and the one that was not. Type 0 means either. Errors: VSS_E_OBJECT_NOT_FOUND, VSS_E_VOLUME_IN_USE, VSS_E_BAD_STATE.
-// Source: DeleteSnapshots.
-func (s *Session) Delete(ctx context.Context, id vss.GUID, t vss.ObjectType, force bool) (deleted []vss.SnapshotID, stayed vss.SnapshotID, err error) {
+// Delete deletes a copy, or the copies of a set one after another until one can't be deleted. It returns the copies
+// that were deleted and the one that was not. Type 0 means either. Errors: VSS_E_OBJECT_NOT_FOUND,
+// VSS_E_VOLUME_IN_USE, VSS_E_BAD_STATE. Source: DeleteSnapshots.
+func (s *Session) Delete(
+	ctx context.Context, id vss.GUID, t vss.ObjectType, force bool,
+) (deleted []vss.SnapshotID, stayed vss.SnapshotID, err error) {
 	const op = "DeleteSnapshots"
 	_, err = s.look(op, initialized)
 	if err == nil && t != vss.ObjectUnknown && t != vss.ObjectSnapshot && t != vss.ObjectSnapshotSet {
@@ -45,8 +47,8 @@ func (s *Session) Delete(ctx context.Context, id vss.GUID, t vss.ObjectType, for
 	return deleted, stayed, nil
 }
 
-// toDelete returns the finished copies that an id names: one copy, or those of a set in their order. No other records are
-// read: the catalogue may have thousands. Errors: VSS_E_OBJECT_NOT_FOUND.
+// toDelete returns the finished copies that an id names: one copy, or those of a set in their order. No other records
+// are read: the catalogue may have thousands. Errors: VSS_E_OBJECT_NOT_FOUND.
 func (k *Coordinator) toDelete(id vss.GUID, t vss.ObjectType) ([]*catalog.Snapshot, error) {
 	const op = "DeleteSnapshots"
 	if t != vss.ObjectSnapshotSet {
@@ -64,7 +66,8 @@ func (k *Coordinator) toDelete(id vss.GUID, t vss.ObjectType) ([]*catalog.Snapsh
 	}
 	out = slices.DeleteFunc(out, func(r *catalog.Snapshot) bool { return r.State != vss.StateCreated })
 	if len(out) == 0 {
-		return nil, vss.E(op, vss.ErrObjectNotFound, nil).On(id.String()).Advise("`vss list shadows` shows which copies exist")
+		return nil, vss.E(op, vss.ErrObjectNotFound, nil).On(id.String()).
+			Advise("`vss list shadows` shows which copies exist")
 	}
 	return out, nil
 }
@@ -101,15 +104,16 @@ func (k *Coordinator) autoRelease(ctx context.Context, id vss.SnapshotSetID) {
 		err = errors.Join(err, e)
 	}
 	if err != nil {
-		k.Events.Add(events.AutoReleaseFailed, events.Error, catalog.Event{SetID: id, Code: vss.CodeOf(err), Message: err.Error(),
-			Hint: "the next start of the service tries again; `vss doctor` shows what is left"})
+		k.report(events.AutoReleaseFailed, id, err,
+			"the next start of the service tries again; `vss doctor` shows what is left")
 	}
 }
 
 // Dropped forgets the copies on a LUN that its array has dropped so that the original could be written.
 func (k *Coordinator) Dropped(ctx context.Context, lun vss.LUNID) {
-	k.lose(ctx, "its pool ran full, and writes to the original had to go on", "give the pool more room, or keep fewer copies",
-		func(r *catalog.Snapshot) bool { return copies.On(r, lun) })
+	on := func(r *catalog.Snapshot) bool { return copies.On(r, lun) }
+	why := "its pool ran full, and writes to the original had to go on"
+	k.lose(ctx, why, "give the pool more room, or keep fewer copies", on)
 	if err := k.Host.Rescan(ctx); err != nil { // it removes the device of the LUN
 		k.Logger.Warn("rescan after a LUN was dropped", "lun", lun, "error", err)
 	}
@@ -129,8 +133,10 @@ func (k *Coordinator) lose(ctx context.Context, why, hint string, lost func(*cat
 			err = errors.Join(err, e)
 			continue
 		}
-		k.Events.Add(events.CopyLost, events.Error, catalog.Event{Provider: r.ProviderName, SetID: r.SetID, Object: r.ID.String(),
-			Code: vss.ErrInsufficientStorage, Message: "the copy of " + r.OriginalVolume + " was dropped: " + why, Hint: hint})
+		k.Events.Add(events.CopyLost, events.Error, catalog.Event{
+			Provider: r.ProviderName, SetID: r.SetID, Object: r.ID.String(), Code: vss.ErrInsufficientStorage,
+			Message: "the copy of " + r.OriginalVolume + " was dropped: " + why, Hint: hint,
+		})
 	}
 	if err != nil {
 		k.Logger.Warn("a copy that was lost is not cleared away", "error", err)

@@ -20,8 +20,8 @@ func (s *Session) GetSnapshotProperties(id vss.SnapshotID) (catalog.Snapshot, er
 	return s.k.find(op, id)
 }
 
-// Query lists the finished copies of the session's context, or all of them for VSS_CTX_ALL. SetContext comes first. Errors:
-// VSS_E_BAD_STATE.
+// Query lists the finished copies of the session's context, or all of them for VSS_CTX_ALL. SetContext comes first.
+// Errors: VSS_E_BAD_STATE.
 func (s *Session) Query() ([]catalog.Snapshot, error) {
 	s.mu.Lock()
 	err := s.begin("Query", false, initialized...)
@@ -40,8 +40,9 @@ func (s *Session) Query() ([]catalog.Snapshot, error) {
 	return out, err
 }
 
-// oldestFirst sorts copies by age. Those that were made here and stayed are in the order of their device numbers, since the
-// clock may have been set back between two; those that were imported have their places among them by their times.
+// oldestFirst sorts copies by age. Those that were made here and stayed are in the order of their device numbers,
+// since the clock may have been set back between two; those that were imported have their places among them by their
+// times.
 func oldestFirst(all []catalog.Snapshot) {
 	slices.SortStableFunc(all, func(a, b catalog.Snapshot) int { return a.Created.Compare(b.Created) })
 	var at []int
@@ -86,13 +87,14 @@ func (k *Coordinator) SnapshotSet(id vss.SnapshotSetID) (set catalog.Set, all []
 		}
 	}
 	if err == nil && (!found || len(all) == 0) {
-		err = vss.E("GetSnapshotSet", vss.ErrObjectNotFound, nil).On(id.String()).Advise("`vss list shadows` shows which sets exist")
+		err = vss.E("GetSnapshotSet", vss.ErrObjectNotFound, nil).On(id.String()).
+			Advise("`vss list shadows` shows which sets exist")
 	}
 	return set, all, err
 }
 
-// InUse returns why a LUN must stay as it is, "" if nothing needs it: it is a copy's, or an original of a set that is being
-// created. The disk manager asks before it changes a LUN.
+// InUse returns why a LUN must stay as it is, "" if nothing needs it: it is a copy's, or an original of a set that is
+// being created. The disk manager asks before it changes a LUN.
 func (k *Coordinator) InUse(id vss.LUNID) string {
 	k.mu.Lock()
 	creating := k.creating
@@ -127,9 +129,11 @@ func (k *Coordinator) ListVolumes(ctx context.Context) ([]ListedVolume, error) {
 	return out, nil
 }
 
-// IsVolumeSnapshotted reports whether a volume has copies here, and what they disable on it. Copies of hardware providers
-// have LUNs of their own and disable nothing. Errors: VSS_E_OBJECT_NOT_FOUND.
-func (k *Coordinator) IsVolumeSnapshotted(ctx context.Context, name string) (present bool, disabled vss.SnapshotCompatibility, err error) {
+// IsVolumeSnapshotted reports whether a volume has copies here, and what they disable on it. Copies of hardware
+// providers have LUNs of their own and disable nothing. Errors: VSS_E_OBJECT_NOT_FOUND.
+func (k *Coordinator) IsVolumeSnapshotted(
+	ctx context.Context, name string,
+) (present bool, disabled vss.SnapshotCompatibility, err error) {
 	v, err := k.Volumes.Find(ctx, name)
 	if err != nil {
 		return false, 0, err

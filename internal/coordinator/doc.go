@@ -1,10 +1,11 @@
-// Package coordinator runs requesters' sessions, calls writers, providers and the hold in the order that makes a shadow copy
-// set, and manages the copies afterwards. It knows them by interfaces: kinds of copies, writers, a holder, volumes.
+// Package coordinator runs requesters' sessions, calls writers, providers and the hold in the order that makes a
+// shadow copy set, and manages the copies afterwards. It knows them by interfaces: kinds of copies, writers, a
+// holder, volumes.
 //
-// A creation is the table in steps.go, top to bottom; create.go has the steps as functions on one set, in that order. Every
-// step names the state that its copies are in while it runs and after it, and has a limit of time. When a step fails, panics
-// or doesn't return, the undo of every step that was begun runs, last first, so that the hold is released before anything else
-// is done.
+// A creation is the table in steps.go, top to bottom; create.go has the steps as functions on one set, in that order.
+// Every step names the state that its copies are in while it runs and after it, and has a limit of time. When a step
+// fails, panics or doesn't return, the undo of every step that was begun runs, last first, so that the hold is
+// released before anything else is done.
 //
 //	StartSnapshotSet      preparing
 //	AddToSnapshotSet      preparing             BeginPrepareSnapshot of the chosen provider

@@ -11,8 +11,11 @@ import (
 
 // Expose mounts a copy, read-only, at an empty folder or a free letter, until it is unexposed, deleted or broken; the
 // exposure of a persistent copy survives restarts. A caller who isn't root may use the expose roots only. Errors:
-// VSS_E_BAD_STATE, VSS_E_OBJECT_NOT_FOUND, VSS_E_OBJECT_ALREADY_EXISTS, E_INVALIDARG, E_ACCESSDENIED. Source: ExposeSnapshot.
-func (s *Session) Expose(ctx context.Context, id vss.SnapshotID, pathFromRoot string, attributes vss.Attributes, name string) (catalog.Snapshot, error) {
+// VSS_E_BAD_STATE, VSS_E_OBJECT_NOT_FOUND, VSS_E_OBJECT_ALREADY_EXISTS, E_INVALIDARG, E_ACCESSDENIED. Source:
+// ExposeSnapshot.
+func (s *Session) Expose(
+	ctx context.Context, id vss.SnapshotID, pathFromRoot string, attributes vss.Attributes, name string,
+) (catalog.Snapshot, error) {
 	const op = "ExposeSnapshot"
 	bad := func(why, hint string) error {
 		return vss.E(op, vss.ErrInvalidArg, errors.New(why)).On(name).Advise(hint)
@@ -24,7 +27,8 @@ func (s *Session) Expose(ctx context.Context, id vss.SnapshotID, pathFromRoot st
 		r := c.Record()
 		switch {
 		case attributes == vss.AttrExposedRemotely:
-			return vss.E(op, vss.ErrNotSupported, errors.New("this service doesn't share copies")).On(name).Advise("expose it at a folder and share that")
+			return vss.E(op, vss.ErrNotSupported, errors.New("this service doesn't share copies")).On(name).
+				Advise("expose it at a folder and share that")
 		case attributes != vss.AttrExposedLocally:
 			return bad("exactly one way of exposing must be chosen", "expose it locally")
 		case pathFromRoot != "":
@@ -41,7 +45,9 @@ func (s *Session) Expose(ctx context.Context, id vss.SnapshotID, pathFromRoot st
 }
 
 // onCopy calls f with a finished copy whose set is locked, and returns its record as f leaves it.
-func (s *Session) onCopy(ctx context.Context, op string, id vss.SnapshotID, f func(copies.Copy) error) (catalog.Snapshot, error) {
+func (s *Session) onCopy(
+	ctx context.Context, op string, id vss.SnapshotID, f func(copies.Copy) error,
+) (catalog.Snapshot, error) {
 	r, err := s.k.find(op, id)
 	if err != nil {
 		return r, err
@@ -68,7 +74,8 @@ func (s *Session) Unexpose(id vss.SnapshotID) (catalog.Snapshot, error) {
 	return s.onCopy(ctx, "UnexposeSnapshot", id, func(c copies.Copy) error { return s.k.Host.Unexpose(ctx, c) })
 }
 
-// Mount makes a copy readable at a private path for the life of the session. Errors: VSS_E_OBJECT_NOT_FOUND, VSS_E_BAD_STATE.
+// Mount makes a copy readable at a private path for the life of the session. Errors: VSS_E_OBJECT_NOT_FOUND,
+// VSS_E_BAD_STATE.
 func (s *Session) Mount(ctx context.Context, id vss.SnapshotID) (r catalog.Snapshot, path string, err error) {
 	const op = "MountSnapshot"
 	r, err = s.onCopy(ctx, op, id, func(c copies.Copy) error {

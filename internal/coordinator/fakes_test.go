@@ -40,7 +40,12 @@ func (h *fakeHolder) op(name string) error {
 	return hook(name)
 }
 
-func (h *fakeHolder) Start(_ context.Context, limit time.Duration, vols []HeldVolume, suspended []string) (Guard, error) {
+func (h *fakeHolder) Start(
+	_ context.Context,
+	limit time.Duration,
+	vols []HeldVolume,
+	suspended []string,
+) (Guard, error) {
 	if limit <= 0 || limit > hold.MaxLimit {
 		return nil, errors.New("limit out of range")
 	}

@@ -38,8 +38,10 @@ func bare(t *testing.T, writers ...*writer.Instance) *Coordinator {
 		t.Fatal(err)
 	}
 	log := events.New(store, logger)
-	host, err := copies.NewHost(copies.Config{Name: "test", RunDir: dir, DeviceDir: filepath.Join(dir, "dev"), Catalog: store, Events: log,
-		Disks: copies.Manager(disks), Logger: logger})
+	host, err := copies.NewHost(
+		copies.Config{Name: "test", RunDir: dir, DeviceDir: filepath.Join(dir, "dev"), Catalog: store, Events: log,
+			Disks: copies.Manager(disks), Logger: logger},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,9 +11,9 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// ImportSnapshots surfaces the set that the document given to InitializeForBackup describes: its LUNs are unmasked to this
-// host, recognised, given identities of their own, and shown read-only and hidden. It happens once in a set's life. What
-// fails is left as it is: the requester cleans up. Errors, at once: VSS_E_BAD_STATE; through the Async:
+// ImportSnapshots surfaces the set that the document given to InitializeForBackup describes: its LUNs are unmasked to
+// this host, recognised, given identities of their own, and shown read-only and hidden. It happens once in a set's
+// life. What fails is left as it is: the requester cleans up. Errors, at once: VSS_E_BAD_STATE; through the Async:
 // VSS_E_NONTRANSPORTABLE_BCD, VSS_E_PROVIDER_NOT_REGISTERED, VSS_E_BAD_STATE (imported before),
 // VSS_E_NO_SNAPSHOTS_IMPORTED, and the success code VSS_S_SOME_SNAPSHOTS_NOT_IMPORTED. Source: ImportSnapshots.
 func (s *Session) ImportSnapshots() (*Async, error) {
@@ -24,7 +24,8 @@ func (s *Session) ImportSnapshots() (*Async, error) {
 		return nil, err
 	}
 	if !s.loaded {
-		return nil, vss.E(op, vss.ErrBadState, errors.New("no document was given to InitializeForBackup")).Advise("give it the Backup Components Document of the host that made the set")
+		return nil, vss.E(op, vss.ErrBadState, errors.New("no document was given to InitializeForBackup")).
+			Advise("give it the Backup Components Document of the host that made the set")
 	}
 	doc := s.document()
 	return s.async(func(ctx context.Context, a *Async) (vss.Code, error) {
@@ -41,9 +42,11 @@ func (s *Session) importDocument(ctx context.Context, a *Async, doc *document.Co
 	set := doc.SnapshotSet
 	switch {
 	case set == nil:
-		return 0, vss.E(op, vss.ErrNonTransportableBCD, errors.New("the document describes no shadow copies")).Advise("save it after DoSnapshotSet has finished")
+		return 0, vss.E(op, vss.ErrNonTransportableBCD, errors.New("the document describes no shadow copies")).
+			Advise("save it after DoSnapshotSet has finished")
 	case !set.Context.Has(vss.AttrTransportable) || !doc.Transportable():
-		return 0, vss.E(op, vss.ErrNonTransportableBCD, nil).On(set.ID.String()).Advise("only a set created with --transportable can be imported")
+		return 0, vss.E(op, vss.ErrNonTransportableBCD, nil).On(set.ID.String()).
+			Advise("only a set created with --transportable can be imported")
 	}
 	unlock, err := s.k.lockSet(op, set.ID)
 	if err != nil {
@@ -76,9 +79,11 @@ func (s *Session) importDocument(ctx context.Context, a *Async, doc *document.Co
 	return code, nil
 }
 
-// importSet surfaces a set of another session. The copies are recorded first, as committed and not here yet: an import during
-// which the service dies goes on at the next start, with again.
-func (k *Coordinator) importSet(ctx context.Context, set catalog.Set, records []*catalog.Snapshot, again bool) (vss.Code, error) {
+// importSet surfaces a set of another session. The copies are recorded first, as committed and not here yet: an
+// import during which the service dies goes on at the next start, with again.
+func (k *Coordinator) importSet(
+	ctx context.Context, set catalog.Set, records []*catalog.Snapshot, again bool,
+) (vss.Code, error) {
 	const op = "ImportSnapshots"
 	if !again {
 		if err := k.beginImport(&set, records); err != nil {
@@ -110,7 +115,7 @@ func (k *Coordinator) importSet(ctx context.Context, set catalog.Set, records []
 		return 0, failed
 	case arrived == 0:
 		return 0, vss.E(op, vss.ErrNoSnapshotsImported, errors.Join(missing...)).On(set.ID.String()).
-			Advise("`vss lun list` shows which LUNs exist and which hosts may see them; delete those that are no longer needed")
+			Advise("`vss lun list` shows which LUNs exist and which hosts see them; delete those that aren't needed")
 	case len(missing) > 0:
 		return vss.SuccessSomeSnapshotsNotImported, nil
 	}
@@ -118,7 +123,9 @@ func (k *Coordinator) importSet(ctx context.Context, set catalog.Set, records []
 }
 
 // surface brings the copies of a set to this host, kind by kind. Those that don't arrive have an error in missing.
-func (k *Coordinator) surface(ctx context.Context, set vss.SnapshotSetID, records []*catalog.Snapshot, again bool) (missing []error, err error) {
+func (k *Coordinator) surface(
+	ctx context.Context, set vss.SnapshotSetID, records []*catalog.Snapshot, again bool,
+) (missing []error, err error) {
 	parts, err := k.parts(records)
 	if err != nil {
 		return nil, err
@@ -169,10 +176,12 @@ func (k *Coordinator) beginImport(set *catalog.Set, records []*catalog.Snapshot)
 				return err
 			}
 			if ok && old.SetID != set.ID {
-				return vss.E("ImportSnapshots", vss.ErrInvalidXMLDocument, errors.New("a copy of that id is in another set here")).On(r.ID.String())
+				why := errors.New("a copy of that id is in another set here")
+				return vss.E("ImportSnapshots", vss.ErrInvalidXMLDocument, why).On(r.ID.String())
 			}
 			if ok && old.Imported {
-				return vss.E("ImportSnapshots", vss.ErrBadState, errors.New("the set is imported here already")).On(set.ID.String()).Advise("`vss list shadows` shows it")
+				return vss.E("ImportSnapshots", vss.ErrBadState, errors.New("the set is imported here already")).
+					On(set.ID.String()).Advise("`vss list shadows` shows it")
 			}
 			if ok && old.State == vss.StateCreated { // our own record, which the document doesn't change
 				*r = old
@@ -213,7 +222,8 @@ func (k *Coordinator) endImport(records []*catalog.Snapshot, made map[vss.Snapsh
 func (k *Coordinator) resumeImport(ctx context.Context, set catalog.Set, records []*catalog.Snapshot) error {
 	code, err := k.importSet(ctx, set, records, true)
 	if err == nil && code != vss.OK {
-		err = vss.E("ImportSnapshots", vss.ErrSomeSnapshotsNotImported, errors.New("not all copies arrived")).On(set.ID.String())
+		why := errors.New("not all copies arrived")
+		err = vss.E("ImportSnapshots", vss.ErrSomeSnapshotsNotImported, why).On(set.ID.String())
 	}
 	return err
 }

@@ -29,25 +29,34 @@ var harms = []harm{
 			t.Errorf("%+v", s)
 		}
 	}},
-	{"hang", func(m *mishap) error { <-m.release; return nil }, func(t *testing.T, s background.Status, step string, held bool) {
-		want := vss.ErrUnexpected
-		if held {
-			want = vss.ErrHoldWritesTimeout
-		}
-		if s.Result != want || !strings.Contains(s.Err.Error(), "step "+step) {
-			t.Errorf("%+v, want %v of step %s", s, want, step)
-		}
-	}},
+	{
+		"hang",
+		func(m *mishap) error { <-m.release; return nil },
+		func(t *testing.T, s background.Status, step string, held bool) {
+			want := vss.ErrUnexpected
+			if held {
+				want = vss.ErrHoldWritesTimeout
+			}
+			if s.Result != want || !strings.Contains(s.Err.Error(), "step "+step) {
+				t.Errorf("%+v, want %v of step %s", s, want, step)
+			}
+		},
+	},
 	{"panic", func(*mishap) error { panic("harm") }, func(t *testing.T, s background.Status, step string, _ bool) {
-		if s.Result != vss.ErrUnexpected || !strings.Contains(s.Err.Error(), step) || !strings.Contains(s.Err.Error(), "harm") {
+		if s.Result != vss.ErrUnexpected || !strings.Contains(s.Err.Error(), step) ||
+			!strings.Contains(s.Err.Error(), "harm") {
 			t.Errorf("%+v, want VSS_E_UNEXPECTED of step %s", s, step)
 		}
 	}},
-	{"cancelled", func(m *mishap) error { m.cancel(); return nil }, func(t *testing.T, s background.Status, _ string, _ bool) {
-		if s.Result != vss.SuccessAsyncCancelled {
-			t.Errorf("%+v", s)
-		}
-	}},
+	{
+		"cancelled",
+		func(m *mishap) error { m.cancel(); return nil },
+		func(t *testing.T, s background.Status, _ string, _ bool) {
+			if s.Result != vss.SuccessAsyncCancelled {
+				t.Errorf("%+v", s)
+			}
+		},
+	},
 }
 
 // mishap lets one step of a creation go wrong, and notes which steps were begun and undone.
@@ -109,8 +118,8 @@ func (m *mishap) wantUndone() []string {
 	return out
 }
 
-// TestMatrix lets every step go wrong in every way, before and after its work: the steps that were begun are undone, last
-// first, nothing is held, locked, marked or left over, and the next set can be created.
+// TestMatrix lets every step go wrong in every way, before and after its work: the steps that were begun are undone,
+// last first, nothing is held, locked, marked or left over, and the next set can be created.
 func TestMatrix(t *testing.T) {
 	for i, s := range steps {
 		t.Run(s.name, func(t *testing.T) {
@@ -181,7 +190,9 @@ func wantAborted(t *testing.T, w *world, s *Session, m *mishap) {
 		}
 	}
 	heard := w.writer.Names(s.ID)
-	if prepared := slices.Contains(m.begun, "prepare-snapshot"); prepared && slices.Contains(heard, "Freeze") && !slices.Contains(heard, "PostSnapshot") && !slices.Contains(heard, "Abort") {
+	if prepared := slices.Contains(m.begun, "prepare-snapshot"); prepared && slices.Contains(heard, "Freeze") &&
+		!slices.Contains(heard, "PostSnapshot") &&
+		!slices.Contains(heard, "Abort") {
 		t.Errorf("the writer heard %v", heard)
 	}
 	if w.writer.Frozen() {

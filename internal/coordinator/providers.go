@@ -53,7 +53,9 @@ func (k *Coordinator) load(ctx context.Context, p provider.Provider) (copies.Kin
 		return nil, alreadyRegistered(props)
 	}
 	k.kinds = append(slices.Clone(k.kinds), kind)
-	slices.SortStableFunc(k.kinds, func(a, b copies.Kind) int { return rank[a.Properties().Type] - rank[b.Properties().Type] })
+	slices.SortStableFunc(k.kinds, func(a, b copies.Kind) int {
+		return rank[a.Properties().Type] - rank[b.Properties().Type]
+	})
 	k.watch(kind)
 	return kind, nil
 }
@@ -63,9 +65,9 @@ func alreadyRegistered(p provider.Properties) error {
 		Advise("`vss list providers` shows it; remove the other provider of this id first")
 }
 
-// RemoveProvider unloads a provider. With dead its process has ended: it isn't called any more, and a set that is being
-// created with it fails at the next call. Errors: VSS_E_PROVIDER_NOT_REGISTERED; VSS_E_PROVIDER_IN_USE while a set with one of
-// its copies is being created, imported or changed, or when it refuses; neither if it is dead.
+// RemoveProvider unloads a provider. With dead its process has ended: it isn't called any more, and a set that is
+// being created with it fails at the next call. Errors: VSS_E_PROVIDER_NOT_REGISTERED; VSS_E_PROVIDER_IN_USE while a
+// set with one of its copies is being created, imported or changed, or when it refuses; neither if it is dead.
 func (k *Coordinator) RemoveProvider(ctx context.Context, id vss.ProviderID, dead bool) error {
 	const op = "UnregisterProvider"
 	kind, err := k.kind(id)
@@ -74,7 +76,8 @@ func (k *Coordinator) RemoveProvider(ctx context.Context, id vss.ProviderID, dea
 	}
 	if !dead {
 		inUse := func(err error) error {
-			return vss.E(op, vss.ErrProviderInUse, err).On(kind.Properties().Name).Advise("wait until the sets that it works on are done")
+			return vss.E(op, vss.ErrProviderInUse, err).On(kind.Properties().Name).
+				Advise("wait until the sets that it works on are done")
 		}
 		if used := k.working(id); used != "" {
 			return inUse(errors.New(used))
@@ -147,10 +150,13 @@ func (k *Coordinator) unwatch(id vss.ProviderID) {
 func (k *Coordinator) reported(ctx context.Context, kind copies.Kind, e provider.Event) {
 	name := kind.Properties().Name
 	if e.Kind != provider.EventCopyLost {
-		k.Events.Add(events.Kind(e.Kind), events.Warning, catalog.Event{Time: e.Time, Provider: name, Object: e.Object, Message: e.Text, Hint: e.Hint})
+		k.Events.Add(events.Kind(e.Kind), events.Warning, catalog.Event{
+			Time: e.Time, Provider: name, Object: e.Object, Message: e.Text, Hint: e.Hint,
+		})
 		return
 	}
-	k.lose(ctx, e.Text, e.Hint, func(r *catalog.Snapshot) bool { return r.ID == e.Snapshot && r.ProviderID == kind.Properties().ID })
+	id := kind.Properties().ID
+	k.lose(ctx, e.Text, e.Hint, func(r *catalog.Snapshot) bool { return r.ID == e.Snapshot && r.ProviderID == id })
 }
 
 // loaded returns the kinds of copies, in the order in which they are asked for a volume.
@@ -179,7 +185,8 @@ func (k *Coordinator) kind(id vss.ProviderID) (copies.Kind, error) {
 			return kind, nil
 		}
 	}
-	return nil, vss.E("FindProvider", vss.ErrProviderNotRegistered, nil).On(id.String()).Advise("`vss list providers` shows which providers are registered")
+	return nil, vss.E("FindProvider", vss.ErrProviderNotRegistered, nil).On(id.String()).
+		Advise("`vss list providers` shows which providers are registered")
 }
 
 // named returns the candidates for a volume: all kinds, or the one whose provider has this id or name. Errors:
@@ -202,7 +209,8 @@ func (k *Coordinator) named(ctx context.Context, op, name string) ([]copies.Kind
 	if len(found) > 0 {
 		return found[:1], nil
 	}
-	return nil, vss.E(op, vss.ErrProviderNotRegistered, nil).On(name).Advise("`vss list providers` shows which providers are registered")
+	return nil, vss.E(op, vss.ErrProviderNotRegistered, nil).On(name).
+		Advise("`vss list providers` shows which providers are registered")
 }
 
 // part is the copies of a set that are of one kind.

@@ -15,7 +15,8 @@ func (k *Coordinator) find(op string, id vss.SnapshotID) (r catalog.Snapshot, er
 		var ok bool
 		r, ok, err = tx.Snapshot(id)
 		if err == nil && (!ok || r.State != vss.StateCreated) {
-			return vss.E(op, vss.ErrObjectNotFound, nil).On(id.String()).Advise("`vss list shadows` shows which copies exist")
+			return vss.E(op, vss.ErrObjectNotFound, nil).On(id.String()).
+				Advise("`vss list shadows` shows which copies exist")
 		}
 		return err
 	})
@@ -44,5 +45,6 @@ func (k *Coordinator) recordsWhere(keep func(*catalog.Snapshot) bool) (out []cat
 }
 
 func notImported(op string, object fmt.Stringer) error {
-	return vss.E(op, vss.ErrObjectNotFound, errors.New("not imported on this host")).On(object.String()).Advise("import it first: `vss import --bc FILE`")
+	return vss.E(op, vss.ErrObjectNotFound, errors.New("not imported on this host")).On(object.String()).
+		Advise("import it first: `vss import --bc FILE`")
 }

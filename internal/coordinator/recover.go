@@ -9,94 +9,96 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/copies"
 	"github.com/stillpoint-vss/stillpoint/internal/events"
 	"github.com/stillpoint-vss/stillpoint/internal/fault"
+	"github.com/stillpoint-vss/stillpoint/internal/recovery"
 	"github.com/stillpoint-vss/stillpoint/internal/writerset"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Recover brings the host to a state in which every set either exists or does not. It is the first thing that the service
-// does, and may itself be cut off and run again. What it can't do now it leaves recorded and reports by an event: the service
-// starts all the same. Errors: those of reading the catalogue.
+// Recover brings the host to a state in which every set either exists or does not. It is the first thing that the
+// service does, and may itself be cut off and run again. What it can't do now it leaves recorded and reports by an
+// event: the service starts all the same. Errors: those of reading the catalogue.
 func (k *Coordinator) Recover(ctx context.Context) error {
 	thawed, err := k.Holder.Thaw()
 	if len(thawed) > 0 || err != nil {
-		k.Events.Add(events.Thawed, events.Warning, catalog.Event{Code: vss.CodeOf(err), Message: "released at start: " + strings.Join(thawed, ", "),
-			Hint: "the service had died while it held them; the set that it was creating was dropped"})
+		k.Events.Add(events.Thawed, events.Warning, catalog.Event{
+			Code: vss.CodeOf(err), Message: "released at start: " + strings.Join(thawed, ", "),
+			Hint: "the service had died while it held them; the set that it was creating was dropped",
+		})
 	}
 	if err := k.Host.Sweep(); err != nil {
 		k.Logger.Warn("leftovers of a former service", "error", err)
 	}
 	k.rescan(ctx)
-	last, err := k.recoverStages(ctx, func(*recorded) {})
+	last, err := k.recoverStages(ctx, func(*recovery.Recorded) {})
 	if err != nil {
 		return err
 	}
-	k.Host.SweepLinks(last.copies)
+	k.Host.SweepLinks(last.Copies)
 	return nil
 }
 
 // recoverOf finishes what an earlier service, or one of its own connections, left of a provider's copies.
 func (k *Coordinator) recoverOf(ctx context.Context, id vss.ProviderID) {
-	if _, err := k.recoverStages(ctx, func(r *recorded) { r.only(id) }); err != nil {
+	if _, err := k.recoverStages(ctx, func(r *recovery.Recorded) { r.Only(id) }); err != nil {
 		k.Logger.Warn("copies of a provider not recovered", "provider", id, "error", err)
 	}
 }
 
 // recoverStages runs the stages on what narrow leaves of the catalogue, and returns what is recorded in the end.
-func (k *Coordinator) recoverStages(ctx context.Context, narrow func(*recorded)) (*recorded, error) {
-	for s := range stages {
-		r, err := k.recorded()
+func (k *Coordinator) recoverStages(ctx context.Context, narrow func(*recovery.Recorded)) (*recovery.Recorded, error) {
+	for s := range recovery.Stages {
+		r, err := recovery.Read(k.Catalog)
 		if err != nil {
 			return nil, err
 		}
 		narrow(r)
-		actions := plan(s, r, k.seen())
+		actions := recovery.Plan(s, r, k.seen())
 		for _, a := range actions {
 			k.recoverOne(ctx, a)
 		}
-		if s == stageCreations && len(actions) > 0 {
+		if s == recovery.StageCreations && len(actions) > 0 {
 			k.rescan(ctx) // of an original and its copy with one identity only one had partitions
 		}
 	}
-	return k.recorded()
+	return recovery.Read(k.Catalog)
 }
 
 // recoverOne applies an action and reports its failure.
-func (k *Coordinator) recoverOne(ctx context.Context, a action) {
-	if a.deed == releaseSet {
-		k.autoRelease(ctx, a.set) // it reports for itself
+func (k *Coordinator) recoverOne(ctx context.Context, a recovery.Action) {
+	if a.Deed == recovery.ReleaseSet {
+		k.autoRelease(ctx, a.Set) // it reports for itself
 		return
 	}
-	name := deedNames[a.deed]
+	name := a.Deed.String()
 	err := fault.Around("recover", name, func() error { return k.apply(ctx, a) })
 	if err != nil {
-		k.Events.Add(events.Recovery(name), events.Error, catalog.Event{SetID: a.set, Code: vss.CodeOf(err), Message: err.Error(),
-			Hint: "remove the cause and restart the service, or run `vss doctor`"})
+		k.report(events.Recovery(name), a.Set, err, "remove the cause and restart the service, or run `vss doctor`")
 	}
 }
 
-func (k *Coordinator) apply(ctx context.Context, a action) error {
-	unlock, err := k.lockSet("Recover", a.set)
+func (k *Coordinator) apply(ctx context.Context, a recovery.Action) error {
+	unlock, err := k.lockSet("Recover", a.Set)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	switch a.deed {
-	case dropCreation:
-		return k.dropCreation(ctx, a.creation)
-	case finishCreation:
+	switch a.Deed {
+	case recovery.DropCreation:
+		return k.dropCreation(ctx, a.Creation)
+	case recovery.FinishCreation:
 		return k.finishCreation(ctx, a)
-	case endBreak:
-		return k.recoverBreak(ctx, *a.record)
-	case resumeImport:
-		return k.resumeImport(ctx, catalog.Set{ID: a.set}, a.copies)
-	case endDeletion:
-		for _, r := range a.copies {
+	case recovery.EndBreak:
+		return k.recoverBreak(ctx, *a.Break)
+	case recovery.ResumeImport:
+		return k.resumeImport(ctx, catalog.Set{ID: a.Set}, a.Copies)
+	case recovery.EndDeletion:
+		for _, r := range a.Copies {
 			if err := k.deleteCopy(ctx, r, true); err != nil {
 				return err
 			}
 		}
-	case restoreCopy:
-		c, err := k.open(a.copies[0])
+	case recovery.RestoreCopy:
+		c, err := k.open(a.Copies[0])
 		if err != nil {
 			return err
 		}
@@ -107,7 +109,8 @@ func (k *Coordinator) apply(ctx context.Context, a action) error {
 
 // dropCreation undoes a creation during which the service died. If one of its providers isn't loaded, its part waits.
 func (k *Coordinator) dropCreation(ctx context.Context, c *catalog.Creation) error {
-	if err := fault.Around("recover", "clear-flags", func() error { return k.Host.RestoreOriginals(ctx, *c) }); err != nil {
+	err := fault.Around("recover", "clear-flags", func() error { return k.Host.RestoreOriginals(ctx, *c) })
+	if err != nil {
 		return err
 	}
 	if c.Writers {
@@ -121,7 +124,8 @@ func (k *Coordinator) dropCreation(ctx context.Context, c *catalog.Creation) err
 		}
 		kinds = append(kinds, kind)
 	}
-	if err := fault.Around("recover", "drop-remains", func() error { return dropRemains(ctx, k.Catalog, c.Set, kinds) }); err != nil {
+	err = fault.Around("recover", "drop-remains", func() error { return dropRemains(ctx, k.Catalog, c.Set, kinds) })
+	if err != nil {
 		return err
 	}
 	k.Events.Add(events.CreationDropped, events.Warning, catalog.Event{SetID: c.Set, Code: vss.OK,
@@ -130,38 +134,38 @@ func (k *Coordinator) dropCreation(ctx context.Context, c *catalog.Creation) err
 }
 
 // finishCreation ends the creation of a set that was complete: its copies are as good as if the service had not died.
-func (k *Coordinator) finishCreation(ctx context.Context, a action) error {
-	parts, err := k.parts(a.copies)
+func (k *Coordinator) finishCreation(ctx context.Context, a recovery.Action) error {
+	parts, err := k.parts(a.Copies)
 	if err != nil {
 		return err
 	}
 	var set catalog.Set
 	err = k.Catalog.View(func(tx *catalog.Tx) (err error) {
-		set, _, err = tx.Set(a.set)
+		set, _, err = tx.Set(a.Set)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	for _, p := range parts {
-		if err := notFound(p.kind.Join(a.set, set.Context).PostFinalCommit(ctx)); err != nil {
+		if err := notFound(p.kind.Join(a.Set, set.Context).PostFinalCommit(ctx)); err != nil {
 			return err
 		}
 	}
 	set.Finishing = false
 	err = k.Catalog.Update(func(tx *catalog.Tx) error {
-		for _, r := range a.copies {
+		for _, r := range a.Copies {
 			r.State = vss.StateCreated
 			if err := tx.PutSnapshot(*r); err != nil {
 				return err
 			}
 		}
-		return errors.Join(tx.PutSet(set), tx.RemoveCreation(a.set))
+		return errors.Join(tx.PutSet(set), tx.RemoveCreation(a.Set))
 	})
 	if err != nil {
 		return err
 	}
-	k.Events.Add(events.CreationFinished, events.Info, catalog.Event{SetID: a.set, Code: vss.OK,
+	k.Events.Add(events.CreationFinished, events.Info, catalog.Event{SetID: a.Set, Code: vss.OK,
 		Message: "a set that was complete when the service died was finished"})
 	return nil
 }
@@ -172,41 +176,11 @@ func (k *Coordinator) rescan(ctx context.Context) {
 	}
 }
 
-// recorded reads the catalogue.
-func (k *Coordinator) recorded() (*recorded, error) {
-	r := &recorded{sets: map[vss.SnapshotSetID]catalog.Set{}}
-	err := k.Catalog.View(func(tx *catalog.Tx) (err error) {
-		if r.creations, err = tx.Creations(); err != nil {
-			return err
-		}
-		if r.breaks, err = tx.Breaks(); err != nil {
-			return err
-		}
-		if r.copies, err = tx.Snapshots(); err != nil {
-			return err
-		}
-		for _, c := range r.copies {
-			if _, ok := r.sets[c.SetID]; ok || c.State == vss.StateCreated {
-				continue
-			}
-			set, ok, err := tx.Set(c.SetID)
-			if err != nil {
-				return err
-			}
-			if ok {
-				r.sets[c.SetID] = set
-			}
-		}
-		return nil
-	})
-	return r, err
-}
-
 // seen returns what is loaded and in use now.
-func (k *Coordinator) seen() *seen {
-	s := &seen{providers: map[vss.ProviderID]bool{}, busy: k.busy(), owned: map[vss.SnapshotSetID]bool{}}
+func (k *Coordinator) seen() *recovery.Seen {
+	s := &recovery.Seen{Providers: map[vss.ProviderID]bool{}, Busy: k.busy(), Owned: map[vss.SnapshotSetID]bool{}}
 	for _, kind := range k.loaded() {
-		s.providers[kind.Properties().ID] = true
+		s.Providers[kind.Properties().ID] = true
 	}
 	k.mu.Lock()
 	open := make([]*Session, 0, len(k.sessions))
@@ -217,7 +191,7 @@ func (k *Coordinator) seen() *seen {
 	for _, o := range open {
 		o.mu.Lock()
 		for _, set := range o.owned {
-			s.owned[set] = true
+			s.Owned[set] = true
 		}
 		o.mu.Unlock()
 	}

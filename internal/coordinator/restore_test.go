@@ -23,10 +23,18 @@ func recorder(name string) (*writertest.Recorder, *writer.Instance) {
 	file := func(dir string) []document.FileSet { return []document.FileSet{{Path: dir, FileSpec: "*.db"}} }
 	r.Metadata.Components = []document.WMComponent{
 		{Type: vss.ComponentDatabase, Name: "data", Selectable: true, DatabaseFiles: file("/srv/data")},
-		{Type: vss.ComponentDatabase, LogicalPath: "data", Name: "part", SelectableForRestore: true, DatabaseFiles: file("/srv/part")},
+		{
+			Type:                 vss.ComponentDatabase,
+			LogicalPath:          "data",
+			Name:                 "part",
+			SelectableForRestore: true,
+			DatabaseFiles:        file("/srv/part"),
+		},
 		{Type: vss.ComponentDatabase, Name: "other", Selectable: true, DatabaseFiles: file("/srv/other")},
 	}
-	r.Metadata.RestoreMethod.AlternateLocations = []document.FileSet{{Path: "/srv/data", FileSpec: "*.db", AlternatePath: "/srv/aside"}}
+	r.Metadata.RestoreMethod.AlternateLocations = []document.FileSet{
+		{Path: "/srv/data", FileSpec: "*.db", AlternatePath: "/srv/aside"},
+	}
 	return r, instanceOf(r)
 }
 
@@ -41,15 +49,32 @@ func instanceOf(r *writertest.Recorder) *writer.Instance {
 // saved is what a backup of these components of a writer leaves.
 func saved(t *testing.T, i *writer.Instance, r *writertest.Recorder, names ...string) (doc, meta []byte) {
 	t.Helper()
-	w := &document.WriterComponents{WriterID: i.Info.ID, InstanceID: i.ID, InstanceName: i.Info.InstanceName, BackupSchema: r.Metadata.BackupSchema}
+	w := &document.WriterComponents{
+		WriterID:     i.Info.ID,
+		InstanceID:   i.ID,
+		InstanceName: i.Info.InstanceName,
+		BackupSchema: r.Metadata.BackupSchema,
+	}
 	for _, n := range names {
-		w.Components = append(w.Components, &document.Component{Type: vss.ComponentDatabase, Name: n, BackupSucceeded: true, BackupMetadata: "as of the backup",
-			PartialFiles: []document.PartialFile{{Path: "/srv/data", FileName: "a.db", Ranges: "File=/srv/ranges"}}})
+		w.Components = append(
+			w.Components,
+			&document.Component{
+				Type:            vss.ComponentDatabase,
+				Name:            n,
+				BackupSucceeded: true,
+				BackupMetadata:  "as of the backup",
+				PartialFiles: []document.PartialFile{
+					{Path: "/srv/data", FileName: "a.db", Ranges: "File=/srv/ranges"},
+				},
+			},
+		)
 	}
 	m := r.Metadata
 	m.WriterID, m.InstanceID, m.Name = i.Info.ID, i.ID, i.Info.Name
 	var e1, e2 error
-	doc, e1 = (&document.Components{SelectComponents: true, BackupType: vss.BackupFull, Writers: []*document.WriterComponents{w}}).XML()
+	doc, e1 = (&document.Components{
+		SelectComponents: true, BackupType: vss.BackupFull, Writers: []*document.WriterComponents{w},
+	}).XML()
 	meta, e2 = m.XML()
 	if err := errors.Join(e1, e2); err != nil {
 		t.Fatal(err)
@@ -76,23 +101,59 @@ func TestRestoreTable(t *testing.T) {
 		both bool        // it is a call of backups, too
 	}{
 		{"InitializeForBackup", func(s *Session) error { return s.InitializeForBackup(nil) }, never, true},
-		{"InitializeForRestore", func(s *Session) error { return s.InitializeForRestore(doc, nil) }, never, true}, // legal in a new session
-		{"GatherWriterMetadata", func(s *Session) error { return now(s.GatherWriterMetadata()) }, [4]vss.Code{0, bad, bad, bad}, true},
-		{"SetRestoreState", func(s *Session) error { return s.SetRestoreState(vss.RestoreByCopy) }, [4]vss.Code{0, 0, bad, bad}, false},
-		{"SetSelectedForRestore", func(s *Session) error { return s.SetSelectedForRestore(n, true, vss.WriterInstanceID{}) }, choose, false},
-		{"SetSelectedForRestoreEx", func(s *Session) error { return s.SetSelectedForRestore(n, true, i.ID) }, choose, false},
-		{"AddRestoreSubcomponent", func(s *Session) error { return s.AddRestoreSubcomponent(n, "data", "part") }, choose, false},
-		{"SetRestoreOptions", func(s *Session) error { return s.SetRestoreOptions(n, `"Authoritative"="All"`) }, choose, false},
+		{
+			"InitializeForRestore", func(s *Session) error { return s.InitializeForRestore(doc, nil) }, never, true,
+		}, // legal in a new session
+		{
+			"GatherWriterMetadata", func(s *Session) error { return now(s.GatherWriterMetadata()) },
+			[4]vss.Code{0, bad, bad, bad}, true,
+		},
+		{
+			"SetRestoreState", func(s *Session) error { return s.SetRestoreState(vss.RestoreByCopy) },
+			[4]vss.Code{0, 0, bad, bad}, false,
+		},
+		{
+			"SetSelectedForRestore",
+			func(s *Session) error { return s.SetSelectedForRestore(n, true, vss.WriterInstanceID{}) }, choose, false,
+		},
+		{
+			"SetSelectedForRestoreEx", func(s *Session) error { return s.SetSelectedForRestore(n, true, i.ID) },
+			choose, false,
+		},
+		{
+			"AddRestoreSubcomponent", func(s *Session) error { return s.AddRestoreSubcomponent(n, "data", "part") },
+			choose, false,
+		},
+		{
+			"SetRestoreOptions", func(s *Session) error { return s.SetRestoreOptions(n, `"Authoritative"="All"`) },
+			choose, false,
+		},
 		{"SetAdditionalRestores", func(s *Session) error { return s.SetAdditionalRestores(n, true) }, choose, false},
 		{"AddNewTarget", func(s *Session) error { return s.AddNewTarget(n, f) }, choose, false},
-		{"SetAuthoritativeRestore", func(s *Session) error { return s.SetAuthoritativeRestore(n, true) }, choose, false},
-		{"SetRollForward", func(s *Session) error { return s.SetRollForward(n, vss.RollForwardPartial, "lsn 7") }, choose, false},
+		{"SetAuthoritativeRestore", func(s *Session) error {
+			return s.SetAuthoritativeRestore(n, true)
+		}, choose, false},
+		{
+			"SetRollForward", func(s *Session) error { return s.SetRollForward(n, vss.RollForwardPartial, "lsn 7") },
+			choose, false,
+		},
 		{"SetRestoreName", func(s *Session) error { return s.SetRestoreName(n, "data2") }, choose, false},
-		{"SetPreviousBackupStamp", func(s *Session) error { return s.SetPreviousBackupStamp(n, "stamp") }, choose, true},
+		{"SetPreviousBackupStamp", func(s *Session) error {
+			return s.SetPreviousBackupStamp(n, "stamp")
+		}, choose, true},
 		{"PreRestore", func(s *Session) error { return now(s.PreRestore()) }, [4]vss.Code{bad, 0, bad, bad}, false},
-		{"AddAlternativeLocationMapping", func(s *Session) error { return s.AddAlternativeLocationMapping(n, f) }, [4]vss.Code{bad, 0, 0, bad}, false},
-		{"SetRangesFilePath", func(s *Session) error { return s.SetRangesFilePath(n, 0, "/tmp/ranges") }, [4]vss.Code{bad, 0, 0, bad}, false},
-		{"SetFileRestoreStatus", func(s *Session) error { return s.SetFileRestoreStatus(n, vss.RestoredAll) }, [4]vss.Code{bad, bad, 0, bad}, false},
+		{
+			"AddAlternativeLocationMapping", func(s *Session) error { return s.AddAlternativeLocationMapping(n, f) },
+			[4]vss.Code{bad, 0, 0, bad}, false,
+		},
+		{
+			"SetRangesFilePath", func(s *Session) error { return s.SetRangesFilePath(n, 0, "/tmp/ranges") },
+			[4]vss.Code{bad, 0, 0, bad}, false,
+		},
+		{
+			"SetFileRestoreStatus", func(s *Session) error { return s.SetFileRestoreStatus(n, vss.RestoredAll) },
+			[4]vss.Code{bad, bad, 0, bad}, false,
+		},
 		{"PostRestore", func(s *Session) error { return now(s.PostRestore()) }, [4]vss.Code{bad, bad, 0, bad}, false},
 		{"GetWriterComponents", func(s *Session) error { _, err := s.WriterComponents(); return err }, always, true},
 		{"GetSessionId", func(s *Session) error { _, err := s.SessionID(); return err }, always, true},
@@ -106,13 +167,30 @@ func TestRestoreTable(t *testing.T) {
 		}, always, true},
 		{"SaveAsXML", func(s *Session) error { _, err := s.SaveAsXML(); return err }, always, true},
 		{"SetContext", func(s *Session) error { return s.SetContext(vss.ContextBackup) }, never, true},
-		{"SetBackupState", func(s *Session) error { return s.SetBackupState(true, false, vss.BackupFull, false) }, never, true},
+		{
+			"SetBackupState", func(s *Session) error { return s.SetBackupState(true, false, vss.BackupFull, false) },
+			never, true,
+		},
 		{"SetBackupOptions", func(s *Session) error { return s.SetBackupOptions(n, "x") }, never, true},
-		{"AddComponent", func(s *Session) error { return s.AddComponent(i.ID, i.Info.ID, n.Type, "", "other") }, never, true},
-		{"SetBackupSucceeded", func(s *Session) error { return s.SetBackupSucceeded(i.ID, i.Info.ID, "", "data", true) }, never, true},
+		{
+			"AddComponent", func(s *Session) error { return s.AddComponent(i.ID, i.Info.ID, n.Type, "", "other") },
+			never, true,
+		},
+		{
+			"SetBackupSucceeded",
+			func(s *Session) error { return s.SetBackupSucceeded(i.ID, i.Info.ID, "", "data", true) }, never, true,
+		},
 		{"StartSnapshotSet", func(s *Session) error { _, err := s.StartSnapshotSet(); return err }, never, true},
-		{"AddToSnapshotSet", func(s *Session) error { _, err := s.AddToSnapshotSet(context.Background(), "/", ""); return err }, never, true},
-		{"IsVolumeSupported", func(s *Session) error { _, err := s.IsVolumeSupported(context.Background(), "/", ""); return err }, never, true},
+		{
+			"AddToSnapshotSet",
+			func(s *Session) error { _, err := s.AddToSnapshotSet(context.Background(), "/", ""); return err }, never,
+			true,
+		},
+		{
+			"IsVolumeSupported",
+			func(s *Session) error { _, err := s.IsVolumeSupported(context.Background(), "/", ""); return err },
+			never, true,
+		},
 		{"PrepareForBackup", func(s *Session) error { return now(s.PrepareForBackup()) }, never, true},
 		{"DoSnapshotSet", func(s *Session) error { return now(s.DoSnapshotSet(0)) }, never, true},
 		{"BackupComplete", func(s *Session) error { return now(s.BackupComplete()) }, never, true},
@@ -160,8 +238,13 @@ func backups(t *testing.T, k *Coordinator, i *writer.Instance) func(func(phase, 
 		for at := phaseNew; at <= phaseAborted; at++ {
 			s := k.OpenSession(0)
 			if at > phaseNew {
-				must(t, s.InitializeForBackup(nil), s.SetBackupState(true, false, vss.BackupFull, false), ended(s.GatherWriterMetadata()),
-					s.AddComponent(i.ID, i.Info.ID, vss.ComponentDatabase, "", "data"))
+				must(
+					t,
+					s.InitializeForBackup(nil),
+					s.SetBackupState(true, false, vss.BackupFull, false),
+					ended(s.GatherWriterMetadata()),
+					s.AddComponent(i.ID, i.Info.ID, vss.ComponentDatabase, "", "data"),
+				)
 			}
 			if at > phaseInit {
 				_, err := s.StartSnapshotSet()
@@ -206,7 +289,13 @@ func TestPostRestoreIsWhole(t *testing.T) {
 		}
 		return nil
 	})
-	must(t, s.InitializeForRestore(doc, nil), ended(s.GatherWriterMetadata()), s.SetSelectedForRestore(n, true, vss.WriterInstanceID{}), ended(s.PreRestore()))
+	must(
+		t,
+		s.InitializeForRestore(doc, nil),
+		ended(s.GatherWriterMetadata()),
+		s.SetSelectedForRestore(n, true, vss.WriterInstanceID{}),
+		ended(s.PreRestore()),
+	)
 	_, err := s.PostRestore()
 	must(t, err)
 	<-began

@@ -31,14 +31,16 @@ const (
 	phasePostRestored              // PostRestore done
 )
 
-var phaseNames = [...]string{"new", "initialized", "set open", "prepared for backup", "copies created", "backup complete", "aborted",
-	"creation failed", "initialized for restore", "pre-restore done", "post-restore done"}
+var phaseNames = [...]string{
+	"new", "initialized", "set open", "prepared for backup", "copies created", "backup complete", "aborted",
+	"creation failed", "initialized for restore", "pre-restore done", "post-restore done",
+}
 
 // Async is an operation of a session that runs in the background.
 type Async = background.Operation
 
-// Session is one requester object (IVssBackupComponents): it serves one backup or one restore. Its methods may be called from
-// many goroutines; while an asynchronous one runs, those that change the session return VSS_E_BAD_STATE.
+// Session is one requester object (IVssBackupComponents): it serves one backup or one restore. Its methods may be
+// called from many goroutines; while an asynchronous one runs, those that change the session return VSS_E_BAD_STATE.
 type Session struct {
 	k     *Coordinator
 	Token string
@@ -67,8 +69,10 @@ type Session struct {
 func (k *Coordinator) OpenSession(owner uint32) *Session {
 	life, end := context.WithCancel(context.Background())
 	id := vss.SessionID{GUID: vss.NewGUID()}
-	s := &Session{k: k, Token: vss.NewGUID().Plain(), ID: id, Owner: owner, life: life, end: end, asyncs: map[string]*Async{},
-		writers: writerset.New(k.Config.writers(), id)}
+	s := &Session{
+		k: k, Token: vss.NewGUID().Plain(), ID: id, Owner: owner, life: life, end: end, asyncs: map[string]*Async{},
+		writers: writerset.New(k.Config.writers(), id),
+	}
 	k.mu.Lock()
 	k.sessions[s.Token] = s
 	k.mu.Unlock()
@@ -81,7 +85,8 @@ func (k *Coordinator) Session(token string, user uint32) (*Session, error) {
 	defer k.mu.Unlock()
 	s := k.sessions[token]
 	if s == nil || s.Owner != user {
-		return nil, vss.E("FindSession", vss.ErrBadState, errors.New("no such session")).Advise("the session ended; open a new one")
+		return nil, vss.E("FindSession", vss.ErrBadState, errors.New("no such session")).
+			Advise("the session ended; open a new one")
 	}
 	return s, nil
 }
@@ -173,7 +178,8 @@ func (s *Session) SetBackupState(selectComponents, bootable bool, t vss.BackupTy
 			return vss.E("SetBackupState", vss.ErrInvalidArg, fmt.Errorf("backup type %d", t))
 		}
 		d := s.document()
-		d.SelectComponents, d.BootableSystemState, d.BackupType, d.PartialFileSupport = selectComponents, bootable, t, partial
+		d.SelectComponents, d.BootableSystemState = selectComponents, bootable
+		d.BackupType, d.PartialFileSupport = t, partial
 		s.stateSet = true
 		return nil
 	})
@@ -257,8 +263,9 @@ func (s *Session) SaveAsXML() ([]byte, error) {
 	return s.document().XML()
 }
 
-// Close releases the requester object, on request or because its client is gone: an unfinished creation is aborted, copies of
-// an auto-release context are deleted, writers receive BackupShutdown; those that received PreRestore receive PostRestore.
+// Close releases the requester object, on request or because its client is gone: an unfinished creation is aborted,
+// copies of an auto-release context are deleted, writers receive BackupShutdown; those that received PreRestore
+// receive PostRestore.
 func (s *Session) Close() {
 	s.end() // cancels what runs
 	s.mu.Lock()

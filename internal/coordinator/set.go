@@ -13,7 +13,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// StartSnapshotSet opens an empty set; providers aren't called. Errors: VSS_E_SNAPSHOT_SET_IN_PROGRESS, VSS_E_BAD_STATE.
+// StartSnapshotSet opens an empty set; providers aren't called. Errors: VSS_E_SNAPSHOT_SET_IN_PROGRESS,
+// VSS_E_BAD_STATE.
 func (s *Session) StartSnapshotSet() (id vss.SnapshotSetID, err error) {
 	const op = "StartSnapshotSet"
 	err = s.act(op, beforeSet, func() error {
@@ -28,7 +29,8 @@ func (s *Session) StartSnapshotSet() (id vss.SnapshotSetID, err error) {
 		}
 		s.k.mu.Unlock()
 		if busy {
-			return vss.E(op, vss.ErrSnapshotSetInProgress, nil).Advise("wait for it (`vss create --wait 10m`), or try again later")
+			return vss.E(op, vss.ErrSnapshotSetInProgress, nil).
+				Advise("wait for it (`vss create --wait 10m`), or try again later")
 		}
 		if err := c.store(); err != nil {
 			s.k.endCreation(c)
@@ -49,13 +51,16 @@ func (s *Session) expire() {
 	if s.phase != phaseOpen && s.phase != phasePrepared || s.busy() {
 		return
 	}
-	s.k.Events.Add(events.SetExpired, events.Warning, catalog.Event{SetID: s.set.id, Code: vss.ErrBadState,
-		Message: fmt.Sprintf("the set was open for %v without DoSnapshotSet and was aborted", IdleLimit), Hint: "the requester is stuck; start the backup again"})
+	s.k.Events.Add(events.SetExpired, events.Warning, catalog.Event{
+		SetID: s.set.id, Code: vss.ErrBadState,
+		Message: fmt.Sprintf("the set was open for %v without DoSnapshotSet and was aborted", IdleLimit),
+		Hint:    "the requester is stuck; start the backup again",
+	})
 	s.abort(context.Background())
 }
 
-// AddToSnapshotSet finds a volume, chooses the provider of its copy and has it begin. The provider is an id or a name; ""
-// leaves the choice to the service. Source: AddToSnapshotSet.
+// AddToSnapshotSet finds a volume, chooses the provider of its copy and has it begin. The provider is an id or a
+// name; "" leaves the choice to the service. Source: AddToSnapshotSet.
 func (s *Session) AddToSnapshotSet(ctx context.Context, volume, providerName string) (id vss.SnapshotID, err error) {
 	err = s.act("AddToSnapshotSet", whileOpen, func() error {
 		candidates, err := s.k.named(ctx, "AddToSnapshotSet", providerName)
@@ -82,7 +87,8 @@ func (s *Session) DoSnapshotSet(limit time.Duration) (a *Async, err error) {
 		return nil, err
 	}
 	if limit < 0 || limit > s.k.HoldLimit {
-		return nil, vss.E(op, vss.ErrInvalidArg, fmt.Errorf("hold limit %v", limit)).Advise(fmt.Sprintf("0 < hold limit <= %v", s.k.HoldLimit))
+		return nil, vss.E(op, vss.ErrInvalidArg, fmt.Errorf("hold limit %v", limit)).
+			Advise(fmt.Sprintf("0 < hold limit <= %v", s.k.HoldLimit))
 	}
 	if limit != 0 {
 		s.set.limit = limit
@@ -118,7 +124,8 @@ func (s *Session) describeSet(c *creation) {
 	s.document().SnapshotSet = set
 }
 
-// dropOpenSet forgets a set before DoSnapshotSet. Providers aren't called: they notice at the next BeginPrepareSnapshot.
+// dropOpenSet forgets a set before DoSnapshotSet. Providers aren't called: they notice at the next
+// BeginPrepareSnapshot.
 func (s *Session) dropOpenSet() {
 	c := s.set
 	if c == nil {

@@ -13,9 +13,9 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// step is one step of a creation. During and after are the states of the set's copies while it runs and once it is done;
-// zero leaves the state as it is. Undo runs when the step was begun and it or a later one failed. Limit returns how long the
-// step may take; nil is stepLimit.
+// step is one step of a creation. During and after are the states of the set's copies while it runs and once it is
+// done; zero leaves the state as it is. Undo runs when the step was begun and it or a later one failed. Limit returns
+// how long the step may take; nil is stepLimit.
 type step struct {
 	name          string
 	during, after vss.SnapshotState
@@ -26,14 +26,16 @@ type step struct {
 
 // steps are a creation from DoSnapshotSet on, in order. Source: the shadow copy creation process, with its diagram.
 var steps = []step{
-	{"end-prepare", vss.StateProcessingPrepare, vss.StatePrepared, (*creation).endPrepare, (*creation).abortProviders, nil}, // renewed by progress
+	{"end-prepare", vss.StateProcessingPrepare, vss.StatePrepared,
+		(*creation).endPrepare, (*creation).abortProviders, nil},
 	{"open-volumes", 0, 0, (*creation).openVolumes, (*creation).closeVolumes, nil},
 	{"record-intent", 0, 0, (*creation).recordIntent, (*creation).releaseOriginals, (*creation).disksLimit},
 	{"set-flags", 0, 0, (*creation).setFlags, (*creation).undoFlags, nil},
 	{"prepare-snapshot", 0, 0, (*creation).prepareSnapshot, (*creation).abortWriters, (*creation).prepareLimit},
 	{"preflush", 0, 0, (*creation).preflush, nil, nil},
 	{"freeze", 0, 0, (*creation).freeze, nil, nil},
-	{"pre-commit", vss.StateProcessingPreCommit, vss.StatePreCommitted, (*creation).preCommit, (*creation).resumeBackground, nil},
+	{"pre-commit", vss.StateProcessingPreCommit, vss.StatePreCommitted,
+		(*creation).preCommit, (*creation).resumeBackground, nil},
 	{"flush", 0, 0, (*creation).flush, nil, nil},
 	{"hold", 0, 0, (*creation).hold, (*creation).undoHold, (*creation).holdLimit},
 	{"commit", vss.StateProcessingCommit, vss.StateCommitted, (*creation).commit, nil, (*creation).holdLeft},
@@ -45,10 +47,12 @@ var steps = []step{
 	{"collect", 0, 0, (*creation).collect, nil, nil},
 	{"import", 0, 0, (*creation).surface, (*creation).unsurface, (*creation).disksLimit},
 	{"pre-recovery", 0, 0, (*creation).preRecovery, (*creation).releaseOriginals, nil},
-	{"pre-final-commit", vss.StateProcessingPreFinalCommit, vss.StatePreFinalCommitted, (*creation).preFinalCommit, nil, nil},
+	{"pre-final-commit", vss.StateProcessingPreFinalCommit, vss.StatePreFinalCommitted,
+		(*creation).preFinalCommit, nil, nil},
 	{"post-snapshot", 0, 0, (*creation).postSnapshot, nil, (*creation).workLimit},
 	{"post-recovery", 0, 0, (*creation).postRecovery, nil, nil},
-	{"post-final-commit", vss.StateProcessingPostFinalCommit, 0, (*creation).postFinalCommit, (*creation).undoFinishing, nil},
+	{"post-final-commit", vss.StateProcessingPostFinalCommit, 0,
+		(*creation).postFinalCommit, (*creation).undoFinishing, nil},
 	{"created", 0, vss.StateCreated, (*creation).created, nil, nil},
 }
 
@@ -76,8 +80,8 @@ func (c *creation) holdLeft() time.Duration { return max(time.Until(c.deadline),
 
 func (c *creation) releaseLimit() time.Duration { return c.holdLeft() + 5*time.Second }
 
-// run takes the set through all steps. When one fails it undoes those that were begun, last first, and returns the one error
-// that the requester gets.
+// run takes the set through all steps. When one fails it undoes those that were begun, last first, and returns the
+// one error that the requester gets.
 func (c *creation) run(ctx context.Context, table []step, progress func(step string, percent float64)) error {
 	c.timeline = make([]catalog.Step, 0, len(table)) // nothing is allocated for it later, during the hold
 	for i, s := range table {
@@ -124,13 +128,15 @@ func (c *creation) perform(ctx context.Context, s *step, progress func(percent f
 		return fault.Around("create", s.name, func() error { return s.do(c, ctx) })
 	})
 	if errors.Is(err, background.ErrLate) && c.isHolding() {
-		return vss.E("DoSnapshotSet", vss.ErrHoldWritesTimeout, fmt.Errorf("step %s did not return within the hold limit of %v", s.name, c.limit)).On(c.id.String()).
+		why := fmt.Errorf("step %s did not return within the hold limit of %v", s.name, c.limit)
+		return vss.E("DoSnapshotSet", vss.ErrHoldWritesTimeout, why).On(c.id.String()).
 			Advise("wait ten minutes and try again, at most three times")
 	}
 	return err
 }
 
-// undo runs the undo of steps that were begun, last first, under a context of its own: the requester's may be cancelled.
+// undo runs the undo of steps that were begun, last first, under a context of its own: the requester's may be
+// cancelled.
 func (c *creation) undo(begun []step) {
 	for i := len(begun) - 1; i >= 0; i-- {
 		if s := &begun[i]; s.undo != nil {

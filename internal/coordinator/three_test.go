@@ -12,19 +12,40 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// createCalls are the calls of a creation to a provider with one copy, in the order of the specification. Questions that may
-// come at any time are left out.
+// createCalls are the calls of a creation to a provider with one copy, in the order of the specification. Questions
+// that may come at any time are left out.
 var (
-	createCalls = []string{"BeginPrepareSnapshot", "EndPrepareSnapshots", "PreCommitSnapshots", "CommitSnapshots", "PostCommitSnapshots"}
-	finalCalls  = []string{"PreFinalCommitSnapshots", "PostFinalCommitSnapshots"}
+	createCalls = []string{
+		"BeginPrepareSnapshot",
+		"EndPrepareSnapshots",
+		"PreCommitSnapshots",
+		"CommitSnapshots",
+		"PostCommitSnapshots",
+	}
+	finalCalls = []string{"PreFinalCommitSnapshots", "PostFinalCommitSnapshots"}
 	// A writer recovers its data in the copies: they are writable around PreFinalCommitSnapshots.
-	hardwareFinal = []string{"OnLunStateChange", "PreFinalCommitSnapshots", "OnLunStateChange", "PostFinalCommitSnapshots"}
+	hardwareFinal = []string{
+		"OnLunStateChange",
+		"PreFinalCommitSnapshots",
+		"OnLunStateChange",
+		"PostFinalCommitSnapshots",
+	}
 	softwareFinal = []string{"SetWritable", "PreFinalCommitSnapshots", "SetWritable", "PostFinalCommitSnapshots"}
 )
 
 // ordered returns the calls to a provider that change something, or belong to the sequence.
 func (w *world) ordered(id vss.ProviderID) []string {
-	questions := []string{"AreLunsSupported", "FillInLunInfo", "IsVolumeSupported", "Consider", "WritePaths", "Events", "Query", "OnLoad", "IsVolumeSnapshotted"}
+	questions := []string{
+		"AreLunsSupported",
+		"FillInLunInfo",
+		"IsVolumeSupported",
+		"Consider",
+		"WritePaths",
+		"Events",
+		"Query",
+		"OnLoad",
+		"IsVolumeSnapshotted",
+	}
 	return slices.DeleteFunc(w.calls.Methods(id), func(m string) bool { return slices.Contains(questions, m) })
 }
 
@@ -61,7 +82,8 @@ func TestThreeCreate(t *testing.T) {
 		}
 		hardware := id != localID
 		if r.ProviderID != id || r.Attributes.Has(vss.AttrHardwareAssisted) != hardware || r.State != vss.StateCreated || r.Count != 3 || r.Order != i || !r.Imported || (r.Local == nil) != hardware ||
-			(len(r.LUNs) > 0) != hardware || w.Properties(*r).DeviceObject == "" {
+			(len(r.LUNs) > 0) != hardware ||
+			w.Properties(*r).DeviceObject == "" {
 			t.Errorf("record %d: %+v", i, r)
 		}
 		if !hardware && (r.Kind != catalog.KindLocal || r.FirstCut.IsZero() || r.LastCut.Before(r.FirstCut)) {
@@ -99,7 +121,8 @@ func TestThreeAborted(t *testing.T) {
 				case !hit && err == nil: // a method of the other kind
 					w.Shutdown()
 					continue
-				case way == "fails" && !errors.Is(err, vss.ErrProviderVeto), way == "panics" && !errors.Is(err, vss.ErrUnexpectedProviderError):
+				case way == "fails" && !errors.Is(err, vss.ErrProviderVeto),
+					way == "panics" && !errors.Is(err, vss.ErrUnexpectedProviderError):
 					t.Errorf("%s: %v", when, err)
 				}
 				for _, other := range allIDs {
@@ -139,7 +162,8 @@ func TestThreeBroken(t *testing.T) {
 	w.calls.Reset()
 	a, err := s.Break(set, vss.BreakMakeReadWrite)
 	must(t, ended(a, err))
-	if got := BreakResult(a); len(got) != 2 || !got[0].ReadWrite || got[0].Device == "" || got[1].OriginalVolume != "/c" {
+	if got := BreakResult(a); len(got) != 2 || !got[0].ReadWrite || got[0].Device == "" ||
+		got[1].OriginalVolume != "/c" {
 		t.Errorf("%+v", got)
 	}
 	if got := w.ordered(localID); len(got) > 0 {

@@ -16,6 +16,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/copies/copiestest"
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
 	"github.com/stillpoint-vss/stillpoint/internal/events"
+	"github.com/stillpoint-vss/stillpoint/internal/recovery"
 	"github.com/stillpoint-vss/stillpoint/internal/volume"
 	"github.com/stillpoint-vss/stillpoint/provider"
 	"github.com/stillpoint-vss/stillpoint/provider/providertest"
@@ -32,10 +33,12 @@ var (
 	allIDs   = []vss.ProviderID{firstID, secondID, localID}
 )
 
-// Its volumes: /a and /b are LUNs of the first hardware provider, /c of the second; /srv/memory0 is the software provider's.
+// Its volumes: /a and /b are LUNs of the first hardware provider, /c of the second; /srv/memory0 is the software
+// provider's.
 var fourVolumes = []string{"/a", "/b", "/c", "/srv/memory0"}
 
-// world is a host in memory with two hardware providers, a software provider and a writer. What it stores survives restart.
+// world is a host in memory with two hardware providers, a software provider and a writer. What it stores survives
+// restart.
 type world struct {
 	*Coordinator
 	t       *testing.T
@@ -57,7 +60,14 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), host: copiestest.New(), holder: &fakeHolder{}, quiet: &fakeQuiet{}, calls: &providertest.Log{}}
+	w := &world{
+		t:      t,
+		dir:    t.TempDir(),
+		host:   copiestest.New(),
+		holder: &fakeHolder{},
+		quiet:  &fakeQuiet{},
+		calls:  &providertest.Log{},
+	}
 	var err error
 	w.store, err = catalog.Open(filepath.Join(w.dir, "catalog.db"))
 	must(t, err)
@@ -67,10 +77,15 @@ func newWorld(t *testing.T) *world {
 	w.arrays, w.luns = []*providertest.Array{one, two}, append(l1, l2...)
 	host, local := providertest.NewHost(2)
 	w.local = host
-	w.vols = &fakeVolumes{dir: w.dir, all: []*volume.Volume{w.host.Volume("/a", "ext4", w.luns[0]), w.host.Volume("/b", "xfs", w.luns[1]),
-		w.host.Volume("/c", "ext4", w.luns[2]), w.host.Local(local[0]), w.host.Local(local[1])}}
+	w.vols = &fakeVolumes{
+		dir: w.dir,
+		all: []*volume.Volume{w.host.Volume("/a", "ext4", w.luns[0]), w.host.Volume("/b", "xfs", w.luns[1]),
+			w.host.Volume("/c", "ext4", w.luns[2]), w.host.Local(local[0]), w.host.Local(local[1])},
+	}
 	r, i := recorder("db")
-	r.Metadata.ExcludeFilesFromSnapshot = []document.FileSet{{Path: "/b", FileSpec: "*.tmp"}} // it deletes them in the copies
+	r.Metadata.ExcludeFilesFromSnapshot = []document.FileSet{
+		{Path: "/b", FileSpec: "*.tmp"},
+	} // it deletes them in the copies
 	w.writer, w.writers = r, []*writer.Instance{i}
 	w.start()
 	return w
@@ -150,8 +165,8 @@ func (w *world) clean(when string) {
 		w.t.Errorf("%s: %d copies are left", when, n)
 	}
 	w.atRest(when)
-	r, err := w.recorded()
-	if err != nil || len(r.creations)+len(r.copies)+len(r.breaks) > 0 {
+	r, err := recovery.Read(w.store)
+	if err != nil || len(r.Creations)+len(r.Copies)+len(r.Breaks) > 0 {
 		w.t.Errorf("%s: recorded: %+v, %v", when, r, err)
 	}
 }

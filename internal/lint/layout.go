@@ -29,7 +29,7 @@ var layout = [][]string{
 	{"internal/volume"},
 	{"internal/hold"},
 	{"internal/catalog"},
-	{"internal/events"},
+	{"internal/events", "internal/recovery"},
 	{"internal/array"},
 	{"internal/array/loopdev"},
 	{"internal/array/pool", "internal/array/target"},
@@ -162,7 +162,6 @@ const (
 // mounters may mount and unmount: internal/mount, and what is for tests.
 var mounters = []string{
 	"internal/mount", "internal/array/pool/pooltest", "internal/writers/engine/enginetest", "lab",
-	"internal/coordinator", // until its mounts are in internal/copies
 }
 
 // within says whether a package is one of names or below one.
