@@ -16,9 +16,12 @@ func TestMatchSpec(t *testing.T) {
 	}{
 		{"a", "a", true}, {"a", "A", false}, {"a", "ab", false}, {"ab", "a", false}, {"", "", true}, {"", "a", false},
 		{"*", "", true}, {"*", "any.thing", true}, {"*.*", "a.b", true}, {"*.*", "ab", false}, {"*.db", ".db", true},
-		{"*.db", "a.db.db", true}, {"*.db", "a.dbx", false}, {"a*b*c", "axbxbxc", true}, {"a*b*c", "axcxb", false}, {"**", "a", true},
-		{"?", "a", true}, {"?", "", false}, {"?", "ab", false}, {"?", "中", true}, {"??", "中", false}, {"*?", "中", true}, {"?*?", "a", false},
-		{"[a]", "[a]", true}, {"[a]", "a", false}, {"a\\*", "a\\x", true}, {"?", "\xff", true}, {"*a", "\xff\xfea", true},
+		{"*.db", "a.db.db", true}, {"*.db", "a.dbx", false}, {"a*b*c", "axbxbxc", true}, {"a*b*c", "axcxb", false},
+		{"**", "a", true},
+		{"?", "a", true}, {"?", "", false}, {"?", "ab", false}, {"?", "中", true}, {"??", "中", false}, {"*?", "中", true},
+		{"?*?", "a", false},
+		{"[a]", "[a]", true}, {"[a]", "a", false}, {"a\\*", "a\\x", true}, {"?", "\xff", true},
+		{"*a", "\xff\xfea", true},
 		{"pgsql_tmp*", "pgsql_tmp12.0", true}, {"*~", "x~", true},
 	} {
 		if got := MatchSpec(c.spec, c.name); got != c.want {

@@ -20,7 +20,8 @@ func seeds(f *testing.F, pattern string) {
 		f.Add(sample(f, filepath.Base(file)))
 	}
 	for _, s := range []string{
-		wmHead + wmTail, bcHead + bcTail, bcHead + `<WRITER_COMPONENTS><COMPONENT componentName="a"/></WRITER_COMPONENTS>` + bcTail,
+		wmHead + wmTail, bcHead + bcTail, bcHead +
+			`<WRITER_COMPONENTS><COMPONENT componentName="a"/></WRITER_COMPONENTS>` + bcTail,
 		wmHead + `<p:a xmlns:p="urn:x" p:b="c" d=""><![CDATA[x]]>&#13;<!-- y --></p:a>` + wmTail,
 		bcHead + `<:a :b="" xmlns:="u" c:xmlns="v"/>` + bcTail,
 		wmHead + `<p:é p:_="1" xmlns:p="urn:x"/>` + wmTail, `<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>`,

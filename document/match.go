@@ -75,7 +75,8 @@ func specsMeet(a, b string) bool {
 	case !wild(b):
 		return MatchSpec(a, b)
 	}
-	for i := 0; i < min(len(a), len(b)) && !strings.ContainsRune("*?", rune(a[i])) && !strings.ContainsRune("*?", rune(b[i])); i++ {
+	for i := 0; i < min(len(a), len(b)) && !strings.ContainsRune("*?", rune(a[i])) &&
+		!strings.ContainsRune("*?", rune(b[i])); i++ {
 		if a[i] != b[i] { // most differ in the first characters
 			return false
 		}

@@ -35,65 +35,86 @@ func parse(data []byte) (*node, error) {
 		}
 		return nil, fmt.Errorf("encoding %q", charset)
 	}
-	var root *node
-	var path []*node
-	var chars []byte // text since the last tag, across comments and CDATA sections
-	flush := func() {
-		if len(chars) > 0 {
-			up := path[len(path)-1]
-			up.children = append(up.children, &node{text: string(chars)})
-			chars = chars[:0]
-		}
-	}
+	var t builder
 	for {
-		t, err := d.Token()
+		token, err := d.Token()
 		if errors.Is(err, io.EOF) {
 			break
+		}
+		if err == nil {
+			err = t.add(token)
 		}
 		if err != nil {
 			return nil, err
 		}
-		switch t := t.(type) {
-		case xml.StartElement:
-			if root != nil && len(path) == 0 {
-				return nil, fmt.Errorf("a second root element, %s", t.Name.Local)
-			}
-			if len(path) == MaxDepth {
-				return nil, fmt.Errorf("elements deeper than %d", MaxDepth)
-			}
-			attrs, err := attributes(t)
-			if err != nil {
-				return nil, err
-			}
-			if err := isName(t.Name.Local); err != nil {
-				return nil, err
-			}
-			n := &node{name: t.Name, attrs: attrs}
-			if root == nil {
-				root = n
-			} else {
-				flush()
-				up := path[len(path)-1]
-				up.children = append(up.children, n)
-			}
-			path = append(path, n)
-		case xml.EndElement:
-			flush()
-			path = path[:len(path)-1]
-		case xml.CharData:
-			if len(path) > 0 {
-				chars = append(chars, t...)
-			} else if len(bytes.TrimSpace(t)) > 0 {
-				return nil, errors.New("text outside the root element")
-			}
-		case xml.Directive:
-			return nil, errors.New("a DTD")
-		}
 	}
-	if root == nil {
+	if t.root == nil {
 		return nil, errors.New("no root element")
 	}
-	return root, nil
+	return t.root, nil
+}
+
+// builder is a document while it is parsed.
+type builder struct {
+	root  *node
+	path  []*node
+	chars []byte // text since the last tag, across comments and CDATA sections
+}
+
+// add adds the next token.
+func (t *builder) add(token xml.Token) error {
+	switch token := token.(type) {
+	case xml.StartElement:
+		return t.start(token)
+	case xml.EndElement:
+		t.flush()
+		t.path = t.path[:len(t.path)-1]
+	case xml.CharData:
+		if len(t.path) > 0 {
+			t.chars = append(t.chars, token...)
+		} else if len(bytes.TrimSpace(token)) > 0 {
+			return errors.New("text outside the root element")
+		}
+	case xml.Directive:
+		return errors.New("a DTD")
+	}
+	return nil
+}
+
+// start begins an element.
+func (t *builder) start(e xml.StartElement) error {
+	if t.root != nil && len(t.path) == 0 {
+		return fmt.Errorf("a second root element, %s", e.Name.Local)
+	}
+	if len(t.path) == MaxDepth {
+		return fmt.Errorf("elements deeper than %d", MaxDepth)
+	}
+	attrs, err := attributes(e)
+	if err != nil {
+		return err
+	}
+	if err := isName(e.Name.Local); err != nil {
+		return err
+	}
+	n := &node{name: e.Name, attrs: attrs}
+	if t.root == nil {
+		t.root = n
+	} else {
+		t.flush()
+		up := t.path[len(t.path)-1]
+		up.children = append(up.children, n)
+	}
+	t.path = append(t.path, n)
+	return nil
+}
+
+// flush adds the text since the last tag to the current element.
+func (t *builder) flush() {
+	if len(t.chars) > 0 {
+		up := t.path[len(t.path)-1]
+		up.children = append(up.children, &node{text: string(t.chars)})
+		t.chars = t.chars[:0]
+	}
 }
 
 // attributes returns an element's own attributes, without namespace declarations; encoding/xml doesn't detect

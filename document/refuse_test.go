@@ -40,7 +40,8 @@ func TestRefused(t *testing.T) {
 	}
 	copies := func(inside string) string {
 		return strings.Replace(bcHead, "version", `formatVersion="1" version`, 1) +
-			`<SNAPSHOT_SET_DESCRIPTION snapshotSetId="0a0a0a0a-0000-4000-8000-000000000001">` + inside + `</SNAPSHOT_SET_DESCRIPTION>` + bcTail
+			`<SNAPSHOT_SET_DESCRIPTION snapshotSetId="0a0a0a0a-0000-4000-8000-000000000001">` + inside +
+			`</SNAPSHOT_SET_DESCRIPTION>` + bcTail
 	}
 	const id = `snapshotId="0b0b0b0b-0000-4000-8000-000000000001"`
 	writer := `<WRITER_COMPONENTS writerId="0b0b0b0b-0000-4000-8000-000000000001">`
@@ -75,22 +76,30 @@ func TestRefused(t *testing.T) {
 		"a negative number":            group(`componentFlags="-1"`),
 		"no hexadecimal":               group(`icon="0g"`),
 		"no GUID":                      wmHead + `<IDENTIFICATION writerId="7c1f5d0e"/>` + wmTail,
-		"an empty name":                wmHead + `<BACKUP_LOCATIONS><FILE_GROUP componentName=""/></BACKUP_LOCATIONS>` + wmTail,
-		"a name of 5000 bytes":         group(`logicalPath="` + strings.Repeat("x", 5000) + `"`),
-		"a component twice":            wmHead + `<BACKUP_LOCATIONS><FILE_GROUP componentName="x"/><DATABASE componentName="x"/></BACKUP_LOCATIONS>` + wmTail,
-		"a writer twice":               bcHead + strings.Repeat(writer+`</WRITER_COMPONENTS>`, 2) + bcTail,
-		"a chosen component twice":     bcHead + writer + strings.Repeat(`<COMPONENT componentName="x"/>`, 2) + `</WRITER_COMPONENTS>` + bcTail,
-		"a copy without an id":         copies(`<SNAPSHOT_DESCRIPTION/>`),
-		"a copy twice":                 copies(strings.Repeat(`<SNAPSHOT_DESCRIPTION `+id+`/>`, 2)),
-		"a copy of another set":        copies(`<SNAPSHOT_DESCRIPTION ` + id + ` snapshotSetId="0b0b0b0b-0000-4000-8000-000000000002"/>`),
-		"more copies than volumes":     copies(strings.Repeat(`<SNAPSHOT_DESCRIPTION/>`, vss.MaxVolumes+1)),
-		"an extent of no LUN":          copies(`<SNAPSHOT_DESCRIPTION ` + id + `><EXTENT lun="0" start="0" length="1"/></SNAPSHOT_DESCRIPTION>`),
-		"an extent past all bounds":    copies(`<SNAPSHOT_DESCRIPTION ` + id + `><LUN_MAPPING/><EXTENT lun="0" start="9223372036854775807" length="1"/></SNAPSHOT_DESCRIPTION>`),
+		"an empty name": wmHead + `<BACKUP_LOCATIONS><FILE_GROUP componentName=""/></BACKUP_LOCATIONS>` +
+			wmTail,
+		"a name of 5000 bytes": group(`logicalPath="` + strings.Repeat("x", 5000) + `"`),
+		"a component twice": wmHead +
+			`<BACKUP_LOCATIONS><FILE_GROUP componentName="x"/><DATABASE componentName="x"/></BACKUP_LOCATIONS>` +
+			wmTail,
+		"a writer twice": bcHead + strings.Repeat(writer+`</WRITER_COMPONENTS>`, 2) + bcTail,
+		"a chosen component twice": bcHead + writer + strings.Repeat(`<COMPONENT componentName="x"/>`, 2) +
+			`</WRITER_COMPONENTS>` + bcTail,
+		"a copy without an id": copies(`<SNAPSHOT_DESCRIPTION/>`),
+		"a copy twice":         copies(strings.Repeat(`<SNAPSHOT_DESCRIPTION `+id+`/>`, 2)),
+		"a copy of another set": copies(`<SNAPSHOT_DESCRIPTION ` + id +
+			` snapshotSetId="0b0b0b0b-0000-4000-8000-000000000002"/>`),
+		"more copies than volumes": copies(strings.Repeat(`<SNAPSHOT_DESCRIPTION/>`, vss.MaxVolumes+1)),
+		"an extent of no LUN": copies(`<SNAPSHOT_DESCRIPTION ` + id +
+			`><EXTENT lun="0" start="0" length="1"/></SNAPSHOT_DESCRIPTION>`),
+		"an extent past all bounds": copies(`<SNAPSHOT_DESCRIPTION ` + id +
+			`><LUN_MAPPING/><EXTENT lun="0" start="9223372036854775807" length="1"/></SNAPSHOT_DESCRIPTION>`),
 		"an element that is a number":  wmHead + `<p:4 xmlns:p="urn:x"/>` + wmTail,
 		"an attribute that is a dot":   wmHead + `<A xmlns:p="urn:x" p:.="b"/>` + wmTail,
 		"a name that begins strangely": wmHead + "<p:\u0e46 xmlns:p=\"urn:x\"/>" + wmTail,
-		"a copy of no set's id":        bcHead + `<SNAPSHOT_SET_DESCRIPTION><SNAPSHOT_DESCRIPTION ` + id + ` snapshotSetId="l"/></SNAPSHOT_SET_DESCRIPTION>` + bcTail,
-		"a date that isn't one":        copies(`<SNAPSHOT_DESCRIPTION ` + id + ` creationTimestamp="yesterday"/>`),
+		"a copy of no set's id": bcHead + `<SNAPSHOT_SET_DESCRIPTION><SNAPSHOT_DESCRIPTION ` + id +
+			` snapshotSetId="l"/></SNAPSHOT_SET_DESCRIPTION>` + bcTail,
+		"a date that isn't one": copies(`<SNAPSHOT_DESCRIPTION ` + id + ` creationTimestamp="yesterday"/>`),
 	} {
 		t.Run(name, func(t *testing.T) {
 			parse := func(data []byte) error { _, err := ParseMetadata(data); return err }
@@ -160,7 +169,8 @@ func TestHostile(t *testing.T) {
 		data func() []byte
 	}{
 		{"100 MB", func() []byte { return []byte(wmHead + strings.Repeat("<A/>", 25<<20) + wmTail) }},
-		{"100 MB of text", func() []byte { return []byte(wmHead + "<A>" + strings.Repeat("x", 100<<20) + "</A>" + wmTail) }},
+		{"100 MB of text",
+			func() []byte { return []byte(wmHead + "<A>" + strings.Repeat("x", 100<<20) + "</A>" + wmTail) }},
 		{"100 MB of zeros", func() []byte { return make([]byte, 100<<20) }},
 		{"100 MB as UTF-16", func() []byte { return append([]byte{0xff, 0xfe}, make([]byte, 100<<20)...) }},
 		{"more as UTF-8 than as UTF-16", func() []byte { return wide(wmHead + strings.Repeat("中", MaxSize/2-200)) }},
@@ -173,7 +183,8 @@ func TestHostile(t *testing.T) {
 		{"attribute flood on many", in(wmHead, strings.Repeat("<A"+flood(100)+"/>", 10_000), wmTail)},
 		{"many siblings", in(wmHead, fill("<A/>"), wmTail)},
 		{"many siblings as UTF-16", as16(in(wmHead, fill("<A/>"), wmTail))},
-		{"many components", in(bcHead+"<WRITER_COMPONENTS>", fill(`<COMPONENT componentName="x"/>`), "</WRITER_COMPONENTS>"+bcTail)},
+		{"many components", in(bcHead+"<WRITER_COMPONENTS>", fill(`<COMPONENT componentName="x"/>`),
+			"</WRITER_COMPONENTS>"+bcTail)},
 		{"many comments", in(wmHead, fill("<!---->"), wmTail)},
 		{"many instructions", in(wmHead, fill("<?a?>"), wmTail)},
 		{"many CDATA", in(wmHead+"<A>", fill("<![CDATA[]]>"), "</A>"+wmTail)},
@@ -183,13 +194,19 @@ func TestHostile(t *testing.T) {
 		{"long text, then broken", in(wmHead+"<A>", fill("x"), "</B>")},
 		{"references", in(wmHead+"<A>", fill("&amp;"), "</B>")},
 		{"as many tags as may be, then broken", in(wmHead, strings.Repeat(`<A b="1"/>`, maxElements-10), "</B>")},
-		{"as many components as may be, then one twice", most(bcHead+"<WRITER_COMPONENTS>", `<COMPONENT componentName="%d"/>`,
-			`<COMPONENT componentName="1"/></WRITER_COMPONENTS>`+bcTail)},
-		{"as many file groups as may be, then one twice", most(wmHead+"<BACKUP_LOCATIONS>", `<FILE_GROUP componentName="%d"/>`,
-			`<FILE_GROUP componentName="1"/></BACKUP_LOCATIONS>`+wmTail)},
-		{"as many copies as may be", most(bcHead+"<SNAPSHOT_SET_DESCRIPTION>", "<SNAPSHOT_DESCRIPTION label=\"%d\"/>", "</SNAPSHOT_SET_DESCRIPTION>"+bcTail)},
-		{"as many LUNs as may be, then broken", most(bcHead+"<SNAPSHOT_SET_DESCRIPTION><SNAPSHOT_DESCRIPTION>", "<LUN_MAPPING diskFlags=\"1\" a=\"%d\"/>",
-			"</SNAPSHOT_DESCRIPTION></SNAPSHOT_SET_DESCRIPTION>"+bcTail)},
+		{"as many components as may be, then one twice",
+			most(bcHead+"<WRITER_COMPONENTS>", `<COMPONENT componentName="%d"/>`,
+				`<COMPONENT componentName="1"/></WRITER_COMPONENTS>`+bcTail)},
+		{"as many file groups as may be, then one twice",
+			most(wmHead+"<BACKUP_LOCATIONS>", `<FILE_GROUP componentName="%d"/>`,
+				`<FILE_GROUP componentName="1"/></BACKUP_LOCATIONS>`+wmTail)},
+		{"as many copies as may be",
+			most(bcHead+"<SNAPSHOT_SET_DESCRIPTION>", "<SNAPSHOT_DESCRIPTION label=\"%d\"/>",
+				"</SNAPSHOT_SET_DESCRIPTION>"+bcTail)},
+		{"as many LUNs as may be, then broken",
+			most(bcHead+"<SNAPSHOT_SET_DESCRIPTION><SNAPSHOT_DESCRIPTION>",
+				"<LUN_MAPPING diskFlags=\"1\" a=\"%d\"/>",
+				"</SNAPSHOT_DESCRIPTION></SNAPSHOT_SET_DESCRIPTION>"+bcTail)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			data := c.data()

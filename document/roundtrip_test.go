@@ -110,7 +110,8 @@ func TestMetadataJSON(t *testing.T) {
 		same(t, "by way of JSON", m, got)
 	})
 	for _, text := range []string{
-		`{"usage":"users"}`, `{"components":[{"type":"files","name":"x"}]}`, `{"restore_method":{"method":"quick"}}`, `{"writer_id":"x"}`,
+		`{"usage":"users"}`, `{"components":[{"type":"files","name":"x"}]}`, `{"restore_method":{"method":"quick"}}`,
+		`{"writer_id":"x"}`,
 		`{"components":[{"type":"filegroup","files":[{"mask":-1}]}]}`,
 	} {
 		if err := json.Unmarshal([]byte(text), &WriterMetadata{}); err == nil {

@@ -135,7 +135,8 @@ func TestRealDocuments(t *testing.T) {
 		return m
 	}
 	m := metadata("metadata-excludes-only.xml")
-	if m.RestoreMethod != nil || len(m.Components) != 0 || len(m.ExcludeFiles) != 1 || len(m.ExcludeFilesFromSnapshot) != 2 ||
+	if m.RestoreMethod != nil || len(m.Components) != 0 || len(m.ExcludeFiles) != 1 ||
+		len(m.ExcludeFilesFromSnapshot) != 2 ||
 		m.ExcludeFilesFromSnapshot[0].Path != `\Windows\SoftwareDistribution` ||
 		m.BackupSchema != 0 {
 		t.Errorf("exclusions only: %+v", m)
@@ -147,7 +148,8 @@ func TestRealDocuments(t *testing.T) {
 	if m.WriterID.GUID != vss.MustGUID("a65faa63-5ea8-4ebc-9dbd-a0c4db26912a") || m.BackupSchema != 0x371 ||
 		m.Source != vss.SourceTransactedDB || m.RestoreMethod.Method != vss.RestoreIfCanReplace ||
 		m.RestoreMethod.WriterRestore != vss.WriterRestoreAlways || len(m.Components) != 2 ||
-		m.Components[0].Type != vss.ComponentFileGroup || m.Components[0].Files[0].Mask != 3855 || m.Components[0].Files[0].Recursive ||
+		m.Components[0].Type != vss.ComponentFileGroup || m.Components[0].Files[0].Mask != 3855 ||
+		m.Components[0].Files[0].Recursive ||
 		!m.Components[1].Files[0].Recursive || m.Components[1].Flags != 3 || !m.Components[1].NotifyOnBackupComplete ||
 		len(m.ExcludeFiles) != 1 {
 		t.Errorf("database: %+v", m)

@@ -70,6 +70,12 @@ func component(c *codec, k *Component) {
 	})
 	c.one("BACKUP_METADATA", k.BackupMetadata != "", func(c *codec) { c.metadata(&k.BackupMetadata) })
 	c.one("RESTORE_METADATA", k.RestoreMetadata != "", func(c *codec) { c.metadata(&k.RestoreMetadata) })
+	componentFiles(c, k)
+	c.rest(&k.Other)
+}
+
+// componentFiles are the lists of files of a component.
+func componentFiles(c *codec, k *Component) {
 	list(c, "PARTIAL_FILE", &k.PartialFiles, func(c *codec, p *PartialFile) {
 		c.text("path", &p.Path)
 		c.text("filespec", &p.FileName)
@@ -100,7 +106,6 @@ func component(c *codec, k *Component) {
 		c.attr("componentName", &s.Name, true)
 		c.rest(&s.Other)
 	})
-	c.rest(&k.Other)
 }
 
 // metadata is outside the namespace in real documents.

@@ -105,7 +105,8 @@ func (m *WriterMetadata) Top() []*WMComponent {
 func (m *WriterMetadata) CheckAdd(w *WriterComponents, c *WMComponent) error {
 	const op = "AddComponent"
 	if m.Selection(c) == Implicit {
-		return vss.E(op, vss.ErrInvalidArg, fmt.Errorf("it isn't selectable, but included with the selectable component above it")).
+		return vss.E(op, vss.ErrInvalidArg,
+			fmt.Errorf("it isn't selectable, but included with the selectable component above it")).
 			On(c.FullName()).
 			Advise("add the nearest selectable component above it")
 	}

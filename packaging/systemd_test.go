@@ -15,8 +15,8 @@ func TestMain(m *testing.M) { lab.RunTests(m) }
 // built names the folder of the programs, for the inner side of the test.
 const built = "VSS_TEST_PROGRAMS"
 
-// TestUnits installs everything on a machine under systemd: the socket starts the service, its rights are what they should be,
-// a service that is killed comes back, one that is stopped ends well and leaves its list of what is held.
+// TestUnits installs everything on a machine under systemd: the socket starts the service, its rights are what they
+// should be, a service that is killed comes back, one that is stopped ends well and leaves its list of what is held.
 func TestUnits(t *testing.T) {
 	if !lab.Inside() {
 		dir := t.TempDir()
@@ -27,8 +27,10 @@ func TestUnits(t *testing.T) {
 		return
 	}
 	sh(t, "install -m 755 "+os.Getenv(built)+"/* /usr/local/bin/ && ./install '' /usr/local")
-	sh(t, "systemd-sysusers && systemd-tmpfiles --create /usr/local/lib/tmpfiles.d/vss.conf && udevadm control --reload && systemctl daemon-reload")
-	if out := sh(t, "cd / && systemd-analyze verify --man=no vssd.socket vssd.service 2>&1"); strings.Contains(out, "vssd") {
+	sh(t, "systemd-sysusers && systemd-tmpfiles --create /usr/local/lib/tmpfiles.d/vss.conf && udevadm control "+
+		"--reload && systemctl daemon-reload")
+	if out := sh(t, "cd / && systemd-analyze verify --man=no vssd.socket vssd.service 2>&1"); strings.Contains(out,
+		"vssd") {
 		t.Errorf("systemd-analyze: %s", out)
 	}
 
@@ -47,14 +49,17 @@ func TestUnits(t *testing.T) {
 		t.Errorf("the service is %s, process %s", got, first)
 	}
 	sh(t, "setpriv --reuid=backup --regid=backup --clear-groups vss list shadows")
-	if out, err := exec.Command("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "vss", "list", "shadows", "--json").Output(); err == nil || !strings.Contains(string(out), "E_ACCESSDENIED") {
+	if out, err := exec.Command("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "vss", "list",
+		"shadows", "--json").Output(); err == nil || !strings.Contains(string(out), "E_ACCESSDENIED") {
 		t.Errorf("nobody was let in: %v, %s", err, out)
 	}
 
 	sh(t, "kill -9 "+first)
-	for end := time.Now().Add(20 * time.Second); property(t, "MainPID") == first || property(t, "ActiveState") != "active"; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); property(t, "MainPID") == first ||
+		property(t, "ActiveState") != "active"; time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("a killed service doesn't come back: %s\n%s", property(t, "ActiveState"), sh(t, "systemctl status vssd.service || true"))
+			t.Fatalf("a killed service doesn't come back: %s\n%s", property(t, "ActiveState"),
+				sh(t, "systemctl status vssd.service || true"))
 		}
 	}
 	sh(t, "vss list shadows")

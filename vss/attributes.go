@@ -50,8 +50,9 @@ const (
 
 const (
 	contextBits   = AttrPersistent | AttrClientAccessible | AttrNoAutoRelease | AttrNoWriters
-	requesterBits = AttrNoAutoRecovery | AttrTransportable | AttrNotTransacted | AttrDifferential | AttrPlex | AttrRollbackRecovery | AttrTxFRecovery
-	methodBits    = AttrTransportable | AttrDifferential | AttrPlex
+	requesterBits = AttrNoAutoRecovery | AttrTransportable | AttrNotTransacted | AttrDifferential | AttrPlex |
+		AttrRollbackRecovery | AttrTxFRecovery
+	methodBits = AttrTransportable | AttrDifferential | AttrPlex
 )
 
 var contextNames = map[Context]string{

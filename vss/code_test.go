@@ -95,8 +95,9 @@ ErrASRCriticalDisksTooSmall VSS_E_ASRERROR_CRITICAL_DISKS_TOO_SMALL 0x80042408
 ErrASRDynamicVHDNotSupported VSS_E_ASRERROR_DYNAMIC_VHD_NOT_SUPPORTED 0x8004240a
 ErrASRRdiskForSystemDiskNotFound VSS_E_ASRERROR_RDISK_FOR_SYSTEM_DISK_NOT_FOUND 0x80042412
 ErrASRNoPhysicalDiskAvailable VSS_E_ASRERROR_NO_PHYSICAL_DISK_AVAILABLE 0x80042413
-ErrASRFixedPhysicalDiskAvailableAfterDiskExclusion VSS_E_ASRERROR_FIXED_PHYSICAL_DISK_AVAILABLE_AFTER_DISK_EXCLUSION 0x80042414
-ErrASRCriticalDiskCannotBeExcluded VSS_E_ASRERROR_CRITICAL_DISK_CANNOT_BE_EXCLUDED 0x80042415
+` + "ErrASRFixedPhysicalDiskAvailableAfterDiskExclusion " +
+	"VSS_E_ASRERROR_FIXED_PHYSICAL_DISK_AVAILABLE_AFTER_DISK_EXCLUSION 0x80042414\n" +
+	`ErrASRCriticalDiskCannotBeExcluded VSS_E_ASRERROR_CRITICAL_DISK_CANNOT_BE_EXCLUDED 0x80042415
 ErrASRSystemPartitionHidden VSS_E_ASRERROR_SYSTEM_PARTITION_HIDDEN 0x80042416
 VDSErrNotSupported VDS_E_NOT_SUPPORTED 0x180042400
 VDSErrAnotherCallInProgress VDS_E_ANOTHER_CALL_IN_PROGRESS 0x180042404
@@ -153,7 +154,8 @@ func TestCodes(t *testing.T) {
 	if c := MakeCode(0x80041234, ""); c.Name() != "0x80041234" || c.Text() == "" || !c.Failed() {
 		t.Errorf("an unknown code: %v", c)
 	}
-	if got, want := ErrBadState.Error(), "VSS_E_BAD_STATE (0x80042301): the call does not fit the state of the session"; got != want {
+	if got, want := ErrBadState.Error(),
+		"VSS_E_BAD_STATE (0x80042301): the call does not fit the state of the session"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

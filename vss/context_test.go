@@ -53,7 +53,8 @@ func TestCheckContext(t *testing.T) {
 
 func TestContextNames(t *testing.T) {
 	for name, want := range map[string]Context{
-		"backup": 0, "file-share-backup": 0x10, "nas-rollback": 0x19, "app-rollback": 9, "client-accessible": 0x1d, "client-accessible-writers": 0xd,
+		"backup": 0, "file-share-backup": 0x10, "nas-rollback": 0x19, "app-rollback": 9, "client-accessible": 0x1d,
+		"client-accessible-writers": 0xd,
 	} {
 		for _, n := range []string{name, strings.ToUpper(name)} {
 			if c, err := ContextByName(n); err != nil || c != want {

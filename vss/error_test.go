@@ -13,10 +13,14 @@ func TestErrorText(t *testing.T) {
 		err  error
 		want string
 	}{
-		{"code alone", E("DoSnapshotSet", ErrBadState, nil), "DoSnapshotSet: VSS_E_BAD_STATE: the call does not fit the state of the session"},
-		{"with object", E("Add", ErrObjectNotFound, nil).On("/srv"), "Add /srv: VSS_E_OBJECT_NOT_FOUND: no such object"},
+		{"code alone", E("DoSnapshotSet", ErrBadState, nil),
+			"DoSnapshotSet: VSS_E_BAD_STATE: the call does not fit the state of the session"},
+		{"with object", E("Add", ErrObjectNotFound, nil).On("/srv"),
+			"Add /srv: VSS_E_OBJECT_NOT_FOUND: no such object"},
 		{"with cause", E("Add", ErrUnexpected, io.EOF).On("/srv").Advise("unseen"), "Add /srv: VSS_E_UNEXPECTED: EOF"},
-		{"nested", E("Add", ErrProviderVeto, E("lvcreate", ErrInsufficientStorage, nil).On("vg0")), "Add: VSS_E_PROVIDER_VETO: lvcreate vg0: VSS_E_INSUFFICIENT_STORAGE: there is not enough space for the copy"},
+		{"nested", E("Add", ErrProviderVeto, E("lvcreate", ErrInsufficientStorage, nil).On("vg0")),
+			"Add: VSS_E_PROVIDER_VETO: lvcreate vg0: VSS_E_INSUFFICIENT_STORAGE: " +
+				"there is not enough space for the copy"},
 	} {
 		if got := tc.err.Error(); got != tc.want {
 			t.Errorf("%s:\n got %s\nwant %s", tc.name, got, tc.want)

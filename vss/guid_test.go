@@ -11,17 +11,21 @@ const sampleGUID = "{ebd0a0a2-b9e5-4433-87c0-68b6b72699c7}" // GPT's type of a b
 
 func TestParseGUID(t *testing.T) {
 	want := GUID{0xeb, 0xd0, 0xa0, 0xa2, 0xb9, 0xe5, 0x44, 0x33, 0x87, 0xc0, 0x68, 0xb6, 0xb7, 0x26, 0x99, 0xc7}
-	for _, s := range []string{sampleGUID, strings.ToUpper(sampleGUID), strings.Trim(sampleGUID, "{}"), "EBD0a0a2-b9e5-4433-87C0-68b6b72699c7"} {
+	for _, s := range []string{sampleGUID, strings.ToUpper(sampleGUID), strings.Trim(sampleGUID, "{}"),
+		"EBD0a0a2-b9e5-4433-87C0-68b6b72699c7"} {
 		got, err := ParseGUID(s)
 		if err != nil || got != want {
 			t.Errorf("%q: %v, %v", s, got, err)
 		}
 	}
 	for name, s := range map[string]string{
-		"empty": "", "braces only": "{}", "one brace": sampleGUID[:37], "other brace": sampleGUID[1:], "two braces": "{" + sampleGUID + "}",
-		"no dashes": "ebd0a0a2b9e5443387c068b6b72699c7", "dash elsewhere": "{ebd0a0a-2b9e5-4433-87c0-68b6b72699c7}",
-		"extra dash": "{ebd0a0a2-b9e5-4433-87c0-68b6b726-9c7}", "no hex": "{ebd0a0a2-b9e5-4433-87c0-68b6b72699cg}", "blank": " " + sampleGUID,
-		"short": "{ebd0a0a2-b9e5-4433-87c0-68b6b72699c}", "long": "{ebd0a0a2-b9e5-4433-87c0-68b6b72699c77}", "bracket": "(" + sampleGUID[1:37] + ")",
+		"empty": "", "braces only": "{}", "one brace": sampleGUID[:37], "other brace": sampleGUID[1:],
+		"two braces": "{" + sampleGUID + "}",
+		"no dashes":  "ebd0a0a2b9e5443387c068b6b72699c7", "dash elsewhere": "{ebd0a0a-2b9e5-4433-87c0-68b6b72699c7}",
+		"extra dash": "{ebd0a0a2-b9e5-4433-87c0-68b6b726-9c7}", "no hex": "{ebd0a0a2-b9e5-4433-87c0-68b6b72699cg}",
+		"blank": " " + sampleGUID,
+		"short": "{ebd0a0a2-b9e5-4433-87c0-68b6b72699c}", "long": "{ebd0a0a2-b9e5-4433-87c0-68b6b72699c77}",
+		"bracket": "(" + sampleGUID[1:37] + ")",
 	} {
 		if g, err := ParseGUID(s); !errors.Is(err, ErrInvalidArg) || Hint(err) == "" || !g.IsZero() {
 			t.Errorf("%s: %v, %v", name, g, err)
@@ -87,7 +91,8 @@ func TestNewGUID(t *testing.T) {
 }
 
 func FuzzParseGUID(f *testing.F) {
-	for _, s := range []string{sampleGUID, strings.Trim(sampleGUID, "{}"), strings.ToUpper(sampleGUID), "{}", "", "{ebd0a0a2-b9e5-4433-87c0-68b6b72699c--}"} {
+	for _, s := range []string{sampleGUID, strings.Trim(sampleGUID, "{}"), strings.ToUpper(sampleGUID), "{}", "",
+		"{ebd0a0a2-b9e5-4433-87c0-68b6b72699c--}"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

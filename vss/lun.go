@@ -161,7 +161,8 @@ func (f DiskFlags) Names() []string {
 	for _, n := range []struct {
 		bit  DiskFlags
 		name string
-	}{{FlagReadOnly, "read-only"}, {FlagHidden, "hidden"}, {FlagNoAutoMount, "no-auto-mount"}, {FlagShadowCopy, "shadow-copy"}} {
+	}{{FlagReadOnly, "read-only"}, {FlagHidden, "hidden"}, {FlagNoAutoMount, "no-auto-mount"},
+		{FlagShadowCopy, "shadow-copy"}} {
 		if f&n.bit != 0 {
 			out = append(out, n.name)
 		}

@@ -8,7 +8,8 @@ import (
 
 func sampleLUN() *LUNInformation {
 	return &LUNInformation{
-		Version: 1, DeviceType: 0, BusType: BusISCSI, VendorID: "STILLPNT", ProductID: "VSS LUN", ProductRevision: "1", SerialNumber: "0042",
+		Version: 1, DeviceType: 0, BusType: BusISCSI, VendorID: "STILLPNT", ProductID: "VSS LUN", ProductRevision: "1",
+		SerialNumber: "0042",
 		DeviceIDs: []StorageIdentifier{
 			{CodeSetASCII, IdentifierVendorSpecific, []byte("pool0")},
 			{CodeSetBinary, IdentifierNAA, []byte{0x60, 1, 2, 3}},
@@ -92,7 +93,8 @@ func TestDiskFlags(t *testing.T) {
 	if got := DiskFlags(0).Names(); got == nil || len(got) != 0 {
 		t.Errorf("no flags: %#v", got)
 	}
-	if got, want := FlagsShadowCopy.Names(), []string{"read-only", "hidden", "no-auto-mount", "shadow-copy"}; !slices.Equal(
+	if got, want := FlagsShadowCopy.Names(), []string{"read-only", "hidden", "no-auto-mount",
+		"shadow-copy"}; !slices.Equal(
 		got,
 		want,
 	) {

@@ -1,5 +1,5 @@
-// Command writer is a complete writer of an application that keeps notes in one folder: while it is frozen it writes none.
-// Run it as root: writer --sockets /run/vss/writers --data /srv/notes
+// Command writer is a complete writer of an application that keeps notes in one folder: while it is frozen it writes
+// none. Run it as root: writer --sockets /run/vss/writers --data /srv/notes
 package main
 
 import (
@@ -30,7 +30,8 @@ type notes struct {
 // Info returns the writer's identity. Its class must not change; create one with uuidgen.
 func (n *notes) Info(context.Context) (writer.Info, error) {
 	class := vss.WriterID{GUID: vss.MustGUID("{6f1f6b52-5c0e-4a3c-9a86-2f0f8a0a7d11}")}
-	return writer.Info{ID: class, Name: "Notes", Usage: vss.UsageUserData, Source: vss.SourceOther, FreezeTimeout: 20 * time.Second}, nil
+	return writer.Info{ID: class, Name: "Notes", Usage: vss.UsageUserData, Source: vss.SourceOther,
+		FreezeTimeout: 20 * time.Second}, nil
 }
 
 // Identify says which files belong together, and how they are restored.
@@ -38,7 +39,8 @@ func (n *notes) Identify(context.Context) (*document.WriterMetadata, error) {
 	files := []document.FileSet{{Path: n.folder, FileSpec: "*.txt"}}
 	return &document.WriterMetadata{
 		RestoreMethod: &document.RestoreMethod{Method: vss.RestoreIfCanReplace, WriterRestore: vss.WriterRestoreNever},
-		Components:    []document.WMComponent{{Type: vss.ComponentFileGroup, Name: "notes", Selectable: true, Files: files}},
+		Components: []document.WMComponent{{Type: vss.ComponentFileGroup, Name: "notes", Selectable: true,
+			Files: files}},
 	}, nil
 }
 

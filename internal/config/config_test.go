@@ -29,7 +29,8 @@ func TestSample(t *testing.T) {
 		Writers: Writers{
 			Hooks: []string{
 				"/etc/vss/writers.d",
-			}, Policy: map[string]Policy{"PostgreSQL Writer": PolicyRequire, "{6f1f6b52-5c0e-4a3c-9a86-2f0f8a0a7d11}": PolicyReport},
+			}, Policy: map[string]Policy{"PostgreSQL Writer": PolicyRequire,
+				"{6f1f6b52-5c0e-4a3c-9a86-2f0f8a0a7d11}": PolicyReport},
 			Limits: Limits{
 				Identify:        Duration{time.Minute},
 				PrepareSnapshot: Duration{10 * time.Minute},
@@ -45,7 +46,8 @@ func TestSample(t *testing.T) {
 			MariaDB: MariaDB{
 				Servers: []string{
 					"/var/lib/mysql",
-				}, LockWait: Duration{10 * time.Second}, Defaults: map[string]string{"/var/lib/mysql": "/etc/vss/mariadb.cnf"},
+				}, LockWait: Duration{10 * time.Second},
+				Defaults: map[string]string{"/var/lib/mysql": "/etc/vss/mariadb.cnf"},
 			},
 			Redis: Redis{
 				Servers:     []string{"/var/lib/redis"},
@@ -148,9 +150,11 @@ func TestPartial(t *testing.T) {
 
 func TestMistakes(t *testing.T) {
 	for _, tc := range []struct{ name, text, line, says string }{
-		{"unknown key", "[host]\nname = \"a\"\n\n[service]\ngroup = \"g\"\nholdlimit = \"2s\"\n", "line 6", "service.holdlimit"},
+		{"unknown key", "[host]\nname = \"a\"\n\n[service]\ngroup = \"g\"\nholdlimit = \"2s\"\n", "line 6",
+			"service.holdlimit"},
 		{"unknown section", "# c\n[servcie]\ngroup = \"g\"\n", "line 2", "servcie"},
-		{"unknown key in a pool", "[[array.pools]]\nname = \"a\"\ntype = \"reflink\"\npath = \"/p\"\nsize = 3\n", "line 5", "array.pools.size"},
+		{"unknown key in a pool", "[[array.pools]]\nname = \"a\"\ntype = \"reflink\"\npath = \"/p\"\nsize = 3\n",
+			"line 5", "array.pools.size"},
 		{"syntax", "[host]\nname = \n", "line 2", "expected value"},
 		{"same key twice", "[host]\nname = \"a\"\nname = \"b\"\n", "line 3", "name"},
 		{"wrong type", "[host]\nname = 5\n", "", "host.name"},
@@ -158,7 +162,8 @@ func TestMistakes(t *testing.T) {
 		{"a lock wait that is too long", "[writers.mariadb]\nlock_wait = \"31s\"\n", "line 2", "1s to 30s"},
 		{"a pattern that is none", "[writers.sqlite]\ndatabases = [\"/a/[\"]\n", "line 2", "syntax error"},
 		{"a relative database", "[writers.sqlite]\ndatabases = [\"a.db\"]\n", "line 2", "absolute"},
-		{"a relative password file", "[writers.redis.credentials]\n\"/var/lib/redis\" = \"redis.toml\"\n", "line 2", "absolute"},
+		{"a relative password file", "[writers.redis.credentials]\n\"/var/lib/redis\" = \"redis.toml\"\n", "line 2",
+			"absolute"},
 		{"hold limit 0", "[service]\nhold_limit = \"0s\"\n", "line 2", "at most 10s"},
 		{"hold limit too long", "\n[service]\nhold_limit = \"10.001s\"\n", "line 3", "at most 10s"},
 		{"negative idle time", "[service]\nidle_exit = \"-1s\"\n", "line 2", "negative"},
@@ -167,9 +172,13 @@ func TestMistakes(t *testing.T) {
 		{"relative letters", "[letters]\nroot = \"a\"\n", "line 2", "absolute"},
 		{"policy", "[writers.policy]\nMariaDB = \"perhaps\"\n", "line 2", "require"},
 		{"no limit", "[writers.limits]\nwork = \"0s\"\n", "line 2", "more than 0s"},
-		{"connection with a password", "[writers.postgres.connections]\n\"15/main\" = \"host=/run PassWord = secret\"\n", "line 2", "passfile"},
-		{"password in a URI", "[writers.postgres.connections]\n\"15/main\" = \"postgres://u:secret@/postgres\"\n", "line 2", "passfile"},
-		{"a URI with a port that is none", "[writers.postgres.connections]\n\"15/main\" = \"postgres://u:secret@h:x/postgres\"\n", "line 2", "invalid URL"},
+		{"connection with a password",
+			"[writers.postgres.connections]\n\"15/main\" = \"host=/run PassWord = secret\"\n", "line 2", "passfile"},
+		{"password in a URI", "[writers.postgres.connections]\n\"15/main\" = \"postgres://u:secret@/postgres\"\n",
+			"line 2", "passfile"},
+		{"a URI with a port that is none",
+			"[writers.postgres.connections]\n\"15/main\" = \"postgres://u:secret@h:x/postgres\"\n", "line 2",
+			"invalid URL"},
 		{"empty connection", "[writers.postgres.connections]\n\"15/main\" = \"\"\n", "line 2", "connection string"},
 		{"cluster without a name", "[writers.postgres]\nclusters = [\"\"]\n", "line 2", "name"},
 		{"access", "[accounts]\npostgres = 4\n", "line 2", "accounts.postgres"},
@@ -178,7 +187,9 @@ func TestMistakes(t *testing.T) {
 		{"host with a blank", "[host]\nname = \"a b\"\n", "line 2", "blanks"},
 		{"no host", "[host]\nname = \"\"\n", "line 2", "253"},
 		{"empty volume", "[volumes]\n\"C:\" = \"\"\n", "line 2", "empty"},
-		{"pool twice", "[array]\npools = [{name=\"a\",type=\"reflink\",path=\"/a\"},{name=\"a\",type=\"reflink\",path=\"/b\"}]\n", "line 2", "two pools"},
+		{"pool twice",
+			"[array]\npools = [{name=\"a\",type=\"reflink\",path=\"/a\"},{name=\"a\",type=\"reflink\",path=\"/b\"}]\n",
+			"line 2", "two pools"},
 		{"pool type", "[array]\npools = [{name=\"a\",type=\"zfs\",path=\"/a\"}]\n", "line 2", "reflink"},
 		{"pool path", "[array]\npools = [{name=\"a\",type=\"reflink\",path=\"a\"}]\n", "line 2", "folder"},
 		{"thin path", "[array]\npools = [{name=\"a\",type=\"thin\",path=\"/dev/vg/pool\"}]\n", "line 2", "VG/POOL"},
@@ -232,9 +243,11 @@ func TestTooLarge(t *testing.T) {
 
 func TestParseSize(t *testing.T) {
 	for text, want := range map[string]Size{
-		"0": 0, "512": 512, "512B": 512, "1K": 1024, "1k": 1024, "3KiB": 3072, "3KB": 3072, "512M": 512 << 20, "2G": 2 << 30, "2GiB": 2 << 30,
+		"0": 0, "512": 512, "512B": 512, "1K": 1024, "1k": 1024, "3KiB": 3072, "3KB": 3072, "512M": 512 << 20,
+		"2G": 2 << 30, "2GiB": 2 << 30,
 		" 2 G ": 2 << 30, "4T": 4 << 40, "1P": 1 << 50, "9223372036854775807": 1<<63 - 1,
-		"": -1, "G": -1, "-1": -1, "+1": -1, "2X": -1, "1.5G": -1, "5iB": -1, "2GG": -1, "0x10": -1, "8192P": -1, "9223372036854775808": -1, "B": -1,
+		"": -1, "G": -1, "-1": -1, "+1": -1, "2X": -1, "1.5G": -1, "5iB": -1, "2GG": -1, "0x10": -1, "8192P": -1,
+		"9223372036854775808": -1, "B": -1,
 	} {
 		got, err := ParseSize(text)
 		switch {
@@ -252,7 +265,8 @@ func TestAccess(t *testing.T) {
 		t.Fatal(err)
 	}
 	for account, want := range map[string][2]bool{
-		"a": {false, false}, "b": {true, false}, "c": {false, true}, "d": {true, true}, "root": {true, true}, "x": {false, false},
+		"a": {false, false}, "b": {true, false}, "c": {false, true}, "d": {true, true}, "root": {true, true},
+		"x": {false, false},
 	} {
 		if a := c.AccessOf(account); a.Writer() != want[0] || a.Requester() != want[1] {
 			t.Errorf("%s: %d", account, a)

@@ -101,7 +101,8 @@ func (c *Config) check() (toml.Key, string) {
 	if c.Letters.Root != "" && !filepath.IsAbs(c.Letters.Root) {
 		return toml.Key{"letters", "root"}, "want an absolute path"
 	}
-	for key, paths := range map[string][]string{"writers.hooks": c.Writers.Hooks, "service.expose_roots": c.Service.ExposeRoots} {
+	for key, paths := range map[string][]string{"writers.hooks": c.Writers.Hooks,
+		"service.expose_roots": c.Service.ExposeRoots} {
 		if slices.ContainsFunc(paths, func(p string) bool { return !filepath.IsAbs(p) }) {
 			return strings.Split(key, "."), "want absolute paths"
 		}
@@ -111,12 +112,14 @@ func (c *Config) check() (toml.Key, string) {
 			return toml.Key{"writers", "policy", name}, `want a writer's name or class id = "report" or "require"`
 		}
 	}
-	for key, d := range map[string]Duration{"identify": c.Writers.Limits.Identify, "prepare_snapshot": c.Writers.Limits.PrepareSnapshot, "work": c.Writers.Limits.Work} {
+	for key, d := range map[string]Duration{"identify": c.Writers.Limits.Identify,
+		"prepare_snapshot": c.Writers.Limits.PrepareSnapshot, "work": c.Writers.Limits.Work} {
 		if d.Duration <= 0 {
 			return toml.Key{"writers", "limits", key}, "want more than 0s"
 		}
 	}
-	for _, w := range []interface{ check() (toml.Key, string) }{&c.Writers.Postgres, &c.Writers.MariaDB, &c.Writers.Redis, &c.Writers.SQLite} {
+	for _, w := range []interface{ check() (toml.Key, string) }{&c.Writers.Postgres, &c.Writers.MariaDB,
+		&c.Writers.Redis, &c.Writers.SQLite} {
 		if key, why := w.check(); why != "" {
 			return key, why
 		}

@@ -188,8 +188,8 @@ func (fs *fileSystem) dirty(t testing.TB, megabytes int) {
 	}
 }
 
-// makeStalling makes a file system and a function that stalls its writes: until resume is called no flush of it ends, however
-// fast the machine is. Its image lies on another file system, which stall freezes.
+// makeStalling makes a file system and a function that stalls its writes: until resume is called no flush of it ends,
+// however fast the machine is. Its image lies on another file system, which stall freezes.
 func makeStalling(t *testing.T, scratch, kind string, megabytes int64) (fs *fileSystem, stall func() (resume func())) {
 	t.Helper()
 	below := makeFS(t, scratch, "ext4", megabytes+200)

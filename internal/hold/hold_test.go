@@ -352,7 +352,8 @@ func TestStartRefuses(t *testing.T) {
 		{"no limit", Config{}, one, vss.ErrInvalidArg},
 		{"limit too long", Config{Limit: MaxLimit + 1}, one, vss.ErrInvalidArg},
 		{"no volume", Config{Limit: time.Second}, nil, vss.ErrInvalidArg},
-		{"one file system twice", Config{Limit: time.Second}, []Volume{one[0], {Name: "sub", Root: sub}}, vss.ErrInvalidArg},
+		{"one file system twice", Config{Limit: time.Second}, []Volume{one[0], {Name: "sub", Root: sub}},
+			vss.ErrInvalidArg},
 		{"program missing", Config{Limit: time.Second, Exe: "/nonexistent"}, one, vss.ErrUnexpected},
 		{"program ends at once", Config{Limit: time.Second, Exe: "/bin/true"}, one, vss.ErrUnexpected},
 	} {

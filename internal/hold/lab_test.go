@@ -45,7 +45,8 @@ func TestLabDevices(t *testing.T) {
 	command(t, "lvcreate", "-q", "-y", "--type", "thin-pool", "-L", "1G", "-n", "pool", "vg")
 	command(t, "lvcreate", "-q", "-y", "-V", "320M", "-T", "vg/pool", "-n", "thin")
 	var all []*fileSystem
-	for dev, kind := range map[string]string{"/dev/vg/thick": "ext4", "/dev/vg/thin": "xfs", lab.Flakey(t, "plain", "/dev/ubdb"): "xfs"} {
+	for dev, kind := range map[string]string{"/dev/vg/thick": "ext4", "/dev/vg/thin": "xfs",
+		lab.Flakey(t, "plain", "/dev/ubdb"): "xfs"} {
 		dir := "/mnt/" + filepath.Base(dev)
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)

@@ -96,7 +96,8 @@ func (g *Guard) failure(op string) error {
 				Advise("find the program that thaws it (fsfreeze, qemu-ga), then try again")
 		}
 		if !g.b.allSettled() || g.ended() > limit {
-			return vss.E(op, vss.ErrHoldWritesTimeout, fmt.Errorf("not all volumes were thawed at the limit of %v", g.c.Limit)).
+			return vss.E(op, vss.ErrHoldWritesTimeout,
+				fmt.Errorf("not all volumes were thawed at the limit of %v", g.c.Limit)).
 				Advise(later)
 		}
 	}

@@ -88,7 +88,8 @@ var holds atomic.Uint64
 func Start(ctx context.Context, c Config, vols []Volume) (_ *Guard, err error) {
 	const op = "StartGuard"
 	if c.Limit <= 0 || c.Limit > MaxLimit {
-		return nil, vss.E(op, vss.ErrInvalidArg, fmt.Errorf("hold limit %v is not between 0 and %v", c.Limit, MaxLimit)).
+		return nil, vss.E(op, vss.ErrInvalidArg,
+			fmt.Errorf("hold limit %v is not between 0 and %v", c.Limit, MaxLimit)).
 			Advise("set a hold limit of at most 10 s")
 	}
 	if len(vols) == 0 {
@@ -125,19 +126,8 @@ func Start(ctx context.Context, c Config, vols []Volume) (_ *Guard, err error) {
 	if err := g.spawn(); err != nil {
 		return nil, err
 	}
-	ready := time.NewTimer(readyWithin)
-	defer ready.Stop()
-	for _, child := range []*child{g.freezer, g.sentinel} {
-		select {
-		case what, ok := <-child.in:
-			if !ok || what != sayReady {
-				return nil, fmt.Errorf("guard process %d ended at its start", child.proc.Pid)
-			}
-		case <-ready.C:
-			return nil, fmt.Errorf("guard process %d not ready in %v", child.proc.Pid, readyWithin)
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
+	if err := g.awaitGuards(ctx); err != nil {
+		return nil, err
 	}
 	if err := g.describe(); err != nil {
 		return nil, err
@@ -145,6 +135,25 @@ func Start(ctx context.Context, c Config, vols []Volume) (_ *Guard, err error) {
 	g.line = newLine(g.b, g.fds())
 	go g.watch()
 	return g, nil
+}
+
+// awaitGuards waits until both guards are ready.
+func (g *Guard) awaitGuards(ctx context.Context) error {
+	ready := time.NewTimer(readyWithin)
+	defer ready.Stop()
+	for _, child := range []*child{g.freezer, g.sentinel} {
+		select {
+		case what, ok := <-child.in:
+			if !ok || what != sayReady {
+				return fmt.Errorf("guard process %d ended at its start", child.proc.Pid)
+			}
+		case <-ready.C:
+			return fmt.Errorf("guard process %d not ready in %v", child.proc.Pid, readyWithin)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // open duplicates the volumes' descriptors and checks that each file system is given once.

@@ -48,54 +48,54 @@ func ThawAll(runDir string) ([]string, error) {
 	var errs []error
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
-		b, err := os.ReadFile(path)
-		if errors.Is(err, os.ErrNotExist) {
-			continue // its hold has just ended
-		}
-		if err != nil {
-			errs = append(errs, vss.E(op, vss.ErrUnexpected, err).On(path))
+		names, done, err := thawRecord(path, boot)
+		thawed, errs = append(thawed, names...), append(errs, err)
+		if !done {
 			continue
-		}
-		r, err := parseRecord(b)
-		if errors.Is(err, errNewer) {
-			errs = append(
-				errs,
-				vss.E(op, vss.ErrUnexpected, err).On(path).Advise("run the newer program's `vssd thaw`"),
-			)
-			continue
-		}
-		if err != nil && writing(path) {
-			continue // its hold is about to begin
-		}
-		if err == nil && r.Boot == boot {
-			if r.Coordinator.holds() {
-				continue
-			}
-			gone := r.endGuards()
-			for _, v := range r.Volumes {
-				was, err := v.thaw()
-				if was {
-					thawed = append(thawed, v.Name)
-				}
-				if err != nil {
-					errs = append(errs, err)
-				}
-			}
-			if !gone { // keep the record
-				errs = append(
-					errs,
-					vss.E(op, vss.ErrUnexpected, errors.New("a guard is still waiting for a flush")).
-						On(path).
-						Advise("the volume is thawed when that ends; then run `vssd thaw` again"),
-				)
-				continue
-			}
 		}
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, vss.E(op, vss.ErrUnexpected, err).On(path))
 		}
 	}
 	return thawed, errors.Join(errs...)
+}
+
+// thawRecord releases what the record at path lists, unless its coordinator is alive. It returns the volumes that were
+// frozen, and whether the record can be removed.
+func thawRecord(path, boot string) (thawed []string, done bool, err error) {
+	const op = "Thaw"
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, false, nil // its hold has just ended
+	}
+	if err != nil {
+		return nil, false, vss.E(op, vss.ErrUnexpected, err).On(path)
+	}
+	r, err := parseRecord(b)
+	switch {
+	case errors.Is(err, errNewer):
+		return nil, false, vss.E(op, vss.ErrUnexpected, err).On(path).Advise("run the newer program's `vssd thaw`")
+	case err != nil:
+		return nil, !writing(path), nil // if it is being written, its hold is about to begin
+	case r.Boot != boot:
+		return nil, true, nil
+	case r.Coordinator.holds():
+		return nil, false, nil
+	}
+	done = r.endGuards()
+	var errs []error
+	for _, v := range r.Volumes {
+		was, err := v.thaw()
+		if was {
+			thawed = append(thawed, v.Name)
+		}
+		errs = append(errs, err)
+	}
+	if !done {
+		errs = append(errs, vss.E(op, vss.ErrUnexpected, errors.New("a guard is still waiting for a flush")).On(path).
+			Advise("the volume is thawed when that ends; then run `vssd thaw` again"))
+	}
+	return thawed, done, errors.Join(errs...)
 }
 
 // Left returns the names of the volumes that runDir/held lists for dead coordinators, which ThawAll would release.
@@ -219,7 +219,9 @@ func (v heldVolume) open() (*os.File, error) {
 			On(v.Name).
 			Advise("unmount what is mounted over it, then run `vssd thaw` again")
 	}
-	return nil, vss.E(op, vss.ErrObjectNotFound, fmt.Errorf("%s (%s %s) isn't mounted; if it was unmounted while it was held, it is still frozen", v.Source, v.Type, v.Device)).
+	return nil, vss.E(op, vss.ErrObjectNotFound,
+		fmt.Errorf("%s (%s %s) isn't mounted; if it was unmounted while it was held, it is still frozen", v.Source,
+			v.Type, v.Device)).
 		On(v.Name).
 		Advise("mount it again and run `fsfreeze --unfreeze` on it")
 }

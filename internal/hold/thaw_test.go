@@ -175,7 +175,8 @@ func TestThawAllOldRecords(t *testing.T) {
 func FuzzRecord(f *testing.F) {
 	f.Add(
 		[]byte(
-			`{"format":1,"boot":"b","coordinator":{"pid":1,"start":2},"guards":[{"pid":3,"start":4}],"volumes":[{"name":"/x","device":"7:1","type":"ext4","source":"/dev/loop1","mount":30,"point":"/x"}]}`,
+			`{"format":1,"boot":"b","coordinator":{"pid":1,"start":2},"guards":[{"pid":3,"start":4}],` +
+				`"volumes":[{"name":"/x","device":"7:1","type":"ext4","source":"/dev/loop1","mount":30,"point":"/x"}]}`,
 		),
 	)
 	f.Add([]byte(`{"format":2}`))

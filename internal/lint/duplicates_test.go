@@ -122,7 +122,8 @@ func run(files []file, lines []place, x, y int) (duplicate, bool) {
 		return duplicate{}, false
 	}
 	n := 0
-	for y+n < len(lines) && lines[x+n].file == lines[x].file && lines[y+n].file == lines[y].file && lines[x+n].text == lines[y+n].text {
+	for y+n < len(lines) && lines[x+n].file == lines[x].file && lines[y+n].file == lines[y].file &&
+		lines[x+n].text == lines[y+n].text {
 		n++
 	}
 	if lines[x].file == lines[y].file && x+n > y {

@@ -59,12 +59,16 @@ func newBare(t testing.TB) *bare {
 	disks, err := vds.New(vds.Config{Host: "fuzz", StateDir: dir, Logger: logger})
 	fail(err)
 	log := events.New(store, logger)
-	host, err := copies.NewHost(copies.Config{Name: "fuzz", RunDir: dir, DeviceDir: filepath.Join(dir, "dev"), ExposeRoots: []string{filepath.Join(dir, "exposed")},
-		LettersRoot: filepath.Join(dir, "letters"), Letters: func(string) bool { return false }, Catalog: store, Events: log, Disks: copies.Manager(disks), Logger: logger})
+	host, err := copies.NewHost(copies.Config{Name: "fuzz", RunDir: dir, DeviceDir: filepath.Join(dir, "dev"),
+		ExposeRoots: []string{filepath.Join(dir, "exposed")},
+		LettersRoot: filepath.Join(dir, "letters"), Letters: func(string) bool { return false }, Catalog: store,
+		Events: log, Disks: copies.Manager(disks), Logger: logger})
 	fail(err)
-	k, err := coordinator.New(t.Context(), coordinator.Config{Name: "fuzz", HoldLimit: time.Second, Catalog: store, Events: log,
+	k, err := coordinator.New(t.Context(), coordinator.Config{Name: "fuzz", HoldLimit: time.Second, Catalog: store,
+		Events:  log,
 		Volumes: volume.New(volume.Options{}), Holder: &holder{runDir: dir, logger: logger}, Host: host,
-		Writers: func(context.Context) []*writer.Instance { return nil }, Quiet: journal.NewRing(slog.DiscardHandler, 16), Logger: logger})
+		Writers: func(context.Context) []*writer.Instance { return nil },
+		Quiet:   journal.NewRing(slog.DiscardHandler, 16), Logger: logger})
 	fail(err)
 	b := &bare{k: k}
 	for _, s := range []struct {

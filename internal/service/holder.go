@@ -23,7 +23,8 @@ type holder struct {
 }
 
 // Start implements coordinator.Holder. Volumes in mode flush are only flushed: their providers cut them atomically.
-func (h *holder) Start(ctx context.Context, limit time.Duration, volumes []coordinator.HeldVolume, suspended []string) (coordinator.Guard, error) {
+func (h *holder) Start(ctx context.Context, limit time.Duration, volumes []coordinator.HeldVolume,
+	suspended []string) (coordinator.Guard, error) {
 	g := &guard{}
 	var frozen []hold.Volume
 	for _, v := range volumes {
@@ -98,8 +99,8 @@ func (g *guard) Hold(ctx context.Context) error {
 	return err
 }
 
-// sync writes out what is dirty on the volumes that are only flushed. It can't be interrupted: when ctx ends it goes on by
-// itself.
+// sync writes out what is dirty on the volumes that are only flushed. It can't be interrupted: when ctx ends it goes
+// on by itself.
 func (g *guard) sync(ctx context.Context) error {
 	if len(g.flushed) == 0 {
 		return nil
@@ -132,7 +133,8 @@ func flushVolume(name string, root *os.File) error {
 		err = failed
 	}
 	if err != nil {
-		return vss.E("Flush", vss.ErrUnexpected, err).On(name).Advise("look for I/O errors of this file system in the kernel log")
+		return vss.E("Flush", vss.ErrUnexpected,
+			err).On(name).Advise("look for I/O errors of this file system in the kernel log")
 	}
 	return nil
 }

@@ -57,7 +57,8 @@ func assemble(
 	if err != nil {
 		return nil, err
 	}
-	if p.array, err = array.Open(ctx, array.Config{Name: embedded, Pools: pools, Targets: []array.Target{loop.Target{}}, LowWater: int64(cfg.Array.LowWater), Logger: logger}); err != nil {
+	if p.array, err = array.Open(ctx, array.Config{Name: embedded, Pools: pools, Targets: []array.Target{loop.Target{}},
+		LowWater: int64(cfg.Array.LowWater), Logger: logger}); err != nil {
 		for _, n := range pools {
 			err = errors.Join(err, n.Close())
 		}
@@ -66,7 +67,8 @@ func assemble(
 	p.closers = append(p.closers, p.array.Close)
 	p.events = events.New(store, logger)
 	p.disks, err = vds.New(vds.Config{
-		Host: cfg.Host.Name, Arrays: []array.Array{p.array}, Initiators: map[string]vds.Initiator{"loop": loop.Initiator{}}, StateDir: o.State,
+		Host: cfg.Host.Name, Arrays: []array.Array{p.array},
+		Initiators: map[string]vds.Initiator{"loop": loop.Initiator{}}, StateDir: o.State,
 		Logger: logger, InUse: func(id vss.LUNID) string { return p.coordinator.InUse(id) },
 		Event: func(kind events.Kind, severity events.Severity, object string, err error) {
 			p.events.Problem(kind, severity, vss.SnapshotSetID{}, object, err)
@@ -76,8 +78,10 @@ func assemble(
 		return nil, err
 	}
 	host, err := copies.NewHost(copies.Config{
-		Name: cfg.Host.Name, RunDir: o.Run, DeviceDir: deviceDir(o.Run), LettersRoot: cfg.LettersRoot(o.Run), ExposeRoots: cfg.ExposeRoots(o.Run),
-		Letters: func(name string) bool { return cfg.Volumes[name] != "" }, Catalog: store, Events: p.events, Disks: copies.Manager(p.disks), Logger: logger,
+		Name: cfg.Host.Name, RunDir: o.Run, DeviceDir: deviceDir(o.Run), LettersRoot: cfg.LettersRoot(o.Run),
+		ExposeRoots: cfg.ExposeRoots(o.Run),
+		Letters:     func(name string) bool { return cfg.Volumes[name] != "" }, Catalog: store, Events: p.events,
+		Disks: copies.Manager(p.disks), Logger: logger,
 	})
 	if err != nil {
 		return nil, err
@@ -99,10 +103,12 @@ func assemble(
 	hardware := lun.New(lun.Config{Host: cfg.Host.Name, Arrays: p.disks.Arrays, Logger: logger})
 	p.coordinator, err = coordinator.New(ctx, coordinator.Config{
 		Name: cfg.Host.Name, HoldLimit: cfg.Service.HoldLimit.Duration, Catalog: store, Events: p.events,
-		Volumes: volume.New(volume.Options{Names: cfg.Volumes}), Holder: &holder{runDir: o.Run, logger: logger}, Host: host,
+		Volumes: volume.New(volume.Options{Names: cfg.Volumes}), Holder: &holder{runDir: o.Run, logger: logger},
+		Host:      host,
 		Providers: []provider.Provider{hardware}, Writers: registry.Running, RequiredWriters: cfg.Writers.Required(),
 		WriterLimits: writerset.Limits{
-			Identify: cfg.Writers.Limits.Identify.Duration, PrepareSnapshot: cfg.Writers.Limits.PrepareSnapshot.Duration, Work: cfg.Writers.Limits.Work.Duration,
+			Identify:        cfg.Writers.Limits.Identify.Duration,
+			PrepareSnapshot: cfg.Writers.Limits.PrepareSnapshot.Duration, Work: cfg.Writers.Limits.Work.Duration,
 		},
 		Quiet: quiet, Logger: logger,
 	})
@@ -167,7 +173,9 @@ func (p *parts) forward(ctx context.Context) error {
 			if e.What == string(events.Hydrated) {
 				severity = events.Info
 			}
-			p.events.Add(events.Kind(e.What), severity, catalog.Event{Time: e.Time, Provider: "lun", SetID: e.LUN.Set, Object: e.LUN.Name, Message: e.Text, Hint: e.Hint})
+			p.events.Add(events.Kind(e.What), severity,
+				catalog.Event{Time: e.Time, Provider: "lun", SetID: e.LUN.Set, Object: e.LUN.Name, Message: e.Text,
+					Hint: e.Hint})
 			if e.What == string(events.Dropped) {
 				p.coordinator.Dropped(life, e.LUN.ID)
 			}

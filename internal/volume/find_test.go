@@ -62,11 +62,14 @@ func TestSpellingsOfOneVolume(t *testing.T) {
 				t.Errorf("mount points (-want +got):\n%s", diff)
 			}
 			spellings := map[string]string{
-				"mount point": point, "trailing slash": point + "/", "folder": folder, "file": file, "symlink to a folder": link,
-				"device": device, "symlink to the device": devLink, "another node of the device": node,
+				"mount point": point, "trailing slash": point + "/", "folder": folder, "file": file,
+				"symlink to a folder": link,
+				"device":              device, "symlink to the device": devLink, "another node of the device": node,
 				"number": fmt.Sprintf("/dev/block/%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev)),
-				"uuid":   "UUID=" + want.UUID, "uuid in quotes and capitals": `uuid="` + strings.ToUpper(want.UUID) + `"`, "label": "LABEL=Data", "label in quotes": "LABEL='Data'",
-				"name": "C:", "name in lower case": "c:", "guid name": `\\?\Volume{x}\`, "guid name without slash": `\\?\volume{x}`, "exact name first": "Exact",
+				"uuid":   "UUID=" + want.UUID, "uuid in quotes and capitals": `uuid="` + strings.ToUpper(want.UUID) +
+					`"`, "label": "LABEL=Data", "label in quotes": "LABEL='Data'",
+				"name": "C:", "name in lower case": "c:", "guid name": `\\?\Volume{x}\`,
+				"guid name without slash": `\\?\volume{x}`, "exact name first": "Exact",
 				"bind of the root": whole, "bind of a folder": part, "in a bind": filepath.Join(part, "file"),
 			}
 			for how, s := range spellings {

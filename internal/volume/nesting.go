@@ -35,9 +35,11 @@ func (h *Host) CheckNesting(_ context.Context, vols []*Volume, writes []string) 
 	for _, w := range writes {
 		for _, k := range chainOfPath(w, all, 0) {
 			if o := supers[k]; o != nil {
-				return vss.E("AddToSnapshotSet", vss.ErrNestedVolumeLimit, fmt.Errorf("%s holds %s, which the creation writes to", o.Name, w)).
+				return vss.E("AddToSnapshotSet", vss.ErrNestedVolumeLimit,
+					fmt.Errorf("%s holds %s, which the creation writes to", o.Name, w)).
 					On(o.Name).
-					Advise("a volume that holds a storage pool can't be in a set; use another provider for it, or move the pool")
+					Advise("a volume that holds a storage pool can't be in a set; use another provider for it, or " +
+						"move the pool")
 			}
 		}
 	}

@@ -62,7 +62,8 @@ func TestParseTag(t *testing.T) {
 		ok             bool
 	}{
 		{"UUID=x", "UUID", "x", true}, {"uuid='x'", "UUID", "x", true}, {`LABEL="a b"`, "LABEL", "a b", true},
-		{`LABEL="a`, "LABEL", `"a`, true}, {`LABEL='a"`, "LABEL", `'a"`, true}, {`LABEL=""a""`, "LABEL", `"a"`, true}, {`LABEL="`, "LABEL", `"`, true},
+		{`LABEL="a`, "LABEL", `"a`, true}, {`LABEL='a"`, "LABEL", `'a"`, true}, {`LABEL=""a""`, "LABEL", `"a"`, true},
+		{`LABEL="`, "LABEL", `"`, true},
 		{"LABEL=a=b", "LABEL", "a=b", true}, {"LABEL=", "LABEL", "", true},
 		{"PARTUUID=x", "", "", false}, {"UUID", "", "", false}, {"/UUID=x", "", "", false}, {"", "", "", false},
 	} {

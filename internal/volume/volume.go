@@ -130,7 +130,8 @@ func (h *Host) findTag(ctx context.Context, tag, value string, notFound func(err
 	case len(found) == 0:
 		return nil, notFound(nil)
 	case len(found) > 1:
-		return nil, vss.E("FindVolume", vss.ErrInvalidArg, fmt.Errorf("%d volumes match, such as %s and %s", len(found), found[0].Name, found[1].Name)).
+		return nil, vss.E("FindVolume", vss.ErrInvalidArg,
+			fmt.Errorf("%d volumes match, such as %s and %s", len(found), found[0].Name, found[1].Name)).
 			On(tag + "=" + value).
 			Advise("name the mount point or the device")
 	}

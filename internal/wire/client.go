@@ -122,11 +122,13 @@ func (d *dialError) explain(op, path string) error {
 			On(path).
 			Advise("run this as root or as a member of the group that owns the socket")
 	case d.err != nil:
-		return vss.E(op, vss.ErrUnexpected, &remote{text: ErrServiceGone.Error() + ": " + d.err.Error(), causes: []error{ErrServiceGone, d.err}}).
+		return vss.E(op, vss.ErrUnexpected, &remote{text: ErrServiceGone.Error() + ": " + d.err.Error(),
+			causes: []error{ErrServiceGone, d.err}}).
 			On(path).
 			Advise("check that the service is running")
 	}
-	return vss.E(op, vss.ErrUnexpected, &remote{text: ErrServiceGone.Error() + " as soon as it had answered", causes: []error{ErrServiceGone}}).
+	return vss.E(op, vss.ErrUnexpected, &remote{text: ErrServiceGone.Error() + " as soon as it had answered",
+		causes: []error{ErrServiceGone}}).
 		On(path).
 		Advise("check that the service is running, and try again")
 }

@@ -116,7 +116,8 @@ func detail(err error, depth int, left *int) *vssv1.ErrorDetail {
 	switch e := err.(type) {
 	case *vss.Error:
 		d := &vssv1.ErrorDetail{
-			Op: clean(e.Op), Hresult: e.Code.HRESULT(), Facility: e.Code.Facility(), Object: clean(e.Object), Hint: clean(e.Hint),
+			Op: clean(e.Op), Hresult: e.Code.HRESULT(), Facility: e.Code.Facility(), Object: clean(e.Object),
+			Hint: clean(e.Hint),
 		}
 		if e.Err != nil && depth > 0 && *left > 0 {
 			*left--

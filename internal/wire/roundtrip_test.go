@@ -97,7 +97,8 @@ func TestEveryCodeCrosses(t *testing.T) {
 		if code == inner {
 			inner = vss.ErrObjectNotFound
 		}
-		answer = vss.E("AddToSnapshotSet", code, fmt.Errorf("while preparing: %w", vss.E("lvcreate", inner, errors.New("pool full")).On("pool0"))).
+		answer = vss.E("AddToSnapshotSet", code, fmt.Errorf("while preparing: %w",
+			vss.E("lvcreate", inner, errors.New("pool full")).On("pool0"))).
 			On("/srv/data").
 			Advise("add disks")
 		for kind, got := range calls(t, c) {
@@ -107,7 +108,8 @@ func TestEveryCodeCrosses(t *testing.T) {
 				t.Fatalf("%s %s: not a *vss.Error: %v", kind, code.Name(), got)
 			case e.Op != "AddToSnapshotSet" || e.Object != "/srv/data" || e.Hint != "add disks" || e.Code != code:
 				t.Errorf("%s %s: got %+v", kind, code.Name(), e)
-			case !errors.Is(got, code) || !errors.Is(got, inner) || errors.Is(got, vss.ErrPointer) != (code == vss.ErrPointer):
+			case !errors.Is(got, code) || !errors.Is(got, inner) ||
+				errors.Is(got, vss.ErrPointer) != (code == vss.ErrPointer):
 				t.Errorf("%s %s: errors.Is differs on the two sides", kind, code.Name())
 			case got.Error() != answer.Error():
 				t.Errorf("%s %s: text\n got %s\nwant %s", kind, code.Name(), got, answer)
@@ -148,23 +150,33 @@ func TestErrorsOfHandlers(t *testing.T) {
 		text   string
 	}{
 		{name: "bare code", answer: vss.ErrBadState, code: vss.ErrBadState},
-		{name: "wrapped", answer: fmt.Errorf("x: %w", vss.E("Import", vss.ErrMissingDisk, nil)), code: vss.ErrMissingDisk, text: "x: Import"},
+		{name: "wrapped", answer: fmt.Errorf("x: %w", vss.E("Import", vss.ErrMissingDisk, nil)),
+			code: vss.ErrMissingDisk, text: "x: Import"},
 		{name: "plain", answer: errors.New("disk on fire"), code: vss.ErrUnexpected, text: "disk on fire"},
 		{name: "no operation", answer: vss.E("", vss.ErrProviderVeto, nil), code: vss.ErrProviderVeto},
-		{name: "own operation", answer: vss.E("Commit", vss.ErrProviderVeto, vss.ErrOutOfMemory), op: "Commit", code: vss.ErrProviderVeto, is: []error{vss.ErrOutOfMemory}},
+		{name: "own operation", answer: vss.E("Commit", vss.ErrProviderVeto, vss.ErrOutOfMemory), op: "Commit",
+			code: vss.ErrProviderVeto, is: []error{vss.ErrOutOfMemory}},
 		{
-			name: "joined", answer: vss.E("Freeze", vss.ErrUnexpectedWriterError, errors.Join(vss.ErrWriterNotResponding, vss.VDSErrDeviceInUse)),
-			op: "Freeze", code: vss.ErrUnexpectedWriterError, is: []error{vss.ErrWriterNotResponding, vss.VDSErrDeviceInUse},
+			name: "joined", answer: vss.E("Freeze", vss.ErrUnexpectedWriterError,
+				errors.Join(vss.ErrWriterNotResponding, vss.VDSErrDeviceInUse)),
+			op: "Freeze", code: vss.ErrUnexpectedWriterError,
+			is: []error{vss.ErrWriterNotResponding, vss.VDSErrDeviceInUse},
 		},
-		{name: "vds isn't vss", answer: vss.E("Delete", vss.VDSErrNotSupported, nil), op: "Delete", code: vss.VDSErrNotSupported, isNot: []error{vss.ErrClusterError}},
-		{name: "cancelled", answer: context.Canceled, code: vss.ErrUnexpected, is: []error{context.Canceled}, isNot: []error{context.DeadlineExceeded}},
-		{name: "deadline inside", answer: vss.E("Hold", vss.ErrFlushWritesTimeout, context.DeadlineExceeded), op: "Hold", code: vss.ErrFlushWritesTimeout, is: []error{context.DeadlineExceeded}},
+		{name: "vds isn't vss", answer: vss.E("Delete", vss.VDSErrNotSupported, nil), op: "Delete",
+			code: vss.VDSErrNotSupported, isNot: []error{vss.ErrClusterError}},
+		{name: "cancelled", answer: context.Canceled, code: vss.ErrUnexpected, is: []error{context.Canceled},
+			isNot: []error{context.DeadlineExceeded}},
+		{name: "deadline inside", answer: vss.E("Hold", vss.ErrFlushWritesTimeout, context.DeadlineExceeded),
+			op: "Hold", code: vss.ErrFlushWritesTimeout, is: []error{context.DeadlineExceeded}},
 		{name: "a success code as an error", answer: vss.E("Query", vss.OK, nil), op: "Query", code: vss.ErrUnexpected},
 		{name: "success code", answer: vss.SuccessSomeSnapshotsNotImported, code: vss.SuccessSomeSnapshotsNotImported},
 		{name: "typed nil", answer: typedNil, code: vss.ErrUnexpected},
-		{name: "foreign status", answer: status.Error(codes.NotFound, "no such thing"), code: vss.ErrObjectNotFound, text: "no such thing"},
-		{name: "bytes that are no text", answer: vss.E("Add", vss.ErrInvalidArg, nil).On("/srv/\xff\xfe"), op: "Add", code: vss.ErrInvalidArg, text: "/srv/?"},
-		{name: "long", answer: vss.E("Add", vss.ErrInvalidArg, errors.New(strings.Repeat("long ", 100_000))), op: "Add", code: vss.ErrInvalidArg},
+		{name: "foreign status", answer: status.Error(codes.NotFound, "no such thing"), code: vss.ErrObjectNotFound,
+			text: "no such thing"},
+		{name: "bytes that are no text", answer: vss.E("Add", vss.ErrInvalidArg, nil).On("/srv/\xff\xfe"), op: "Add",
+			code: vss.ErrInvalidArg, text: "/srv/?"},
+		{name: "long", answer: vss.E("Add", vss.ErrInvalidArg, errors.New(strings.Repeat("long ", 100_000))), op: "Add",
+			code: vss.ErrInvalidArg},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c, _, _ := serve(t, io.Discard, func(context.Context) error { return tc.answer })

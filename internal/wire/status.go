@@ -79,7 +79,8 @@ func withoutDetail(method string, s *status.Status) error {
 		return vss.E(method, vss.ErrUnexpected, context.DeadlineExceeded).
 			Advise("the other side doesn't respond; see its log")
 	case codes.Unavailable:
-		return vss.E(method, vss.ErrUnexpected, &remote{text: ErrServiceGone.Error() + ": " + text.Error(), causes: []error{ErrServiceGone}}).
+		return vss.E(method, vss.ErrUnexpected, &remote{text: ErrServiceGone.Error() + ": " + text.Error(),
+			causes: []error{ErrServiceGone}}).
 			Advise("check that the service is running, and try again")
 	case codes.PermissionDenied, codes.Unauthenticated:
 		return vss.E(method, vss.ErrAccessDenied, text)

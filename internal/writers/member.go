@@ -66,7 +66,8 @@ func (m *member) checkClass(op string, class vss.WriterID) error {
 	if class == m.info.ID {
 		return nil
 	}
-	err := vss.E(op, vss.ErrWriterErrorNonRetryable, fmt.Errorf("it registered as class %s and now reports class %s", m.info.ID, class)).
+	err := vss.E(op, vss.ErrWriterErrorNonRetryable,
+		fmt.Errorf("it registered as class %s and now reports class %s", m.info.ID, class)).
 		On(m.info.Name).
 		Advise("a writer's class must not change; correct the writer")
 	m.log.Error("a writer changed its class and is disconnected", "error", err)

@@ -224,7 +224,8 @@ func (r *Registry) checkVacant(i writer.Info) error {
 		if n := e.instance; n != nil && !e.member.lost() && n.Info.ID == i.ID &&
 			n.Info.InstanceName == i.InstanceName &&
 			i.InstanceName != "" {
-			return vss.E("Subscribe", vss.ErrWriterAlreadySubscribed, fmt.Errorf("instance %q of class %s is already registered, at %s", i.InstanceName, i.ID, e.name)).
+			return vss.E("Subscribe", vss.ErrWriterAlreadySubscribed,
+				fmt.Errorf("instance %q of class %s is already registered, at %s", i.InstanceName, i.ID, e.name)).
 				On(i.Name).
 				Advise("stop one of the two, or give them different instance names")
 		}

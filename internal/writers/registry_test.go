@@ -213,7 +213,8 @@ func TestStaleSockets(t *testing.T) {
 			t.Errorf("%s, at which nobody listens, stays", path)
 		}
 	}
-	for _, path := range []string{young, other, filepath.Join(folder, "link.sock"), filepath.Join(folder, "file.sock")} {
+	for _, path := range []string{young, other, filepath.Join(folder, "link.sock"),
+		filepath.Join(folder, "file.sock")} {
 		if _, err := os.Lstat(path); err != nil {
 			t.Errorf("%s: %v", path, err)
 		}

@@ -99,7 +99,8 @@ func TestWalk(t *testing.T) {
 		excludes []document.FileSet
 		want     []string
 	}{
-		{"one directory: files and links, no directories", []document.FileSet{set("/a", "*", false)}, nil, []string{"/a/dangling", "/a/out", "/a/x.db", "/a/y.log"}},
+		{"one directory: files and links, no directories", []document.FileSet{set("/a", "*", false)}, nil,
+			[]string{"/a/dangling", "/a/out", "/a/x.db", "/a/y.log"}},
 		{"a pattern", []document.FileSet{set("/a/", "?.db", false)}, nil, []string{"/a/x.db"}},
 		{"a pattern that fits nothing", []document.FileSet{set("/a", "*.none", false)}, nil, []string{}},
 		{"a file by name", []document.FileSet{set("/a", "x.db", false)}, nil, []string{"/a/x.db"}},
@@ -107,31 +108,47 @@ func TestWalk(t *testing.T) {
 		{"a file by name that isn't there", []document.FileSet{set("/a", "none", false)}, nil, []string{"! /a/none"}},
 		{"a directory by the name of a file", []document.FileSet{set("/a", "sub", false)}, nil, []string{"! /a/sub"}},
 		{"a directory that isn't there, by pattern", []document.FileSet{set("/none", "*", true)}, nil, []string{}},
-		{"a directory that isn't there, by name", []document.FileSet{set("/none", "x", false)}, nil, []string{"! /none/x"}},
+		{"a directory that isn't there, by name", []document.FileSet{set("/none", "x", false)}, nil,
+			[]string{"! /none/x"}},
 		{"a file where a directory is named", []document.FileSet{set("/plain", "*", true)}, nil, []string{"! /plain"}},
 		{"below a file", []document.FileSet{set("/plain/sub", "*", true)}, nil, []string{"! /plain/sub"}},
-		{"recursive: directories too, empty ones as well; links aren't followed", []document.FileSet{set("/a", "*", true)}, nil, []string{"/a/", "/a/dangling", "/a/empty/",
-			"/a/out", "/a/sub/", "/a/sub/deep/", "/a/sub/deep/z.log", "/a/sub/z.db", "/a/x.db", "/a/y.log"}},
-		{"recursive by pattern: directories in which nothing fits are there", []document.FileSet{set("/a", "*.db", true)}, nil,
+		{"recursive: directories too, empty ones as well; links aren't followed",
+			[]document.FileSet{set("/a", "*", true)}, nil, []string{"/a/", "/a/dangling", "/a/empty/",
+				"/a/out", "/a/sub/", "/a/sub/deep/", "/a/sub/deep/z.log", "/a/sub/z.db", "/a/x.db", "/a/y.log"}},
+		{"recursive by pattern: directories in which nothing fits are there",
+			[]document.FileSet{set("/a", "*.db", true)}, nil,
 			[]string{"/a/", "/a/empty/", "/a/sub/", "/a/sub/deep/", "/a/sub/z.db", "/a/x.db"}},
-		{"recursive by name", []document.FileSet{set("/a", "z.db", true)}, nil, []string{"/a/", "/a/empty/", "/a/sub/", "/a/sub/deep/", "/a/sub/z.db"}},
-		{"recursive by a name that isn't there", []document.FileSet{set("/b", "z.db", true)}, nil, []string{"/b/", "! /b/z.db"}},
-		{"from the top", []document.FileSet{set("/", "plain", false)}, nil, []string{"/plain"}},
-		{"excluded", []document.FileSet{set("/a", "*", true)}, []document.FileSet{set("/a", "*.log", true), set("/a", "*", false), set("/b", "*", true)},
+		{"recursive by name", []document.FileSet{set("/a", "z.db", true)}, nil,
 			[]string{"/a/", "/a/empty/", "/a/sub/", "/a/sub/deep/", "/a/sub/z.db"}},
-		{"excluded: all below, though directories stay", []document.FileSet{set("/a", "*", true)}, []document.FileSet{set("/a/sub", "*", true), set("/a", "*", false)},
+		{"recursive by a name that isn't there", []document.FileSet{set("/b", "z.db", true)}, nil,
+			[]string{"/b/", "! /b/z.db"}},
+		{"from the top", []document.FileSet{set("/", "plain", false)}, nil, []string{"/plain"}},
+		{"excluded", []document.FileSet{set("/a", "*", true)},
+			[]document.FileSet{set("/a", "*.log", true), set("/a", "*", false), set("/b", "*", true)},
+			[]string{"/a/", "/a/empty/", "/a/sub/", "/a/sub/deep/", "/a/sub/z.db"}},
+		{"excluded: all below, though directories stay", []document.FileSet{set("/a", "*", true)},
+			[]document.FileSet{set("/a/sub", "*", true), set("/a", "*", false)},
 			[]string{"/a/", "/a/empty/", "/a/sub/", "/a/sub/deep/"}},
-		{"excluded by name: not missed", []document.FileSet{set("/a", "x.db", false), set("/a", "none", false)}, []document.FileSet{set("/a", "*", false)}, []string{}},
-		{"alternate path: read from there", []document.FileSet{{Path: "/a", FileSpec: "*.db", AlternatePath: "/spit"}}, nil, []string{"/a/x.db from /spit/x.db"}},
-		{"alternate path: excluded by where it belongs", []document.FileSet{{Path: "/a", FileSpec: "*.db", AlternatePath: "/spit"}}, []document.FileSet{set("/a", "x.db", false)}, []string{}},
-		{"alternate path: not excluded by where it is read", []document.FileSet{{Path: "/a", FileSpec: "*.db", AlternatePath: "/spit"}}, []document.FileSet{set("/spit", "*", true)},
+		{"excluded by name: not missed", []document.FileSet{set("/a", "x.db", false), set("/a", "none", false)},
+			[]document.FileSet{set("/a", "*", false)}, []string{}},
+		{"alternate path: read from there", []document.FileSet{{Path: "/a", FileSpec: "*.db", AlternatePath: "/spit"}},
+			nil, []string{"/a/x.db from /spit/x.db"}},
+		{"alternate path: excluded by where it belongs",
+			[]document.FileSet{{Path: "/a", FileSpec: "*.db", AlternatePath: "/spit"}},
+			[]document.FileSet{set("/a", "x.db", false)}, []string{}},
+		{"alternate path: not excluded by where it is read",
+			[]document.FileSet{{Path: "/a", FileSpec: "*.db", AlternatePath: "/spit"}},
+			[]document.FileSet{set("/spit", "*", true)},
 			[]string{"/a/x.db from /spit/x.db"}},
 		{"two sets claim a file: once", []document.FileSet{set("/a/sub", "*.db", false), set("/a", "*.db", true)}, nil,
 			[]string{"/a/sub/z.db", "/a/", "/a/empty/", "/a/sub/", "/a/sub/deep/", "/a/x.db"}},
-		{"a link on the way, absolute: within the root", []document.FileSet{set("/home/abs", "*", true)}, nil, []string{"/home/abs/", "/home/abs/f"}},
-		{"a link on the way, out of the root: within the root", []document.FileSet{set("/home/up", "f", false)}, nil, []string{"/home/up/f"}},
+		{"a link on the way, absolute: within the root", []document.FileSet{set("/home/abs", "*", true)}, nil,
+			[]string{"/home/abs/", "/home/abs/f"}},
+		{"a link on the way, out of the root: within the root", []document.FileSet{set("/home/up", "f", false)}, nil,
+			[]string{"/home/up/f"}},
 		{"a link to itself", []document.FileSet{set("/home/loop", "*", true)}, nil, []string{"! /home/loop/*"}},
-		{"dots", []document.FileSet{set("/../../home/./real/..", "*", false)}, nil, []string{"/home/abs", "/home/loop", "/home/up"}},
+		{"dots", []document.FileSet{set("/../../home/./real/..", "*", false)}, nil,
+			[]string{"/home/abs", "/home/loop", "/home/up"}},
 		{"a path of Windows", []document.FileSet{set(`C:\Data`, "*", true)}, nil, []string{`! C:\Data/*`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -150,7 +167,8 @@ func TestWalk(t *testing.T) {
 func TestWalkSince(t *testing.T) {
 	root := plant(t, "a/old", "a/new", "a/same", "a/big", "a/sub/old", "a/link -> old")
 	at := time.Date(2026, 3, 4, 5, 6, 7, 800, time.UTC)
-	for name, by := range map[string]time.Duration{"old": -time.Microsecond, "sub/old": -time.Hour, "new": time.Hour, "same": 0, "big": time.Hour} {
+	for name, by := range map[string]time.Duration{"old": -time.Microsecond, "sub/old": -time.Hour, "new": time.Hour,
+		"same": 0, "big": time.Hour} {
 		if err := os.Chtimes(filepath.Join(root, "a", name), at, at.Add(by)); err != nil {
 			t.Fatal(err)
 		}

@@ -44,7 +44,8 @@ func TestSetAside(t *testing.T) {
 		left []string
 	}{
 		{"a whole folder", []document.FileSet{{FileSpec: "*", Recursive: true}}, nil},
-		{"files of a kind, twice", []document.FileSet{{FileSpec: "ib_*"}, {FileSpec: "undo*"}}, []string{".before-restore-tag", "other", "sub"}},
+		{"files of a kind, twice", []document.FileSet{{FileSpec: "ib_*"}, {FileSpec: "undo*"}},
+			[]string{".before-restore-tag", "other", "sub"}},
 		{"files but no folders", []document.FileSet{{FileSpec: "*"}}, []string{".before-restore-tag", "sub"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

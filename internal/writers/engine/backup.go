@@ -94,7 +94,8 @@ func (w *Writer) touched(ctx context.Context, s *session, r *round, volumes []st
 	})
 	for _, name := range s.names() {
 		if !slices.ContainsFunc(all, func(i Instance) bool { return i.Name() == name }) {
-			failed[name] = vss.E(op, vss.ErrWriterErrorRetryable, errors.New("the instance has ended since the backup began")).
+			failed[name] = vss.E(op, vss.ErrWriterErrorRetryable,
+				errors.New("the instance has ended since the backup began")).
 				On(name).
 				Advise("start it, or leave its component out of the backup")
 		}

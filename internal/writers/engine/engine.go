@@ -187,7 +187,8 @@ func (w *Writer) Identify(ctx context.Context) (*document.WriterMetadata, error)
 			continue
 		}
 		m.Components = append(m.Components, document.WMComponent{
-			Type: vss.ComponentFileGroup, Name: all[i].Name(), Caption: d.Caption, Selectable: true, SelectableForRestore: true, Files: d.Files,
+			Type: vss.ComponentFileGroup, Name: all[i].Name(), Caption: d.Caption, Selectable: true,
+			SelectableForRestore: true, Files: d.Files,
 		})
 		m.ExcludeFiles = append(m.ExcludeFiles, d.Excludes...)
 	}

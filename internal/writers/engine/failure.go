@@ -66,9 +66,11 @@ func failure(op, name string, err error) error {
 		}
 		return err
 	}
-	code, advice := vss.ErrWriterErrorRetryable, "see the server's log; wait ten minutes and try again, at most three times"
+	code, advice := vss.ErrWriterErrorRetryable,
+		"see the server's log; wait ten minutes and try again, at most three times"
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
-		code, advice = vss.ErrWriterErrorTimeout, "the server doesn't answer in time: check its load and its log, then try again"
+		code, advice = vss.ErrWriterErrorTimeout,
+			"the server doesn't answer in time: check its load and its log, then try again"
 	}
 	return vss.E(op, code, err).On(name).Advise(advice)
 }

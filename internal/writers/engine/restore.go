@@ -139,7 +139,8 @@ func putBack(ctx context.Context, saved Saved, state restoring) error {
 	}
 	if err != nil {
 		return vss.E("PostRestore", vss.ErrWriterErrorNonRetryable, err).
-			Advise("nothing was restored; move the files in " + aside.Places(state.Aside) + " back and start the server")
+			Advise("nothing was restored; move the files in " + aside.Places(state.Aside) +
+				" back and start the server")
 	}
 	return nil
 }

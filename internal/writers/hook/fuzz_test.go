@@ -11,8 +11,10 @@ import (
 // FuzzManifest: any writer.toml is an error or yields a writer within the rules.
 func FuzzManifest(f *testing.F) {
 	for _, seed := range []string{
-		"id = \"{3d1c9c6e-7a55-4f0a-8d35-0c5c4c1d7a10}\"\nname = \"App\"\nlevel = \"back-end\"\nfreeze_limit = \"20s\"\npaths = [\"/srv\"]",
-		"id = \"3d1c9c6e-7a55-4f0a-8d35-0c5c4c1d7a10\"\nname = \"App\"\nstyle = \"fsfreeze-hook\"\nscript = \"/etc/qemu/fsfreeze-hook\"",
+		"id = \"{3d1c9c6e-7a55-4f0a-8d35-0c5c4c1d7a10}\"\nname = \"App\"\nlevel = \"back-end\"\nfreeze_limit = " +
+			"\"20s\"\npaths = [\"/srv\"]",
+		"id = \"3d1c9c6e-7a55-4f0a-8d35-0c5c4c1d7a10\"\nname = \"App\"\nstyle = \"fsfreeze-hook\"\nscript = " +
+			"\"/etc/qemu/fsfreeze-hook\"",
 		"id = 7", "[a]\n[a.b]", "name = '\x00'", "",
 	} {
 		f.Add([]byte(seed))
@@ -32,8 +34,10 @@ func FuzzManifest(f *testing.F) {
 // FuzzIdentify: any output of identify is an error or can be printed and parsed again.
 func FuzzIdentify(f *testing.F) {
 	for _, seed := range []string{
-		`{"components":[{"type":"filegroup","logical_path":"app","name":"data","selectable":true,"files":[{"path":"/srv","filespec":"*","recursive":true}]}]}`,
-		`{"usage":"user-data","source":"other","version":{"major":1,"minor":0},"restore_method":{"method":"if-can-replace","writer_restore":"always"},"components":[]}`,
+		`{"components":[{"type":"filegroup","logical_path":"app","name":"data","selectable":true,` +
+			`"files":[{"path":"/srv","filespec":"*","recursive":true}]}]}`,
+		`{"usage":"user-data","source":"other","version":{"major":1,"minor":0},` +
+			`"restore_method":{"method":"if-can-replace","writer_restore":"always"},"components":[]}`,
 		`{"components":null} {}`, `{"components":[{"icon":"AA=="}]}`, `[]`, `{"`,
 	} {
 		f.Add([]byte(seed))

@@ -24,9 +24,11 @@ const (
 
 // events are the names of the executables.
 var events = map[writer.Handler]string{
-	writer.OnPrepareBackup: "prepare-backup", writer.OnPrepareSnapshot: "prepare-snapshot", writer.OnFreeze: "freeze", writer.OnThaw: "thaw",
-	writer.OnPostSnapshot: "post-snapshot", writer.OnBackupComplete: "backup-complete", writer.OnBackupShutdown: "backup-shutdown",
-	writer.OnAbort: "abort", writer.OnPreRestore: "pre-restore", writer.OnPostRestore: "post-restore",
+	writer.OnPrepareBackup: "prepare-backup", writer.OnPrepareSnapshot: "prepare-snapshot", writer.OnFreeze: "freeze",
+	writer.OnThaw:         "thaw",
+	writer.OnPostSnapshot: "post-snapshot", writer.OnBackupComplete: "backup-complete",
+	writer.OnBackupShutdown: "backup-shutdown",
+	writer.OnAbort:          "abort", writer.OnPreRestore: "pre-restore", writer.OnPostRestore: "post-restore",
 }
 
 // hook is a writer made of executables. Its only state between events are the marks of frozen sessions.
@@ -46,7 +48,8 @@ func (h *hook) Info(context.Context) (writer.Info, error) {
 	return writer.Info{
 		ID: vss.WriterID{
 			GUID: h.ID,
-		}, Name: h.Name, InstanceName: h.InstanceName, Usage: h.usage, Source: h.source, Level: h.level, FreezeTimeout: h.limit,
+		}, Name: h.Name, InstanceName: h.InstanceName, Usage: h.usage, Source: h.source, Level: h.level,
+		FreezeTimeout: h.limit,
 	}, nil
 }
 
@@ -117,7 +120,8 @@ func (h *hook) handle(ctx context.Context, on writer.Handler, e *writer.Event) e
 		return nil
 	}
 	p := payload{
-		Event: events[on], Session: e.Session, SetID: e.SetID, Volumes: e.Volumes, Devices: e.Devices, Writable: e.Writable, Context: e.Context.ContextName(),
+		Event: events[on], Session: e.Session, SetID: e.SetID, Volumes: e.Volumes, Devices: e.Devices,
+		Writable: e.Writable, Context: e.Context.ContextName(),
 		Attributes: e.Context.Names(), BackupType: e.BackupType.String(), Partial: e.Partial, Bootable: e.Bootable,
 	}
 	if e.Components != nil {

@@ -89,14 +89,18 @@ func TestSuite(t *testing.T) {
 	one := `dir=$(dirname "$0"); case "$1" in freeze) touch $dir/frozen;; thaw) rm -f $dir/frozen;; *) exit 1;; esac`
 	for name, files := range map[string]map[string]string{
 		"events": {
-			"writer.toml": manifest(`level = "back-end"`), "identify": script("echo '" + string(tree) + "'"), "freeze": state["freeze"], "thaw": state["thaw"],
-			"prepare-backup": script(`echo '{"components":[{"logical_path":"app","name":"data","backup_metadata":"m"}]}'`),
-			"post-snapshot":  script(`echo talk`),
+			"writer.toml": manifest(`level = "back-end"`), "identify": script("echo '" + string(tree) + "'"),
+			"freeze": state["freeze"], "thaw": state["thaw"],
+			"prepare-backup": script(`echo '{"components":[` +
+				`{"logical_path":"app","name":"data","backup_metadata":"m"}]}'`),
+			"post-snapshot": script(`echo talk`),
 		},
-		"only freeze and thaw": {"writer.toml": manifest(`paths = ["/srv/app"]`), "freeze": state["freeze"], "thaw": state["thaw"]},
-		"fsfreeze-hook":        {"writer.toml": manifest(`style = "fsfreeze-hook"`), "fsfreeze-hook": script(one)},
+		"only freeze and thaw": {"writer.toml": manifest(`paths = ["/srv/app"]`), "freeze": state["freeze"],
+			"thaw": state["thaw"]},
+		"fsfreeze-hook": {"writer.toml": manifest(`style = "fsfreeze-hook"`), "fsfreeze-hook": script(one)},
 		"pre-post": {
-			"writer.toml": manifest(`style = "pre-post"`), "pre": script(`touch "$(dirname "$0")/frozen"`), "post": script(`rm -f "$(dirname "$0")/frozen"`),
+			"writer.toml": manifest(`style = "pre-post"`), "pre": script(`touch "$(dirname "$0")/frozen"`),
+			"post": script(`rm -f "$(dirname "$0")/frozen"`),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -117,10 +121,12 @@ func TestSuite(t *testing.T) {
 func TestConversation(t *testing.T) {
 	dir := folder(t, map[string]string{
 		"writer.toml": manifest(
-			"freeze_limit = \"20s\"\nlevel = \"system\"\ninstance_name = \"first\"\nusage = \"system-service\"\nsource = \"transacted-db\"",
+			"freeze_limit = \"20s\"\nlevel = \"system\"\ninstance_name = \"first\"\nusage = " +
+				"\"system-service\"\nsource = \"transacted-db\"",
 		),
 		"post-snapshot": script(
-			`d=$(dirname "$0"); cat > $d/stdin.json; env > $d/env.txt; printf '%s' '{"components":[{"logical_path":"a\\b","name":"c","backup_stamp":"s1"}]}'`,
+			`d=$(dirname "$0"); cat > $d/stdin.json; env > $d/env.txt; ` +
+				`printf '%s' '{"components":[{"logical_path":"a\\b","name":"c","backup_stamp":"s1"}]}'`,
 		),
 	})
 	w := load(t, dir, t.TempDir())
@@ -172,7 +178,8 @@ func TestConversation(t *testing.T) {
 	if err := json.Unmarshal(text, &got); err != nil {
 		t.Fatal(err)
 	}
-	if got.Event != "post-snapshot" || got.Session != e.Session.String() || got.SetID != e.SetID.String() || !slices.Equal(got.Volumes, e.Volumes) || got.Devices["/var"] != e.Devices["/var"] ||
+	if got.Event != "post-snapshot" || got.Session != e.Session.String() || got.SetID != e.SetID.String() ||
+		!slices.Equal(got.Volumes, e.Volumes) || got.Devices["/var"] != e.Devices["/var"] ||
 		!got.Writable || got.Context != "app-rollback" ||
 		!slices.Contains(got.Attributes, "plex") ||
 		got.BackupType != "incremental" ||
@@ -183,7 +190,8 @@ func TestConversation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, v := range []string{"EVENT=post-snapshot", "SESSION=" + e.Session.String(), "VOLUMES=/srv/my data\n/var", "VOLUME_1=/srv/my data", "DEVICE_2=/dev/vss/HarddiskVolumeShadowCopy1",
+	for _, v := range []string{"EVENT=post-snapshot", "SESSION=" + e.Session.String(), "VOLUMES=/srv/my data\n/var",
+		"VOLUME_1=/srv/my data", "DEVICE_2=/dev/vss/HarddiskVolumeShadowCopy1",
 		"WRITABLE=yes", "BACKUP_TYPE=incremental", `COMPONENTS=a\b\c`, "WRITER_ID=" + id, "WRITER_NAME=App"} {
 		if !strings.Contains("\n"+string(env), "\nVSS_"+v+"\n") {
 			t.Errorf("no VSS_%s in\n%s", v, env)
@@ -200,19 +208,25 @@ func TestResults(t *testing.T) {
 		says               string
 	}{
 		{"success", "exit 0", "veto", writer.OnFreeze, vss.OK, vss.OK, ""},
-		{"retry", "echo first >&2; echo 'locked by job 7' >&2; exit 75", "veto", writer.OnFreeze, vss.OK, vss.ErrWriterErrorRetryable, "locked by job 7"},
-		{"failure", "echo broken >&2; exit 3", "veto", writer.OnFreeze, vss.OK, vss.ErrWriterErrorNonRetryable, "broken"},
+		{"retry", "echo first >&2; echo 'locked by job 7' >&2; exit 75", "veto", writer.OnFreeze, vss.OK,
+			vss.ErrWriterErrorRetryable, "locked by job 7"},
+		{"failure", "echo broken >&2; exit 3", "veto", writer.OnFreeze, vss.OK, vss.ErrWriterErrorNonRetryable,
+			"broken"},
 		{"silent failure", "exit 3", "veto", writer.OnFreeze, vss.OK, vss.ErrWriterErrorNonRetryable, "exit status 3"},
 		{"killed", "kill -9 $$", "veto", writer.OnFreeze, vss.OK, vss.ErrWriterErrorNonRetryable, "killed"},
-		{"failure that fails the set", "echo broken >&2; exit 3", "abort", writer.OnFreeze, vss.ErrWriterErrorNonRetryable, vss.OK, "broken"},
+		{"failure that fails the set", "echo broken >&2; exit 3", "abort", writer.OnFreeze,
+			vss.ErrWriterErrorNonRetryable, vss.OK, "broken"},
 		{"retry that fails the set", "exit 75", "abort", writer.OnThaw, vss.ErrWriterErrorRetryable, vss.OK, ""},
 		{"failing abort", "exit 1", "veto", writer.OnAbort, vss.ErrWriterErrorNonRetryable, vss.OK, ""},
-		{"bad reply", "echo '{\"components\":[{\"name\":\"other\"}]}'", "veto", writer.OnPostSnapshot, vss.OK, vss.ErrWriterErrorNonRetryable, "other"},
+		{"bad reply", "echo '{\"components\":[{\"name\":\"other\"}]}'", "veto", writer.OnPostSnapshot, vss.OK,
+			vss.ErrWriterErrorNonRetryable, "other"},
 		{"no JSON", "echo '{'", "veto", writer.OnPostSnapshot, vss.OK, vss.ErrWriterErrorNonRetryable, ""},
-		{"too much", "head -c 2000000 /dev/zero", "veto", writer.OnPostSnapshot, vss.OK, vss.ErrWriterErrorNonRetryable, "printed more"},
+		{"too much", "head -c 2000000 /dev/zero", "veto", writer.OnPostSnapshot, vss.OK, vss.ErrWriterErrorNonRetryable,
+			"printed more"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			name := map[writer.Handler]string{writer.OnFreeze: "freeze", writer.OnThaw: "thaw", writer.OnAbort: "abort", writer.OnPostSnapshot: "post-snapshot"}[tc.on]
+			name := map[writer.Handler]string{writer.OnFreeze: "freeze", writer.OnThaw: "thaw", writer.OnAbort: "abort",
+				writer.OnPostSnapshot: "post-snapshot"}[tc.on]
 			w := load(
 				t,
 				folder(
@@ -274,7 +288,8 @@ func TestWindow(t *testing.T) {
 	dir := folder(t, map[string]string{
 		"writer.toml": manifest(
 			`freeze_limit = "300ms"`,
-		), "freeze": script(`touch "$(dirname "$0")/frozen"; sleep 600`), "thaw": script(`rm -f "$(dirname "$0")/frozen"`),
+		), "freeze": script(`touch "$(dirname "$0")/frozen"; sleep 600`),
+		"thaw": script(`rm -f "$(dirname "$0")/frozen"`),
 	})
 	w := writer.Watch(load(t, dir, t.TempDir()), slog.New(slog.DiscardHandler))
 	e := &writer.Event{Session: vss.SessionID{GUID: vss.NewGUID()}}

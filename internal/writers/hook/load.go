@@ -39,7 +39,8 @@ func Load(paths []string, run string, logger *slog.Logger) (all []writer.Writer,
 			if err == nil {
 				key := class{h.ID, h.InstanceName}
 				if other, twice := seen[key]; twice {
-					err = vss.E("LoadHook", vss.ErrObjectAlreadyExists, fmt.Errorf("%s has the same id and instance name", other)).
+					err = vss.E("LoadHook", vss.ErrObjectAlreadyExists,
+						fmt.Errorf("%s has the same id and instance name", other)).
 						On(f).
 						Advise("give each writer its own id, or instances of one class different instance names")
 				}

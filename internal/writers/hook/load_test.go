@@ -62,11 +62,15 @@ func TestLoadRefuses(t *testing.T) {
 		{"limit", map[string]string{"writer.toml": manifest(`freeze_limit = "2m"`)}, vss.ErrInvalidArg, "freeze_limit"},
 		{"style", map[string]string{"writer.toml": manifest(`style = "own"`)}, vss.ErrInvalidArg, "style"},
 		{"policy", map[string]string{"writer.toml": manifest(`on_failure = "retry"`)}, vss.ErrInvalidArg, "on_failure"},
-		{"key of another style", map[string]string{"writer.toml": manifest(`script = "/bin/true"`)}, vss.ErrInvalidArg, "script"},
+		{"key of another style", map[string]string{"writer.toml": manifest(`script = "/bin/true"`)}, vss.ErrInvalidArg,
+			"script"},
 		{"relative path", map[string]string{"writer.toml": manifest(`paths = ["data"]`)}, vss.ErrInvalidArg, "data"},
-		{"no script", map[string]string{"writer.toml": manifest(`style = "fsfreeze-hook"`)}, vss.ErrObjectNotFound, "fsfreeze-hook"},
-		{"no post", map[string]string{"writer.toml": manifest(`style = "pre-post"`), "pre": script("exit 0")}, vss.ErrObjectNotFound, "post"},
-		{"large", map[string]string{"writer.toml": manifest(strings.Repeat("#", 1<<20))}, vss.ErrInvalidArg, "more than"},
+		{"no script", map[string]string{"writer.toml": manifest(`style = "fsfreeze-hook"`)}, vss.ErrObjectNotFound,
+			"fsfreeze-hook"},
+		{"no post", map[string]string{"writer.toml": manifest(`style = "pre-post"`), "pre": script("exit 0")},
+			vss.ErrObjectNotFound, "post"},
+		{"large", map[string]string{"writer.toml": manifest(strings.Repeat("#", 1<<20))}, vss.ErrInvalidArg,
+			"more than"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			refused(t, folder(t, tc.files), tc.code, tc.says)
@@ -87,12 +91,27 @@ func refused(t *testing.T, dir string, code vss.Code, says string) {
 // What others could change is not run.
 func TestLoadUnsafe(t *testing.T) {
 	for name, spoil := range map[string]func(t *testing.T, dir string) error{
-		"others may write to the script":        func(_ *testing.T, dir string) error { return os.Chmod(filepath.Join(dir, "freeze"), 0o777) },
-		"the group may":                         func(_ *testing.T, dir string) error { return os.Chmod(filepath.Join(dir, "freeze"), 0o775) },
-		"others may write to writer.toml":       func(_ *testing.T, dir string) error { return os.Chmod(filepath.Join(dir, "writer.toml"), 0o666) },
-		"others may write to the folder":        func(_ *testing.T, dir string) error { return os.Chmod(dir, 0o777) },
-		"a sticky folder doesn't suffice there": func(_ *testing.T, dir string) error { return os.Chmod(dir, 0o777|os.ModeSticky) },
-		"others may write to a folder above":    func(_ *testing.T, dir string) error { return os.Chmod(filepath.Dir(dir), 0o777) },
+		"others may write to the script": func(_ *testing.T,
+			dir string) error {
+			return os.Chmod(filepath.Join(dir, "freeze"), 0o777)
+		},
+		"the group may": func(_ *testing.T,
+			dir string) error {
+			return os.Chmod(filepath.Join(dir, "freeze"), 0o775)
+		},
+		"others may write to writer.toml": func(_ *testing.T,
+			dir string) error {
+			return os.Chmod(filepath.Join(dir, "writer.toml"), 0o666)
+		},
+		"others may write to the folder": func(_ *testing.T, dir string) error { return os.Chmod(dir, 0o777) },
+		"a sticky folder doesn't suffice there": func(_ *testing.T,
+			dir string) error {
+			return os.Chmod(dir, 0o777|os.ModeSticky)
+		},
+		"others may write to a folder above": func(_ *testing.T,
+			dir string) error {
+			return os.Chmod(filepath.Dir(dir), 0o777)
+		},
 		"a link to where others may write": func(t *testing.T, dir string) error {
 			other := t.TempDir()
 			if err := os.Chmod(other, 0o777); err != nil {
@@ -134,7 +153,8 @@ func TestLoadUnsafe(t *testing.T) {
 func TestLoadFolders(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"a": manifest(""), "b": "broken", "c": strings.Replace(manifest(""), "10}", "11}", 1), "d": manifest(""), "e": manifest(`instance_name = "second"`),
+		"a": manifest(""), "b": "broken", "c": strings.Replace(manifest(""), "10}", "11}", 1), "d": manifest(""),
+		"e": manifest(`instance_name = "second"`),
 	} {
 		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
 			t.Fatal(err)

@@ -38,7 +38,8 @@ func safe(path string) (string, error) {
 		}
 		if why != "" {
 			return "", vss.E("LoadHook", vss.ErrAccessDenied, errors.New(why)).On(p).
-				Advise("the service runs only files that others can't change: chown root and chmod go-w, also for the folders above")
+				Advise("the service runs only files that others can't change: chown root and chmod go-w, also for " +
+					"the folders above")
 		}
 		if p == filepath.Dir(p) {
 			return real, nil

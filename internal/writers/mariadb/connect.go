@@ -45,7 +45,8 @@ func (i *instance) connect(ctx context.Context) (*client, error) {
 			return nil, err
 		}
 		if len(sockets) == 0 {
-			return nil, vss.E("Connect", vss.ErrWriterErrorRetryable, errors.New("the server has no unix socket; it may be starting")).
+			return nil, vss.E("Connect", vss.ErrWriterErrorRetryable,
+				errors.New("the server has no unix socket; it may be starting")).
 				Advise("wait until it has started, and check its setting socket")
 		}
 		as.socket = sockets[0]
@@ -158,19 +159,22 @@ func (i *instance) failure(op string, err error) error {
 	case numbered(err, 1044, 1045, 1698):
 		return fail(
 			vss.ErrWriterErrorNonRetryable,
-			"allow root to log in by unix_socket authentication, or name an option file for "+i.Dir+" in the writer's configuration (defaults)",
+			"allow root to log in by unix_socket authentication, or name an option file for "+i.Dir+
+				" in the writer's configuration (defaults)",
 		)
 	case numbered(err, 1227):
 		return fail(
 			vss.ErrWriterErrorNonRetryable,
-			"the account in the option file needs the privileges RELOAD and BINLOG MONITOR (MySQL: REPLICATION CLIENT), and SUPER where innodb_flush_log_at_trx_commit is 0",
+			"the account in the option file needs the privileges RELOAD and BINLOG MONITOR (MySQL: REPLICATION "+
+				"CLIENT), and SUPER where innodb_flush_log_at_trx_commit is 0",
 		)
 	case numbered(err, 1040, 1203):
 		return fail(vss.ErrWriterErrorOutOfResources, "no connection is left at the server: raise max_connections")
 	case numbered(err, 1205):
 		return fail(
 			vss.ErrWriterErrorRetryable,
-			"a statement or transaction of a client takes too long (see SHOW FULL PROCESSLIST): try again when it has ended, or raise lock_wait",
+			"a statement or transaction of a client takes too long (see SHOW FULL PROCESSLIST): try again when it "+
+				"has ended, or raise lock_wait",
 		)
 	}
 	return err

@@ -98,6 +98,7 @@ func unquote(s string) string {
 	} else if at := strings.Index(s, " #"); at >= 0 {
 		s = strings.TrimSpace(s[:at])
 	}
-	return strings.NewReplacer(`\b`, "\b", `\t`, "\t", `\n`, "\n", `\r`, "\r", `\\`, `\`, `\s`, " ", `\"`, `"`, `\'`, "'").
+	return strings.NewReplacer(`\b`, "\b", `\t`, "\t", `\n`, "\n", `\r`, "\r", `\\`, `\`, `\s`, " ",
+		`\"`, `"`, `\'`, "'").
 		Replace(s)
 }

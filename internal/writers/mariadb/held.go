@@ -30,7 +30,8 @@ type held struct {
 // that setting ignores FLUSH ENGINE LOGS (tried with 10.11), so the setting is changed for the moment; no commit runs
 // meanwhile.
 var flush = []string{
-	"SET GLOBAL innodb_flush_log_at_trx_commit = 1", "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS", "SET GLOBAL innodb_flush_log_at_trx_commit = 0",
+	"SET GLOBAL innodb_flush_log_at_trx_commit = 1", "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS",
+	"SET GLOBAL innodb_flush_log_at_trx_commit = 0",
 }
 
 // Prepare implements engine.Instance. If the server supports BACKUP STAGE, it waits for changes of tables in progress.
@@ -145,7 +146,8 @@ func (h *held) Thaw(ctx context.Context) error {
 	})
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return vss.E("Thaw", vss.ErrWriterErrorRetryable, fmt.Errorf("the lock was lost: %w", err)).On(h.Dir).
-			Advise("see the server's log for why it ended the session; wait ten minutes and try again, at most three times")
+			Advise("see the server's log for why it ended the session; wait ten minutes and try again, at most three " +
+				"times")
 	}
 	return err
 }

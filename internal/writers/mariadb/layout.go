@@ -29,8 +29,9 @@ func (c *client) variables(ctx context.Context) (variables, error) {
 	rows, err := c.conn.QueryContext(
 		ctx,
 		`SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version', 'version_comment', 'server_id',
-		'innodb_data_home_dir', 'innodb_data_file_path', 'innodb_log_group_home_dir', 'innodb_undo_directory', 'log_bin',
-		'log_bin_basename', 'log_bin_index', 'relay_log_basename', 'relay_log_index', 'aria_log_dir_path', 'tmpdir', 'pid_file', 'socket',
+		'innodb_data_home_dir', 'innodb_data_file_path', 'innodb_log_group_home_dir', 'innodb_undo_directory',
+		'log_bin', 'log_bin_basename', 'log_bin_index', 'relay_log_basename', 'relay_log_index', 'aria_log_dir_path',
+		'tmpdir', 'pid_file', 'socket',
 		'innodb_flush_log_at_trx_commit', 'innodb_doublewrite', 'sync_binlog')`,
 	)
 	if err != nil {

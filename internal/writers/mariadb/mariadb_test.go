@@ -25,7 +25,8 @@ func TestIdentify(t *testing.T) {
 	Must(t, os.Chmod(outside, 0o777))
 	_, err := s.SQL(
 		ctx,
-		"CREATE TABLE test.far (n INT) ENGINE=InnoDB DATA DIRECTORY='"+outside+"'; CREATE TABLE test.farm (n INT) ENGINE=MyISAM DATA DIRECTORY='"+outside+"'",
+		"CREATE TABLE test.far (n INT) ENGINE=InnoDB DATA DIRECTORY='"+outside+"'; CREATE TABLE test.farm (n INT) "+
+			"ENGINE=MyISAM DATA DIRECTORY='"+outside+"'",
 	)
 	Must(t, err)
 	m, c := Identify(t, newWriter(t), s.Data)
@@ -51,7 +52,8 @@ func TestIdentify(t *testing.T) {
 	if c.Type != vss.ComponentFileGroup || !c.Selectable || m.RestoreMethod.WriterRestore != vss.WriterRestoreAlways {
 		t.Errorf("component %+v, restore method %+v", c, m.RestoreMethod)
 	}
-	for _, x := range []document.FileSet{{Path: s.Data, FileSpec: "ibtmp1"}, {Path: s.Run, FileSpec: "socket"}, {Path: s.Run, FileSpec: "pid"}} {
+	for _, x := range []document.FileSet{{Path: s.Data, FileSpec: "ibtmp1"}, {Path: s.Run, FileSpec: "socket"},
+		{Path: s.Run, FileSpec: "pid"}} {
 		if !slices.ContainsFunc(
 			m.ExcludeFiles,
 			func(f document.FileSet) bool { return f.Path == x.Path && f.FileSpec == x.FileSpec },
@@ -160,7 +162,8 @@ func TestReadLock(t *testing.T) {
 	Must(t, c.Check(ctx))
 	Must(t, c.Holds(ctx, k.acked))
 	for version, want := range map[string]bool{
-		"10.4.1-MariaDB": true, "10.4.0-MariaDB": false, "10.11.6-MariaDB-0+deb12u1-log": true, "11.4.2-MariaDB": true, "5.5.5-MariaDB": false, "8.4.3": false, "": false,
+		"10.4.1-MariaDB": true, "10.4.0-MariaDB": false, "10.11.6-MariaDB-0+deb12u1-log": true, "11.4.2-MariaDB": true,
+		"5.5.5-MariaDB": false, "8.4.3": false, "": false,
 	} {
 		if mariadb.Stages(version) != want {
 			t.Errorf("version %q: BACKUP STAGE is %v", version, !want)
@@ -177,7 +180,8 @@ func TestLockFromFreezeToThaw(t *testing.T) {
 		at   writer.Handler
 		want string
 	}{
-		{writer.OnPrepareBackup, ""}, {writer.OnPrepareSnapshot, "MDL_BACKUP_START"}, {writer.OnFreeze, "MDL_BACKUP_WAIT_COMMIT"},
+		{writer.OnPrepareBackup, ""}, {writer.OnPrepareSnapshot, "MDL_BACKUP_START"},
+		{writer.OnFreeze, "MDL_BACKUP_WAIT_COMMIT"},
 		{writer.OnThaw, ""}, {writer.OnPostSnapshot, ""},
 	} {
 		b.Well(c.at)
@@ -307,10 +311,12 @@ func TestCredentials(t *testing.T) {
 	}{
 		{"none", "", 0, vss.ErrWriterErrorNonRetryable, "unix_socket"},
 		{"right", "[client]\nuser = vss\npassword = 'se#cret \\\"x'\n[mysqld]\nuser=mysql\n", 0o600, vss.OK, ""},
-		{"a wrong password", "[client]\nuser=vss\npassword=guess\n", 0o600, vss.ErrWriterErrorNonRetryable, "Access denied"},
+		{"a wrong password", "[client]\nuser=vss\npassword=guess\n", 0o600, vss.ErrWriterErrorNonRetryable,
+			"Access denied"},
 		{"not enough rights", "[client]\nuser=weak\npassword=weak\n", 0o600, vss.ErrWriterErrorNonRetryable, "RELOAD"},
 		{"open to all", "[client]\nuser=vss\n", 0o644, vss.ErrWriterErrorNonRetryable, "chmod 600"},
-		{"another server's socket", "[client]\nuser=root\nsocket=" + other.Socket() + "\n", 0o600, vss.ErrWriterErrorRetryable, "not to the server"},
+		{"another server's socket", "[client]\nuser=root\nsocket=" + other.Socket() + "\n", 0o600,
+			vss.ErrWriterErrorRetryable, "not to the server"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			config := mariadb.Config{Servers: []string{s.Data}}

@@ -58,7 +58,9 @@ func (s *clusters) Follow(ctx context.Context, name string, i engine.Instance, t
 		return err
 	}
 	if system != from.system {
-		return vss.E(op, vss.ErrWriterErrorNonRetryable, fmt.Errorf("the last backup is of another cluster, with system identifier %s; this one has %s", from.system, system)).
+		return vss.E(op, vss.ErrWriterErrorNonRetryable,
+			fmt.Errorf("the last backup is of another cluster, with system identifier %s; this one has %s", from.system,
+				system)).
 			On(name).
 			Advise("make a full backup")
 	}
@@ -118,14 +120,17 @@ func (i *instance) Prepare(ctx context.Context, b engine.Backup) (engine.Held, e
 
 func (h *held) prepare(ctx context.Context, conn *pgx.Conn) (err error) {
 	const op = "PrepareSnapshot"
-	const settings = `SELECT current_setting('fsync')::bool, current_setting('full_page_writes')::bool, current_setting('server_version'),
+	const settings = `SELECT current_setting('fsync')::bool, current_setting('full_page_writes')::bool,
+		current_setting('server_version'),
 		(SELECT system_identifier::text FROM pg_control_system()), pg_is_in_recovery()`
 	var fsync bool
-	if err := conn.QueryRow(ctx, settings).Scan(&fsync, &h.record.FullPageWrites, &h.record.Server, &h.record.System, &h.record.Standby); err != nil {
+	if err := conn.QueryRow(ctx, settings).Scan(&fsync, &h.record.FullPageWrites, &h.record.Server, &h.record.System,
+		&h.record.Standby); err != nil {
 		return err
 	}
 	if !fsync {
-		return vss.E(op, vss.ErrWriterErrorNonRetryable, errors.New("the server runs with fsync = off, so its data may be damaged after a crash and on a copy")).
+		return vss.E(op, vss.ErrWriterErrorNonRetryable,
+			errors.New("the server runs with fsync = off, so its data may be damaged after a crash and on a copy")).
 			On(h.Name).
 			Advise("set fsync = on and reload the server")
 	}
@@ -225,7 +230,8 @@ func (h *held) recordStamp() {
 // position returns the WAL position up to which the cluster is on disk; for a standby, the position up to which it has
 // replayed.
 func (h *held) position(ctx context.Context, op string) (lsn string, err error) {
-	const query = `SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END)::text`
+	const query = `SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+		ELSE pg_current_wal_flush_lsn() END)::text`
 	err = h.Ask(
 		ctx,
 		answerLimit,

@@ -107,7 +107,8 @@ func (c *Cluster) openOwn(name string) (*os.File, error) {
 // VSS_E_WRITERERROR_NONRETRYABLE.
 func (r *record) follows() (*chain, error) {
 	const op = "PreRestore"
-	advice := "restore the full backup, then each one that builds on it, in order; announce for each but the last that more restores follow (SetAdditionalRestores)"
+	advice := "restore the full backup, then each one that builds on it, in order; announce for each but the last " +
+		"that more restores follow (SetAdditionalRestores)"
 	n, err := r.chain()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

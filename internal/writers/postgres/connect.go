@@ -77,7 +77,8 @@ func (s *clusters) connection(c *Cluster) (*pgx.ConnConfig, error) {
 	// Everything that the environment of this process could influence is set.
 	config, err := pgx.ParseConfig(
 		fmt.Sprintf(
-			"host=%s port=%s user=%s dbname=postgres sslmode=disable target_session_attrs=any connect_timeout=0 passfile=/dev/null",
+			"host=%s port=%s user=%s dbname=postgres sslmode=disable target_session_attrs=any connect_timeout=0 "+
+				"passfile=/dev/null",
 			quote(c.Sockets),
 			quote(c.Port),
 			quote(owner.Username),
@@ -103,7 +104,8 @@ func quote(s string) string {
 // for applications: they would end a long checkpoint, or the session between Freeze and Thaw.
 func settle(ctx context.Context, conn *pgx.Conn, c *Cluster) error {
 	const relax = `SELECT set_config(name, '0', false) FROM pg_settings
-		WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_session_timeout', 'idle_in_transaction_session_timeout')`
+		WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_session_timeout',
+			'idle_in_transaction_session_timeout')`
 	if _, err := conn.Exec(ctx, relax); err != nil {
 		return err
 	}
@@ -116,7 +118,8 @@ func settle(ctx context.Context, conn *pgx.Conn, c *Cluster) error {
 		return err
 	}
 	if theirs != ours {
-		return vss.E("Connect", vss.ErrWriterErrorNonRetryable, fmt.Errorf("the server has system identifier %s, the cluster %s", theirs, ours)).
+		return vss.E("Connect", vss.ErrWriterErrorNonRetryable,
+			fmt.Errorf("the server has system identifier %s, the cluster %s", theirs, ours)).
 			Advise("correct the connection string in the writer's configuration")
 	}
 	return nil
@@ -157,7 +160,8 @@ func (c *Cluster) failure(op string, err error) error {
 	case "28000", "28P01":
 		return fail(
 			vss.ErrWriterErrorNonRetryable,
-			"allow the account that owns the cluster to log in by peer authentication (pg_hba.conf: local all <account> peer), or give the writer a connection string for "+c.Name,
+			"allow the account that owns the cluster to log in by peer authentication "+
+				"(pg_hba.conf: local all <account> peer), or give the writer a connection string for "+c.Name,
 		)
 	case "42501":
 		return fail(vss.ErrWriterErrorNonRetryable, "the writer's connection needs the role pg_checkpoint")

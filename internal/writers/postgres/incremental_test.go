@@ -38,7 +38,8 @@ func (k *saved) put(more bool) {
 // again begins a session that restores the backup.
 func (k *saved) again(more bool) {
 	k.Session = vss.SessionID{GUID: vss.NewGUID()}
-	k.Component().RestoreMetadata, k.Component().FileRestoreStatus, k.Component().AdditionalRestores = "", vss.RestoredUndefined, more
+	k.Component().RestoreMetadata, k.Component().FileRestoreStatus, k.Component().AdditionalRestores = "",
+		vss.RestoredUndefined, more
 }
 
 // write adds rows that tell which backup has them, a file of WAL full of changes, and what isn't rows.
@@ -85,7 +86,8 @@ func TestIncremental(t *testing.T) {
 	must(t, (&pgserver.Server{Data: s.Data, Run: s.Run, Tablespaces: map[string]string{"later": later}}).Own())
 	_, err := s.SQL(ctx, fmt.Sprintf("CREATE TABLESPACE later LOCATION '%s'", later))
 	must(t, err)
-	for _, statement := range []string{"CREATE TABLE apart TABLESPACE later AS SELECT 7 AS n", "CREATE DATABASE another STRATEGY file_copy"} {
+	for _, statement := range []string{"CREATE TABLE apart TABLESPACE later AS SELECT 7 AS n",
+		"CREATE DATABASE another STRATEGY file_copy"} {
 		_, err := s.SQL(ctx, statement)
 		must(t, err)
 	}

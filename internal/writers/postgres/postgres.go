@@ -91,7 +91,8 @@ func (s *clusters) Find(ctx context.Context) ([]engine.Instance, error) {
 // Schema implements engine.Builder. If the writer retains WAL, differential and incremental backups can't be mixed: a
 // differential one would need WAL that an incremental one releases.
 func (s *clusters) Schema() vss.BackupSchema {
-	out := vss.SchemaIncremental | vss.SchemaDifferential | vss.SchemaCopy | vss.SchemaTimestamped | vss.SchemaLastModify
+	out := vss.SchemaIncremental | vss.SchemaDifferential | vss.SchemaCopy | vss.SchemaTimestamped |
+		vss.SchemaLastModify
 	if s.holdWAL {
 		out |= vss.SchemaExclusiveIncrementalDifferential
 	}

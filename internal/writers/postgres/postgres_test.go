@@ -26,10 +26,13 @@ func TestCluster(t *testing.T) {
 		name string
 		test func(*testing.T, *pgserver.Server, []string)
 	}{
-		{"copies under load", backupUnderLoad}, {"a copy backup leaves no stamp", copyBackupLeavesNoStamp}, {"a missing volume", missingVolume},
-		{"Abort", abort}, {"Abort ends a checkpoint", abortEndsCheckpoint}, {"a question ends with its context", queryEndsWithContext},
+		{"copies under load", backupUnderLoad}, {"a copy backup leaves no stamp", copyBackupLeavesNoStamp},
+		{"a missing volume", missingVolume},
+		{"Abort", abort}, {"Abort ends a checkpoint", abortEndsCheckpoint},
+		{"a question ends with its context", queryEndsWithContext},
 		// which stops it
-		{"it lets nobody in", clusterRefuses}, {"fsync is off", fsyncOff}, {"the server dies", clusterDies}, {"Identify", described},
+		{"it lets nobody in", clusterRefuses}, {"fsync is off", fsyncOff}, {"the server dies", clusterDies},
+		{"Identify", described},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, s, v) })
 	}
@@ -370,7 +373,8 @@ func severalClusters(t *testing.T, a, b *pgserver.Server, v []string) {
 	}{
 		{"both", v, []string{a.Data, b.Data}, vss.OK, []string{a.Data, b.Data}},
 		{"one of them", v, []string{b.Data}, vss.OK, []string{b.Data}},
-		{"one whole, the other not", v[:1], []string{a.Data, b.Data}, vss.ErrWriterErrorPartialFailure, []string{a.Data}},
+		{"one whole, the other not", v[:1], []string{a.Data, b.Data}, vss.ErrWriterErrorPartialFailure,
+			[]string{a.Data}},
 		{"one whole, the other not chosen", v[:1], []string{a.Data}, vss.OK, []string{a.Data}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -409,8 +413,10 @@ func oneClusterFails(t *testing.T, good, bad *pgserver.Server, v []string) {
 	}{
 		{"at PrepareBackup", vss.BackupIncremental, nil, vss.ErrWriterErrorNonRetryable},
 		{"at PrepareSnapshot", vss.BackupFull, []writer.Handler{writer.OnPrepareBackup}, vss.ErrWriterErrorRetryable},
-		{"at Freeze", vss.BackupFull, []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot}, vss.ErrWriterErrorRetryable},
-		{"at Thaw", vss.BackupFull, []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze}, vss.ErrWriterErrorRetryable},
+		{"at Freeze", vss.BackupFull, []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot},
+			vss.ErrWriterErrorRetryable},
+		{"at Thaw", vss.BackupFull, []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze},
+			vss.ErrWriterErrorRetryable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := New(t, w, v, good.Data, bad.Data)
@@ -432,7 +438,8 @@ func oneClusterFails(t *testing.T, good, bad *pgserver.Server, v []string) {
 				defer func() { must(t, bad.Start(ctx)) }()
 			}
 			b.Well(
-				[]writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw}[len(c.before):]...)
+				[]writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze,
+					writer.OnThaw}[len(c.before):]...)
 			b.Vetoed(writer.OnPostSnapshot, vss.ErrWriterErrorPartialFailure)
 			if one.BackupMetadata == "" || one.BackupStamp == "" || one.Failure != nil {
 				t.Errorf("the cluster that is well: %+v", one)

@@ -50,8 +50,10 @@ func (s *saved) Stop(ctx context.Context) (ran bool, err error) {
 		return false, err
 	}
 	if s.After != "" {
-		return true, vss.E("PreRestore", vss.ErrWriterErrorNonRetryable, errors.New("the server is running, and the backup contains only WAL")).
-			Advise("restore the full backup that it builds on first, and announce that more restores follow (SetAdditionalRestores)")
+		return true, vss.E("PreRestore", vss.ErrWriterErrorNonRetryable,
+			errors.New("the server is running, and the backup contains only WAL")).
+			Advise("restore the full backup that it builds on first, and announce that more restores follow " +
+				"(SetAdditionalRestores)")
 	}
 	s.stopped = running
 	return true, running.stopFast(ctx)

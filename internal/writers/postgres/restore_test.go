@@ -101,7 +101,8 @@ func (k *saved) putFiles() {
 func nothingAside(t testing.TB, s *pgserver.Server) {
 	t.Helper()
 	for _, dir := range append(slices.Collect(maps.Values(s.Tablespaces)), s.Data, s.WAL) {
-		for _, pattern := range []string{dir + ".before-restore-*", dir + "/.before-restore-*", dir + "/PG_*.before-restore-*"} {
+		for _, pattern := range []string{dir + ".before-restore-*", dir + "/.before-restore-*", dir +
+			"/PG_*.before-restore-*"} {
 			if left, _ := filepath.Glob(pattern); len(left) > 0 {
 				t.Errorf("%v is left", left)
 			}
@@ -181,7 +182,8 @@ func restoreThatFails(t *testing.T, s *pgserver.Server, v []string) {
 		reset()
 		text := k.Component().BackupMetadata
 		defer func() { k.Component().BackupMetadata = text }()
-		for _, bad := range []string{"", "{}", `{"format":99}`, "<xml/>", `{"format":2,"data":"/d","layout":{"data":"/d"},"program":"/p","after":"x"}`} {
+		for _, bad := range []string{"", "{}", `{"format":99}`, "<xml/>",
+			`{"format":2,"data":"/d","layout":{"data":"/d"},"program":"/p","after":"x"}`} {
 			k.Component().BackupMetadata = bad
 			k.Vetoed(writer.OnPreRestore, vss.ErrWriterErrorNonRetryable)
 			if k.Component().PreRestoreFailure == "" {
@@ -244,7 +246,9 @@ func TestRestoreDebian(t *testing.T) {
 		t,
 		"sh",
 		"-c",
-		"echo \"listen_addresses = ''\" >>"+config+"/postgresql.conf; echo 'local all client trust' >"+config+"/pg_hba.conf; echo 'local all postgres peer' >>"+config+"/pg_hba.conf",
+		"echo \"listen_addresses = ''\" >>"+config+"/postgresql.conf;"+
+			" echo 'local all client trust' >"+config+"/pg_hba.conf;"+
+			" echo 'local all postgres peer' >>"+config+"/pg_hba.conf",
 	)
 	Run(t, "pg_ctlcluster", "15", name, "start")
 	_, err := s.SQL(ctx, "CREATE ROLE client LOGIN")

@@ -15,11 +15,13 @@ const slotName = "vss"
 // reserve makes the server retain its WAL from here on, unless it does already. A slot that has lost WAL is created
 // anew.
 func reserve(ctx context.Context, conn *pgx.Conn) error {
-	const drop = `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1 AND wal_status = 'lost'`
+	const drop = `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
+		WHERE slot_name = $1 AND wal_status = 'lost'`
 	if _, err := conn.Exec(ctx, drop, slotName); err != nil {
 		return err
 	}
-	const create = `SELECT pg_create_physical_replication_slot($1, true) WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)`
+	const create = `SELECT pg_create_physical_replication_slot($1, true)
+		WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)`
 	_, err := conn.Exec(ctx, create, slotName)
 	return err
 }

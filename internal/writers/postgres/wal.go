@@ -120,7 +120,8 @@ func (w *wal) since(op string, from stamp, to position) (oldest time.Time, err e
 	if from.line != w.line || to < from.at {
 		return refuse(
 			fmt.Errorf(
-				"the server is at %s of timeline %d, the backup that this one builds on at %s of timeline %d: it was restored or promoted since",
+				"the server is at %s of timeline %d, the backup that this one builds on at %s of timeline %d: it was "+
+					"restored or promoted since",
 				to,
 				w.line,
 				from.at,
@@ -142,9 +143,11 @@ func (w *wal) since(op string, from stamp, to position) (oldest time.Time, err e
 		return nil
 	})
 	if errors.Is(err, fs.ErrNotExist) {
-		return time.Time{}, vss.E(op, vss.ErrWriterErrorNonRetryable, fmt.Errorf("WAL since the last backup was removed: %w", err)).
+		return time.Time{}, vss.E(op, vss.ErrWriterErrorNonRetryable,
+			fmt.Errorf("WAL since the last backup was removed: %w", err)).
 			On(w.Name).
-			Advise("make a full backup; to retain WAL for the next one raise wal_keep_size, or set hold_wal in [writers.postgres]")
+			Advise("make a full backup; to retain WAL for the next one raise wal_keep_size, or set hold_wal in " +
+				"[writers.postgres]")
 	}
 	if err != nil {
 		return refuse(err)
@@ -152,7 +155,8 @@ func (w *wal) since(op string, from stamp, to position) (oldest time.Time, err e
 	sum, err := w.digest(from.line, from.at)
 	if err == nil && sum != from.wal {
 		err = errors.New(
-			"its WAL differs from that of the last backup: the cluster was restored to an earlier state, or is a copy that was started",
+			"its WAL differs from that of the last backup: the cluster was restored to an earlier state, or is a " +
+				"copy that was started",
 		)
 	}
 	if err != nil {

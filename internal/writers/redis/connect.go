@@ -107,7 +107,8 @@ func (i *instance) connect(ctx context.Context) (*client, error) {
 	})}
 	info, err := c.info(ctx, "server")
 	if err == nil && info["process_id"] != strconv.Itoa(i.PID) {
-		err = vss.E("Connect", vss.ErrWriterErrorRetryable, fmt.Errorf("process %q listens at %s, not the server, process %d", info["process_id"], i.address, i.PID)).
+		err = vss.E("Connect", vss.ErrWriterErrorRetryable,
+			fmt.Errorf("process %q listens at %s, not the server, process %d", info["process_id"], i.address, i.PID)).
 			On(i.name).
 			Advise("stop the other process that listens there")
 	}

@@ -146,7 +146,9 @@ func (h *held) freeze(ctx context.Context) error {
 				return err
 			}
 			if p["aof_last_write_status"] != "ok" || p["aof_enabled"] != "1" {
-				return vss.E("Freeze", vss.ErrWriterErrorRetryable, fmt.Errorf("the append-only file isn't up to date: enabled %s, last write %s", p["aof_enabled"], p["aof_last_write_status"])).
+				return vss.E("Freeze", vss.ErrWriterErrorRetryable,
+					fmt.Errorf("the append-only file isn't up to date: enabled %s, last write %s", p["aof_enabled"],
+						p["aof_last_write_status"])).
 					On(h.name).
 					Advise("see the server's log; its volume may be full")
 			}

@@ -25,7 +25,8 @@ func (c *client) layout(ctx context.Context) (*layout, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
 	v := map[string]string{}
-	for _, name := range []string{"dir", "dbfilename", "save", "appendonly", "appenddirname", "appendfilename", "cluster-enabled", "cluster-config-file"} {
+	for _, name := range []string{"dir", "dbfilename", "save", "appendonly", "appenddirname", "appendfilename",
+		"cluster-enabled", "cluster-config-file"} {
 		var err error
 		if v[name], err = c.setting(ctx, name); err != nil {
 			return nil, err

@@ -96,7 +96,8 @@ func (s *saved) running(ctx context.Context) (*instance, error) {
 // Stop implements engine.Saved. Errors: VSS_E_WRITERERROR_NONRETRYABLE for a server that couldn't be started again.
 func (s *saved) Stop(ctx context.Context) (ran bool, err error) {
 	if s.Config == "" && s.Unit == "" {
-		return false, vss.E("PreRestore", vss.ErrWriterErrorNonRetryable, errors.New("the server was started without a configuration file, so its arguments are unknown")).
+		return false, vss.E("PreRestore", vss.ErrWriterErrorNonRetryable,
+			errors.New("the server was started without a configuration file, so its arguments are unknown")).
 			On(s.Name).
 			Advise("stop the server and restore its files manually")
 	}

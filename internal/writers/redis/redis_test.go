@@ -33,10 +33,13 @@ func TestIdentify(t *testing.T) {
 		s    *redistest.Server
 		want []string
 	}{
-		{"append-only file", &redistest.Server{Dir: v[0] + "/aof", Run: run + "1", AOF: true}, []string{v[0] + "/aof/appendonlydir/*"}},
-		{"linked folder", &redistest.Server{Dir: v[0] + "/linked", Run: run + "4", AOF: true}, []string{v[0] + "/real/*"}},
+		{"append-only file", &redistest.Server{Dir: v[0] + "/aof", Run: run + "1", AOF: true},
+			[]string{v[0] + "/aof/appendonlydir/*"}},
+		{"linked folder", &redistest.Server{Dir: v[0] + "/linked", Run: run + "4", AOF: true},
+			[]string{v[0] + "/real/*"}},
 		{"dumps", &redistest.Server{Dir: v[0] + "/rdb", Run: run + "2"}, []string{v[0] + "/rdb/dump.rdb"}},
-		{"nothing kept", &redistest.Server{Dir: v[0] + "/nothing", Run: run + "3", Settings: map[string]string{"save": `""`}}, nil},
+		{"nothing kept", &redistest.Server{Dir: v[0] + "/nothing", Run: run + "3",
+			Settings: map[string]string{"save": `""`}}, nil},
 	} {
 		start(t, c.s)
 		m, found := Identify(t, w, c.s.Dir)
@@ -62,7 +65,8 @@ func TestCopies(t *testing.T) {
 		aof    bool
 		sync   string
 		copies int
-	}{{"everysec", true, "everysec", 30}, {"no", true, "no", 10}, {"always", true, "always", 10}, {"dumps", false, "everysec", 10}} {
+	}{{"everysec", true, "everysec", 30}, {"no", true, "no", 10}, {"always", true, "always", 10},
+		{"dumps", false, "everysec", 10}} {
 		t.Run(c.name, func(t *testing.T) {
 			v, run := Volumes(t, "xfs")
 			s := start(
@@ -152,7 +156,8 @@ func TestSettingsFromPrepareToThaw(t *testing.T) {
 		sync, rewrite string
 		notes         int
 	}{
-		{writer.OnPrepareBackup, "everysec", "100", 0}, {writer.OnPrepareSnapshot, "everysec", "0", 1}, {writer.OnFreeze, "always", "0", 1},
+		{writer.OnPrepareBackup, "everysec", "100", 0}, {writer.OnPrepareSnapshot, "everysec", "0", 1},
+		{writer.OnFreeze, "always", "0", 1},
 		{writer.OnThaw, "everysec", "100", 0},
 	} {
 		b.Well(c.at)
@@ -330,7 +335,8 @@ func TestCredentials(t *testing.T) {
 		{"the password", `password = "secret"`, 0o600, vss.OK, ""},
 		{"an account", "user = \"vss\"\npassword = \"other\"", 0o600, vss.OK, ""},
 		{"a wrong password", `password = "guess"`, 0o600, vss.ErrWriterErrorNonRetryable, "WRONGPASS"},
-		{"not enough rights", "user = \"weak\"\npassword = \"weak\"", 0o600, vss.ErrWriterErrorNonRetryable, "+config|set"},
+		{"not enough rights", "user = \"weak\"\npassword = \"weak\"", 0o600, vss.ErrWriterErrorNonRetryable,
+			"+config|set"},
 		{"open to all", `password = "secret"`, 0o640, vss.ErrWriterErrorNonRetryable, "chmod 600"},
 		{"no TOML", "secret", 0o600, vss.ErrWriterErrorNonRetryable, "TOML"},
 		{"a slip of the pen", `pasword = "secret"`, 0o600, vss.ErrWriterErrorNonRetryable, "pasword"},
@@ -467,8 +473,11 @@ func TestSuite(t *testing.T) {
 	writertest.Run(t, func(t *testing.T) *writertest.World {
 		return &writertest.World{
 			Writer: newWriter(t, marks(t), s.Dir), Volumes: v,
-			Frozen:  func() bool { sync, _ := settings(t, s); return sync == "always" },
-			Restore: func() { Run(t, "sh", "-c", "cp -a "+s.Dir+"/appendonlydir.before-restore-*/. "+s.Dir+"/appendonlydir") },
+			Frozen: func() bool { sync, _ := settings(t, s); return sync == "always" },
+			Restore: func() {
+				Run(t, "sh", "-c",
+					"cp -a "+s.Dir+"/appendonlydir.before-restore-*/. "+s.Dir+"/appendonlydir")
+			},
 		}
 	})
 }

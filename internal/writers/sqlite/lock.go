@@ -64,9 +64,11 @@ func (f *files) Freeze(ctx context.Context, all []engine.Taken) engine.Failures 
 		select {
 		case <-ctx.Done():
 			return engine.Failures{
-				h.path: vss.E("Freeze", vss.ErrWriterErrorRetryable, fmt.Errorf("a transaction holds the database for more than %v: %w", f.LockWait, ctx.Err())).
+				h.path: vss.E("Freeze", vss.ErrWriterErrorRetryable,
+					fmt.Errorf("a transaction holds the database for more than %v: %w", f.LockWait, ctx.Err())).
 					On(h.path).
-					Advise("try again when it has ended, or raise lock_wait; an application with locking_mode EXCLUSIVE must be stopped for a backup"),
+					Advise("try again when it has ended, or raise lock_wait; an application with locking_mode " +
+						"EXCLUSIVE must be stopped for a backup"),
 			}
 		case <-time.After(pollInterval):
 		}

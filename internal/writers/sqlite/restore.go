@@ -63,7 +63,8 @@ func (r *record) Files() ([]document.FileSet, aside.Owner) {
 func (r *record) Stop(ctx context.Context) (ran bool, err error) {
 	users, err := users(ctx, r.Path)
 	if err == nil && len(users) > 0 {
-		err = vss.E("PreRestore", vss.ErrWriterErrorRetryable, fmt.Errorf("it is open in %s", strings.Join(users, ", "))).
+		err = vss.E("PreRestore", vss.ErrWriterErrorRetryable,
+			fmt.Errorf("it is open in %s", strings.Join(users, ", "))).
 			On(r.Path).
 			Advise("stop the applications that use the database, and try again")
 	}

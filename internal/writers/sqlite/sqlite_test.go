@@ -182,7 +182,8 @@ func TestLocks(t *testing.T) {
 			n != "3" {
 			t.Errorf("frozen: a reader gets %q, %v", n, err)
 		}
-		if out, _ := exec.Command("sqlite3", wal.Path, "PRAGMA journal_mode = DELETE").CombinedOutput(); !strings.Contains(
+		if out, _ := exec.Command("sqlite3", wal.Path,
+			"PRAGMA journal_mode = DELETE").CombinedOutput(); !strings.Contains(
 			string(out),
 			"locked",
 		) {

@@ -87,7 +87,8 @@ func (b *Backup) Again() {
 	c := b.Component()
 	b.Session = vss.SessionID{GUID: vss.NewGUID()}
 	c.BackupSucceeded, c.SelectedForRestore, c.AdditionalRestores = true, true, false
-	c.RestoreMetadata, c.FileRestoreStatus, c.PreRestoreFailure, c.PostRestoreFailure = "", vss.RestoredUndefined, "", ""
+	c.RestoreMetadata, c.FileRestoreStatus, c.PreRestoreFailure, c.PostRestoreFailure = "", vss.RestoredUndefined, "",
+		""
 }
 
 // Identify returns the metadata and the named component; nil if there is none.

@@ -14,10 +14,12 @@ import (
 // Journal starts clients that write to new tables, each to its own; their storage engines alternate.
 func (s *Server) Journal(ctx context.Context, clients int, engines ...string) (*load.Journal, error) {
 	config := mysql.NewConfig()
-	config.User, config.Net, config.Addr, config.DBName, config.Logger = Client, "unix", s.Socket(), "test", &mysql.NopLogger{}
+	config.User, config.Net, config.Addr, config.DBName, config.Logger = Client, "unix", s.Socket(), "test",
+		&mysql.NopLogger{}
 	for i := range clients {
 		table := fmt.Sprintf(
-			"DROP TABLE IF EXISTS test.journal%d; CREATE TABLE test.journal%[1]d (n BIGINT PRIMARY KEY, filler VARCHAR(200) DEFAULT REPEAT('x', 200)) ENGINE=%s",
+			"DROP TABLE IF EXISTS test.journal%d; CREATE TABLE test.journal%[1]d (n BIGINT PRIMARY KEY, filler "+
+				"VARCHAR(200) DEFAULT REPEAT('x', 200)) ENGINE=%s",
 			i,
 			engines[i%len(engines)],
 		)

@@ -51,7 +51,8 @@ func (s *Server) Make(ctx context.Context) error {
 	// Durability doesn't matter yet, so that this is fast.
 	args := append(s.places(), "--user="+account.Name, "--skip-test-db", "--auth-root-authentication-method=socket",
 		"--innodb-flush-method=nosync", "--innodb-flush-log-at-trx-commit=0", "--innodb-log-file-size=8M")
-	if out, err := exec.CommandContext(ctx, "mariadb-install-db", append([]string{"--no-defaults"}, args...)...).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, "mariadb-install-db",
+		append([]string{"--no-defaults"}, args...)...).CombinedOutput(); err != nil {
 		return fmt.Errorf("mariadb-install-db: %w: %s", err, out)
 	}
 	if err := s.Start(ctx); err != nil {
@@ -59,7 +60,8 @@ func (s *Server) Make(ctx context.Context) error {
 	}
 	_, err := s.SQL(
 		ctx,
-		"CREATE DATABASE test; CREATE USER "+Client+"@localhost IDENTIFIED BY ''; GRANT ALL ON test.* TO "+Client+"@localhost",
+		"CREATE DATABASE test; CREATE USER "+Client+"@localhost IDENTIFIED BY '';"+
+			" GRANT ALL ON test.* TO "+Client+"@localhost",
 	)
 	return err
 }

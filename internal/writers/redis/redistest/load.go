@@ -58,7 +58,8 @@ func (s *Server) Holds(ctx context.Context, acknowledged []int64) error {
 	for client := range acknowledged {
 		key := fmt.Sprintf("journal:%d:", client)
 		var n [3]int64
-		for i, command := range [][]string{{"LLEN", key + "list"}, {"GET", key + "count"}, {"LINDEX", key + "list", "-1"}} {
+		for i, command := range [][]string{{"LLEN", key + "list"}, {"GET", key + "count"},
+			{"LINDEX", key + "list", "-1"}} {
 			answer, err := s.Do(ctx, command...)
 			if err != nil {
 				return err

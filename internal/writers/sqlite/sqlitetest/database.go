@@ -36,7 +36,8 @@ func (d *Database) Make(ctx context.Context, clients int) error {
 	for _, schema := range d.schemas() {
 		fmt.Fprintf(
 			&b,
-			"CREATE TABLE %s.journal (client INT, n INT, filler TEXT, PRIMARY KEY (client, n)); CREATE TABLE %[1]s.sums (client INT PRIMARY KEY, n INT);",
+			"CREATE TABLE %s.journal (client INT, n INT, filler TEXT, PRIMARY KEY (client, n)); CREATE TABLE "+
+				"%[1]s.sums (client INT PRIMARY KEY, n INT);",
 			schema,
 		)
 		for i := range clients {
@@ -121,7 +122,8 @@ func (c *connection) Write(_ context.Context, n int64) error {
 	for _, schema := range c.schemas() {
 		fmt.Fprintf(
 			&b,
-			"INSERT INTO %s.journal VALUES (%d, %d, hex(randomblob(400)));\nUPDATE %[1]s.sums SET n = n + 1 WHERE client = %[2]d;\n",
+			"INSERT INTO %s.journal VALUES (%d, %d, hex(randomblob(400)));\nUPDATE %[1]s.sums SET n = n + 1 WHERE "+
+				"client = %[2]d;\n",
 			schema,
 			c.client,
 			n,
@@ -156,7 +158,8 @@ func (d *Database) Check(ctx context.Context) error {
 		answer, err := d.SQL(
 			ctx,
 			fmt.Sprintf(
-				"PRAGMA %s.integrity_check; SELECT COUNT(*) FROM %[1]s.sums AS s WHERE n <> (SELECT COUNT(*) FROM %[1]s.journal AS j WHERE j.client = s.client);",
+				"PRAGMA %s.integrity_check; SELECT COUNT(*) FROM %[1]s.sums AS s WHERE n <> (SELECT COUNT(*) FROM "+
+					"%[1]s.journal AS j WHERE j.client = s.client);",
 				schema,
 			),
 		)
