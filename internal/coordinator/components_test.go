@@ -26,7 +26,7 @@ func TestComponentCalls(t *testing.T) {
 		{"AddComponent", func(s *Session) error { return s.AddComponent(i.ID, i.Info.ID, n.Type, "", "other") }, early},
 		{
 			"SetBackupSucceeded",
-			func(s *Session) error { return s.SetBackupSucceeded(i.ID, i.Info.ID, "", "data", true) },
+			func(s *Session) error { return s.SetBackupSucceeded(n, true) },
 			[]phase{phaseCreated},
 		},
 		{"GetWriterComponents", func(s *Session) error { _, err := s.WriterComponents(); return err }, initialized},

@@ -112,11 +112,9 @@ func notGathered(op string) error {
 }
 
 // SetBackupSucceeded records whether the backup of a component succeeded, between DoSnapshotSet and BackupComplete.
-func (s *Session) SetBackupSucceeded(
-	instance vss.WriterInstanceID, class vss.WriterID, path, name string, succeeded bool,
-) error {
+func (s *Session) SetBackupSucceeded(n ComponentName, succeeded bool) error {
 	return s.act("SetBackupSucceeded", []phase{phaseCreated}, func() error {
-		return s.writers.SetBackupSucceeded(instance, class, path, name, succeeded)
+		return s.writers.SetBackupSucceeded(n, succeeded)
 	})
 }
 

@@ -178,7 +178,7 @@ func TestRestoreTable(t *testing.T) {
 		},
 		{
 			"SetBackupSucceeded",
-			func(s *Session) error { return s.SetBackupSucceeded(i.ID, i.Info.ID, "", "data", true) }, never, true,
+			func(s *Session) error { return s.SetBackupSucceeded(n, true) }, never, true,
 		},
 		{"StartSnapshotSet", func(s *Session) error { _, err := s.StartSnapshotSet(); return err }, never, true},
 		{

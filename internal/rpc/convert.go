@@ -46,7 +46,16 @@ func metadataOut(all []*document.WriterMetadata) (*vssv1.WriterMetadataList, err
 	return out, nil
 }
 
-func componentIn(c *vssv1.ComponentName) (name, error) {
+// component is a message that names a component.
+type component interface {
+	GetWriterId() string
+	GetInstanceId() string
+	GetType() string
+	GetLogicalPath() string
+	GetName() string
+}
+
+func componentIn(c component) (name, error) {
 	n := name{LogicalPath: c.GetLogicalPath(), Name: c.GetName()}
 	g, err := vss.ParseGUID(c.GetWriterId())
 	if err == nil {

@@ -65,35 +65,23 @@ func (v *Service) GetWriterStatus(ctx context.Context, r *vssv1.SessionRequest) 
 // AddComponent implements the call of this name.
 func (v *Service) AddComponent(ctx context.Context, r *vssv1.ComponentRequest) (*vssv1.Done, error) {
 	return done(v, ctx, r, func(s session) error {
-		class, instance, err := writerIDs(r)
+		n, err := componentIn(r)
 		if err != nil {
 			return err
 		}
-		var t vss.ComponentType
-		if err := t.UnmarshalText([]byte(r.GetType())); err != nil {
-			return err
-		}
-		return s.AddComponent(instance, class, t, r.GetLogicalPath(), r.GetName())
+		return s.AddComponent(n.Instance, n.Writer, n.Type, n.LogicalPath, n.Name)
 	})
 }
 
 // SetBackupSucceeded implements the call of this name.
 func (v *Service) SetBackupSucceeded(ctx context.Context, r *vssv1.ComponentRequest) (*vssv1.Done, error) {
 	return done(v, ctx, r, func(s session) error {
-		class, instance, err := writerIDs(r)
+		n, err := componentIn(r)
 		if err != nil {
 			return err
 		}
-		return s.SetBackupSucceeded(instance, class, r.GetLogicalPath(), r.GetName(), r.GetSucceeded())
+		return s.SetBackupSucceeded(n, r.GetSucceeded())
 	})
-}
-
-// writerIDs returns the class and the instance of a writer that a request names.
-func writerIDs(r *vssv1.ComponentRequest) (class vss.WriterID, instance vss.WriterInstanceID, err error) {
-	if class.GUID, err = vss.ParseGUID(r.GetWriterId()); err == nil {
-		instance.GUID, err = vss.ParseGUID(r.GetInstanceId())
-	}
-	return class, instance, err
 }
 
 type name = writerset.ComponentName

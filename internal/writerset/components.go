@@ -85,18 +85,19 @@ func (s *Set) CheckComponents() error {
 	return nil
 }
 
-// SetBackupSucceeded records whether the backup of a component succeeded. Errors: VSS_E_OBJECT_NOT_FOUND.
-func (s *Set) SetBackupSucceeded(instance vss.WriterInstanceID, class vss.WriterID, logicalPath, name string,
-	succeeded bool) error {
-	if w := s.doc.Writer(class, instance); w != nil {
-		if c := w.Component(logicalPath, name); c != nil {
-			c.BackupSucceeded = succeeded
-			return nil
-		}
+// SetBackupSucceeded records whether the backup of a component succeeded. Errors: VSS_E_OBJECT_NOT_FOUND, also if the
+// component is that of another instance.
+func (s *Set) SetBackupSucceeded(n ComponentName, succeeded bool) error {
+	const op = "SetBackupSucceeded"
+	w, c, err := s.find(op, n)
+	if err == nil && !n.Instance.IsZero() && w.InstanceID != n.Instance {
+		cause := errors.New("the writer's instance has no such component in the backup")
+		err = vss.E(op, vss.ErrObjectNotFound, cause).On(c.FullName()).Advise("include it with AddComponent")
 	}
-	cause := errors.New("the component is not included in the backup")
-	return vss.E("SetBackupSucceeded", vss.ErrObjectNotFound, cause).
-		On(logicalPath + `\` + name).Advise("include it with AddComponent")
+	if err == nil {
+		c.BackupSucceeded = succeeded
+	}
+	return err
 }
 
 // SetBackupOptions records the requester's wishes for a component, in a form that its writer defines. Errors:

@@ -19,7 +19,7 @@ func TestComponentsReachWriters(t *testing.T) {
 	must(t, w.AddComponent(i.ID, i.Info.ID, n.Type, "", "data"), w.SetBackupOptions(n, "wish"),
 		w.SetPreviousBackupStamp(n, "base"))
 	target := target()
-	must(t, w.sendUpTo(writer.OnPostSnapshot, target), w.SetBackupSucceeded(i.ID, i.Info.ID, "", "data", true))
+	must(t, w.sendUpTo(writer.OnPostSnapshot, target), w.SetBackupSucceeded(n, true))
 	seen := r.Seen()[0]
 	if c := seen.Event.Components.Component("", "data"); c.BackupOptions != "wish" || c.PreviousBackupStamp != "base" {
 		t.Errorf("%v got %+v", seen.Handler, c)
@@ -75,14 +75,18 @@ func TestComponentErrors(t *testing.T) {
 	group.Type = vss.ComponentFileGroup
 	foreign := database(i, "", "data")
 	foreign.Writer = other
+	instance := database(i, "", "data")
+	instance.Instance = vss.WriterInstanceID{GUID: vss.NewGUID()}
 	for name, err := range map[string]error{
 		"a writer that is not there":        w.AddComponent(i.ID, other, vss.ComponentDatabase, "", "data"),
 		"a component of another type":       w.AddComponent(i.ID, class, vss.ComponentFileGroup, "", "other"),
 		"options of a missing component":    w.SetBackupOptions(database(i, "", "other"), "x"),
 		"options of a component's namesake": w.SetBackupOptions(group, "x"),
 		"a stamp of another class":          w.SetPreviousBackupStamp(foreign, "x"),
-		"success of a missing component":    w.SetBackupSucceeded(i.ID, class, "", "other", true),
-		"success of a missing writer":       w.SetBackupSucceeded(i.ID, other, "", "data", true),
+		"success of a missing component":    w.SetBackupSucceeded(database(i, "", "other"), true),
+		"success of a missing writer":       w.SetBackupSucceeded(foreign, true),
+		"success of a component's namesake": w.SetBackupSucceeded(group, true),
+		"success of another instance":       w.SetBackupSucceeded(instance, true),
 	} {
 		if !errors.Is(err, vss.ErrObjectNotFound) || vss.Hint(err) == "" {
 			t.Errorf("%s: %v", name, err)
