@@ -13,7 +13,9 @@ import (
 
 // A pool that was copied file by file to another file system is whole there.
 func TestAdoption(t *testing.T) {
-	for _, way := range []struct{ from, to string }{{"xfs", "xfs"}, {"xfs", "btrfs"}, {"btrfs", "btrfs"}, {"btrfs", "xfs"}} {
+	for _, way := range []struct{ from, to string }{
+		{"xfs", "xfs"}, {"xfs", "btrfs"}, {"btrfs", "btrfs"}, {"btrfs", "xfs"},
+	} {
 		t.Run(way.from+" to "+way.to, func(t *testing.T) {
 			w := newWorld(t, way.from, 512*mib, 8*mib)
 			a := w.lun("a", 16*mib)
@@ -57,7 +59,12 @@ func TestAdoptionCutOff(t *testing.T) {
 		cut  func(home string) error
 	}{
 		{"half a new subvolume", func(home string) error {
-			return run("sh", "-c", "mv $0/data $0/x && mkdir $0/data && mv $0/x/image $0/data/ && btrfs -q subvolume delete $0/x && btrfs -q subvolume create $0/adopted && echo half > $0/adopted/image", home)
+			return run(
+				"sh", "-c",
+				"mv $0/data $0/x && mkdir $0/data && mv $0/x/image $0/data/ && btrfs -q subvolume delete $0/x && "+
+					"btrfs -q subvolume create $0/adopted && echo half > $0/adopted/image",
+				home,
+			)
 		}},
 		{"the old one aside", func(home string) error {
 			return run("sh", "-c", "mv $0/data $0/adopted && mkdir $0/old && echo old > $0/old/image", home)

@@ -1,9 +1,9 @@
-// Package array is the storage array: LUNs in pools, copies of many LUNs at one instant, masking per host. Array is what a
-// host sees of one; Controller is ours, which other hosts may reach over a socket. Data lives in pools (package pool), hosts
-// reach it through targets (package target/...).
+// Package array is the storage array: LUNs in pools, copies of many LUNs at one instant, masking per host. Array is
+// what a host sees of one; Controller is ours, which other hosts may reach over a socket. Data lives in pools
+// (package pool), hosts reach it through targets (package target/...).
 //
-// A LUN's record is durable before the LUN exists and goes after it is gone: a crash leaves a record without a LUN, never
-// the reverse. Records live with the data, so that a pool whose files are copied elsewhere is whole there.
+// A LUN's record is durable before the LUN exists and goes after it is gone: a crash leaves a record without a LUN,
+// never the reverse. Records live with the data, so that a pool whose files are copied elsewhere is whole there.
 package array
 
 import (
@@ -34,8 +34,8 @@ const (
 // State is where a LUN is in its life.
 type State string
 
-// States of a LUN. What is creating or preparing at a controller's start is dead and removed; what is committed waits for
-// its host to keep or abort it; what is deleting is deleted.
+// States of a LUN. What is creating or preparing at a controller's start is dead and removed; what is committed waits
+// for its host to keep or abort it; what is deleting is deleted.
 const (
 	StateCreating  State = "creating"
 	StatePreparing State = "preparing"
@@ -44,6 +44,10 @@ const (
 	StateResyncing State = "resyncing" // its content is being replaced; the old one or the new one after a crash
 	StateDeleting  State = "deleting"
 )
+
+var states = []State{
+	StateCreating, StatePreparing, StateCommitted, StateReady, StateResyncing, StateDeleting,
+}
 
 // Format is the version of the records and of the pool's layout.
 const Format = 1
@@ -72,7 +76,7 @@ type LUN struct {
 	Host     string            `json:"host,omitempty"` // who had the copy made
 	Final    bool              `json:"final"`          // its set was created: an abort doesn't touch it
 	Created  time.Time         `json:"created"`
-	Order    uint64            `json:"order,omitempty"` // of creation in its array, whatever the clock says; not told to hosts
+	Order    uint64            `json:"order,omitempty"` // of creation in its array; not told to hosts
 	Skew     time.Duration     `json:"skew,omitempty"`  // first to last cut of the call that made it
 }
 
@@ -87,8 +91,9 @@ const (
 func (l *LUN) Information() vss.LUNInformation {
 	naa, _ := hex.DecodeString(l.NAA)
 	return vss.LUNInformation{
-		Version: 1, BusType: l.Bus, VendorID: Vendor, ProductID: Product, ProductRevision: Revision, SerialNumber: l.Serial,
-		DeviceIDs: []vss.StorageIdentifier{{CodeSet: vss.CodeSetBinary, Type: vss.IdentifierNAA, ID: naa}},
+		Version: 1, BusType: l.Bus, VendorID: Vendor, ProductID: Product, ProductRevision: Revision,
+		SerialNumber: l.Serial,
+		DeviceIDs:    []vss.StorageIdentifier{{CodeSet: vss.CodeSetBinary, Type: vss.IdentifierNAA, ID: naa}},
 	}
 }
 

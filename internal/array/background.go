@@ -58,7 +58,14 @@ func (c *Controller) hydrate(e *entry) {
 			return
 		}
 		if l, err := c.changeByID("Hydrate", id, func(l *LUN) { l.Percent = 100 }); err == nil {
-			c.events.send(Event{Time: time.Now(), LUN: l, What: "hydrated", Text: "the plex shares no block with its original any more"})
+			c.events.send(
+				Event{
+					Time: time.Now(),
+					LUN:  l,
+					What: "hydrated",
+					Text: "the plex shares no block with its original any more",
+				},
+			)
 		}
 	})
 }

@@ -22,6 +22,7 @@ func TestPlex(t *testing.T) {
 			a := w.lun("a", size)
 			da := w.attach(a.ID)
 			pooltest.Write(t, da, 0, 'a', size)
+			w.pausedPlex(a.ID)
 			events, err := w.Events(ctx)
 			must(t, err)
 
@@ -73,6 +74,30 @@ func TestPlex(t *testing.T) {
 			pooltest.Want(t, device, 0, 'a', 5*mib)
 		})
 	}
+}
+
+// pausedPlex makes a plex while background work is paused: its hydration has begun, waits, and goes on after the pause.
+func (w *world) pausedPlex(origin vss.LUNID) {
+	w.t.Helper()
+	events, err := w.Events(ctx)
+	must(w.t, err)
+	resume, err := w.PauseBackground(ctx)
+	must(w.t, err)
+	set, copies := w.finish(array.MethodPlex, origin)
+	time.Sleep(50 * time.Millisecond)
+	if p := w.get(copies[0].ID).Percent; p != 0 {
+		w.t.Errorf("paused, and at %v %%", p)
+	}
+	resume()
+	select {
+	case e := <-events:
+		if e.What != "hydrated" || e.LUN.ID != copies[0].ID {
+			w.t.Errorf("event %+v", e)
+		}
+	case <-time.After(20 * time.Second):
+		w.t.Fatal("hydration did not go on after the pause")
+	}
+	must(w.t, w.AbortCopies(ctx, set, "here"))
 }
 
 // A plex that is deleted while it is hydrated is gone at once, and its work with it.

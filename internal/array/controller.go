@@ -77,7 +77,14 @@ func Open(ctx context.Context, cfg Config) (*Controller, error) {
 		return nil, err
 	}
 	life, stop := context.WithCancel(context.Background())
-	c := &Controller{cfg: cfg, luns: map[vss.LUNID]*entry{}, cuts: map[hostSet]*cutting{}, hydrating: map[vss.LUNID]*hydration{}, life: life, stop: stop}
+	c := &Controller{
+		cfg:       cfg,
+		luns:      map[vss.LUNID]*entry{},
+		cuts:      map[hostSet]*cutting{},
+		hydrating: map[vss.LUNID]*hydration{},
+		life:      life,
+		stop:      stop,
+	}
 	for _, p := range cfg.Pools {
 		if err := c.load(ctx, p); err != nil {
 			stop()
@@ -110,7 +117,8 @@ func (c *Controller) load(ctx context.Context, p NamedPool) error {
 			continue
 		}
 		size, ok := stored[l.ID]
-		if l.Kind == KindShadowCopy && size < l.Size { // it was being dropped when its record couldn't be written any more
+		if l.Kind == KindShadowCopy &&
+			size < l.Size { // it was being dropped when its record couldn't be written any more
 			c.cfg.Logger.Warn("a shadow copy that was being dropped is removed", "lun", l.Name, "pool", p.Name)
 			if err := c.erase(e); err != nil {
 				return err
@@ -119,9 +127,15 @@ func (c *Controller) load(ctx context.Context, p NamedPool) error {
 			continue
 		}
 		if !ok {
-			return vss.E("OpenPool", vss.VDSErrProviderCacheCorrupt, errors.New("the LUN's record is there and its data is not")).On(l.Name).Advise("bring the pool's files back whole, or remove the record " + recordPath(p.RecordDir(), l.ID))
+			return vss.E(
+				"OpenPool", vss.VDSErrProviderCacheCorrupt,
+				errors.New("the LUN's record is there and its data is not"),
+			).
+				On(l.Name).
+				Advise("bring the pool's files back whole, or remove the record " + recordPath(p.RecordDir(), l.ID))
 		}
-		if l.State == StateResyncing || size != l.Size { // a resync or an extend was cut off: before its end, or just after
+		if l.State == StateResyncing ||
+			size != l.Size { // a resync or an extend was cut off: before its end, or just after
 			if _, err := c.change(e, func(l *LUN) { l.Size, l.State = size, settled(l.State) }); err != nil {
 				return err
 			}
@@ -215,7 +229,9 @@ func (c *Controller) find(op string, id vss.LUNID) (*entry, error) {
 	defer c.mu.Unlock()
 	e := c.luns[id]
 	if e == nil || !e.exists() {
-		return nil, vss.E(op, vss.VDSErrObjectNotFound, nil).On(id.String()).Advise("`vss lun list` shows which LUNs exist")
+		return nil, vss.E(op, vss.VDSErrObjectNotFound, nil).
+			On(id.String()).
+			Advise("`vss lun list` shows which LUNs exist")
 	}
 	return e, nil
 }
@@ -266,7 +282,9 @@ func (c *Controller) pool(name string) (NamedPool, error) {
 			return p, nil
 		}
 	}
-	return NamedPool{}, vss.E("FindPool", vss.VDSErrObjectNotFound, nil).On(name).Advise("`vss array list` shows the pools")
+	return NamedPool{}, vss.E("FindPool", vss.VDSErrObjectNotFound, nil).
+		On(name).
+		Advise("`vss array list` shows the pools")
 }
 
 // freeName refuses a name that is in use by another LUN than self, or that isn't one. The caller holds work.
@@ -275,11 +293,18 @@ func (c *Controller) freeName(op, name string, self vss.LUNID) error {
 	defer c.mu.Unlock()
 	for _, e := range c.luns {
 		if e.Name == name && e.ID != self {
-			return vss.E(op, vss.VDSErrInvalidOperation, errors.New("a LUN of this name exists")).On(name).Advise("choose another name")
+			return vss.E(op, vss.VDSErrInvalidOperation, errors.New("a LUN of this name exists")).
+				On(name).
+				Advise("choose another name")
 		}
 	}
 	if !NameOK(name) {
-		return vss.E(op, vss.ErrInvalidArg, errors.New("a LUN's name has 1 to 128 printable characters, no slash, and is not an id")).On(strconv.QuoteToASCII(name)).Advise("choose another name")
+		return vss.E(
+			op, vss.ErrInvalidArg,
+			errors.New("a LUN's name has 1 to 128 printable characters, no slash, and is not an id"),
+		).
+			On(strconv.QuoteToASCII(name)).
+			Advise("choose another name")
 	}
 	return nil
 }
@@ -294,7 +319,9 @@ const (
 // roundSize rounds a size up. Errors: E_INVALIDARG.
 func roundSize(op, name string, size int64) (int64, error) {
 	if size < minSize || size > maxSize {
-		return 0, vss.E(op, vss.ErrInvalidArg, fmt.Errorf("a LUN of %d bytes", size)).On(name).Advise("sizes go from 4M to 1024T")
+		return 0, vss.E(op, vss.ErrInvalidArg, fmt.Errorf("a LUN of %d bytes", size)).
+			On(name).
+			Advise("sizes go from 4M to 1024T")
 	}
 	return (size + sizeUnit - 1) / sizeUnit * sizeUnit, nil
 }
@@ -319,8 +346,26 @@ func (c *Controller) Create(_ context.Context, r CreateRequest) (LUN, error) {
 		return LUN{}, err
 	}
 	serial, naa := newIdentity()
-	e := &entry{LUN{Format: Format, ID: vss.LUNID{GUID: vss.NewGUID()}, Name: r.Name, Array: c.cfg.Name, Pool: p.Name, Bus: c.cfg.Targets[0].Bus(), Size: size, Serial: serial, NAA: naa,
-		Kind: KindPlain, State: StateCreating, Percent: 100, MappedTo: []string{}, Final: true, Created: time.Now()}, p}
+	e := &entry{
+		LUN{
+			Format:   Format,
+			ID:       vss.LUNID{GUID: vss.NewGUID()},
+			Name:     r.Name,
+			Array:    c.cfg.Name,
+			Pool:     p.Name,
+			Bus:      c.cfg.Targets[0].Bus(),
+			Size:     size,
+			Serial:   serial,
+			NAA:      naa,
+			Kind:     KindPlain,
+			State:    StateCreating,
+			Percent:  100,
+			MappedTo: []string{},
+			Final:    true,
+			Created:  time.Now(),
+		},
+		p,
+	}
 	if err := c.introduce(e); err != nil {
 		return LUN{}, err
 	}
@@ -352,8 +397,8 @@ func (c *Controller) erase(e *entry) error {
 	if e.State != StateDeleting {
 		_, err := c.change(e, func(l *LUN) { l.State = StateDeleting })
 		switch {
-		case errors.Is(err, unix.ENOSPC) && e.Kind == KindShadowCopy: // a file system that can't write any more can still delete
-			c.mu.Lock()
+		case errors.Is(err, unix.ENOSPC) && e.Kind == KindShadowCopy:
+			c.mu.Lock() // a full file system can still delete
 			e.State = StateDeleting
 			c.mu.Unlock()
 		case err != nil:
@@ -387,13 +432,19 @@ func (c *Controller) Delete(_ context.Context, id vss.LUNID, force bool) error {
 		return err
 	}
 	if len(e.MappedTo) > 0 {
-		return vss.E(op, vss.VDSErrDeviceInUse, fmt.Errorf("it is mapped to %v", e.MappedTo)).On(e.Name).Advise("mask it from its hosts first: vss lun mask")
+		return vss.E(op, vss.VDSErrDeviceInUse, fmt.Errorf("it is mapped to %v", e.MappedTo)).
+			On(e.Name).
+			Advise("mask it from its hosts first: vss lun mask")
 	}
 	if c.beingCopied(id) {
-		return vss.E(op, vss.VDSErrDeviceInUse, errors.New("a copy of it is being made")).On(e.Name).Advise("try again when the shadow copy set is there")
+		return vss.E(op, vss.VDSErrDeviceInUse, errors.New("a copy of it is being made")).
+			On(e.Name).
+			Advise("try again when the shadow copy set is there")
 	}
 	if names := c.dependents(id); len(names) > 0 && !force {
-		return vss.E(op, vss.VDSErrDeviceInUse, fmt.Errorf("differential shadow copies depend on it: %v", names)).On(e.Name).Advise("delete or break them first; --force deletes the LUN all the same, the copies live on in the pool")
+		return vss.E(op, vss.VDSErrDeviceInUse, fmt.Errorf("differential shadow copies depend on it: %v", names)).
+			On(e.Name).
+			Advise("delete or break them first; --force deletes the LUN all the same, the copies live on in the pool")
 	}
 	return c.erase(e)
 }
@@ -451,7 +502,9 @@ func (c *Controller) Extend(_ context.Context, id vss.LUNID, size int64) (LUN, e
 		return LUN{}, err
 	}
 	if size <= e.Size {
-		return LUN{}, vss.E(op, vss.VDSErrInvalidOperation, fmt.Errorf("it has %d bytes already", e.Size)).On(e.Name).Advise("give a size that is larger")
+		return LUN{}, vss.E(op, vss.VDSErrInvalidOperation, fmt.Errorf("it has %d bytes already", e.Size)).
+			On(e.Name).
+			Advise("give a size that is larger")
 	}
 	if err := c.promise(e.pool, size-e.Size); err != nil {
 		return LUN{}, err

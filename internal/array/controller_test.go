@@ -39,8 +39,13 @@ func TestStory(t *testing.T) {
 			must(t, err)
 			for i, c := range done {
 				o := []array.LUN{a, b}[i]
-				if c.ID != copies[i].ID || c.Kind != array.KindShadowCopy || c.State != array.StateCommitted || c.Origin != o.ID || c.Method != array.MethodDifferential ||
-					c.Size != o.Size || c.Set != set || c.Host != "here" || c.Skew != skew || c.Final || len(c.MappedTo) != 0 || c.NAA == o.NAA || c.Serial == o.Serial || c.Percent != 100 {
+				if c.ID != copies[i].ID || c.Kind != array.KindShadowCopy ||
+					c.State != array.StateCommitted || c.Origin != o.ID || c.Method != array.MethodDifferential ||
+					c.Size != o.Size || c.Set != set || c.Host != "here" || c.Skew != skew || c.Final ||
+					len(c.MappedTo) != 0 ||
+					c.NAA == o.NAA ||
+					c.Serial == o.Serial ||
+					c.Percent != 100 {
 					t.Errorf("copy %+v", c)
 				}
 			}
@@ -103,14 +108,32 @@ func TestRefusals(t *testing.T) {
 		{"name in use", lun(w.Create(ctx, array.CreateRequest{Name: "a", Size: 16 * mib})), vss.VDSErrInvalidOperation},
 		{"no name", lun(w.Create(ctx, array.CreateRequest{Size: 16 * mib})), vss.ErrInvalidArg},
 		{"name with a slash", lun(w.Create(ctx, array.CreateRequest{Name: "a/b", Size: 16 * mib})), vss.ErrInvalidArg},
-		{"name with a control character", lun(w.Create(ctx, array.CreateRequest{Name: "a\n", Size: 16 * mib})), vss.ErrInvalidArg},
-		{"name like an id", lun(w.Create(ctx, array.CreateRequest{Name: nobody.String(), Size: 16 * mib})), vss.ErrInvalidArg},
-		{"long name", lun(w.Create(ctx, array.CreateRequest{Name: strings.Repeat("x", 129), Size: 16 * mib})), vss.ErrInvalidArg},
+		{
+			"name with a control character", lun(w.Create(ctx, array.CreateRequest{Name: "a\n", Size: 16 * mib})),
+			vss.ErrInvalidArg,
+		},
+		{
+			"name like an id", lun(w.Create(ctx, array.CreateRequest{Name: nobody.String(), Size: 16 * mib})),
+			vss.ErrInvalidArg,
+		},
+		{
+			"long name", lun(w.Create(ctx, array.CreateRequest{Name: strings.Repeat("x", 129), Size: 16 * mib})),
+			vss.ErrInvalidArg,
+		},
 		{"no size", lun(w.Create(ctx, array.CreateRequest{Name: "c"})), vss.ErrInvalidArg},
 		{"negative size", lun(w.Create(ctx, array.CreateRequest{Name: "c", Size: -1})), vss.ErrInvalidArg},
-		{"too large for anything", lun(w.Create(ctx, array.CreateRequest{Name: "c", Size: 1 << 62})), vss.ErrInvalidArg},
-		{"larger than the pool", lun(w.Create(ctx, array.CreateRequest{Name: "c", Size: 1 << 40})), vss.VDSErrNotEnoughSpace},
-		{"no such pool", lun(w.Create(ctx, array.CreateRequest{Name: "c", Pool: "q", Size: 16 * mib})), vss.VDSErrObjectNotFound},
+		{
+			"too large for anything", lun(w.Create(ctx, array.CreateRequest{Name: "c", Size: 1 << 62})),
+			vss.ErrInvalidArg,
+		},
+		{
+			"larger than the pool", lun(w.Create(ctx, array.CreateRequest{Name: "c", Size: 1 << 40})),
+			vss.VDSErrNotEnoughSpace,
+		},
+		{
+			"no such pool", lun(w.Create(ctx, array.CreateRequest{Name: "c", Pool: "q", Size: 16 * mib})),
+			vss.VDSErrObjectNotFound,
+		},
 		{"get nobody", lun(w.LUN(ctx, nobody)), vss.VDSErrObjectNotFound},
 		{"delete nobody", w.Delete(ctx, nobody, true), vss.VDSErrObjectNotFound},
 		{"rename to a name in use", lun(w.Rename(ctx, a.ID, "b")), vss.VDSErrInvalidOperation},
@@ -120,8 +143,14 @@ func TestRefusals(t *testing.T) {
 		{"map to no host", lun(w.Map(ctx, a.ID, "")), vss.ErrInvalidArg},
 		{"map nobody", lun(w.Map(ctx, nobody, "h")), vss.VDSErrObjectNotFound},
 		{"import twice", w.MarkImported(ctx, "here", []vss.LUNID{fresh[0].ID, copies[0].ID}), vss.ErrBadState},
-		{"commit an unknown set", func() error { _, err := w.CommitCopies(ctx, newSet(), "here"); return err }(), vss.ErrObjectNotFound},
-		{"finish an unknown set", func() error { _, err := w.FinishCopies(ctx, newSet(), "here"); return err }(), vss.ErrObjectNotFound},
+		{
+			"commit an unknown set", func() error { _, err := w.CommitCopies(ctx, newSet(), "here"); return err }(),
+			vss.ErrObjectNotFound,
+		},
+		{
+			"finish an unknown set", func() error { _, err := w.FinishCopies(ctx, newSet(), "here"); return err }(),
+			vss.ErrObjectNotFound,
+		},
 		{"keep an unknown set", w.KeepCopies(ctx, newSet(), "here"), vss.ErrObjectNotFound},
 		{"abort an unknown set", w.AbortCopies(ctx, newSet(), "here"), vss.ErrObjectNotFound},
 		{"abort no set", w.AbortCopies(ctx, vss.SnapshotSetID{}, "here"), vss.ErrObjectNotFound},
@@ -130,7 +159,9 @@ func TestRefusals(t *testing.T) {
 			return err
 		}(), vss.ErrObjectNotFound},
 		{"copy by magic", func() error {
-			_, err := w.PrepareCopies(ctx, newSet(), "h", []array.CopyRequest{{Origin: a.ID}, {Origin: a.ID, Method: "magic"}})
+			_, err := w.PrepareCopies(
+				ctx, newSet(), "h", []array.CopyRequest{{Origin: a.ID}, {Origin: a.ID, Method: "magic"}},
+			)
 			return err
 		}(), vss.ErrInvalidArg},
 		{"copy to a name in use", func() error {
@@ -196,7 +227,8 @@ func TestSmallThings(t *testing.T) {
 	}
 	info, err := w.Info(ctx)
 	must(t, err)
-	if len(info.Pools) != 1 || info.Pools[0].Size < 256*mib || info.Pools[0].Free <= 0 || info.Pools[0].Free > info.Pools[0].Size {
+	if len(info.Pools) != 1 || info.Pools[0].Size < 256*mib || info.Pools[0].Free <= 0 ||
+		info.Pools[0].Free > info.Pools[0].Size {
 		t.Errorf("info %+v", info)
 	}
 	paths, err := w.WritePaths(ctx)
@@ -299,7 +331,8 @@ func TestTwoHosts(t *testing.T) {
 			host := fmt.Sprint("h", h)
 			for i := range 5 {
 				set := newSet()
-				if _, err := w.PrepareCopies(ctx, set, host, []array.CopyRequest{{Origin: a.ID}, {Origin: b.ID}}); err != nil {
+				r := []array.CopyRequest{{Origin: a.ID}, {Origin: b.ID}}
+				if _, err := w.PrepareCopies(ctx, set, host, r); err != nil {
 					t.Error(err)
 					return
 				}

@@ -56,10 +56,17 @@ func (c *Controller) copyNeed(p NamedPool, l LUN, m Method) (int64, error) {
 }
 
 // PrepareCopies does all that is slow.
-func (c *Controller) PrepareCopies(ctx context.Context, set vss.SnapshotSetID, host string, r []CopyRequest) ([]LUN, error) {
+func (c *Controller) PrepareCopies(
+	ctx context.Context,
+	set vss.SnapshotSetID,
+	host string,
+	r []CopyRequest,
+) ([]LUN, error) {
 	const op = "PrepareCopies"
 	if !NameOK(host) {
-		return nil, vss.E(op, vss.ErrInvalidArg, errors.New("no host name")).On(set.String()).Advise("name the host that makes the set")
+		return nil, vss.E(op, vss.ErrInvalidArg, errors.New("no host name")).
+			On(set.String()).
+			Advise("name the host that makes the set")
 	}
 	c.work.Lock()
 	defer c.work.Unlock()
@@ -147,14 +154,35 @@ func prepareCode(err error) vss.Code {
 // newCopy is the record of a copy to be.
 func (c *Controller) newCopy(op string, o *entry, q CopyRequest) (*entry, error) {
 	serial, naa := newIdentity()
-	e := &entry{LUN{Format: Format, ID: vss.LUNID{GUID: vss.NewGUID()}, Name: q.Name, Array: c.cfg.Name, Pool: o.pool.Name, Bus: o.Bus, Size: o.Size, Serial: serial, NAA: naa,
-		Kind: KindShadowCopy, State: StatePreparing, Origin: o.ID, Method: q.Method, MappedTo: []string{}, Flags: o.Flags, Created: time.Now()}, o.pool}
+	e := &entry{
+		LUN{
+			Format:   Format,
+			ID:       vss.LUNID{GUID: vss.NewGUID()},
+			Name:     q.Name,
+			Array:    c.cfg.Name,
+			Pool:     o.pool.Name,
+			Bus:      o.Bus,
+			Size:     o.Size,
+			Serial:   serial,
+			NAA:      naa,
+			Kind:     KindShadowCopy,
+			State:    StatePreparing,
+			Origin:   o.ID,
+			Method:   q.Method,
+			MappedTo: []string{},
+			Flags:    o.Flags,
+			Created:  time.Now(),
+		},
+		o.pool,
+	}
 	switch e.Method {
 	case "":
 		e.Method = MethodDifferential
 	case MethodDifferential, MethodPlex:
 	default:
-		return nil, vss.E(op, vss.ErrInvalidArg, fmt.Errorf("no method %q", e.Method)).On(o.Name).Advise("methods are differential and plex")
+		return nil, vss.E(op, vss.ErrInvalidArg, fmt.Errorf("no method %q", e.Method)).
+			On(o.Name).
+			Advise("methods are differential and plex")
 	}
 	if e.Method == MethodDifferential {
 		e.Percent = 100
@@ -216,7 +244,9 @@ func (c *Controller) CommitCopies(_ context.Context, set vss.SnapshotSetID, host
 	var first, last time.Time
 	for _, x := range t {
 		if x.err != nil {
-			s.err = vss.E(op, vss.ErrProviderVeto, x.err).On(set.String()).Advise("the pool refused a copy; `vss array list` shows its space, the kernel's log its errors")
+			s.err = vss.E(op, vss.ErrProviderVeto, x.err).
+				On(set.String()).
+				Advise("the pool refused a copy; `vss array list` shows its space, the kernel's log its errors")
 			return 0, s.err
 		}
 		if first.IsZero() || x.first.Before(first) {
@@ -255,7 +285,8 @@ func (c *Controller) FinishCopies(_ context.Context, set vss.SnapshotSetID, host
 	}
 	s.cutters = nil
 	if err := errors.Join(errs...); err != nil {
-		return nil, vss.E(op, vss.ErrProviderVeto, fmt.Errorf("a copy could not be made durable: %w", err)).On(set.String())
+		return nil, vss.E(op, vss.ErrProviderVeto, fmt.Errorf("a copy could not be made durable: %w", err)).
+			On(set.String())
 	}
 	var out []LUN
 	for _, id := range s.copies {
@@ -306,7 +337,11 @@ func (c *Controller) KeepCopies(_ context.Context, set vss.SnapshotSetID, host s
 	s := c.cuts[hostSet{set, host}]
 	c.mu.Unlock()
 	if s != nil && len(all) != len(s.copies) {
-		return vss.E("KeepCopies", vss.ErrInsufficientStorage, errors.New("a copy of the set was dropped, its pool ran full")).On(set.String()).Advise("give the pool more room, or keep fewer copies")
+		return vss.E(
+			"KeepCopies", vss.ErrInsufficientStorage, errors.New("a copy of the set was dropped, its pool ran full"),
+		).
+			On(set.String()).
+			Advise("give the pool more room, or keep fewer copies")
 	}
 	for _, e := range all {
 		if e.State != StateCommitted && e.State != StateReady {
@@ -339,7 +374,9 @@ func (c *Controller) AbortCopies(_ context.Context, set vss.SnapshotSetID, host 
 	s = c.cuts[hostSet{set, host}]
 	if s != nil && s.cut != cut { // it was cut while this waited
 		c.mu.Unlock()
-		return vss.E("AbortCopies", vss.ErrBadState, errors.New("the set is being cut")).On(set.String()).Advise("abort it again")
+		return vss.E("AbortCopies", vss.ErrBadState, errors.New("the set is being cut")).
+			On(set.String()).
+			Advise("abort it again")
 	}
 	delete(c.cuts, hostSet{set, host})
 	c.mu.Unlock()
@@ -378,11 +415,16 @@ func (c *Controller) Resync(_ context.Context, source, target vss.LUNID, progres
 	case from == to:
 		return vss.E(op, vss.ErrInvalidArg, errors.New("source and target are one LUN")).On(to.Name)
 	case len(to.MappedTo) > 0:
-		return vss.E(op, vss.VDSErrDeviceInUse, fmt.Errorf("the target is mapped to %v", to.MappedTo)).On(to.Name).Advise("mask it from its hosts first")
+		return vss.E(op, vss.VDSErrDeviceInUse, fmt.Errorf("the target is mapped to %v", to.MappedTo)).
+			On(to.Name).
+			Advise("mask it from its hosts first")
 	case to.Kind != KindPlain, from.pool.Name != to.pool.Name:
-		return vss.E(op, vss.VDSErrNotSupported, errors.New("the target must be a plain LUN of the source's pool")).On(to.Name)
+		return vss.E(op, vss.VDSErrNotSupported, errors.New("the target must be a plain LUN of the source's pool")).
+			On(to.Name)
 	case c.beingCopied(target):
-		return vss.E(op, vss.VDSErrDeviceInUse, errors.New("a copy of the target is being made")).On(to.Name).Advise("try again when the shadow copy set is there")
+		return vss.E(op, vss.VDSErrDeviceInUse, errors.New("a copy of the target is being made")).
+			On(to.Name).
+			Advise("try again when the shadow copy set is there")
 	}
 	if from.Size > to.Size {
 		if err := c.promise(to.pool, from.Size-to.Size); err != nil {
@@ -398,7 +440,9 @@ func (c *Controller) Resync(_ context.Context, source, target vss.LUNID, progres
 	}
 	if err := to.pool.Replace(source, target); err != nil {
 		_, undo := c.change(to, func(l *LUN) { l.State = StateReady })
-		return vss.E(op, prepareCode(err), errors.Join(err, undo)).On(to.Name).Advise("the target has its old content; make room in the pool and resync again")
+		return vss.E(op, prepareCode(err), errors.Join(err, undo)).
+			On(to.Name).
+			Advise("the target has its old content; make room in the pool and resync again")
 	}
 	if _, err := c.change(to, func(l *LUN) { l.State, l.Size = StateReady, from.Size }); err != nil {
 		return err

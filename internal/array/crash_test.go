@@ -23,10 +23,20 @@ func TestCrashInACreation(t *testing.T) {
 			step  func(w *world, a, b vss.LUNID) (vss.SnapshotSetID, []array.LUN)
 			state array.State // of the copies afterwards; "" is gone
 		}{
-			{"prepared", func(w *world, a, b vss.LUNID) (vss.SnapshotSetID, []array.LUN) { return w.prepare("", a, b) }, ""},
+			{
+				"prepared",
+				func(w *world, a, b vss.LUNID) (vss.SnapshotSetID, []array.LUN) { return w.prepare("", a, b) }, "",
+			},
 			{"cut", func(w *world, a, b vss.LUNID) (vss.SnapshotSetID, []array.LUN) { return w.commit("", a, b) }, ""},
-			{"finished", func(w *world, a, b vss.LUNID) (vss.SnapshotSetID, []array.LUN) { return w.finish("", a, b) }, array.StateCommitted},
-			{"kept", func(w *world, a, b vss.LUNID) (vss.SnapshotSetID, []array.LUN) { return w.keep("", a, b) }, array.StateReady},
+			{
+				"finished",
+				func(w *world, a, b vss.LUNID) (vss.SnapshotSetID, []array.LUN) { return w.finish("", a, b) },
+				array.StateCommitted,
+			},
+			{
+				"kept", func(w *world, a, b vss.LUNID) (vss.SnapshotSetID, []array.LUN) { return w.keep("", a, b) },
+				array.StateReady,
+			},
 		} {
 			t.Run(kind+" "+c.name, func(t *testing.T) {
 				w := newWorld(t, kind, 512*mib, 8*mib)
@@ -111,8 +121,14 @@ func TestCrashInAChangeOfSize(t *testing.T) {
 		size  int64
 	}{
 		{"extend, before the image", func(w *world, l array.LUN) {}, 16 * mib},
-		{"extend, after the image", func(w *world, l array.LUN) { must(w.t, os.Truncate(w.data(l.ID), 32*mib)) }, 32 * mib},
-		{"resync, before the image", func(w *world, l array.LUN) { w.edit(l.ID, func(l *array.LUN) { l.State = array.StateResyncing }) }, 16 * mib},
+		{"extend, after the image", func(w *world, l array.LUN) {
+			must(w.t, os.Truncate(w.data(l.ID), 32*mib))
+		}, 32 * mib},
+		{
+			"resync, before the image",
+			func(w *world, l array.LUN) { w.edit(l.ID, func(l *array.LUN) { l.State = array.StateResyncing }) },
+			16 * mib,
+		},
 		{"resync, in the middle", func(w *world, l array.LUN) {
 			w.edit(l.ID, func(l *array.LUN) { l.State = array.StateResyncing })
 			must(w.t, os.WriteFile(filepath.Dir(w.data(l.ID))+"/new", []byte("half"), 0o600))

@@ -13,8 +13,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// TestHold commits as a coordinator does: two mounted LUNs whose file systems are held, with unwritten data in the page cache.
-// Each copy is a clean file system with all that was written before.
+// TestHold commits as a coordinator does: two mounted LUNs whose file systems are held, with unwritten data in the
+// page cache. Each copy is a clean file system with all that was written before.
 func TestHold(t *testing.T) {
 	for _, kind := range []string{"btrfs", "xfs"} {
 		t.Run(kind, func(t *testing.T) {

@@ -24,7 +24,8 @@ func (c *Controller) Map(ctx context.Context, id vss.LUNID, host string) (LUN, e
 		return LUN{}, err
 	}
 	l := c.snapshot(e)
-	if !slices.Contains(l.MappedTo, host) { // recorded first: a host may see no LUN that isn't mapped to it in its record
+	// Recorded first: a host must not see a LUN that isn't mapped to it by its record.
+	if !slices.Contains(l.MappedTo, host) {
 		if l, err = c.change(e, func(l *LUN) { l.MappedTo = append(l.MappedTo, host) }); err != nil {
 			return LUN{}, err
 		}
@@ -60,11 +61,16 @@ func (c *Controller) SetFlags(_ context.Context, id vss.LUNID, f vss.DiskFlags) 
 // MarkImported records that copies were surfaced.
 func (c *Controller) MarkImported(_ context.Context, host string, ids []vss.LUNID) error {
 	if !NameOK(host) {
-		return vss.E("LocateLuns", vss.ErrInvalidArg, errors.New("no host name")).Advise("name the host that the copies were mapped to")
+		return vss.E("LocateLuns", vss.ErrInvalidArg, errors.New("no host name")).
+			Advise("name the host that the copies were mapped to")
 	}
 	return c.changeAll("LocateLuns", ids, func(l *LUN) error {
 		if l.Imported {
-			return vss.E("LocateLuns", vss.ErrBadState, errors.New("the copy was imported before; a set is imported once")).On(l.Name).Advise("delete it where it was imported, or break it")
+			return vss.E(
+				"LocateLuns", vss.ErrBadState, errors.New("the copy was imported before; a set is imported once"),
+			).
+				On(l.Name).
+				Advise("delete it where it was imported, or break it")
 		}
 		l.Imported, l.Importer = true, host
 		return nil

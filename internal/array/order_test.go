@@ -8,8 +8,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// The copy that was made first goes first, though the clock was set back by a year between two; one that nobody was told of
-// goes before all.
+// The copy that was made first goes first, though the clock was set back by a year between two; one that nobody was
+// told of goes before all.
 func TestDroppedInTheirOrder(t *testing.T) {
 	p := NamedPool{Name: "p"}
 	p.Pool = recordsIn{dir: t.TempDir()}
@@ -20,7 +20,9 @@ func TestDroppedInTheirOrder(t *testing.T) {
 		ago  time.Duration
 	}{{"first", time.Hour}, {"second", time.Minute}, {"third", 365 * 24 * time.Hour}, {"untold", 0}} {
 		e := &entry{sample(), p}
-		e.Name, e.Created, e.Method, e.Order, e.Final = l.name, now.Add(-l.ago), MethodDifferential, 0, l.name != "untold"
+		e.Name, e.Created, e.Method, e.Order, e.Final = l.name, now.Add(
+			-l.ago,
+		), MethodDifferential, 0, l.name != "untold"
 		if err := c.introduce(e); err != nil {
 			t.Fatal(err)
 		}

@@ -19,8 +19,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// newIdentity makes a serial and a NAA identifier. The NAA is what LIO derives from the serial (6001405 and the first 25
-// digits), so that a LUN has one identity whatever target shows it; the serial is random from its first digit.
+// newIdentity makes a serial and a NAA identifier. The NAA is what LIO derives from the serial (6001405 and the first
+// 25 digits), so that a LUN has one identity whatever target shows it; the serial is random from its first digit.
 func newIdentity() (serial, naa string) {
 	var b [16]byte
 	_, _ = rand.Read(b[:])
@@ -32,11 +32,17 @@ func newIdentity() (serial, naa string) {
 // hosts. Errors: VDS_E_PROVIDER_CACHE_CORRUPT, VSS_E_NOT_SUPPORTED.
 func (l *LUN) Check() error {
 	corrupt := func(what string) error {
-		return vss.E("ReadRecord", vss.VDSErrProviderCacheCorrupt, errors.New("not a LUN record: "+what)).On(strconv.QuoteToASCII(l.Name))
+		return vss.E("ReadRecord", vss.VDSErrProviderCacheCorrupt, errors.New("not a LUN record: "+what)).
+			On(strconv.QuoteToASCII(l.Name))
 	}
 	switch {
 	case l.Format > Format:
-		return vss.E("ReadRecord", vss.ErrNotSupported, fmt.Errorf("the LUN record has format %d, this program knows up to %d", l.Format, Format)).On(strconv.QuoteToASCII(l.Name)).Advise("use the newer program that wrote it; nothing was changed")
+		return vss.E(
+			"ReadRecord", vss.ErrNotSupported,
+			fmt.Errorf("the LUN record has format %d, this program knows up to %d", l.Format, Format),
+		).
+			On(strconv.QuoteToASCII(l.Name)).
+			Advise("use the newer program that wrote it; nothing was changed")
 	case l.Format < 1:
 		return corrupt("no format")
 	case l.ID.IsZero():
@@ -47,13 +53,16 @@ func (l *LUN) Check() error {
 		return corrupt("bad size")
 	case len(l.Serial) != 32 || !isHex(l.Serial), len(l.NAA) != 32 || !isHex(l.NAA) || l.NAA[0] != '6':
 		return corrupt("bad identifiers")
-	case l.Kind != KindPlain && l.Kind != KindShadowCopy, l.Method != "" && l.Method != MethodDifferential && l.Method != MethodPlex:
+	case l.Kind != KindPlain && l.Kind != KindShadowCopy,
+		l.Method != "" && l.Method != MethodDifferential && l.Method != MethodPlex:
 		return corrupt("bad kind")
 	case l.Percent < 0 || l.Percent > 100, l.Flags&^vss.FlagsShadowCopy != 0:
 		return corrupt("bad progress or flags")
-	case l.Host != "" && !NameOK(l.Host), l.Importer != "" && !NameOK(l.Importer), slices.ContainsFunc(l.MappedTo, func(h string) bool { return !NameOK(h) }):
+	case l.Host != "" && !NameOK(l.Host),
+		l.Importer != "" && !NameOK(l.Importer),
+		slices.ContainsFunc(l.MappedTo, func(h string) bool { return !NameOK(h) }):
 		return corrupt("bad host")
-	case !slices.Contains([]State{StateCreating, StatePreparing, StateCommitted, StateReady, StateResyncing, StateDeleting}, l.State):
+	case !slices.Contains(states, l.State):
 		return corrupt("bad state")
 	}
 	return nil
@@ -61,10 +70,13 @@ func (l *LUN) Check() error {
 
 func isHex(s string) bool { _, err := hex.DecodeString(s); return err == nil }
 
-// NameOK says whether a LUN or a host can be called so: 1 to 128 printable characters, no slash, not an id. Names are shown to people and stand in paths.
+// NameOK says whether a LUN or a host can be called so: 1 to 128 printable characters, no slash, not an id. Names are
+// shown to people and stand in paths.
 func NameOK(s string) bool {
 	_, err := vss.ParseGUID(s)
-	return s != "" && len(s) <= 128 && utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r == '/' || !unicode.IsPrint(r) }) && err != nil
+	return s != "" && len(s) <= 128 && utf8.ValidString(s) &&
+		!strings.ContainsFunc(s, func(r rune) bool { return r == '/' || !unicode.IsPrint(r) }) &&
+		err != nil
 }
 
 func parseRecord(b []byte) (LUN, error) {
@@ -75,8 +87,8 @@ func parseRecord(b []byte) (LUN, error) {
 	return l, l.Check()
 }
 
-// readRecords reads all records of a folder. What was being written when the power went is a .new file, and goes once all
-// records are known to be ours: a folder of a newer format is left as it is.
+// readRecords reads all records of a folder. What was being written when the power went is a .new file, and goes once
+// all records are known to be ours: a folder of a newer format is left as it is.
 func readRecords(dir string) ([]LUN, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -99,7 +111,8 @@ func readRecords(dir string) ([]LUN, error) {
 			}
 			l, err := parseRecord(b)
 			if err == nil && recordPath(dir, l.ID) != path {
-				err = vss.E("ReadRecord", vss.VDSErrProviderCacheCorrupt, errors.New("the record of another LUN")).Advise("remove the file if it is a copy")
+				err = vss.E("ReadRecord", vss.VDSErrProviderCacheCorrupt, errors.New("the record of another LUN")).
+					Advise("remove the file if it is a copy")
 			}
 			if err != nil {
 				return nil, vss.E("ReadRecord", vss.CodeOf(err), err).On(path).Advise(vss.Hint(err))

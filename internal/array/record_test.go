@@ -15,9 +15,29 @@ import (
 
 func sample() LUN {
 	serial, naa := newIdentity()
-	return LUN{Format: Format, ID: vss.LUNID{GUID: vss.NewGUID()}, Name: "data", Size: 64 << 20, Serial: serial, NAA: naa, Kind: KindShadowCopy,
-		State: StateReady, Origin: vss.LUNID{GUID: vss.NewGUID()}, Method: MethodPlex, Percent: 12.5, MappedTo: []string{"a", "b"}, Flags: vss.FlagHidden,
-		Imported: true, Importer: "b", Set: vss.SnapshotSetID{GUID: vss.NewGUID()}, Host: "a", Final: true, Created: time.Unix(1700000000, 5).UTC(), Order: 3, Skew: time.Millisecond}
+	return LUN{
+		Format:   Format,
+		ID:       vss.LUNID{GUID: vss.NewGUID()},
+		Name:     "data",
+		Size:     64 << 20,
+		Serial:   serial,
+		NAA:      naa,
+		Kind:     KindShadowCopy,
+		State:    StateReady,
+		Origin:   vss.LUNID{GUID: vss.NewGUID()},
+		Method:   MethodPlex,
+		Percent:  12.5,
+		MappedTo: []string{"a", "b"},
+		Flags:    vss.FlagHidden,
+		Imported: true,
+		Importer: "b",
+		Set:      vss.SnapshotSetID{GUID: vss.NewGUID()},
+		Host:     "a",
+		Final:    true,
+		Created:  time.Unix(1700000000, 5).UTC(),
+		Order:    3,
+		Skew:     time.Millisecond,
+	}
 }
 
 func TestRecordRoundTrip(t *testing.T) {

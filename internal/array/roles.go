@@ -7,8 +7,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Array is a storage array as a host sees it. All methods may be called from many goroutines. Errors of LUN management carry
-// VDS's codes, those of copies VSS's.
+// Array is a storage array as a host sees it. All methods may be called from many goroutines. Errors of LUN
+// management carry VDS's codes, those of copies VSS's.
 type Array interface {
 	Lister
 	Administrator
@@ -28,11 +28,11 @@ type Lister interface {
 
 // Administrator creates, changes and deletes LUNs.
 type Administrator interface {
-	// Create makes a LUN that is masked from all hosts. Errors: VDS_E_NOT_ENOUGH_SPACE, VDS_E_INVALID_OPERATION for a name
-	// in use.
+	// Create makes a LUN that is masked from all hosts. Errors: VDS_E_NOT_ENOUGH_SPACE, VDS_E_INVALID_OPERATION for a
+	// name in use.
 	Create(ctx context.Context, r CreateRequest) (LUN, error)
-	// Delete frees a LUN. Errors: VDS_E_DEVICE_IN_USE while it is mapped, or while a differential shadow copy depends on it,
-	// unless forced.
+	// Delete frees a LUN. Errors: VDS_E_DEVICE_IN_USE while it is mapped, or while a differential shadow copy depends
+	// on it, unless forced.
 	Delete(ctx context.Context, id vss.LUNID, force bool) error
 	Rename(ctx context.Context, id vss.LUNID, name string) (LUN, error)
 	// Extend makes a LUN larger. Errors: VDS_E_INVALID_OPERATION for a smaller size, VDS_E_NOT_ENOUGH_SPACE.
@@ -45,34 +45,37 @@ type Administrator interface {
 
 // Masker decides which host sees which LUN.
 type Masker interface {
-	// Map unmasks a LUN to a host, Unmap masks it; both may be repeated. Errors of Map: VDS_E_NOT_SUPPORTED for a host that
-	// no target of the array reaches.
+	// Map unmasks a LUN to a host, Unmap masks it; both may be repeated. Errors of Map: VDS_E_NOT_SUPPORTED for a
+	// host that no target of the array reaches.
 	Map(ctx context.Context, id vss.LUNID, host string) (LUN, error)
 	Unmap(ctx context.Context, id vss.LUNID, host string) (LUN, error)
 	// Mappings lists the LUNs that a host may see. It changes nothing.
 	Mappings(ctx context.Context, host string) ([]Mapping, error)
-	// MarkImported records that a host surfaced copies, which happens once. Errors: VSS_E_BAD_STATE, and none is marked.
+	// MarkImported records that a host surfaced copies, which happens once. Errors: VSS_E_BAD_STATE, and none is
+	// marked.
 	MarkImported(ctx context.Context, host string, ids []vss.LUNID) error
 }
 
-// Copier copies LUNs. The copies of a host's set don't exist to other hosts until they are kept: its methods find a set by
-// id and host.
+// Copier copies LUNs. The copies of a host's set don't exist to other hosts until they are kept: its methods find a
+// set by id and host.
 type Copier interface {
 	// CanCopy reports whether these copies could be made now.
 	CanCopy(ctx context.Context, r []CopyRequest) (bool, error)
-	// PrepareCopies does all slow work for the copies of a set, and makes it durable. Errors: VSS_E_INSUFFICIENT_STORAGE.
+	// PrepareCopies does all slow work for the copies of a set, and makes it durable. Errors:
+	// VSS_E_INSUFFICIENT_STORAGE.
 	PrepareCopies(ctx context.Context, set vss.SnapshotSetID, host string, r []CopyRequest) ([]LUN, error)
-	// CommitCopies cuts all copies of a set, or leaves none. It issues ioctls on open descriptors only. The skew is the time
-	// from the first cut to the last.
+	// CommitCopies cuts all copies of a set, or leaves none. It issues ioctls on open descriptors only. The skew is
+	// the time from the first cut to the last.
 	CommitCopies(ctx context.Context, set vss.SnapshotSetID, host string) (skew time.Duration, err error)
 	// FinishCopies makes the cut copies durable and begins to hydrate plexes.
 	FinishCopies(ctx context.Context, set vss.SnapshotSetID, host string) ([]LUN, error)
 	// KeepCopies records that the set was created.
 	KeepCopies(ctx context.Context, set vss.SnapshotSetID, host string) error
-	// AbortCopies deletes every copy of the set that isn't kept. Errors: VSS_E_OBJECT_NOT_FOUND, also for another host's set.
+	// AbortCopies deletes every copy of the set that isn't kept. Errors: VSS_E_OBJECT_NOT_FOUND, also for another
+	// host's set.
 	AbortCopies(ctx context.Context, set vss.SnapshotSetID, host string) error
-	// Resync replaces the target's content by the source's, inside the array. Errors: VDS_E_DEVICE_IN_USE while the target
-	// is mapped.
+	// Resync replaces the target's content by the source's, inside the array. Errors: VDS_E_DEVICE_IN_USE while the
+	// target is mapped.
 	Resync(ctx context.Context, source, target vss.LUNID, progress func(percent float64)) error
 	// WritePaths returns the files and folders that a commit writes to.
 	WritePaths(ctx context.Context) ([]string, error)
@@ -94,8 +97,8 @@ type Cut struct{ Origin, Copy vss.LUNID }
 
 // Cutter holds open what cutting needs.
 type Cutter interface {
-	// Cut makes all copies at once and returns the times of the first and the last cut. On an error the copies that were
-	// cut remain, for Delete.
+	// Cut makes all copies at once and returns the times of the first and the last cut. On an error the copies that
+	// were cut remain, for Delete.
 	Cut() (first, last time.Time, err error)
 	// Close makes what was cut durable.
 	Close() error
@@ -121,9 +124,9 @@ type Pool interface {
 	// Allocated returns how much of the pool the LUN's data takes, shared or not.
 	Allocated(id vss.LUNID) (int64, error)
 	Prepare(cuts []Cut) (Cutter, error)
-	// Hydrate gives a LUN blocks of its own until it shares none, while it is in use. It does so in short pieces of work,
-	// each of which it passes to step, which may wait before it runs the piece. Hydrate stops when ctx ends and may be
-	// called again.
+	// Hydrate gives a LUN blocks of its own until it shares none, while it is in use. It does so in short pieces of
+	// work, each of which it passes to step, which may wait before it runs the piece. Hydrate stops when ctx ends and
+	// may be called again.
 	Hydrate(ctx context.Context, id vss.LUNID, step func(percent float64, piece func() error) error) error
 	// Replace gives the target the content and size of the source. A crash leaves the old content or the new.
 	Replace(source, target vss.LUNID) error

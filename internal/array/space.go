@@ -44,7 +44,9 @@ func (c *Controller) promise(p NamedPool, more int64) error {
 		taken += min(n, e.Size)
 	}
 	if err := p.Room(promised - taken + promised/50); err != nil {
-		return vss.E("CreateLun", vss.VDSErrNotEnoughSpace, err).On(p.Name).Advise("delete LUNs or copies, or add a pool; `vss array list` shows the space")
+		return vss.E("CreateLun", vss.VDSErrNotEnoughSpace, err).
+			On(p.Name).
+			Advise("delete LUNs or copies, or add a pool; `vss array list` shows the space")
 	}
 	return nil
 }
@@ -56,7 +58,15 @@ func (c *Controller) checkRoom(p NamedPool, need int64) error {
 		return err
 	}
 	if low := c.lowWater(s.Size); s.Free+s.Growth-low < need {
-		return vss.E("PrepareCopies", vss.ErrInsufficientStorage, fmt.Errorf("%d MiB are free, the copies need %d MiB above a reserve of %d MiB", (s.Free+s.Growth)>>20, need>>20, low>>20)).On(p.Name).Advise("delete old shadow copies: vss delete --oldest VOLUME; or give the pool more space")
+		return vss.E(
+			"PrepareCopies", vss.ErrInsufficientStorage,
+			fmt.Errorf(
+				"%d MiB are free, the copies need %d MiB above a reserve of %d MiB", (s.Free+s.Growth)>>20, need>>20,
+				low>>20,
+			),
+		).
+			On(p.Name).
+			Advise("delete old shadow copies: vss delete --oldest VOLUME; or give the pool more space")
 	}
 	return nil
 }
@@ -71,7 +81,9 @@ func (c *Controller) roomForCopies(p NamedPool, need int64) error {
 		err = p.Room(need + c.lowWater(s.Size))
 	}
 	if err != nil {
-		return vss.E("PrepareCopies", vss.ErrInsufficientStorage, err).On(p.Name).Advise("delete old shadow copies: vss delete --oldest VOLUME; or give the pool more space")
+		return vss.E("PrepareCopies", vss.ErrInsufficientStorage, err).
+			On(p.Name).
+			Advise("delete old shadow copies: vss delete --oldest VOLUME; or give the pool more space")
 	}
 	return nil
 }
@@ -93,7 +105,8 @@ func (c *Controller) watch() {
 				continue
 			}
 			if s, err := p.Space(); err == nil {
-				// What was written since the last look may well be written again before the next one has had its effect.
+				// What was written since the last look may well be written again before the next one has had its
+				// effect.
 				fell := max(last[p.Name]-s.Free, 0)
 				last[p.Name] = s.Free
 				low := c.lowWater(s.Size)
@@ -108,7 +121,10 @@ func (c *Controller) watch() {
 				} else if err := c.relieve(p, low, min(low+2*fell, s.Size/2)); err != nil && !told[p.Name] {
 					told[p.Name] = true // once, until there is room again
 					c.cfg.Logger.Error("a pool is low on space", "pool", p.Name, "error", err)
-					c.events.send(Event{Time: time.Now(), LUN: LUN{Pool: p.Name}, What: "pool-low", Text: err.Error(), Hint: "give the pool more room"})
+					c.events.send(Event{
+						Time: time.Now(), LUN: LUN{Pool: p.Name}, What: "pool-low", Text: err.Error(),
+						Hint: "give the pool more room",
+					})
 				}
 			}
 			c.pause.leave()
@@ -128,8 +144,8 @@ func (c *Controller) hasLUNs(pool string) bool {
 	return false
 }
 
-// relieve grows a pool, or drops copies, until as much is free as is wanted. Errors: VDS_E_NOT_ENOUGH_SPACE if no copy is left
-// to drop and less than low is free.
+// relieve grows a pool, or drops copies, until as much is free as is wanted. Errors: VDS_E_NOT_ENOUGH_SPACE if no
+// copy is left to drop and less than low is free.
 func (c *Controller) relieve(p NamedPool, low, want int64) error {
 	if p.Room(want+low/2) == nil {
 		return nil
@@ -147,10 +163,20 @@ func (c *Controller) relieve(p NamedPool, low, want int64) error {
 			return nil
 		}
 		if l.ID.IsZero() {
-			return vss.E("ProtectPool", vss.VDSErrNotEnoughSpace, fmt.Errorf("it has %d MiB left and no shadow copy to drop", s.Free>>20)).On(p.Name)
+			return vss.E(
+				"ProtectPool", vss.VDSErrNotEnoughSpace,
+				fmt.Errorf("it has %d MiB left and no shadow copy to drop", s.Free>>20),
+			).
+				On(p.Name)
 		}
 		c.events.send(Event{Time: time.Now(), LUN: l, What: "dropped",
-			Text: fmt.Sprintf("pool %s had %d MiB left, and %d MiB are wanted while it is written so fast: the oldest shadow copy was dropped so that its original can be written", p.Name, s.Free>>20, want>>20),
+			Text: fmt.Sprintf(
+				"pool %s had %d MiB left, and %d MiB are wanted while it is written so fast: the oldest shadow "+
+					"copy was dropped so that its original can be written",
+				p.Name,
+				s.Free>>20,
+				want>>20,
+			),
 			Hint: "give the pool more room, or keep fewer copies"})
 	}
 	return nil
@@ -168,14 +194,16 @@ func (c *Controller) dropOldest(pool string) (LUN, error) {
 	return l, c.erase(victims[0])
 }
 
-// droppable are the copies that may go when a pool runs full, in the order in which they go: those that nobody was told of
-// first, then the oldest: by the order in which they were made, for the clock may have been set back between two.
+// droppable are the copies that may go when a pool runs full, in the order in which they go: those that nobody was
+// told of first, then the oldest: by the order in which they were made, for the clock may have been set back between
+// two.
 func (c *Controller) droppable(pool string) []*entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var out []*entry
 	for _, e := range c.luns {
-		if e.pool.Name == pool && e.Kind == KindShadowCopy && e.Method == MethodDifferential && (e.State == StateReady || e.State == StateCommitted) {
+		if e.pool.Name == pool && e.Kind == KindShadowCopy && e.Method == MethodDifferential &&
+			(e.State == StateReady || e.State == StateCommitted) {
 			out = append(out, e)
 		}
 	}

@@ -67,7 +67,9 @@ func (w *world) tryStart() error {
 		return err
 	}
 	c, err := array.Open(ctx, array.Config{
-		Name: "local", Pools: []array.NamedPool{{Name: "p", Pool: p}}, Targets: append(w.targets, loop.Target{}), LowWater: w.low,
+		Name: "local", Pools: []array.NamedPool{{Name: "p", Pool: p}}, Targets: append(
+			w.targets, loop.Target{},
+		), LowWater: w.low,
 		Logger: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
 	})
 	if err != nil {
@@ -140,7 +142,10 @@ func (w *world) attach(id vss.LUNID) string {
 	must(w.t, err)
 	backing := loopdev.Backing(device)
 	w.t.Cleanup(func() {
-		if strings.TrimSuffix(loopdev.Backing(device), " (deleted)") == backing { // else its number is somebody else's by now
+		if strings.TrimSuffix(
+			loopdev.Backing(device),
+			" (deleted)",
+		) == backing { // else its number is somebody else's by now
 			_ = w.Initiator.Detach(ctx, device)
 		}
 	})

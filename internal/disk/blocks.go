@@ -8,10 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// blocks reads and writes a disk. On a device it does so past the page cache, in exactly the sectors asked for. Through the
-// cache a write of one sector would write the 4 KiB around it, and with it whatever old content the cache has of a
-// neighbour: the first sectors of a partition that begins at LBA 63 or 34, or the last of one that ends before the backup
-// table, while a file system writes there through the partition's own cache.
+// blocks reads and writes a disk. On a device it does so past the page cache, in exactly the sectors asked for.
+// Through the cache a write of one sector would write the 4 KiB around it, and with it whatever old content the cache
+// has of a neighbour: the first sectors of a partition that begins at LBA 63 or 34, or the last of one that ends
+// before the backup table, while a file system writes there through the partition's own cache.
 type blocks struct {
 	file   *os.File
 	size   int64

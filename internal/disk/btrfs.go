@@ -42,7 +42,8 @@ type btrfsSB []byte
 
 func (s btrfsSB) fsid() vss.GUID { return vss.GUID(s[32:48]) }
 
-// metadataUUID is the id that all tree blocks carry: the fsid, unless the fsid was changed after the blocks were written.
+// metadataUUID is the id that all tree blocks carry: the fsid, unless the fsid was changed after the blocks were
+// written.
 func (s btrfsSB) metadataUUID() vss.GUID {
 	if le.Uint64(s[btrfsIncompat:])&featureMetaID != 0 {
 		return vss.GUID(s[btrfsMetaUUID : btrfsMetaUUID+16])
@@ -90,22 +91,30 @@ func (s btrfsSB) check(at int64) error {
 	case string(s[64:64+len(magic)]) != magic || le.Uint64(s[btrfsBytenr:]) != uint64(at):
 		return errors.New("not a btrfs superblock")
 	case sum == nil:
-		return vss.E("SetBtrfsFSID", vss.ErrNotSupported, fmt.Errorf("checksum type %d; only crc32c and sha256 are known", le.Uint16(s[btrfsCsumType:])))
+		return vss.E(
+			"SetBtrfsFSID",
+			vss.ErrNotSupported,
+			fmt.Errorf("checksum type %d; only crc32c and sha256 are known", le.Uint16(s[btrfsCsumType:])),
+		)
 	case !bytes.Equal(sum, s[:len(sum)]):
 		return errors.New("the superblock's checksum is wrong")
 	case flags&btrfsSeeding != 0:
 		return vss.E("SetBtrfsFSID", vss.ErrNotSupported, errors.New("a seed device can't be re-identified"))
 	case flags&btrfsChanging != 0:
-		return vss.E("SetBtrfsFSID", vss.ErrNotSupported, errors.New("another tool was interrupted while it changed the ids"))
+		return vss.E(
+			"SetBtrfsFSID",
+			vss.ErrNotSupported,
+			errors.New("another tool was interrupted while it changed the ids"),
+		)
 	}
 	return nil
 }
 
-// SetBtrfsFSID gives an unmounted btrfs another fsid, on all of its devices and in all mirrors of their superblocks, and
-// reads it back. Two file systems of one fsid are mixed up by the kernel, so a copy needs this before anything scans it.
-// Giving it the id that it was made with leaves no trace. It may be repeated when it was interrupted. Errors:
-// VSS_E_CANNOT_REVERT_DISKID; VSS_E_NOT_SUPPORTED for kinds of btrfs that we don't change, VSS_E_VOLUME_IN_USE for a mounted
-// one, and nothing was changed.
+// SetBtrfsFSID gives an unmounted btrfs another fsid, on all of its devices and in all mirrors of their superblocks,
+// and reads it back. Two file systems of one fsid are mixed up by the kernel, so a copy needs this before anything
+// scans it. Giving it the id that it was made with leaves no trace. It may be repeated when it was interrupted.
+// Errors: VSS_E_CANNOT_REVERT_DISKID; VSS_E_NOT_SUPPORTED for kinds of btrfs that we don't change,
+// VSS_E_VOLUME_IN_USE for a mounted one, and nothing was changed.
 func SetBtrfsFSID(devices []string, fsid vss.GUID) error {
 	fail := func(device string, err error) error {
 		code := vss.ErrCannotRevertDiskID
@@ -115,7 +124,9 @@ func SetBtrfsFSID(devices []string, fsid vss.GUID) error {
 		if errors.Is(err, unix.EBUSY) {
 			code = vss.ErrVolumeInUse
 		}
-		return vss.E("SetBtrfsFSID", code, err).On(device).Advise("all devices of the file system must be there, and it must not be mounted")
+		return vss.E("SetBtrfsFSID", code, err).
+			On(device).
+			Advise("all devices of the file system must be there, and it must not be mounted")
 	}
 	var members []*btrfsMember
 	defer func() {
@@ -183,7 +194,8 @@ func (s btrfsSB) sameDevice(o btrfsSB) bool {
 
 func (s btrfsSB) deviceUUID() vss.GUID { return vss.GUID(s[btrfsDevItem+66:]) }
 
-// belongs checks that m, the last of the members so far, is another device of the same file system as they, which has n.
+// belongs checks that m, the last of the members so far, is another device of the same file system as they, which has
+// n.
 func (m *btrfsMember) belongs(members []*btrfsMember, n int) error {
 	s := m.supers[btrfsSuper]
 	if has := le.Uint64(s[btrfsNumDevice:]); has != uint64(n) {

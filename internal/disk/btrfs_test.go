@@ -23,7 +23,8 @@ var superLine = regexp.MustCompile(`(?m)^(fsid|metadata_uuid|csum)\s+(.*)$`)
 func supers(t testing.TB, device string) []super {
 	t.Helper()
 	var out []super
-	for _, s := range strings.Split(run(t, "btrfs", "inspect-internal", "dump-super", "-a", device), "superblock: ")[1:] {
+	dump := run(t, "btrfs", "inspect-internal", "dump-super", "-a", device)
+	for _, s := range strings.Split(dump, "superblock: ")[1:] {
 		var v super
 		for _, f := range superLine.FindAllStringSubmatch(s, -1) {
 			switch f[1] {
@@ -83,13 +84,16 @@ func mountBtrfs(t testing.TB, devices []string) (string, func()) {
 
 func wantFile(t testing.TB, point string) {
 	t.Helper()
-	if b := content(t, filepath.Join(point, "sub", "file")); !bytes.Equal(b, bytes.Repeat([]byte("original "), 100_000)) {
+	if b := content(t, filepath.Join(point, "sub", "file")); !bytes.Equal(
+		b,
+		bytes.Repeat([]byte("original "), 100_000),
+	) {
 		t.Errorf("the file in %s isn't as it was written", point)
 	}
 }
 
-// A copy of a btrfs gets an fsid of its own in every superblock of every device, is mounted beside the original, written to
-// and checked; with its former id it is the copy, byte for byte.
+// A copy of a btrfs gets an fsid of its own in every superblock of every device, is mounted beside the original,
+// written to and checked; with its former id it is the copy, byte for byte.
 func TestBtrfsFSID(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -107,7 +111,10 @@ func TestBtrfsFSID(t *testing.T) {
 			lane.Host(t)
 			dir := lane.Scratch(t)
 			var images, copies []string
-			t.Run("side by side", func(t *testing.T) { images, copies = sideBySide(t, dir, c.sizes, c.mirrors, c.options) })
+			t.Run(
+				"side by side",
+				func(t *testing.T) { images, copies = sideBySide(t, dir, c.sizes, c.mirrors, c.options) },
+			)
 			// btrfs check takes a device of the twin for one of its own, so each is looked at alone
 			for _, set := range [][]string{images, copies} {
 				t.Run("alone", func(t *testing.T) {
@@ -130,7 +137,8 @@ func sideBySide(t *testing.T, dir string, sizes []int64, mirrors int, options []
 	}
 	was, err := ProbeFileSystem(devices[0])
 	must(t, err)
-	if was.Type != "btrfs" || was.Devices != len(devices) || was.FSID.Plain() != originals[0].fsid || was.MetadataUUID != was.FSID {
+	if was.Type != "btrfs" || was.Devices != len(devices) || was.FSID.Plain() != originals[0].fsid ||
+		was.MetadataUUID != was.FSID {
 		t.Errorf("probed %+v", was)
 	}
 	var twins []string
@@ -158,7 +166,8 @@ func sideBySide(t *testing.T, dir string, sizes []int64, mirrors int, options []
 			}
 		}
 		fs, err := ProbeFileSystem(d)
-		if err != nil || fs.FSID != fsid || fs.MetadataUUID != was.FSID || fs.UUID != fsid.Plain() || fs.Devices != len(devices) {
+		if err != nil || fs.FSID != fsid || fs.MetadataUUID != was.FSID || fs.UUID != fsid.Plain() ||
+			fs.Devices != len(devices) {
 			t.Errorf("probed %+v, %v", fs, err)
 		}
 	}

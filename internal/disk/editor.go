@@ -18,8 +18,8 @@ type Editor struct {
 	disk   *onDisk
 }
 
-// Open opens a disk for editing; it waits for the lock until ctx ends. udev looks at the disk again when it is closed. Errors:
-// VSS_E_VOLUME_IN_USE, VSS_E_OBJECT_NOT_FOUND, VSS_E_VOLUME_NOT_SUPPORTED for a corrupt table.
+// Open opens a disk for editing; it waits for the lock until ctx ends. udev looks at the disk again when it is
+// closed. Errors: VSS_E_VOLUME_IN_USE, VSS_E_OBJECT_NOT_FOUND, VSS_E_VOLUME_NOT_SUPPORTED for a corrupt table.
 func Open(ctx context.Context, device string) (*Editor, error) {
 	b, err := openBlocks(device, os.O_RDWR)
 	if err != nil {
@@ -45,8 +45,8 @@ func (e *Editor) closeAfter(err error) error {
 	return err
 }
 
-// OpenLive is Open for a disk whose file systems are in use and which is, when it is closed, what it was to everybody else:
-// udev isn't told that it was written to, and doesn't run its rules for it.
+// OpenLive is Open for a disk whose file systems are in use and which is, when it is closed, what it was to everybody
+// else: udev isn't told that it was written to, and doesn't run its rules for it.
 func OpenLive(ctx context.Context, device string) (*Editor, error) {
 	node, err := os.Open(device)
 	if err != nil {
@@ -93,7 +93,8 @@ func (e *Editor) Table() *Table { return e.disk.table() }
 // Errors: VSS_E_NOT_SUPPORTED where the disk has no room for them, and nothing was changed.
 func (e *Editor) SetFlags(set, clr vss.DiskFlags) error { return e.setFlags(0, set, clr) }
 
-// SetPartitionFlags is SetFlags of one data partition; on MBR the flags are the disk's. Errors: also VSS_E_OBJECT_NOT_FOUND.
+// SetPartitionFlags is SetFlags of one data partition; on MBR the flags are the disk's. Errors: also
+// VSS_E_OBJECT_NOT_FOUND.
 func (e *Editor) SetPartitionFlags(number int, set, clr vss.DiskFlags) error {
 	t := e.Table()
 	i := slices.IndexFunc(t.Partitions, func(p Partition) bool { return p.Number == number })
@@ -102,7 +103,8 @@ func (e *Editor) SetPartitionFlags(number int, set, clr vss.DiskFlags) error {
 	case i < 0:
 		return vss.E("SetFlags", vss.ErrObjectNotFound, nil).On(PartitionNode(e.disk.name, number))
 	case !t.Partitions[i].Data:
-		return vss.E("SetFlags", vss.ErrNotSupported, errors.New("it is a system partition, which carries no flags")).On(PartitionNode(e.disk.name, number))
+		return vss.E("SetFlags", vss.ErrNotSupported, errors.New("it is a system partition, which carries no flags")).
+			On(PartitionNode(e.disk.name, number))
 	}
 	return e.setFlags(number, set, clr)
 }
@@ -110,7 +112,8 @@ func (e *Editor) SetPartitionFlags(number int, set, clr vss.DiskFlags) error {
 func (e *Editor) setFlags(number int, set, clr vss.DiskFlags) error {
 	d := e.disk
 	if d.gpt == nil && d.mbr == nil {
-		return vss.E("SetFlags", vss.ErrNotSupported, errors.New("the disk has no partition table to hold flags")).On(d.name)
+		return vss.E("SetFlags", vss.ErrNotSupported, errors.New("the disk has no partition table to hold flags")).
+			On(d.name)
 	}
 	if err := d.editable(); err != nil {
 		return err
@@ -142,7 +145,8 @@ func (e *Editor) changeGPT(change func(*gpt)) error {
 	return nil
 }
 
-// SetIdentity gives the disk these ids and reads them back. It must name every partition. Errors: VSS_E_CANNOT_REVERT_DISKID.
+// SetIdentity gives the disk these ids and reads them back. It must name every partition. Errors:
+// VSS_E_CANNOT_REVERT_DISKID.
 func (e *Editor) SetIdentity(id Identity) error {
 	d := e.disk
 	err := d.editable()
@@ -169,7 +173,8 @@ func (e *Editor) SetIdentity(id Identity) error {
 
 // fits says whether a disk with identity i can be given o: the same kind of table and partitions of the same numbers.
 func (i Identity) fits(o Identity) bool {
-	return i.Style == o.Style && slices.EqualFunc(i.Partitions, o.Partitions, func(a, b PartitionID) bool { return a.Number == b.Number })
+	return i.Style == o.Style &&
+		slices.EqualFunc(i.Partitions, o.Partitions, func(a, b PartitionID) bool { return a.Number == b.Number })
 }
 
 func (i Identity) equal(o Identity) bool {

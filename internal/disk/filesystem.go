@@ -22,8 +22,8 @@ type FileSystem struct {
 	DeviceID                       uint64
 }
 
-// ProbeFileSystem reads the superblock of a device or image: ext, XFS and btrfs by itself, other kinds by blkid. A device
-// that can't be read is an error; one with nothing on it is not.
+// ProbeFileSystem reads the superblock of a device or image: ext, XFS and btrfs by itself, other kinds by blkid. A
+// device that can't be read is an error; one with nothing on it is not.
 func ProbeFileSystem(device string) (FileSystem, error) {
 	f, err := os.Open(device)
 	if err != nil {
@@ -43,7 +43,9 @@ func ProbeFileSystem(device string) (FileSystem, error) {
 	case errors.As(err, &exit) && exit.ExitCode() == 8:
 		err = errors.New("it has signatures of more than one file system")
 	}
-	return FileSystem{}, vss.E("ProbeFileSystem", vss.ErrVolumeNotSupported, err).On(device).Advise("`wipefs " + device + "` lists its signatures, `blkid -p` says more")
+	return FileSystem{}, vss.E("ProbeFileSystem", vss.ErrVolumeNotSupported, err).
+		On(device).
+		Advise("`wipefs " + device + "` lists its signatures, `blkid -p` says more")
 }
 
 // exported reads blkid's export format, in which a backslash protects what a shell would act on.
@@ -77,7 +79,8 @@ func probe(r io.ReaderAt) FileSystem {
 	if n, _ := r.ReadAt(b, 0); n >= 512 && string(b[:4]) == "XFSB" {
 		return FileSystem{Type: "xfs", UUID: vss.GUID(b[32:48]).Plain(), Label: text(b[108:120])}
 	}
-	if n, _ := r.ReadAt(b, 1024); n >= 1024 && le.Uint16(b[56:]) == 0xef53 && le.Uint32(b[24:]) <= 6 && le.Uint32(b[96:])&extJournalDevice == 0 {
+	if n, _ := r.ReadAt(b, 1024); n >= 1024 && le.Uint16(b[56:]) == 0xef53 && le.Uint32(b[24:]) <= 6 &&
+		le.Uint32(b[96:])&extJournalDevice == 0 {
 		kind := "ext2"
 		compat, incompat, ro := le.Uint32(b[92:]), le.Uint32(b[96:]), le.Uint32(b[100:])
 		if compat&4 != 0 {
@@ -86,11 +89,25 @@ func probe(r io.ReaderAt) FileSystem {
 		if incompat&0x2c0 != 0 || ro&0x478 != 0 { // extents, 64bit, flex_bg; huge_file and later
 			kind = "ext4"
 		}
-		return FileSystem{Type: kind, UUID: vss.GUID(b[104:120]).Plain(), Label: text(b[120:136]), Checksums: ro&0x400 != 0, ChecksumSeed: incompat&0x2000 != 0}
+		return FileSystem{
+			Type:         kind,
+			UUID:         vss.GUID(b[104:120]).Plain(),
+			Label:        text(b[120:136]),
+			Checksums:    ro&0x400 != 0,
+			ChecksumSeed: incompat&0x2000 != 0,
+		}
 	}
 	if n, _ := r.ReadAt(b, btrfsSuper); n == len(b) && string(b[64:72]) == "_BHRfS_M" {
 		s := btrfsSB(b)
-		fs := FileSystem{Type: "btrfs", FSID: s.fsid(), MetadataUUID: s.metadataUUID(), DeviceUUID: s.deviceUUID(), Devices: int(min(le.Uint64(b[136:]), 1024)), DeviceID: le.Uint64(b[btrfsDevItem:]), Label: text(b[299:555])}
+		fs := FileSystem{
+			Type:         "btrfs",
+			FSID:         s.fsid(),
+			MetadataUUID: s.metadataUUID(),
+			DeviceUUID:   s.deviceUUID(),
+			Devices:      int(min(le.Uint64(b[136:]), 1024)),
+			DeviceID:     le.Uint64(b[btrfsDevItem:]),
+			Label:        text(b[299:555]),
+		}
 		fs.UUID = fs.FSID.Plain()
 		return fs
 	}

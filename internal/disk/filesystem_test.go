@@ -29,15 +29,43 @@ func TestProbeFileSystem(t *testing.T) {
 		want FileSystem
 	}{
 		{"nothing", nil, FileSystem{}},
-		{"ext2", []string{"mkfs.ext2", "-q", "-F", "-U", uuid, "-L", "a b"}, FileSystem{Type: "ext2", UUID: uuid, Label: "a b"}},
+		{
+			"ext2", []string{"mkfs.ext2", "-q", "-F", "-U", uuid, "-L", "a b"},
+			FileSystem{Type: "ext2", UUID: uuid, Label: "a b"},
+		},
 		{"ext3", []string{"mkfs.ext3", "-q", "-F", "-U", uuid}, FileSystem{Type: "ext3", UUID: uuid}},
-		{"ext4", []string{"mkfs.ext4", "-q", "-F", "-U", uuid, "-L", "sixteen-letters!"}, FileSystem{Type: "ext4", UUID: uuid, Label: "sixteen-letters!", Checksums: true}},
-		{"ext4 with a seed", []string{"mkfs.ext4", "-q", "-F", "-O", "metadata_csum_seed", "-U", uuid}, FileSystem{Type: "ext4", UUID: uuid, Checksums: true, ChecksumSeed: true}},
-		{"ext4 of 1 KiB blocks without extents", []string{"mkfs.ext4", "-q", "-F", "-b", "1024", "-O", "^extent,^64bit", "-U", uuid}, FileSystem{Type: "ext4", UUID: uuid, Checksums: true}},
-		{"ext4's external journal", []string{"mke2fs", "-q", "-F", "-O", "journal_dev", "-b", "4096", "-U", uuid}, FileSystem{Type: "jbd", UUID: uuid}},
-		{"xfs", []string{"mkfs.xfs", "-q", "-m", "uuid=" + uuid, "-L", "twelve chars"[:11]}, FileSystem{Type: "xfs", UUID: uuid, Label: "twelve char"}},
-		{"btrfs", []string{"mkfs.btrfs", "-q", "-U", uuid, "-L", "dâta"}, FileSystem{Type: "btrfs", UUID: uuid, Label: "dâta", FSID: vss.MustGUID(uuid), MetadataUUID: vss.MustGUID(uuid), Devices: 1, DeviceID: 1}},
-		{"swap", []string{"mkswap", "-q", "-U", uuid, "-L", `a "b\`}, FileSystem{Type: "swap", UUID: uuid, Label: `a "b\`}},
+		{
+			"ext4", []string{"mkfs.ext4", "-q", "-F", "-U", uuid, "-L", "sixteen-letters!"},
+			FileSystem{Type: "ext4", UUID: uuid, Label: "sixteen-letters!", Checksums: true},
+		},
+		{
+			"ext4 with a seed", []string{"mkfs.ext4", "-q", "-F", "-O", "metadata_csum_seed", "-U", uuid},
+			FileSystem{Type: "ext4", UUID: uuid, Checksums: true, ChecksumSeed: true},
+		},
+		{
+			"ext4 of 1 KiB blocks without extents",
+			[]string{"mkfs.ext4", "-q", "-F", "-b", "1024", "-O", "^extent,^64bit", "-U", uuid},
+			FileSystem{Type: "ext4", UUID: uuid, Checksums: true},
+		},
+		{
+			"ext4's external journal", []string{"mke2fs", "-q", "-F", "-O", "journal_dev", "-b", "4096", "-U", uuid},
+			FileSystem{Type: "jbd", UUID: uuid},
+		},
+		{
+			"xfs", []string{"mkfs.xfs", "-q", "-m", "uuid=" + uuid, "-L", "twelve chars"[:11]},
+			FileSystem{Type: "xfs", UUID: uuid, Label: "twelve char"},
+		},
+		{
+			"btrfs", []string{"mkfs.btrfs", "-q", "-U", uuid, "-L", "dâta"},
+			FileSystem{
+				Type: "btrfs", UUID: uuid, Label: "dâta", FSID: vss.MustGUID(uuid), MetadataUUID: vss.MustGUID(uuid),
+				Devices: 1, DeviceID: 1,
+			},
+		},
+		{
+			"swap", []string{"mkswap", "-q", "-U", uuid, "-L", `a "b\`},
+			FileSystem{Type: "swap", UUID: uuid, Label: `a "b\`},
+		},
 		{"minix", []string{"mkfs.minix"}, FileSystem{Type: "minix"}},
 		{"a partition table", []string{"sgdisk", "-n", "1"}, FileSystem{}},
 	} {
@@ -114,7 +142,8 @@ func TestSetFileSystemUUID(t *testing.T) {
 					run(t, "cp", "--sparse=always", img, copied)
 				}
 				device := attach(t, copied, 512)
-				if dirty := dirtyLog(t, kind, device); dirty != (state == "cut off" || state == "frozen" && kind == "xfs") {
+				want := state == "cut off" || state == "frozen" && kind == "xfs"
+				if dirty := dirtyLog(t, kind, device); dirty != want {
 					t.Errorf("the copy's log is dirty: %v; the case isn't what it says", dirty)
 				}
 				uuid := vss.NewGUID().Plain()
@@ -122,7 +151,10 @@ func TestSetFileSystemUUID(t *testing.T) {
 				before := run(t, "cat", copied)
 				must(t, SetFileSystemUUID(t.Context(), device, uuid))
 				if n := changed(before, run(t, "cat", copied)); kind != "xfs" && n > 20 {
-					t.Errorf("%d blocks of 4 KiB changed: those of more than the superblock, its copies and the log's head", n)
+					t.Errorf(
+						"%d blocks of 4 KiB changed: those of more than the superblock, its copies and the log's head",
+						n,
+					)
 				}
 				now, err := ProbeFileSystem(device)
 				if err != nil || now.UUID != uuid || uuid == was.UUID || now.Type != was.Type {
@@ -134,13 +166,19 @@ func TestSetFileSystemUUID(t *testing.T) {
 				fsck(t, kind, device)
 				twin, unmountTwin := mountAt(t, device, kind, "") // XFS refuses a UUID that it has mounted already
 				for i := range 49 {
-					if b := content(t, filepath.Join(twin, fmt.Sprint(i))); !bytes.Equal(b, bytes.Repeat([]byte{byte(i)}, 10_000)) {
+					if b := content(t, filepath.Join(twin, fmt.Sprint(i))); !bytes.Equal(
+						b,
+						bytes.Repeat([]byte{byte(i)}, 10_000),
+					) {
 						t.Errorf("file %d isn't as it was written", i)
 					}
 				}
 				must(t, os.WriteFile(filepath.Join(twin, "new"), []byte("x"), 0o600))
 				unmountTwin()
-				must(t, RestoreFileSystemUUID(t.Context(), device, was.UUID)) // and back again, twice: as when a break is undone
+				must(
+					t,
+					RestoreFileSystemUUID(t.Context(), device, was.UUID),
+				) // and back again, twice: as when a break is undone
 				must(t, RestoreFileSystemUUID(t.Context(), device, was.UUID))
 				if now, err := ProbeFileSystem(device); err != nil || now.UUID != was.UUID {
 					t.Errorf("probed %+v (%v), set back to %s", now, err, was.UUID)
@@ -200,7 +238,10 @@ func TestSetXFSUUIDCutOff(t *testing.T) {
 			must(t, err)
 			for writes := 0; ; writes++ {
 				point, unmount := mountAt(t, d, "xfs", "")
-				must(t, os.WriteFile(filepath.Join(point, "file"), bytes.Repeat([]byte("content "), 10_000+writes), 0o600))
+				must(
+					t,
+					os.WriteFile(filepath.Join(point, "file"), bytes.Repeat([]byte("content "), 10_000+writes), 0o600),
+				)
 				unmount()
 				must(t, replay(d, "xfs"))
 				f, err := os.OpenFile(d, os.O_RDWR|os.O_EXCL, 0)
@@ -218,7 +259,10 @@ func TestSetXFSUUIDCutOff(t *testing.T) {
 				}
 				fsck(t, "xfs", d)
 				point, unmount = mountAt(t, d, "xfs", "")
-				if b := content(t, filepath.Join(point, "file")); !bytes.Equal(b, bytes.Repeat([]byte("content "), 10_000+writes)) {
+				if b := content(t, filepath.Join(point, "file")); !bytes.Equal(
+					b,
+					bytes.Repeat([]byte("content "), 10_000+writes),
+				) {
 					t.Errorf("%d writes: the file has %d bytes", writes, len(b))
 				}
 				unmount()
@@ -248,11 +292,14 @@ func TestSetXFSUUIDVersion4(t *testing.T) {
 	fsck(t, "xfs", d)
 }
 
-// Where the power went between the writes of a new UUID, the superblock of an ext is the former one and the rest is not.
+// Where the power went between the writes of a new UUID, the superblock of an ext is the former one and the rest is
+// not.
 func TestRestoreFileSystemUUID(t *testing.T) {
 	lane.Host(t)
 	for name, make := range map[string][]string{
-		"ext4": {"mkfs.ext4", "-q"}, "ext4, checksums of groups only": {"mkfs.ext4", "-q", "-O", "^metadata_csum,uninit_bg"}, "ext3": {"mkfs.ext3", "-q"},
+		"ext4": {"mkfs.ext4", "-q"}, "ext4, checksums of groups only": {
+			"mkfs.ext4", "-q", "-O", "^metadata_csum,uninit_bg",
+		}, "ext3": {"mkfs.ext3", "-q"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := device(t, 320*mib, 512)
@@ -280,7 +327,10 @@ func TestRestoreFileSystemUUID(t *testing.T) {
 			}
 			fsck(t, was.Type, d)
 			point, unmount = mountAt(t, d, was.Type, "")
-			if b := content(t, filepath.Join(point, "file")); !bytes.Equal(b, bytes.Repeat([]byte("content "), 10_000)) {
+			if b := content(t, filepath.Join(point, "file")); !bytes.Equal(
+				b,
+				bytes.Repeat([]byte("content "), 10_000),
+			) {
 				t.Errorf("the file has %d bytes", len(b))
 			}
 			unmount()
@@ -298,7 +348,8 @@ func changed(a, b string) (n int) {
 	return n
 }
 
-// Programs that are started at the same time have our descriptors for a moment, which must not keep a replayed file system in use.
+// Programs that are started at the same time have our descriptors for a moment, which must not keep a replayed file
+// system in use.
 func TestReplayWhileForking(t *testing.T) {
 	lane.Host(t)
 	d := device(t, 320*mib, 512)

@@ -12,9 +12,9 @@ import (
 // smallest is the smallest disk that gets a table.
 const smallest = 4 * align
 
-// Create writes a new table with one Linux partition, aligned to 1 MiB; StyleNone only wipes. label is the partition's name
-// (GPT only, 36 UTF-16 units at most). Whatever the disk held is lost. Errors: E_INVALIDARG for a disk under 4 MiB, and
-// nothing was changed.
+// Create writes a new table with one Linux partition, aligned to 1 MiB; StyleNone only wipes. label is the
+// partition's name (GPT only, 36 UTF-16 units at most). Whatever the disk held is lost. Errors: E_INVALIDARG for a
+// disk under 4 MiB, and nothing was changed.
 func Create(device string, style Style, label string) (*Table, error) {
 	b, err := openBlocks(device, os.O_RDWR)
 	if err != nil {
@@ -22,7 +22,10 @@ func Create(device string, style Style, label string) (*Table, error) {
 	}
 	defer b.Close()
 	if b.size < smallest && style != StyleNone {
-		return nil, vss.E("CreateTable", vss.ErrInvalidArg, fmt.Errorf("the disk has %d bytes, a table needs %d", b.size, smallest)).On(device)
+		return nil, vss.E(
+			"CreateTable", vss.ErrInvalidArg, fmt.Errorf("the disk has %d bytes, a table needs %d", b.size, smallest),
+		).
+			On(device)
 	}
 	err = b.wipe()
 	sector := b.sectorSizes()[0]
@@ -79,9 +82,9 @@ func (b *blocks) wipe() error {
 // growWait is how long Grow waits for the disk's lock.
 const growWait = 10 * time.Second
 
-// Grow fits the table to a disk that grew: the GPT's backup moves to the end, the last partition is stretched (to a whole
-// MiB). A disk without a table needs nothing. Errors: VSS_E_VOLUME_IN_USE where another program keeps the disk locked,
-// VSS_E_NOT_SUPPORTED for tables that we don't edit.
+// Grow fits the table to a disk that grew: the GPT's backup moves to the end, the last partition is stretched (to a
+// whole MiB). A disk without a table needs nothing. Errors: VSS_E_VOLUME_IN_USE where another program keeps the disk
+// locked, VSS_E_NOT_SUPPORTED for tables that we don't edit.
 func Grow(device string) (*Table, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), growWait)
 	defer cancel()
@@ -108,7 +111,8 @@ func Grow(device string) (*Table, error) {
 	return Read(device)
 }
 
-// growProtective fits the one entry of a protective MBR; a hybrid one, or one that some tool made otherwise, stays as it is.
+// growProtective fits the one entry of a protective MBR; a hybrid one, or one that some tool made otherwise, stays as
+// it is.
 func growProtective(b *blocks, size, sector int64) error {
 	s := make([]byte, 512)
 	if _, err := b.ReadAt(s, 0); err != nil {

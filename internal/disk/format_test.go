@@ -23,7 +23,8 @@ func TestCreate(t *testing.T) {
 					d := device(t, size, sector)
 					made, err := Create(d, style, "dâta")
 					must(t, err)
-					if fmt.Sprint(made) != fmt.Sprint(table(t, d)) || made.Style != style || made.Flags != 0 || len(made.Partitions) != 1 {
+					if fmt.Sprint(made) != fmt.Sprint(table(t, d)) || made.Style != style || made.Flags != 0 ||
+						len(made.Partitions) != 1 {
 						t.Fatalf("made %+v", made)
 					}
 					p := made.Partitions[0]
@@ -41,7 +42,8 @@ func TestCreate(t *testing.T) {
 						}
 					}
 					seen := sfdiskOf(t, d)
-					if len(seen.Partitions) != 1 || seen.Partitions[0].Start*int64(sector) != p.Start || seen.Partitions[0].Size*int64(sector) != p.Size {
+					if len(seen.Partitions) != 1 || seen.Partitions[0].Start*int64(sector) != p.Start ||
+						seen.Partitions[0].Size*int64(sector) != p.Size {
 						t.Errorf("sfdisk sees %+v, made %+v", seen, p)
 					}
 				})
@@ -113,7 +115,8 @@ func TestGrow(t *testing.T) {
 		enlarge(t, d, 64*mib)
 		got, err := Grow(d)
 		must(t, err)
-		if !got.Identity.equal(was.Identity) || got.Size != 64*mib || got.Flags != vss.FlagHidden || len(got.Partitions) != len(was.Partitions) {
+		if !got.Identity.equal(was.Identity) || got.Size != 64*mib || got.Flags != vss.FlagHidden ||
+			len(got.Partitions) != len(was.Partitions) {
 			t.Errorf("grown to %+v, was %+v", got, was)
 		}
 		last := 0
@@ -205,7 +208,12 @@ func TestAnyTable(t *testing.T) {
 		_, raw := e.Table(), e.disk.gpt
 		for _, p := range now.Partitions {
 			if p.Flags != want[p.Number] || le.Uint64(raw.entry(p.Number - 1)[48:])&^(0xf<<60) != other[p.Number] {
-				r.Fatalf("partition %d has flags %v, want %v; or its other attributes changed", p.Number, p.Flags.Names(), want[p.Number].Names())
+				r.Fatalf(
+					"partition %d has flags %v, want %v; or its other attributes changed",
+					p.Number,
+					p.Flags.Names(),
+					want[p.Number].Names(),
+				)
 			}
 		}
 	})

@@ -22,22 +22,25 @@ func Renewable(fileSystem string) bool {
 	return slices.Contains([]string{"ext2", "ext3", "ext4", "xfs"}, fileSystem)
 }
 
-// SetFileSystemUUID gives an ext or XFS file system a UUID. What its log has is replayed first, and the id is read back. One that
-// has the UUID already is left with an empty log. After a power cut in the middle of it RestoreFileSystemUUID puts things right.
-// Errors: VSS_E_CANNOT_REVERT_DISKID.
+// SetFileSystemUUID gives an ext or XFS file system a UUID. What its log has is replayed first, and the id is read
+// back. One that has the UUID already is left with an empty log. After a power cut in the middle of it
+// RestoreFileSystemUUID puts things right. Errors: VSS_E_CANNOT_REVERT_DISKID.
 func SetFileSystemUUID(ctx context.Context, device, uuid string) error {
 	return setFileSystemUUID(ctx, device, uuid, false)
 }
 
-// RestoreFileSystemUUID is SetFileSystemUUID for a file system of which the UUID was being set when the power went: an ext of old
-// forms, in which the checksums of group descriptors have the UUID in them, is mended first where the kernel refuses it.
+// RestoreFileSystemUUID is SetFileSystemUUID for a file system of which the UUID was being set when the power went:
+// an ext of old forms, in which the checksums of group descriptors have the UUID in them, is mended first where the
+// kernel refuses it.
 func RestoreFileSystemUUID(ctx context.Context, device, uuid string) error {
 	return setFileSystemUUID(ctx, device, uuid, true)
 }
 
 func setFileSystemUUID(ctx context.Context, device, uuid string, mend bool) error {
 	bad := func(err error) error {
-		return vss.E("SetFileSystemUUID", vss.ErrCannotRevertDiskID, err).On(device).Advise("the file system keeps its former UUID; check it with fsck")
+		return vss.E("SetFileSystemUUID", vss.ErrCannotRevertDiskID, err).
+			On(device).
+			Advise("the file system keeps its former UUID; check it with fsck")
 	}
 	fs, err := ProbeFileSystem(device)
 	if err != nil {
@@ -73,8 +76,9 @@ func setFileSystemUUID(ctx context.Context, device, uuid string, mend bool) erro
 	return nil
 }
 
-// setExtUUID changes nothing but the superblock: where all checksums are computed from the UUID, tune2fs would write each of them
-// anew, and a power cut in between would leave files that fsck takes for damaged. So they are first tied to the former UUID.
+// setExtUUID changes nothing but the superblock: where all checksums are computed from the UUID, tune2fs would write
+// each of them anew, and a power cut in between would leave files that fsck takes for damaged. So they are first tied
+// to the former UUID.
 func setExtUUID(ctx context.Context, device string, fs FileSystem, uuid string) (said string, err error) {
 	if fs.Checksums && !fs.ChecksumSeed {
 		if said, err = tool(ctx, 0, "tune2fs", "-O", "metadata_csum_seed", device); err != nil {
@@ -113,8 +117,8 @@ func tool(ctx context.Context, ok int, name string, args ...string) (said string
 	return said, err
 }
 
-// replay has the kernel take a file system into use, which replays its log, and let it go. It is mounted nowhere, so that
-// nothing stays when this process is killed.
+// replay has the kernel take a file system into use, which replays its log, and let it go. It is mounted nowhere, so
+// that nothing stays when this process is killed.
 func replay(device, fsType string) error {
 	switch fsType {
 	case "ext2": // which has no log
@@ -132,8 +136,8 @@ func replay(device, fsType string) error {
 	return letGo(device)
 }
 
-// letGo waits until nobody uses a device that we have closed: a program that was being started in that moment has our descriptor
-// until it runs.
+// letGo waits until nobody uses a device that we have closed: a program that was being started in that moment has our
+// descriptor until it runs.
 func letGo(device string) error {
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
 		if err := free(device); !errors.Is(err, unix.EBUSY) || time.Now().After(end) {

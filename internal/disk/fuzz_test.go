@@ -22,7 +22,8 @@ func reseal(disk []byte, sector, lba int64) {
 	}
 	h := disk[at : at+sector]
 	n := int64(le.Uint32(h[hdrSize:]))
-	array, size := int64(le.Uint64(h[hdrArrayLBA:])), int64(le.Uint32(h[hdrEntries:]))*int64(le.Uint32(h[hdrEntrySize:]))
+	array := int64(le.Uint64(h[hdrArrayLBA:]))
+	size := int64(le.Uint32(h[hdrEntries:])) * int64(le.Uint32(h[hdrEntrySize:]))
 	if end := int64(len(disk)); array >= 0 && array <= end/sector && size >= 0 && size <= end-array*sector {
 		le.PutUint32(h[hdrArrayCRC:], crc32.ChecksumIEEE(disk[array*sector:array*sector+size]))
 	}

@@ -59,8 +59,8 @@ var (
 	}
 )
 
-// readGPT gives the table, nil without an error where there is none, or an error where there was one (announced in sector
-// 0, or with a header) and both of its copies are corrupt.
+// readGPT gives the table, nil without an error where there is none, or an error where there was one (announced in
+// sector 0, or with a header) and both of its copies are corrupt.
 func readGPT(r io.ReaderAt, size, sector int64, announced bool) (*gpt, error) {
 	last := uint64(size / sector)
 	if last < 3 {
@@ -99,7 +99,8 @@ func readGPT(r io.ReaderAt, size, sector int64, announced bool) (*gpt, error) {
 	return nil, damage
 }
 
-// namedBackup is where a corrupt primary says that its backup is: not at the end of a disk that grew since. 0: it says nothing.
+// namedBackup is where a corrupt primary says that its backup is: not at the end of a disk that grew since. 0: it
+// says nothing.
 func namedBackup(r io.ReaderAt, sector int64) uint64 {
 	h := make([]byte, 92)
 	if _, err := r.ReadAt(h, sector); err != nil || string(h[:8]) != "EFI PART" {
@@ -108,11 +109,12 @@ func namedBackup(r io.ReaderAt, sector int64) uint64 {
 	return le.Uint64(h[hdrAltLBA:])
 }
 
-// primaryArray is where the primary's array belongs when its header is corrupt: what that header still says, or LBA 2 where
-// the table leaves no room for another place, or where the array lies or nothing does. 0: nobody knows.
+// primaryArray is where the primary's array belongs when its header is corrupt: what that header still says, or LBA 2
+// where the table leaves no room for another place, or where the array lies or nothing does. 0: nobody knows.
 func (g *gpt) primaryArray(r io.ReaderAt) uint64 {
 	h := make([]byte, 92)
-	if _, err := r.ReadAt(h, g.sector); err == nil && string(h[:8]) == "EFI PART" && guidAt(h[hdrDiskGUID:]) == guidAt(g.header[hdrDiskGUID:]) {
+	if _, err := r.ReadAt(h, g.sector); err == nil && string(h[:8]) == "EFI PART" &&
+		guidAt(h[hdrDiskGUID:]) == guidAt(g.header[hdrDiskGUID:]) {
 		return le.Uint64(h[hdrArrayLBA:])
 	}
 	e := make([]byte, len(g.entries))
@@ -149,10 +151,13 @@ func (g *gpt) editable(size int64) error {
 	if g.backup <= 1 || g.backup >= end || g.backupArray >= end || g.backupArray+n > end {
 		return fmt.Errorf("the backup table at LBA %d is outside of the disk", g.backup)
 	}
-	for _, c := range []struct{ first, last uint64 }{{0, 1}, {g.array, g.array + n - 1}, {g.backupArray, g.backupArray + n - 1}, {g.backup, g.backup}} {
+	for _, c := range []struct{ first, last uint64 }{
+		{0, 1}, {g.array, g.array + n - 1}, {g.backupArray, g.backupArray + n - 1}, {g.backup, g.backup},
+	} {
 		for i := range g.count() {
 			e := g.entry(i)
-			if first, last := le.Uint64(e[32:]), le.Uint64(e[40:]); !guidAt(e).IsZero() && first <= c.last && last >= c.first {
+			if first, last := le.Uint64(e[32:]), le.Uint64(e[40:]); !guidAt(e).IsZero() && first <= c.last &&
+				last >= c.first {
 				return fmt.Errorf("partition %d lies over the table", i+1)
 			}
 		}
@@ -227,7 +232,14 @@ func (g *gpt) fill(t *Table) {
 		if first > last || last >= uint64(t.Size/g.sector) {
 			continue // an entry that lies outside of the disk is nobody's volume
 		}
-		p := Partition{Number: i + 1, ID: guidAt(e[16:]), TypeGUID: kind, Start: int64(first) * g.sector, Size: int64(last-first+1) * g.sector, Data: !slices.Contains(notData, kind)}
+		p := Partition{
+			Number:   i + 1,
+			ID:       guidAt(e[16:]),
+			TypeGUID: kind,
+			Start:    int64(first) * g.sector,
+			Size:     int64(last-first+1) * g.sector,
+			Data:     !slices.Contains(notData, kind),
+		}
 		units := make([]uint16, nameUnits)
 		for j := range units {
 			units[j] = le.Uint16(e[56+2*j:])

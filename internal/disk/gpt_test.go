@@ -61,8 +61,10 @@ func TestArrayElsewhere(t *testing.T) {
 func TestOneCorruptCopy(t *testing.T) {
 	for _, sector := range []int64{512, 4096} {
 		for name, at := range map[string]int64{
-			"primary signature": sector, "primary checksum": sector + hdrCRC, "primary array": 2*sector + 56, "primary's own place": sector + hdrMyLBA,
-			"primary entry size": sector + hdrEntrySize + 1, "backup signature": -sector, "backup checksum": -sector + hdrCRC, "backup array": -sector - 128*128 + 56,
+			"primary signature": sector, "primary checksum": sector + hdrCRC, "primary array": 2*sector + 56,
+			"primary's own place": sector + hdrMyLBA,
+			"primary entry size":  sector + hdrEntrySize + 1, "backup signature": -sector,
+			"backup checksum": -sector + hdrCRC, "backup array": -sector - 128*128 + 56,
 		} {
 			t.Run(fmt.Sprintf("%s, sectors of %d", name, sector), func(t *testing.T) {
 				t.Parallel()
@@ -93,7 +95,11 @@ func TestBothCopiesCorrupt(t *testing.T) {
 		"arrays":                       func(b []byte) { b[1024+56]++; b[len(b)-512-128*128+56]++ },
 		"primary header, backup array": func(b []byte) { b[512]++; b[len(b)-512-128*128]++ },
 		"both gone":                    func(b []byte) { clear(b[512:mib]); clear(b[len(b)-mib:]) },
-		"a million entries":            func(b []byte) { le.PutUint32(b[512+hdrEntries:], 1<<20); b[len(b)-1024]++; b[len(b)-512]++ },
+		"a million entries": func(b []byte) {
+			le.PutUint32(b[512+hdrEntries:], 1<<20)
+			b[len(b)-1024]++
+			b[len(b)-512]++
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := gptImage(t, 16*mib, 512)
@@ -123,7 +129,8 @@ func TestHybridMBR(t *testing.T) {
 	makers[0].make(t, d)
 	run(t, "sgdisk", "-h", "1:7", d)
 	sector0 := content(t, d)[:512]
-	if kinds := []byte{sector0[450], sector0[466], sector0[482]}; !slices.Contains(kinds, 0xee) || !slices.Contains(kinds, 0x83) {
+	if kinds := []byte{sector0[450], sector0[466], sector0[482]}; !slices.Contains(kinds, 0xee) ||
+		!slices.Contains(kinds, 0x83) {
 		t.Fatalf("sgdisk made no hybrid MBR, its types are %x", kinds)
 	}
 	edit(t, d, func(e *Editor) {
@@ -164,8 +171,49 @@ func TestRemainsOfGPT(t *testing.T) {
 // Some partitions never carry flags.
 func TestSystemPartitions(t *testing.T) {
 	d := temp(t, 32*mib)
-	run(t, "sgdisk", "-n", "1:1M:+1M", "-t", "1:ef00", "-n", "2:2M:+1M", "-t", "2:ef02", "-n", "3:3M:+1M", "-t", "3:0c01", "-n", "4:4M:+1M", "-t", "4:2700",
-		"-n", "5:5M:+1M", "-t", "5:8300", "-n", "6:6M:+1M", "-t", "6:0700", "-n", "7:7M:+1M", "-t", "7:8e00", "-n", "8:8M:+1M", "-t", "8:8200", "-n", "9:9M:+1M", "-t", "9:8304", "-A", "1:set:0", d)
+	run(
+		t,
+		"sgdisk",
+		"-n",
+		"1:1M:+1M",
+		"-t",
+		"1:ef00",
+		"-n",
+		"2:2M:+1M",
+		"-t",
+		"2:ef02",
+		"-n",
+		"3:3M:+1M",
+		"-t",
+		"3:0c01",
+		"-n",
+		"4:4M:+1M",
+		"-t",
+		"4:2700",
+		"-n",
+		"5:5M:+1M",
+		"-t",
+		"5:8300",
+		"-n",
+		"6:6M:+1M",
+		"-t",
+		"6:0700",
+		"-n",
+		"7:7M:+1M",
+		"-t",
+		"7:8e00",
+		"-n",
+		"8:8M:+1M",
+		"-t",
+		"8:8200",
+		"-n",
+		"9:9M:+1M",
+		"-t",
+		"9:8304",
+		"-A",
+		"1:set:0",
+		d,
+	)
 	before := content(t, d)
 	edit(t, d, func(e *Editor) {
 		must(t, e.SetFlags(vss.FlagsShadowCopy, 0))
@@ -209,12 +257,15 @@ func TestTableWithoutRoom(t *testing.T) {
 	for name, spoil := range map[string]func(g *gpt){
 		"partition over the primary array": func(g *gpt) { le.PutUint64(g.entry(0)[32:], 20) },
 		"partition over the backup array":  func(g *gpt) { le.PutUint64(g.entry(0)[40:], g.backup-2) },
-		"partition over the backup header": func(g *gpt) { le.PutUint64(g.entry(0)[32:], g.backup); le.PutUint64(g.entry(0)[40:], g.backup) },
-		"partition from sector 0":          func(g *gpt) { le.PutUint64(g.entry(0)[32:], 0) },
-		"backup outside of the disk":       func(g *gpt) { g.backup += 1 << 40 },
-		"backup in sector 0":               func(g *gpt) { g.backup = 0 },
-		"backup over the primary":          func(g *gpt) { g.backup = 1 },
-		"one array for both":               func(g *gpt) { g.backupArray = 2 },
+		"partition over the backup header": func(g *gpt) {
+			le.PutUint64(g.entry(0)[32:], g.backup)
+			le.PutUint64(g.entry(0)[40:], g.backup)
+		},
+		"partition from sector 0":    func(g *gpt) { le.PutUint64(g.entry(0)[32:], 0) },
+		"backup outside of the disk": func(g *gpt) { g.backup += 1 << 40 },
+		"backup in sector 0":         func(g *gpt) { g.backup = 0 },
+		"backup over the primary":    func(g *gpt) { g.backup = 1 },
+		"one array for both":         func(g *gpt) { g.backupArray = 2 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := gptImage(t, 16*mib, 512)

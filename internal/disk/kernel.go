@@ -45,7 +45,10 @@ func kernelPartitions(device string) []kernelPartition {
 	var out []kernelPartition
 	for _, p := range dirs {
 		d := filepath.Dir(p)
-		out = append(out, kernelPartition{int(sysNumber(p)), sysNumber(d+"/start") * sysSector, sysNumber(d+"/size") * sysSector})
+		out = append(
+			out,
+			kernelPartition{int(sysNumber(p)), sysNumber(d+"/start") * sysSector, sysNumber(d+"/size") * sysSector},
+		)
 	}
 	slices.SortFunc(out, func(a, b kernelPartition) int { return a.number - b.number })
 	return out
@@ -72,10 +75,10 @@ func blkpg(f *os.File, op int32, p kernelPartition) error {
 // nodeWait is how long a new partition's device node may take to appear.
 const nodeWait = 2 * time.Second
 
-// AddPartitions makes the kernel know the table's partitions, as a kernel without partition parsers does not by itself. It
-// leaves alone what is right already, stretches or shortens in place, also when mounted, what only changed its size, takes
-// away what the table doesn't have (any more, or there), and returns the nodes in the order of the table, without extended
-// partitions. Errors: VSS_E_VOLUME_IN_USE for a stale partition that is in use.
+// AddPartitions makes the kernel know the table's partitions, as a kernel without partition parsers does not by
+// itself. It leaves alone what is right already, stretches or shortens in place, also when mounted, what only changed
+// its size, takes away what the table doesn't have (any more, or there), and returns the nodes in the order of the
+// table, without extended partitions. Errors: VSS_E_VOLUME_IN_USE for a stale partition that is in use.
 func AddPartitions(device string, t *Table) ([]string, error) {
 	f, err := os.Open(device)
 	if err != nil {
@@ -86,12 +89,17 @@ func AddPartitions(device string, t *Table) ([]string, error) {
 		if slices.ContainsFunc(t.Partitions, k.is) {
 			continue
 		}
-		i := slices.IndexFunc(t.Partitions, func(p Partition) bool { return p.Number == k.number && p.Start == k.start })
+		i := slices.IndexFunc(
+			t.Partitions,
+			func(p Partition) bool { return p.Number == k.number && p.Start == k.start },
+		)
 		if i >= 0 && blkpg(f, blkpgResize, kernelPartition{k.number, k.start, t.Partitions[i].Size}) == nil {
 			continue
 		}
 		if err := blkpg(f, blkpgDel, k); err != nil && !errors.Is(err, unix.ENXIO) {
-			return nil, vss.E("AddPartitions", vss.ErrVolumeInUse, err).On(PartitionNode(device, k.number)).Advise("unmount it; the kernel has it at another place than the table")
+			return nil, vss.E("AddPartitions", vss.ErrVolumeInUse, err).
+				On(PartitionNode(device, k.number)).
+				Advise("unmount it; the kernel has it at another place than the table")
 		}
 	}
 	var nodes []string
@@ -116,7 +124,8 @@ func AddPartitions(device string, t *Table) ([]string, error) {
 				break
 			}
 			if time.Now().After(deadline) {
-				return nil, vss.E("AddPartitions", vss.ErrUnexpected, fmt.Errorf("no device node after %v", nodeWait)).On(n)
+				return nil, vss.E("AddPartitions", vss.ErrUnexpected, fmt.Errorf("no device node after %v", nodeWait)).
+					On(n)
 			}
 			time.Sleep(time.Millisecond)
 		}
@@ -132,8 +141,8 @@ func (k kernelPartition) is(p Partition) bool {
 // lookIn is how long a partition may be busy because somebody, as udev does with what is new, reads what is on it.
 const lookIn = time.Second
 
-// DeletePartitions makes the kernel forget a disk's partitions. They would survive a loop device's detaching and overlay
-// the next file on its number. Errors: VSS_E_VOLUME_IN_USE.
+// DeletePartitions makes the kernel forget a disk's partitions. They would survive a loop device's detaching and
+// overlay the next file on its number. Errors: VSS_E_VOLUME_IN_USE.
 func DeletePartitions(device string) error {
 	f, err := os.Open(device)
 	if err != nil {
@@ -142,11 +151,14 @@ func DeletePartitions(device string) error {
 	defer f.Close()
 	for _, p := range kernelPartitions(device) {
 		err := blkpg(f, blkpgDel, p)
-		for end := time.Now().Add(lookIn); errors.Is(err, unix.EBUSY) && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		end := time.Now().Add(lookIn)
+		for ; errors.Is(err, unix.EBUSY) && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 			err = blkpg(f, blkpgDel, p)
 		}
 		if err != nil && !errors.Is(err, unix.ENXIO) {
-			return vss.E("DeletePartitions", vss.ErrVolumeInUse, err).On(PartitionNode(device, p.number)).Advise("unmount it first")
+			return vss.E("DeletePartitions", vss.ErrVolumeInUse, err).
+				On(PartitionNode(device, p.number)).
+				Advise("unmount it first")
 		}
 	}
 	return nil
@@ -161,8 +173,8 @@ func Nodes(device string) []string {
 	return out
 }
 
-// SetReadOnly makes a disk and its partitions refuse writes, or take them again, until the next time they appear. Errors:
-// VSS_E_OBJECT_NOT_FOUND.
+// SetReadOnly makes a disk and its partitions refuse writes, or take them again, until the next time they appear.
+// Errors: VSS_E_OBJECT_NOT_FOUND.
 func SetReadOnly(device string, ro bool) error {
 	v := 0
 	if ro {

@@ -19,7 +19,10 @@ func TestPartitionNode(t *testing.T) {
 		device string
 		number int
 		want   string
-	}{{"/dev/sda", 1, "/dev/sda1"}, {"/dev/loop3", 12, "/dev/loop3p12"}, {"/dev/nvme0n1", 2, "/dev/nvme0n1p2"}, {"/dev/sdab", 128, "/dev/sdab128"}} {
+	}{
+		{"/dev/sda", 1, "/dev/sda1"}, {"/dev/loop3", 12, "/dev/loop3p12"}, {"/dev/nvme0n1", 2, "/dev/nvme0n1p2"},
+		{"/dev/sdab", 128, "/dev/sdab128"},
+	} {
 		if got := PartitionNode(c.device, c.number); got != c.want {
 			t.Errorf("%s %d: %s", c.device, c.number, got)
 		}
@@ -127,7 +130,10 @@ func TestStalePartitions(t *testing.T) {
 // A table that no kernel takes, with partitions over each other, is refused.
 func TestOverlappingPartitions(t *testing.T) {
 	d := device(t, 16*mib, 512)
-	_, err := AddPartitions(d, &Table{Partitions: []Partition{{Number: 1, Start: mib, Size: 4 * mib}, {Number: 2, Start: 2 * mib, Size: mib}}})
+	_, err := AddPartitions(
+		d,
+		&Table{Partitions: []Partition{{Number: 1, Start: mib, Size: 4 * mib}, {Number: 2, Start: 2 * mib, Size: mib}}},
+	)
 	wantCode(t, err, vss.ErrUnexpected)
 	_, err = AddPartitions(filepath.Join(t.TempDir(), "x"), &Table{})
 	wantCode(t, err, vss.ErrObjectNotFound)

@@ -15,17 +15,27 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Flags and ids of a disk change while its file systems are mounted and written to: the mounts stay as they are, no event
-// tells anybody of another disk, and no byte of theirs is lost. The partitions lie as close to the table as they can.
+// Flags and ids of a disk change while its file systems are mounted and written to: the mounts stay as they are, no
+// event tells anybody of another disk, and no byte of theirs is lost. The partitions lie as close to the table as
+// they can.
 func TestLiveDisk(t *testing.T) {
 	for _, c := range []struct {
 		name, fs string
 		sector   uint32
 		make     func(t *testing.T, d string)
 	}{
-		{"gpt from LBA 34", "ext4", 512, func(t *testing.T, d string) { run(t, "sgdisk", "-a", "1", "-n", "1:34:-1M", "-n", "2:0:0", d) }},
-		{"gpt from LBA 6", "ext4", 4096, func(t *testing.T, d string) { run(t, "sgdisk", "-a", "1", "-n", "1:6:-1M", "-n", "2:0:0", d) }},
-		{"mbr from LBA 63", "ext4", 512, func(t *testing.T, d string) { script(t, "label: dos\nstart=63\n", "sfdisk", "-q", d) }},
+		{
+			"gpt from LBA 34", "ext4", 512,
+			func(t *testing.T, d string) { run(t, "sgdisk", "-a", "1", "-n", "1:34:-1M", "-n", "2:0:0", d) },
+		},
+		{
+			"gpt from LBA 6", "ext4", 4096,
+			func(t *testing.T, d string) { run(t, "sgdisk", "-a", "1", "-n", "1:6:-1M", "-n", "2:0:0", d) },
+		},
+		{
+			"mbr from LBA 63", "ext4", 512,
+			func(t *testing.T, d string) { script(t, "label: dos\nstart=63\n", "sfdisk", "-q", d) },
+		},
 		{"gpt", "xfs", 512, func(t *testing.T, d string) {
 			_, err := Create(d, StyleGPT, "")
 			must(t, err)
@@ -117,7 +127,11 @@ func TestLiveDisk(t *testing.T) {
 // listen hears the kernel's events; the returned function fails the test for each that is about a disk.
 func listen(t *testing.T) func(disk string) {
 	t.Helper()
-	s, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.NETLINK_KOBJECT_UEVENT)
+	s, err := unix.Socket(
+		unix.AF_NETLINK,
+		unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC,
+		unix.NETLINK_KOBJECT_UEVENT,
+	)
 	must(t, err)
 	t.Cleanup(func() { unix.Close(s) })
 	must(t, unix.Bind(s, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1}))
@@ -129,7 +143,8 @@ func listen(t *testing.T) func(disk string) {
 			if err != nil {
 				return
 			}
-			if event := b[:n]; bytes.Contains(event, []byte("/block/"+disk+"\x00")) || bytes.Contains(event, []byte("/block/"+disk+"/")) {
+			if event := b[:n]; bytes.Contains(event, []byte("/block/"+disk+"\x00")) ||
+				bytes.Contains(event, []byte("/block/"+disk+"/")) {
 				t.Errorf("the kernel told of the disk: %q", bytes.ReplaceAll(event, []byte{0}, []byte{' '}))
 			}
 		}

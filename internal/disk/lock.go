@@ -15,7 +15,8 @@ const (
 	lockWait = 30 * time.Second     // how long Lock waits: as long as udev may need for the rules of a new disk
 )
 
-// Locked is a disk whose lock (flock on its node) is held. udev runs no rules for the disk and its partitions while it is.
+// Locked is a disk whose lock (flock on its node) is held. udev runs no rules for the disk and its partitions while
+// it is.
 type Locked struct {
 	device string
 	node   *os.File

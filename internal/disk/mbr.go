@@ -10,9 +10,10 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// mbr is a master boot record with, behind it, our own record of the disk's flags: 512 bytes at the end of the gap before
-// the first partition (by the order of places, extended ones too), or before the first MiB where the gap is longer. It is
-// found from the table alone. Where the flags lie on the original systems is not documented; this place is ours.
+// mbr is a master boot record with, behind it, our own record of the disk's flags: 512 bytes at the end of the gap
+// before the first partition (by the order of places, extended ones too), or before the first MiB where the gap is
+// longer. It is found from the table alone. Where the flags lie on the original systems is not documented; this place
+// is ours.
 type mbr struct {
 	sector   int64
 	sector0  []byte // its first 512 bytes
@@ -105,8 +106,15 @@ func (m *mbr) readLogical(r io.ReaderAt, base, size int64) {
 			return
 		}
 		p, next := entryOf(b, 0), entryOf(b, 1)
-		if start := at + p.start(); p.used() && p.start() != 0 && !extended(p.kind()) && (start+p.length())*m.sector <= size {
-			m.logical = append(m.logical, Partition{Number: 5 + len(m.logical), TypeMBR: p.kind(), Start: start * m.sector, Size: p.length() * m.sector, Data: carriesData(p.kind())})
+		if start := at + p.start(); p.used() && p.start() != 0 && !extended(p.kind()) &&
+			(start+p.length())*m.sector <= size {
+			m.logical = append(m.logical, Partition{
+				Number:  5 + len(m.logical),
+				TypeMBR: p.kind(),
+				Start:   start * m.sector,
+				Size:    p.length() * m.sector,
+				Data:    carriesData(p.kind()),
+			})
 		}
 		if !next.used() || !extended(next.kind()) || seen[base+next.start()] {
 			return
@@ -120,7 +128,8 @@ func carriesData(kind byte) bool { return !extended(kind) && kind != 0xef && kin
 
 // ours says whether the record's place holds our record, and which format it has.
 func (m *mbr) ours() (format uint32, ok bool) {
-	if m.recordAt == 0 || string(m.record[:len(recordMagic)]) != recordMagic || crc32.ChecksumIEEE(m.record[:recCRC]) != le.Uint32(m.record[recCRC:]) {
+	if m.recordAt == 0 || string(m.record[:len(recordMagic)]) != recordMagic ||
+		crc32.ChecksumIEEE(m.record[:recCRC]) != le.Uint32(m.record[recCRC:]) {
 		return 0, false
 	}
 	return le.Uint32(m.record[recFormat:]), true
@@ -141,11 +150,20 @@ func (m *mbr) roomForRecord(name string) error {
 	format, ours := m.ours()
 	switch {
 	case ours && format > recordFormat:
-		return refuse(fmt.Sprintf("the disk's flag record has format %d, this program knows up to %d", format, recordFormat), "use the newer program that wrote it; nothing was changed")
+		return refuse(
+			fmt.Sprintf("the disk's flag record has format %d, this program knows up to %d", format, recordFormat),
+			"use the newer program that wrote it; nothing was changed",
+		)
 	case m.recordAt == 0:
-		return refuse("there is no gap before the first partition for the flags", "use a GPT, or begin the first partition at 1 MiB")
+		return refuse(
+			"there is no gap before the first partition for the flags",
+			"use a GPT, or begin the first partition at 1 MiB",
+		)
 	case !ours && (m.bootCode || !blank(m.record)):
-		return refuse("boot code or other data lies in the gap before the first partition", "boot disks with an MBR can't be copied; use a GPT")
+		return refuse(
+			"boot code or other data lies in the gap before the first partition",
+			"boot disks with an MBR can't be copied; use a GPT",
+		)
 	}
 	return nil
 }
@@ -175,7 +193,13 @@ func (m *mbr) fill(t *Table) {
 	t.Flags = m.flags()
 	for i := range 4 {
 		if e := entryOf(m.sector0, i); e.used() {
-			t.Partitions = append(t.Partitions, Partition{Number: i + 1, TypeMBR: e.kind(), Start: e.start() * m.sector, Size: e.length() * m.sector, Data: carriesData(e.kind())})
+			t.Partitions = append(t.Partitions, Partition{
+				Number:  i + 1,
+				TypeMBR: e.kind(),
+				Start:   e.start() * m.sector,
+				Size:    e.length() * m.sector,
+				Data:    carriesData(e.kind()),
+			})
 		}
 	}
 	t.Partitions = append(t.Partitions, m.logical...)

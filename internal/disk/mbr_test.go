@@ -77,9 +77,19 @@ func TestGapThatIsNotOurs(t *testing.T) {
 			poke(t, d, 512, []byte("GRUB core image")...)
 		}, 0},
 		{"other data where the record would be", "1M,2M,L\n", func(t *testing.T, d string) { poke(t, d, mib-1, 7) }, 0},
-		{"a record with a wrong checksum", "1M,2M,L\n", func(t *testing.T, d string) { poke(t, d, mib-512, spoilt...) }, 0},
-		{"a newer record", "1M,2M,L\n", func(t *testing.T, d string) { poke(t, d, mib-512, record(recordFormat+1, vss.FlagHidden)...) }, vss.FlagHidden},
-		{"a much newer record", "1M,2M,L\n", func(t *testing.T, d string) { poke(t, d, mib-512, record(1<<31, 0xff)...) }, vss.FlagsShadowCopy},
+		{
+			"a record with a wrong checksum", "1M,2M,L\n",
+			func(t *testing.T, d string) { poke(t, d, mib-512, spoilt...) }, 0,
+		},
+		{
+			"a newer record", "1M,2M,L\n",
+			func(t *testing.T, d string) { poke(t, d, mib-512, record(recordFormat+1, vss.FlagHidden)...) },
+			vss.FlagHidden,
+		},
+		{
+			"a much newer record", "1M,2M,L\n",
+			func(t *testing.T, d string) { poke(t, d, mib-512, record(1<<31, 0xff)...) }, vss.FlagsShadowCopy,
+		},
 		{"no gap", "start=1,size=4096\n", func(*testing.T, string) {}, 0},
 		{"no gap before the extended partition", "start=1,size=8192,type=5\n", func(*testing.T, string) {}, 0},
 	} {

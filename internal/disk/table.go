@@ -1,6 +1,6 @@
-// Package disk reads and edits what a disk says of itself: its partition table (GPT or MBR), the four shadow copy flags,
-// the identities of disk and partitions, and the identity of a file system. It edits live disks without disturbing their
-// mounts: it never asks the kernel to read a table again.
+// Package disk reads and edits what a disk says of itself: its partition table (GPT or MBR), the four shadow copy
+// flags, the identities of disk and partitions, and the identity of a file system. It edits live disks without
+// disturbing their mounts: it never asks the kernel to read a table again.
 package disk
 
 import (
@@ -62,8 +62,8 @@ type PartitionID struct {
 	ID     vss.GUID `json:"id"`
 }
 
-// Identity is what tells one disk from another: GPT's disk GUID or MBR's signature (little-endian in the first four bytes
-// of Disk, as in VDS_LUN_INFORMATION), and GPT's partition ids.
+// Identity is what tells one disk from another: GPT's disk GUID or MBR's signature (little-endian in the first four
+// bytes of Disk, as in VDS_LUN_INFORMATION), and GPT's partition ids.
 type Identity struct {
 	Style      Style         `json:"style"`
 	Disk       vss.GUID      `json:"disk"`
@@ -80,8 +80,8 @@ type Table struct {
 	Partitions []Partition
 }
 
-// Read reads the table of a device or an image file. A disk without one has StyleNone. Errors: VSS_E_VOLUME_NOT_SUPPORTED
-// when both copies of a GPT are corrupt; VSS_E_OBJECT_NOT_FOUND.
+// Read reads the table of a device or an image file. A disk without one has StyleNone. Errors:
+// VSS_E_VOLUME_NOT_SUPPORTED when both copies of a GPT are corrupt; VSS_E_OBJECT_NOT_FOUND.
 func Read(device string) (*Table, error) {
 	d, err := readDevice(device)
 	if err != nil {
@@ -119,7 +119,9 @@ type onDisk struct {
 func readDisk(b *blocks, name string) (*onDisk, error) {
 	d, err := parse(b, b.size, b.sectorSizes())
 	if err != nil {
-		return nil, vss.E("ReadTable", vss.ErrVolumeNotSupported, err).On(name).Advise("mend the partition table first: `sgdisk -v`, `gdisk` recovery; nothing was changed")
+		return nil, vss.E("ReadTable", vss.ErrVolumeNotSupported, err).
+			On(name).
+			Advise("mend the partition table first: `sgdisk -v`, `gdisk` recovery; nothing was changed")
 	}
 	d.name = name
 	return d, nil
@@ -185,8 +187,8 @@ func (d *onDisk) table() *Table {
 	return t
 }
 
-// CanFlag returns an error unless a disk can carry the four flags. A disk without a table can: the array's record holds its
-// flags. Errors: VSS_E_VOLUME_NOT_SUPPORTED with the reason.
+// CanFlag returns an error unless a disk can carry the four flags. A disk without a table can: the array's record
+// holds its flags. Errors: VSS_E_VOLUME_NOT_SUPPORTED with the reason.
 func CanFlag(device string) error {
 	d, err := readDevice(device)
 	if err != nil {
@@ -203,7 +205,10 @@ func (d *onDisk) editable() error {
 	switch {
 	case d.gpt != nil:
 		if err := d.gpt.editable(d.size); err != nil {
-			return vss.E("EditTable", vss.ErrNotSupported, err).On(d.name).Advise("this disk's table is left alone, since an edit could damage what lies around it; `sgdisk -v` says more")
+			return vss.E("EditTable", vss.ErrNotSupported, err).
+				On(d.name).
+				Advise("this disk's table is left alone, since an edit could damage what lies around it; `sgdisk " +
+					"-v` says more")
 		}
 	case d.mbr != nil:
 		return d.mbr.roomForRecord(d.name)

@@ -26,14 +26,42 @@ var makers = []struct {
 	make   func(t testing.TB, disk string)
 }{
 	{"sgdisk", StyleGPT, true, func(t testing.TB, d string) {
-		run(t, "sgdisk", "-n", "1:1M:+2M", "-t", "1:8300", "-c", "1:dâta", "-n", "7:4M:+1M", "-t", "7:0700", "-n", "128:6M:0", "-t", "128:8e00", d)
+		run(
+			t,
+			"sgdisk",
+			"-n",
+			"1:1M:+2M",
+			"-t",
+			"1:8300",
+			"-c",
+			"1:dâta",
+			"-n",
+			"7:4M:+1M",
+			"-t",
+			"7:0700",
+			"-n",
+			"128:6M:0",
+			"-t",
+			"128:8e00",
+			d,
+		)
 	}},
-	{"sfdisk gpt", StyleGPT, true, func(t testing.TB, d string) { script(t, "label: gpt\n1M,2M,L\n4M,1M,L\n", "sfdisk", "-q", d) }},
+	{
+		"sfdisk gpt",
+		StyleGPT,
+		true,
+		func(t testing.TB, d string) { script(t, "label: gpt\n1M,2M,L\n4M,1M,L\n", "sfdisk", "-q", d) },
+	},
 	{"ours gpt", StyleGPT, true, func(t testing.TB, d string) {
 		_, err := Create(d, StyleGPT, "data")
 		must(t, err)
 	}},
-	{"sfdisk mbr", StyleMBR, true, func(t testing.TB, d string) { script(t, "label: dos\n1M,2M,L\n4M,1M,8e,*\n", "sfdisk", "-q", d) }},
+	{
+		"sfdisk mbr",
+		StyleMBR,
+		true,
+		func(t testing.TB, d string) { script(t, "label: dos\n1M,2M,L\n4M,1M,8e,*\n", "sfdisk", "-q", d) },
+	},
 	{"sfdisk mbr with logical partitions", StyleMBR, true, func(t testing.TB, d string) {
 		script(t, "label: dos\n1M,2M,L\n4M,8M,E\n5M,1M,L\n7M,1M,7\n9M,1M,ef\n", "sfdisk", "-q", d)
 	}},
@@ -75,7 +103,10 @@ func TestRead(t *testing.T) {
 		}
 		var ours, theirs []string
 		for _, p := range got.Partitions {
-			ours = append(ours, fmt.Sprintf("%d+%d %s %s", p.Start/sector, p.Size/sector, p.Name, strings.ToUpper(p.ID.Plain())))
+			ours = append(
+				ours,
+				fmt.Sprintf("%d+%d %s %s", p.Start/sector, p.Size/sector, p.Name, strings.ToUpper(p.ID.Plain())),
+			)
 		}
 		for _, p := range want.Partitions {
 			id := p.UUID
@@ -234,13 +265,20 @@ func TestDiskWithoutTable(t *testing.T) {
 	dir := t.TempDir()
 	fs := image(t, filepath.Join(dir, "ext4"), 8*mib)
 	run(t, "mkfs.ext4", "-q", "-F", fs)
-	fat := image(t, filepath.Join(dir, "boot sector"), 8*mib) // as FAT and NTFS have it: code where the entries would be
+	fat := image(
+		t,
+		filepath.Join(dir, "boot sector"),
+		8*mib,
+	) // as FAT and NTFS have it: code where the entries would be
 	sector := slices.Repeat([]byte{0xeb, 0x3c, 0x90, 0xc3}, 128)
 	sector[510], sector[511] = 0x55, 0xaa
 	poke(t, fat, 0, sector...)
 	signature := image(t, filepath.Join(dir, "signature"), 8*mib) // and as FAT without code has it
 	poke(t, signature, 510, 0x55, 0xaa)
-	for _, d := range []string{image(t, filepath.Join(dir, "zeros"), 8*mib), image(t, filepath.Join(dir, "nothing"), 0), image(t, filepath.Join(dir, "tiny"), 100), fs, fat, signature} {
+	for _, d := range []string{
+		image(t, filepath.Join(dir, "zeros"), 8*mib), image(t, filepath.Join(dir, "nothing"), 0),
+		image(t, filepath.Join(dir, "tiny"), 100), fs, fat, signature,
+	} {
 		t.Run(filepath.Base(d), func(t *testing.T) {
 			before := content(t, d)
 			got := table(t, d)

@@ -45,8 +45,8 @@ func (r *recorder) Sync() error {
 	return nil
 }
 
-// crashes calls f with each disk that a power cut may leave: what was flushed, and of what wasn't every beginning and some
-// other choices of sectors, since a disk writes them in any order.
+// crashes calls f with each disk that a power cut may leave: what was flushed, and of what wasn't every beginning and
+// some other choices of sectors, since a disk writes them in any order.
 func (r *recorder) crashes(before []byte, f func(name string, disk []byte)) {
 	random := rand.New(rand.NewPCG(3, 4))
 	durable, disk := bytes.Clone(before), bytes.Clone(before)
@@ -162,7 +162,9 @@ func TestTornWrites(t *testing.T) {
 					c.change(g, int64(len(disk)))
 					after := &recorder{sector: sector, content: bytes.Clone(disk)}
 					must(t, g.write(after))
-					if again := mustParse(t, after.content, sector).table(); c.name != "identity" && fmt.Sprint(again) != is && again.Identity.Disk == old.table().Identity.Disk {
+					if again := mustParse(t, after.content, sector).table(); c.name != "identity" &&
+						fmt.Sprint(again) != is &&
+						again.Identity.Disk == old.table().Identity.Disk {
 						t.Fatalf("%s: done again it reads as %v, want %s", name, again, is)
 					}
 				})
@@ -210,7 +212,8 @@ func TestFailingWrite(t *testing.T) {
 	}
 }
 
-// A disk that refuses writes fails the edit; what the editor says stays true, and it goes on when the disk takes writes again.
+// A disk that refuses writes fails the edit; what the editor says stays true, and it goes on when the disk takes
+// writes again.
 func TestReadOnlyDiskIsNotEdited(t *testing.T) {
 	lane.Host(t)
 	for _, style := range []Style{StyleGPT, StyleMBR} {

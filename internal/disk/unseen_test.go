@@ -12,8 +12,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// What udev watches of a disk's node: a live disk's flags change without it, another's with. The lock is one that udev and
-// everybody else meets, either way, and what is written is on the disk.
+// What udev watches of a disk's node: a live disk's flags change without it, another's with. The lock is one that
+// udev and everybody else meets, either way, and what is written is on the disk.
 func TestUnseen(t *testing.T) {
 	d := device(t, 8*mib, 512)
 	_, err := Create(d, StyleGPT, "")

@@ -100,7 +100,8 @@ func attach(t testing.TB, path string, sector uint32) string {
 
 func detach(t testing.TB, device string) {
 	t.Helper()
-	if err := errors.Join(DeletePartitions(device), SetReadOnly(device, false)); err != nil { // both would outlive the file
+	// both would outlive the file
+	if err := errors.Join(DeletePartitions(device), SetReadOnly(device, false)); err != nil {
 		t.Error(err)
 	}
 	f, err := os.OpenFile(device, os.O_RDWR, 0)

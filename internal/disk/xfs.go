@@ -11,7 +11,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// XFS on disk. Numbers are big-endian, checksums little-endian. Source: Linux, fs/xfs/libxfs/xfs_format.h and xfs_log_format.h.
+// XFS on disk. Numbers are big-endian, checksums little-endian. Source: Linux, fs/xfs/libxfs/xfs_format.h and
+// xfs_log_format.h.
 const (
 	xfsBlockSize  = 4
 	xfsUUID       = 32
@@ -119,16 +120,19 @@ func (s xfsSB) log() (at, size int64, err error) {
 	}
 	number, within := start>>(shift&63), int64(start&(1<<(shift&63)-1))*block
 	size = int64(be.Uint32(s[xfsLogBlocks:])) * block
-	if block < 512 || block > 1<<16 || shift > 31 || s.group() < 4*int64(len(s)) || number >= uint64(be.Uint32(s[xfsAGCount:])) ||
-		within < 4*int64(len(s)) || within+size > s.group() {
+	if block < 512 || block > 1<<16 || shift > 31 || s.group() < 4*int64(len(s)) ||
+		number >= uint64(be.Uint32(s[xfsAGCount:])) ||
+		within < 4*int64(len(s)) ||
+		within+size > s.group() {
 		return 0, 0, errors.New("its superblock makes no sense")
 	}
 	return int64(number)*s.group() + within, size, nil
 }
 
-// setXFSUUID gives an XFS with an empty log a UUID. The kernel refuses a log of another UUID, and log and superblock can't be
-// written at once: so the log's last record, which ends it, is written without one first, which the kernel takes with any. At
-// each moment the file system can be mounted. xfs_admin, which clears the log, leaves one that can't when the power goes.
+// setXFSUUID gives an XFS with an empty log a UUID. The kernel refuses a log of another UUID, and log and superblock
+// can't be written at once: so the log's last record, which ends it, is written without one first, which the kernel
+// takes with any. At each moment the file system can be mounted. xfs_admin, which clears the log, leaves one that
+// can't when the power goes.
 func setXFSUUID(d xfsDevice, uuid vss.GUID) error {
 	first, err := readXFSSB(d, 0)
 	if err != nil {
@@ -210,8 +214,9 @@ func forgetLogUUID(d xfsDevice, s xfsSB) error {
 		}
 		return sumOf(append(parts, payload)...)
 	}
-	right := s.version() == 4 && le.Uint32(head[xfsRecCRC:]) == 0                   // it has none
-	for _, size := range [][2]int{{328, 260}, {328, 512}, {324, 260}, {324, 512}} { // of 64 and of 32 bits, before and since 6.18
+	right := s.version() == 4 && le.Uint32(head[xfsRecCRC:]) == 0 // it has none
+	// of 64 and of 32 bits, before and since 6.18
+	for _, size := range [][2]int{{328, 260}, {328, 512}, {324, 260}, {324, 512}} {
 		if !right && sum(size[0], size[1]) == le.Uint32(head[xfsRecCRC:]) {
 			clear(head[xfsRecUUID : xfsRecUUID+16])
 			le.PutUint32(head[xfsRecCRC:], sum(size[0], size[1]))

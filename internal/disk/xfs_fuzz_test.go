@@ -38,7 +38,9 @@ func smallXFS() memoryDisk {
 	for at := int64(0); at < int64(len(m)); at += group * 512 {
 		s := xfsSB(m[at : at+512])
 		copy(s, "XFSB")
-		for offset, n := range map[int]uint32{xfsBlockSize: 512, xfsAGBlocks: group, xfsAGCount: 2, xfsLogBlocks: group - log} {
+		for offset, n := range map[int]uint32{
+			xfsBlockSize: 512, xfsAGBlocks: group, xfsAGCount: 2, xfsLogBlocks: group - log,
+		} {
 			be.PutUint32(s[offset:], n)
 		}
 		be.PutUint64(s[xfsLogStart:], log)
@@ -68,14 +70,17 @@ func resealXFS(m memoryDisk) {
 			}
 		case be.Uint32(b) == xfsLogMagic:
 			if n := int64(be.Uint32(b[xfsRecLength:])); int64(at)+512+n <= int64(len(m)) {
-				le.PutUint32(b[xfsRecCRC:], sumOf(b[:xfsRecCRC], make([]byte, 4), b[xfsRecCRC+4:328], m[at+512:at+512+int(n)]))
+				le.PutUint32(
+					b[xfsRecCRC:],
+					sumOf(b[:xfsRecCRC], make([]byte, 4), b[xfsRecCRC+4:328], m[at+512:at+512+int(n)]),
+				)
 			}
 		}
 	}
 }
 
-// Whatever a disk says of an XFS on it: nothing panics or takes for ever, and what got a UUID has it, and can be given its former
-// one.
+// Whatever a disk says of an XFS on it: nothing panics or takes for ever, and what got a UUID has it, and can be
+// given its former one.
 func FuzzXFS(f *testing.F) {
 	id := vss.MustGUID("0b1a2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d")
 	if err := setXFSUUID(smallXFS(), id); err != nil {

@@ -26,8 +26,8 @@ func Load(fsType, device string, flags ...string) error {
 	return errors.Join(err, unix.Close(fd))
 }
 
-// Hidden returns the root of a new file system in memory that is mounted nowhere and may hold device nodes. It ceases to
-// exist when the descriptor is closed.
+// Hidden returns the root of a new file system in memory that is mounted nowhere and may hold device nodes. It ceases
+// to exist when the descriptor is closed.
 func Hidden() (fd int, err error) {
 	fs, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
 	if err != nil {

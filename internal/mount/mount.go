@@ -27,7 +27,10 @@ func (o Options) flags() uintptr {
 	for _, f := range []struct {
 		on   bool
 		flag uintptr
-	}{{o.ReadOnly, unix.MS_RDONLY}, {o.NoSUID, unix.MS_NOSUID}, {o.NoDev, unix.MS_NODEV}, {o.NoATime, unix.MS_NOATIME}} {
+	}{
+		{o.ReadOnly, unix.MS_RDONLY}, {o.NoSUID, unix.MS_NOSUID}, {o.NoDev, unix.MS_NODEV},
+		{o.NoATime, unix.MS_NOATIME},
+	} {
 		if f.on {
 			flags |= f.flag
 		}
@@ -84,8 +87,8 @@ func Memory(path string, mode os.FileMode) error {
 	return nil
 }
 
-// KeepPrivate keeps mounts that are made in this process's mount namespace out of all others. What others unmount is still
-// unmounted here.
+// KeepPrivate keeps mounts that are made in this process's mount namespace out of all others. What others unmount is
+// still unmounted here.
 func KeepPrivate() error {
 	return os.NewSyscallError("mount", unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""))
 }
@@ -107,17 +110,18 @@ func byDescriptor(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.
 // ErrForeign is the cause of the error that Unmount returns for the mount of another owner.
 var ErrForeign = errors.New("another mount is there")
 
-// Owner identifies the mounts of one owner. A mount belongs to it if it has the id, or, for id 0, if it shows a file system
-// on one of the devices.
+// Owner identifies the mounts of one owner. A mount belongs to it if it has the id, or, for id 0, if it shows a file
+// system on one of the devices.
 type Owner struct {
 	ID      uint64   // as FileSystem and List return it; 0: not known
 	Devices []string // nodes of block devices
 }
 
-// Unmount unmounts the file system at path if it belongs to the owner. It returns nil if nothing is mounted there, and an
-// error that wraps ErrForeign, with the mount untouched, if it belongs to another. A mount in use is unix.EBUSY; with force
-// it disappears at once instead, and its file system is released when the last user closes it. Only the topmost of several
-// mounts at one path is unmounted. The last component of path is not followed if it is a symbolic link.
+// Unmount unmounts the file system at path if it belongs to the owner. It returns nil if nothing is mounted there,
+// and an error that wraps ErrForeign, with the mount untouched, if it belongs to another. A mount in use is
+// unix.EBUSY; with force it disappears at once instead, and its file system is released when the last user closes it.
+// Only the topmost of several mounts at one path is unmounted. The last component of path is not followed if it is a
+// symbolic link.
 func Unmount(path string, o Owner, force bool) error {
 	parent, err := os.OpenFile(filepath.Dir(path), unix.O_PATH|unix.O_DIRECTORY, 0)
 	if errors.Is(err, os.ErrNotExist) {
@@ -167,8 +171,8 @@ func (o Owner) check(path string) error {
 	return ErrForeign
 }
 
-// Reconfigure makes a mounted file system, and the mount at path, read-only or read/write. Files that are open for writing
-// are unix.EBUSY.
+// Reconfigure makes a mounted file system, and the mount at path, read-only or read/write. Files that are open for
+// writing are unix.EBUSY.
 func Reconfigure(path string, readOnly bool) error {
 	fd, err := unix.Fspick(unix.AT_FDCWD, path, unix.FSPICK_CLOEXEC)
 	if err != nil {

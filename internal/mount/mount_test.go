@@ -57,7 +57,9 @@ func TestFileSystems(t *testing.T) {
 			}
 			must(t, mount.Load(kind, ours))
 			id, err := mount.FileSystem(point, mount.Options{
-				Device: ours, Type: kind, ReadOnly: true, NoSUID: true, NoDev: true, Data: []string{"no-such-option", ""},
+				Device: ours, Type: kind, ReadOnly: true, NoSUID: true, NoDev: true, Data: []string{
+					"no-such-option", "",
+				},
 			})
 			must(t, err)
 			at := slices.IndexFunc(mount.List(), func(m mount.Info) bool { return m.ID == id })
@@ -77,7 +79,9 @@ func TestFileSystems(t *testing.T) {
 			must(t, os.WriteFile(filepath.Join(point, "file"), nil, 0o600))
 			must(t, mount.Reconfigure(point, true))
 
-			for _, o := range []mount.Owner{{}, {ID: id + 1}, {Devices: []string{others}}, {Devices: []string{"/dev/none"}}} {
+			for _, o := range []mount.Owner{
+				{}, {ID: id + 1}, {Devices: []string{others}}, {Devices: []string{"/dev/none"}},
+			} {
 				if err := mount.Unmount(point, o, true); !errors.Is(err, mount.ErrForeign) {
 					t.Errorf("unmount by %+v: %v", o, err)
 				}

@@ -11,7 +11,16 @@ nonsense
 30 1 8:2 /sub /with\040space ro,relatime shared:1 - ext4 /dev/sda2 ro,errors=remount-ro
 `
 	want := []Info{
-		{ID: 22, Device: "0:21", Root: "/", Point: "/proc", Type: "proc", Source: "proc", SuperOptions: "rw", Prefix: "/p"},
+		{
+			ID:           22,
+			Device:       "0:21",
+			Root:         "/",
+			Point:        "/proc",
+			Type:         "proc",
+			Source:       "proc",
+			SuperOptions: "rw",
+			Prefix:       "/p",
+		},
 		{ID: 30, Device: "8:2", Root: "/sub", Point: "/with space", Type: "ext4", Source: "/dev/sda2",
 			SuperOptions: "ro,errors=remount-ro", Prefix: "/p"},
 	}
@@ -33,7 +42,10 @@ func TestData(t *testing.T) {
 		{"none", Options{}, []string{""}},
 		{"tries", Options{Data: []string{"", "a,b"}}, []string{"", "a,b"}},
 		{"others", Options{Others: []string{"/dev/x", "/dev/y"}}, []string{"device=/dev/x,device=/dev/y"}},
-		{"both", Options{Data: []string{"", "a"}, Others: []string{"/dev/x"}}, []string{"device=/dev/x", "a,device=/dev/x"}},
+		{
+			"both", Options{Data: []string{"", "a"}, Others: []string{"/dev/x"}},
+			[]string{"device=/dev/x", "a,device=/dev/x"},
+		},
 	} {
 		if got := c.o.data(); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)

@@ -46,30 +46,40 @@ func inUse(op string, err error) error {
 	return vss.E(op, vss.VDSErrDeviceInUse, err).Advise(vss.Hint(err))
 }
 
-// free refuses a LUN that the coordinator needs as it is.
-func (m *Manager) free(op string, d Disk) error {
+// checkNotInUse returns an error for a LUN that the coordinator needs as it is. Errors: VDS_E_DEVICE_IN_USE.
+func (m *Manager) checkNotInUse(op string, d Disk) error {
 	if m.cfg.InUse == nil {
 		return nil
 	}
 	if why := m.cfg.InUse(d.LUN.ID); why != "" {
-		return vss.E(op, vss.VDSErrDeviceInUse, errors.New(why)).On(d.LUN.Name).Advise("use the shadow copy commands for it: `vss expose`, `vss delete`, or `vss break` to make an ordinary LUN of it")
+		return vss.E(op, vss.VDSErrDeviceInUse, errors.New(why)).
+			On(d.LUN.Name).
+			Advise("use the shadow copy commands for it: `vss expose`, `vss delete`, or `vss break` to make an " +
+				"ordinary LUN of it")
 	}
 	return nil
 }
 
-// plain refuses shadow copies as well, whoever had them made.
-func (m *Manager) plain(op string, d Disk) error {
-	if err := m.free(op, d); err != nil {
+// checkPlain is checkNotInUse that refuses all shadow copies, those of other hosts too. Errors: also
+// VDS_E_INVALID_OPERATION.
+func (m *Manager) checkPlain(op string, d Disk) error {
+	if err := m.checkNotInUse(op, d); err != nil {
 		return err
 	}
 	if d.LUN.Kind == array.KindShadowCopy {
-		return vss.E(op, vss.VDSErrInvalidOperation, errors.New("it is a shadow copy")).On(d.LUN.Name).Advise("break its set first: `vss break`")
+		return vss.E(op, vss.VDSErrInvalidOperation, errors.New("it is a shadow copy")).
+			On(d.LUN.Name).
+			Advise("break its set first: `vss break`")
 	}
 	return nil
 }
 
-// idle refuses a disk of which a volume is mounted, or which something else holds.
-func idle(op string, d Disk, hint string) error {
+func unmountFirst(d Disk) string {
+	return "unmount it first: `vss lun unmount " + d.LUN.Name + "`, or use --force"
+}
+
+// checkIdle returns an error for a disk that has a mounted volume or is open exclusively. Errors: VDS_E_DEVICE_IN_USE.
+func checkIdle(op string, d Disk, hint string) error {
 	if d.Device == "" {
 		return nil
 	}
@@ -78,7 +88,7 @@ func idle(op string, d Disk, hint string) error {
 		return nil
 	}
 	node := used[len(used)-1]
-	why := errors.New("something has it open for itself alone")
+	why := errors.New("the device is open exclusively (O_EXCL)")
 	if h := holders(node); len(h) > 0 {
 		why = fmt.Errorf("%v lies on it", h)
 	} else if paths, err := volume.MountsOf(node); err == nil && len(paths) > 0 {
@@ -143,8 +153,8 @@ func (m *Manager) Unmask(ctx context.Context, name, host string) (Disk, error) {
 	return m.byID(ctx, d.LUN.ID)
 }
 
-// Mask hides a LUN from a host, "" for this one, from which its disk is taken away first. Force unmounts what is mounted.
-// Errors: VDS_E_DEVICE_IN_USE. Source: IVdsServiceUninstallDisk, IVdsLun::SetMask.
+// Mask hides a LUN from a host, "" for this one, from which its disk is taken away first. Force unmounts what is
+// mounted. Errors: VDS_E_DEVICE_IN_USE. Source: IVdsServiceUninstallDisk, IVdsLun::SetMask.
 func (m *Manager) Mask(ctx context.Context, name, host string, force bool) (Disk, error) {
 	const op = "MaskLun"
 	return m.change(ctx, op, name, func(d Disk) error {
@@ -152,11 +162,11 @@ func (m *Manager) Mask(ctx context.Context, name, host string, force bool) (Disk
 			_, err := d.Array.Unmap(ctx, d.LUN.ID, host)
 			return err
 		}
-		if err := m.free(op, d); err != nil {
+		if err := m.checkNotInUse(op, d); err != nil {
 			return err
 		}
 		if !force {
-			if err := idle(op, d, "unmount it first: `vss lun unmount "+d.LUN.Name+"`, or use --force"); err != nil {
+			if err := checkIdle(op, d, unmountFirst(d)); err != nil {
 				return err
 			}
 		}
@@ -176,17 +186,20 @@ func (m *Manager) Rename(ctx context.Context, name, to string) (Disk, error) {
 	})
 }
 
-// Extend makes a LUN larger, and on this host its disk, the table and the last partition; the file system in it is its
-// owner's to grow. With the size that it has it finishes an Extend that was cut off. Errors: VDS_E_INVALID_OPERATION for a
-// smaller size, a read-only LUN or a shadow copy, VDS_E_NOT_ENOUGH_SPACE. Source: IVdsLun::Extend.
+// Extend makes a LUN larger, and on this host its disk, the table and the last partition; the file system in it is
+// its owner's to grow. With the size that it has it finishes an Extend that was cut off. Errors:
+// VDS_E_INVALID_OPERATION for a smaller size, a read-only LUN or a shadow copy, VDS_E_NOT_ENOUGH_SPACE. Source:
+// IVdsLun::Extend.
 func (m *Manager) Extend(ctx context.Context, name string, size int64) (Disk, error) {
 	const op = "ExtendLun"
 	return m.change(ctx, op, name, func(d Disk) error {
-		if err := m.plain(op, d); err != nil {
+		if err := m.checkPlain(op, d); err != nil {
 			return err
 		}
 		if d.Device != "" && disk.ReadOnly(d.Device) {
-			return vss.E(op, vss.VDSErrInvalidOperation, errors.New("the LUN is read-only")).On(d.LUN.Name).Advise("make it writable first: `vss lun set " + d.LUN.Name + " --read-write`")
+			return vss.E(op, vss.VDSErrInvalidOperation, errors.New("the LUN is read-only")).
+				On(d.LUN.Name).
+				Advise("make it writable first: `vss lun set " + d.LUN.Name + " --read-write`")
 		}
 		if size != d.LUN.Size {
 			if _, err := d.Array.Extend(ctx, d.LUN.ID, size); err != nil {
@@ -208,14 +221,16 @@ func (m *Manager) Extend(ctx context.Context, name string, size int64) (Disk, er
 			_, err = disk.AddPartitions(d.Device, t)
 		}
 		if err != nil {
-			return vss.E(op, vss.CodeOf(err), fmt.Errorf("the LUN is larger, its partition isn't: %w", err)).On(d.Device).Advise("mend the cause, then give the command again")
+			return vss.E(op, vss.CodeOf(err), fmt.Errorf("the LUN is larger, its partition isn't: %w", err)).
+				On(d.Device).
+				Advise("mend the cause, then give the command again")
 		}
 		return nil
 	})
 }
 
-// Delete frees a LUN and tells what it was. What told of partitions at both ends of the disk is wiped where the LUN is on
-// this host. Force unmounts what is mounted here, and doesn't mind differential copies, which live on. Errors:
+// Delete frees a LUN and tells what it was. What told of partitions at both ends of the disk is wiped where the LUN
+// is on this host. Force unmounts what is mounted here, and doesn't mind differential copies, which live on. Errors:
 // VDS_E_DEVICE_IN_USE, also while other hosts may see it. Source: IVdsLun::Delete.
 func (m *Manager) Delete(ctx context.Context, name string, force bool) (Disk, error) {
 	const op = "DeleteLun"
@@ -239,16 +254,20 @@ func (m *Manager) Delete(ctx context.Context, name string, force bool) (Disk, er
 	if err := d.Array.Delete(ctx, d.LUN.ID, force); err != nil {
 		return d, err
 	}
-	return d, m.forgetMounts(d.LUN.ID, -1)
+	return d, m.mounts.remove(d.LUN.ID, -1)
 }
 
 // deletable asks all that the array would ask, before anything is lost.
 func (m *Manager) deletable(ctx context.Context, op string, d Disk, force bool) error {
-	if err := m.free(op, d); err != nil {
+	if err := m.checkNotInUse(op, d); err != nil {
 		return err
 	}
-	if others := slices.DeleteFunc(slices.Clone(d.LUN.MappedTo), func(h string) bool { return h == m.cfg.Host }); len(others) > 0 {
-		return vss.E(op, vss.VDSErrDeviceInUse, fmt.Errorf("it is mapped to %v", others)).On(d.LUN.Name).Advise("mask it from them first: `vss lun mask " + d.LUN.Name + " --from " + others[0] + "`")
+	others := slices.Clone(d.LUN.MappedTo)
+	others = slices.DeleteFunc(others, func(h string) bool { return h == m.cfg.Host })
+	if len(others) > 0 {
+		return vss.E(op, vss.VDSErrDeviceInUse, fmt.Errorf("it is mapped to %v", others)).
+			On(d.LUN.Name).
+			Advise("mask it from them first: `vss lun mask " + d.LUN.Name + " --from " + others[0] + "`")
 	}
 	if force {
 		return nil
@@ -259,10 +278,12 @@ func (m *Manager) deletable(ctx context.Context, op string, d Disk, force bool) 
 	}
 	for _, l := range luns {
 		if l.Origin == d.LUN.ID && l.Kind == array.KindShadowCopy && l.Method == array.MethodDifferential {
-			return vss.E(op, vss.VDSErrDeviceInUse, fmt.Errorf("a differential shadow copy depends on it: %s", l.Name)).On(d.LUN.Name).Advise("delete or break it first; --force deletes the LUN all the same, the copy lives on in the pool")
+			return vss.E(op, vss.VDSErrDeviceInUse, fmt.Errorf("a differential shadow copy depends on it: %s", l.Name)).
+				On(d.LUN.Name).
+				Advise("delete or break it first; --force deletes the LUN all the same, the copy lives on in the pool")
 		}
 	}
-	return idle(op, d, "unmount it first: `vss lun unmount "+d.LUN.Name+"`, or use --force")
+	return checkIdle(op, d, unmountFirst(d))
 }
 
 // wipe clears the ends of a disk, read-only or not.

@@ -229,7 +229,8 @@ func TestChangeFlags(t *testing.T) {
 	must(t, err)
 	table, err := disk.Read(d.Device)
 	must(t, err)
-	if f := table.Partitions[0].Flags; f != vss.FlagReadOnly|vss.FlagNoAutoMount || !disk.ReadOnly(disk.PartitionNode(d.Device, 1)) {
+	if f := table.Partitions[0].Flags; f != vss.FlagReadOnly|vss.FlagNoAutoMount ||
+		!disk.ReadOnly(disk.PartitionNode(d.Device, 1)) {
 		t.Errorf("flags %v", f.Names())
 	}
 	_, err = w.ChangeFlags(ctx, "a", 7, vss.FlagHidden, 0)
@@ -367,7 +368,8 @@ func TestExtend(t *testing.T) {
 			must(t, err)
 			if style != disk.StyleNone {
 				last := table.Partitions[0]
-				if _, err := w.PartitionAt(ctx, d, vss.Extent{Start: last.Start, Length: last.Size}); err != nil || last.Size < before.Partitions[0].Size+lunSize-2*mib {
+				if _, err := w.PartitionAt(ctx, d, vss.Extent{Start: last.Start, Length: last.Size}); err != nil ||
+					last.Size < before.Partitions[0].Size+lunSize-2*mib {
 					t.Errorf("the partition is %+v: %v", last, err)
 				}
 			}
@@ -387,7 +389,8 @@ func TestExtend(t *testing.T) {
 			_, err = w.Unmount(ctx, name, 0)
 			must(t, err)
 			if style == disk.StyleGPT {
-				if out, err := exec.Command("sgdisk", "-v", d.Device).CombinedOutput(); err != nil || !strings.Contains(string(out), "No problems found") {
+				if out, err := exec.Command("sgdisk", "-v", d.Device).CombinedOutput(); err != nil ||
+					!strings.Contains(string(out), "No problems found") {
 					t.Errorf("sgdisk: %v %s", err, out)
 				}
 			}

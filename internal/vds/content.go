@@ -4,20 +4,21 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
 )
 
-// content is what was read from a disk: its table, and the file systems by the numbers of their partitions (0: the whole
-// disk). It holds until something is written to the disk, which the kernel counts: hundreds of copies are listed without
-// reading them again.
+// content is what was read from a disk: its table, and the file systems by the numbers of their partitions (0: the
+// entire disk). It is valid until something is written to the disk, which the kernel counts, so that hundreds of
+// copies are listed without reading them again.
 type content struct {
 	state string
 	table *disk.Table
 	fs    map[int]disk.FileSystem
 }
 
-// stateOf changes whenever a disk may hold something else. "" where the kernel doesn't count.
+// stateOf returns a text that changes whenever the content of a disk may have changed, "" if the kernel doesn't count.
 func stateOf(device string) string {
 	b, _ := os.ReadFile(sysPath(device) + "/stat")
 	f := strings.Fields(string(b)) // Documentation/block/stat.rst: reads, .., writes (5th), .., discards (12th)
@@ -27,25 +28,51 @@ func stateOf(device string) string {
 	return fmt.Sprint(sequence(device), f[4], f[11], sizeOf(device))
 }
 
-// contentOf reads a disk, or knows what it holds.
-func (m *Manager) contentOf(device string) (content, error) {
+// contents keeps the contents of disks, by their devices.
+type contents struct {
+	mu    sync.Mutex
+	known map[string]content
+}
+
+func (c *contents) drop(device string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.known, device)
+}
+
+// of returns the content of a disk, which it reads unless nothing has changed since the last time.
+func (c *contents) of(device string) (content, error) {
 	state := stateOf(device)
-	m.mu.Lock()
-	c, ok := m.contents[device]
-	m.mu.Unlock()
-	if ok && state != "" && c.state == state {
-		return c, nil
+	c.mu.Lock()
+	known, ok := c.known[device]
+	c.mu.Unlock()
+	if ok && state != "" && known.state == state {
+		return known, nil
 	}
-	t, err := disk.Read(device)
+	now, complete, err := readContent(device)
 	if err != nil {
 		return content{}, err
 	}
-	c = content{state, t, map[int]disk.FileSystem{}}
-	whole := true
+	if now.state = state; complete && state != "" {
+		c.mu.Lock()
+		c.known[device] = now
+		c.mu.Unlock()
+	}
+	return now, nil
+}
+
+// readContent reads a disk. The content is complete unless a file system could not be read.
+func readContent(device string) (c content, complete bool, err error) {
+	t, err := disk.Read(device)
+	if err != nil {
+		return c, false, err
+	}
+	c = content{table: t, fs: map[int]disk.FileSystem{}}
+	complete = true
 	probe := func(number int, node string) {
 		fs, err := disk.ProbeFileSystem(node)
 		c.fs[number] = fs
-		whole = whole && err == nil
+		complete = complete && err == nil
 	}
 	if t.Style == disk.StyleNone {
 		probe(0, device)
@@ -54,15 +81,10 @@ func (m *Manager) contentOf(device string) (content, error) {
 		if node, ok := partitionAt(device, p.Start, p.Size); ok {
 			probe(p.Number, node)
 		} else if p.Data {
-			whole = false // the kernel may get to know it without a write
+			complete = false // the kernel may get the partition without a write
 		}
 	}
-	if whole && state != "" {
-		m.mu.Lock()
-		m.contents[device] = c
-		m.mu.Unlock()
-	}
-	return c, nil
+	return c, complete, nil
 }
 
 func exists(path string) bool { _, err := os.Stat(path); return err == nil }

@@ -42,7 +42,8 @@ func (m *Manager) describeAll(disks []Disk) []*vssv1.Lun {
 func (m *Manager) describe(d Disk) *vssv1.Lun {
 	l := &d.LUN
 	out := &vssv1.Lun{
-		Id: l.ID.String(), Name: l.Name, Array: l.Array, Pool: l.Pool, Size: l.Size, Serial: l.Serial, Vpd83: "naa." + l.NAA, Kind: string(l.Kind),
+		Id: l.ID.String(), Name: l.Name, Array: l.Array, Pool: l.Pool, Size: l.Size, Serial: l.Serial,
+		Vpd83: "naa." + l.NAA, Kind: string(l.Kind),
 		Method: string(l.Method), CompletePercent: l.Percent, MappedTo: l.MappedTo, Device: d.Device,
 	}
 	if !l.Origin.IsZero() {
@@ -52,7 +53,7 @@ func (m *Manager) describe(d Disk) *vssv1.Lun {
 		return out
 	}
 	out.ReadOnly = sysNumber(sysPath(d.Device)+"/ro") != 0
-	c, err := m.contentOf(d.Device)
+	c, err := m.contents.of(d.Device)
 	if err != nil { // it went away, or its table is damaged: the LUN is there all the same
 		return out
 	}
@@ -60,11 +61,20 @@ func (m *Manager) describe(d Disk) *vssv1.Lun {
 	out.Disk = &vssv1.LunDisk{Style: t.Style.String(), Id: diskID(t), Flags: uint32(t.Flags)}
 	if t.Style == disk.StyleNone {
 		out.Disk.Flags = uint32(l.Flags)
-		out.Disk.Partitions = []*vssv1.LunPartition{{Device: d.Device, Size: t.Size, Flags: uint32(l.Flags), FileSystem: c.fs[0].Type, Uuid: c.fs[0].UUID}}
+		out.Disk.Partitions = []*vssv1.LunPartition{
+			{Device: d.Device, Size: t.Size, Flags: uint32(l.Flags), FileSystem: c.fs[0].Type, Uuid: c.fs[0].UUID},
+		}
 	}
 	for _, p := range t.Partitions {
-		lp := &vssv1.LunPartition{Number: int32(p.Number), Id: partitionID(t, p), Start: p.Start, Size: p.Size, Flags: uint32(p.Flags),
-			FileSystem: c.fs[p.Number].Type, Uuid: c.fs[p.Number].UUID}
+		lp := &vssv1.LunPartition{
+			Number:     int32(p.Number),
+			Id:         partitionID(t, p),
+			Start:      p.Start,
+			Size:       p.Size,
+			Flags:      uint32(p.Flags),
+			FileSystem: c.fs[p.Number].Type,
+			Uuid:       c.fs[p.Number].UUID,
+		}
 		if node := disk.PartitionNode(d.Device, p.Number); exists(sysPath(node)) {
 			lp.Device = node
 		}

@@ -26,8 +26,8 @@ func sysNumber(path string) int64 {
 	return n
 }
 
-// sequence is the kernel's number of what a disk holds: another one each time that a disk appears, even under the same name.
-// 0 where the kernel doesn't tell.
+// sequence is the kernel's number of what a disk holds: another one each time that a disk appears, even under the
+// same name. 0 where the kernel doesn't tell.
 func sequence(device string) uint64 { return uint64(sysNumber(sysPath(device) + "/diskseq")) }
 
 // sizeOf is a disk's size in bytes.

@@ -48,7 +48,7 @@ func (m *Manager) disk(a array.Array, l array.LUN, mappings func(vss.LUNID) (arr
 	if !slices.Contains(l.MappedTo, m.cfg.Host) {
 		return d
 	}
-	if p, ok := m.placeOf(l.ID); ok {
+	if p, ok := m.places.of(l.ID); ok {
 		d.Device, d.Address = p.Device, p.Address
 		if p.Bus != vss.BusUnknown {
 			d.LUN.Bus = p.Bus
@@ -59,7 +59,7 @@ func (m *Manager) disk(a array.Array, l array.LUN, mappings func(vss.LUNID) (arr
 		d.Address, d.LUN.Bus = x.Address, x.LUN.Bus
 		if i, err := m.initiator(x.Address); err == nil {
 			if device, ok := i.Find(x); ok {
-				m.remember(x, device)
+				m.places.remember(x, device)
 				d.Device = device
 			}
 		}
@@ -89,8 +89,8 @@ func notFound(name string) error {
 	return vss.E("FindLun", vss.VDSErrObjectNotFound, nil).On(name).Advise("`vss lun list` shows which LUNs exist")
 }
 
-// Find finds a LUN by its id, its name, or a device of it here, a partition too. Errors: VDS_E_OBJECT_NOT_FOUND; E_INVALIDARG
-// for a name that LUNs of several arrays have.
+// Find finds a LUN by its id, its name, or a device of it here, a partition too. Errors: VDS_E_OBJECT_NOT_FOUND;
+// E_INVALIDARG for a name that LUNs of several arrays have.
 func (m *Manager) Find(ctx context.Context, name string) (Disk, error) {
 	if id, err := vss.ParseGUID(name); err == nil {
 		return m.byID(ctx, vss.LUNID{GUID: id})
@@ -116,7 +116,9 @@ func (m *Manager) Find(ctx context.Context, name string) (Disk, error) {
 	case 1:
 		return found[0], nil
 	}
-	return Disk{}, vss.E("FindLun", vss.ErrInvalidArg, fmt.Errorf("%d arrays have a LUN of this name", len(found))).On(name).Advise("name it by its id: " + found[0].LUN.ID.String() + " or " + found[1].LUN.ID.String())
+	return Disk{}, vss.E("FindLun", vss.ErrInvalidArg, fmt.Errorf("%d arrays have a LUN of this name", len(found))).
+		On(name).
+		Advise("name it by its id: " + found[0].LUN.ID.String() + " or " + found[1].LUN.ID.String())
 }
 
 // ByDevice finds the LUN that a device of this host, or its disk, is.
@@ -125,15 +127,7 @@ func (m *Manager) ByDevice(ctx context.Context, dev string) (Disk, bool) {
 	if !ok {
 		return Disk{}, false
 	}
-	m.mu.Lock()
-	var id vss.LUNID
-	for i, p := range m.places {
-		if p.Device == device && p.holds() {
-			id = i
-		}
-	}
-	m.mu.Unlock()
-	if !id.IsZero() {
+	if id, ok := m.places.at(device); ok {
 		d, err := m.byID(ctx, id)
 		return d, err == nil && d.Device == device
 	}
@@ -167,9 +161,9 @@ func (m *Manager) ByInformation(ctx context.Context, info *vss.LUNInformation) (
 	return found[0], found[0].Exists()
 }
 
-// Locate finds many LUNs at once, by their page 0x83: each array is asked once. The result has one disk for each; one that no
-// array has doesn't exist (Disk.Exists). An array that fails doesn't hide the LUNs of the others: its error is returned
-// beside the result if something was not found.
+// Locate finds many LUNs at once, by their page 0x83: each array is asked once. The result has one disk for each; one
+// that no array has doesn't exist (Disk.Exists). An array that fails doesn't hide the LUNs of the others: its error
+// is returned beside the result if something was not found.
 func (m *Manager) Locate(ctx context.Context, infos []vss.LUNInformation) ([]Disk, error) {
 	out := make([]Disk, len(infos))
 	wanted := map[string][]int{} // indexes in infos by each key
@@ -235,8 +229,8 @@ func (m *Manager) Inquiry(ctx context.Context, dev string) (*vss.LUNInformation,
 	return &info, true
 }
 
-// PartitionAt gives the device of a disk that occupies exactly an extent: a partition, or the disk itself where it isn't
-// divided. Errors: VSS_E_MISSING_DISK, VSS_E_MISSING_VOLUME.
+// PartitionAt gives the device of a disk that occupies exactly an extent: a partition, or the disk itself where it
+// isn't divided. Errors: VSS_E_MISSING_DISK, VSS_E_MISSING_VOLUME.
 func (m *Manager) PartitionAt(_ context.Context, d Disk, e vss.Extent) (node string, err error) {
 	if d.Device == "" {
 		return "", missing("PartitionAt", d)
@@ -247,10 +241,18 @@ func (m *Manager) PartitionAt(_ context.Context, d Disk, e vss.Extent) (node str
 	if len(partitions(d.Device)) == 0 && e.Start == 0 && e.Length == sizeOf(d.Device) {
 		return d.Device, nil
 	}
-	return "", vss.E("PartitionAt", vss.ErrMissingVolume, fmt.Errorf("no partition of %s begins at %d and has %d bytes", d.Device, e.Start, e.Length)).On(d.LUN.Name).Advise("`vss lun show " + d.Device + "` shows its partitions; `vss lun rescan` adds those that the kernel doesn't know")
+	return "", vss.E(
+		"PartitionAt", vss.ErrMissingVolume,
+		fmt.Errorf("no partition of %s begins at %d and has %d bytes", d.Device, e.Start, e.Length),
+	).
+		On(d.LUN.Name).
+		Advise("`vss lun show " + d.Device + "` shows its partitions; `vss lun rescan` adds those that the kernel " +
+			"doesn't know")
 }
 
 // missing is the error for a LUN that must be a disk of this host and isn't.
 func missing(op string, d Disk) error {
-	return vss.E(op, vss.ErrMissingDisk, errors.New("the LUN is not on this host")).On(d.LUN.Name).Advise("`vss lun unmask` shows it to this host, `vss lun rescan` attaches it")
+	return vss.E(op, vss.ErrMissingDisk, errors.New("the LUN is not on this host")).
+		On(d.LUN.Name).
+		Advise("`vss lun unmask` shows it to this host, `vss lun rescan` attaches it")
 }

@@ -15,8 +15,8 @@ import (
 )
 
 // SetReadOnly makes a LUN read-only or read/write, on its disk for good and in the mounts of its volumes now. Errors:
-// VDS_E_DEVICE_IN_USE while files are open for writing, and nothing was changed; VDS_E_INVALID_OPERATION for a shadow copy or
-// a LUN that isn't here; VDS_E_NOT_SUPPORTED for a disk without room for flags.
+// VDS_E_DEVICE_IN_USE while files are open for writing, and nothing was changed; VDS_E_INVALID_OPERATION for a shadow
+// copy or a LUN that isn't here; VDS_E_NOT_SUPPORTED for a disk without room for flags.
 func (m *Manager) SetReadOnly(ctx context.Context, name string, readOnly bool) (Disk, error) {
 	if readOnly {
 		return m.ChangeFlags(ctx, name, 0, vss.FlagReadOnly, 0)
@@ -24,16 +24,17 @@ func (m *Manager) SetReadOnly(ctx context.Context, name string, readOnly bool) (
 	return m.ChangeFlags(ctx, name, 0, 0, vss.FlagReadOnly)
 }
 
-// ChangeFlags sets and clears flags of a partition, or of all for number 0; those of an MBR disk, and of one without a table,
-// are the disk's. Where the read-only flag changes, mounts follow. Errors: as SetReadOnly; VDS_E_OBJECT_NOT_FOUND. Source:
-// IVdsVolume::SetFlags, IVdsVolume::ClearFlags.
+// ChangeFlags sets and clears flags of a partition, or of all for number 0; those of an MBR disk, and of one without
+// a table, are the disk's. Where the read-only flag changes, mounts follow. Errors: as SetReadOnly;
+// VDS_E_OBJECT_NOT_FOUND. Source: IVdsVolume::SetFlags, IVdsVolume::ClearFlags.
 func (m *Manager) ChangeFlags(ctx context.Context, name string, number int, set, clr vss.DiskFlags) (Disk, error) {
 	const op = "ChangeLunFlags"
 	return m.change(ctx, op, name, func(d Disk) error {
 		if set&clr != 0 || (set|clr)&^vss.FlagsShadowCopy != 0 {
-			return vss.E(op, vss.ErrInvalidArg, errors.New("a flag can be set or cleared, and there are four")).On(d.LUN.Name)
+			return vss.E(op, vss.ErrInvalidArg, errors.New("a flag can be set or cleared, and there are four")).
+				On(d.LUN.Name)
 		}
-		if err := m.plain(op, d); err != nil {
+		if err := m.checkPlain(op, d); err != nil {
 			return err
 		}
 		if d.Device == "" {
@@ -110,7 +111,9 @@ func remountReadOnly(op string, nodes []string) (turned []string, err error) {
 				for _, p := range turned {
 					_ = mount.Reconfigure(p, false)
 				}
-				return nil, vss.E(op, vss.VDSErrDeviceInUse, err).On(p).Advise("end what writes there: `fuser -vm " + p + "`")
+				return nil, vss.E(op, vss.VDSErrDeviceInUse, err).
+					On(p).
+					Advise("end what writes there: `fuser -vm " + p + "`")
 			}
 			turned = append(turned, p)
 		}
@@ -137,15 +140,17 @@ func remountReadWrite(op string, nodes []string) error {
 				err = (&lunVolume{node: n, fs: fs}).mount(p)
 			}
 			if err != nil {
-				return vss.E(op, vss.VDSErrVolumeTemporarilyDismounted, err).On(p).Advise("the LUN is read/write; unmount this volume and mount it anew")
+				return vss.E(op, vss.VDSErrVolumeTemporarilyDismounted, err).
+					On(p).
+					Advise("the LUN is read/write; unmount this volume and mount it anew")
 			}
 		}
 	}
 	return nil
 }
 
-// mountsOf is where a device is mounted, the way to mounts of other namespaces left out: they follow, since a file system is
-// read-only or not for all.
+// mountsOf is where a device is mounted, the way to mounts of other namespaces left out: they follow, since a file
+// system is read-only or not for all.
 func mountsOf(node string) ([]string, error) {
 	if len(claimed(node)) == 0 {
 		return nil, nil

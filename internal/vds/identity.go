@@ -26,8 +26,8 @@ func (m *Manager) Identity(_ context.Context, d Disk) (disk.Identity, error) {
 	return t.Identity, nil
 }
 
-// SetIdentity gives a disk these ids; its mounts and partitions stay. Errors: VSS_E_MISSING_DISK; VSS_E_CANNOT_REVERT_DISKID,
-// also where another disk of this machine has them.
+// SetIdentity gives a disk these ids; its mounts and partitions stay. Errors: VSS_E_MISSING_DISK;
+// VSS_E_CANNOT_REVERT_DISKID, also where another disk of this machine has them.
 func (m *Manager) SetIdentity(ctx context.Context, d Disk, id disk.Identity) error {
 	if d.Device == "" {
 		return missing("SetIdentity", d)
@@ -40,18 +40,21 @@ func (m *Manager) setIdentity(ctx context.Context, d Disk, held *disk.Locked, id
 	const op = "SetIdentity"
 	defer m.lock(d.LUN.ID)()
 	return edit(ctx, d, held, true, func(e *disk.Editor) error {
-		if has := e.Table().Identity; has.Style == id.Style && has.Disk == id.Disk && slices.Equal(has.Partitions, id.Partitions) {
+		if has := e.Table().Identity; has.Style == id.Style && has.Disk == id.Disk &&
+			slices.Equal(has.Partitions, id.Partitions) {
 			return nil
 		}
 		if other, ok := (&neighbours{}).twin(d.Device, id); ok {
-			return vss.E(op, vss.ErrCannotRevertDiskID, fmt.Errorf("%s%s has these ids", other, m.nameOf(ctx, other))).On(d.Device).Advise("mask the other one first: `vss lun mask " + other + "`")
+			return vss.E(op, vss.ErrCannotRevertDiskID, fmt.Errorf("%s%s has these ids", other, m.nameOf(ctx, other))).
+				On(d.Device).
+				Advise("mask the other one first: `vss lun mask " + other + "`")
 		}
 		return e.SetIdentity(id)
 	})
 }
 
-// RenewIdentity gives a disk fresh ids and, after that, its partitions. A disk without a table has no identity to renew.
-// Errors: VSS_E_MISSING_DISK, VSS_E_CANNOT_REVERT_DISKID.
+// RenewIdentity gives a disk fresh ids and, after that, its partitions. A disk without a table has no identity to
+// renew. Errors: VSS_E_MISSING_DISK, VSS_E_CANNOT_REVERT_DISKID.
 func (m *Manager) RenewIdentity(ctx context.Context, d Disk) (id disk.Identity, err error) {
 	if d.Device == "" {
 		return id, missing("RenewIdentity", d)
@@ -62,13 +65,13 @@ func (m *Manager) RenewIdentity(ctx context.Context, d Disk) (id disk.Identity, 
 		return err
 	})
 	if err == nil {
-		m.setImporting(d.LUN.ID, false)
+		m.places.setImporting(d.LUN.ID, false)
 	}
 	return id, err
 }
 
-// edit changes a disk's table, read-only or not, and then, with arrive, gives the kernel its partitions. The disk's lock is
-// taken for the change unless the caller holds it.
+// edit changes a disk's table, read-only or not, and then, with arrive, gives the kernel its partitions. The disk's
+// lock is taken for the change unless the caller holds it.
 func edit(ctx context.Context, d Disk, held *disk.Locked, arrive bool, change func(*disk.Editor) error) (err error) {
 	if disk.ReadOnly(d.Device) {
 		if err := disk.SetReadOnly(d.Device, false); err != nil {
@@ -95,9 +98,9 @@ func edit(ctx context.Context, d Disk, held *disk.Locked, arrive bool, change fu
 	return err
 }
 
-// SetLUNFlags sets and clears flags: of every data partition (GPT), of the disk (MBR), or in the array's record of the LUN
-// where the disk has no table. Mounts and the kernel's read-only state stay as they are. Errors: VSS_E_MISSING_DISK,
-// VSS_E_NOT_SUPPORTED.
+// SetLUNFlags sets and clears flags: of every data partition (GPT), of the disk (MBR), or in the array's record of
+// the LUN where the disk has no table. Mounts and the kernel's read-only state stay as they are. Errors:
+// VSS_E_MISSING_DISK, VSS_E_NOT_SUPPORTED.
 func (m *Manager) SetLUNFlags(ctx context.Context, d Disk, set, clr vss.DiskFlags) error {
 	if d.Device == "" {
 		return missing("SetFlags", d)
@@ -106,7 +109,8 @@ func (m *Manager) SetLUNFlags(ctx context.Context, d Disk, set, clr vss.DiskFlag
 	return setFlags(ctx, d, nil, 0, set, clr)
 }
 
-// setFlags is SetLUNFlags of one partition, or of all for number 0. The caller holds the LUN's lock, and may hold the disk's.
+// setFlags is SetLUNFlags of one partition, or of all for number 0. The caller holds the LUN's lock, and may hold the
+// disk's.
 func setFlags(ctx context.Context, d Disk, held *disk.Locked, number int, set, clr vss.DiskFlags) error {
 	t, err := disk.Read(d.Device)
 	if err != nil {
@@ -131,5 +135,7 @@ func setFlags(ctx context.Context, d Disk, held *disk.Locked, number int, set, c
 }
 
 func noPartition(op string, d Disk, number int) error {
-	return vss.E(op, vss.VDSErrObjectNotFound, fmt.Errorf("no partition %d", number)).On(d.LUN.Name).Advise("`vss lun show " + d.LUN.Name + "` shows its partitions")
+	return vss.E(op, vss.VDSErrObjectNotFound, fmt.Errorf("no partition %d", number)).
+		On(d.LUN.Name).
+		Advise("`vss lun show " + d.LUN.Name + "` shows its partitions")
 }

@@ -48,7 +48,9 @@ func (m *Manager) volumeOf(op string, d Disk, number int) (*lunVolume, error) {
 		case len(data) == 0:
 			return nil, noPartition(op, d, number)
 		case len(data) > 1:
-			return nil, vss.E(op, vss.ErrInvalidArg, fmt.Errorf("it has %d partitions", len(data))).On(d.LUN.Name).Advise(fmt.Sprintf("name one: %s:%d", d.LUN.Name, data[0].Number))
+			return nil, vss.E(op, vss.ErrInvalidArg, fmt.Errorf("it has %d partitions", len(data))).
+				On(d.LUN.Name).
+				Advise(fmt.Sprintf("name one: %s:%d", d.LUN.Name, data[0].Number))
 		}
 		v.number, v.node = data[0].Number, disk.PartitionNode(d.Device, data[0].Number)
 	}
@@ -56,16 +58,21 @@ func (m *Manager) volumeOf(op string, d Disk, number int) (*lunVolume, error) {
 		return nil, err
 	}
 	if v.fs.Type == "" {
-		return nil, vss.E(op, vss.VDSErrInvalidOperation, errors.New("it holds no file system")).On(v.node).Advise("`vss lun format " + d.LUN.Name + "` makes one")
+		return nil, vss.E(op, vss.VDSErrInvalidOperation, errors.New("it holds no file system")).
+			On(v.node).
+			Advise("`vss lun format " + d.LUN.Name + "` makes one")
 	}
 	return v, nil
 }
 
 func notHere(op string, d Disk) error {
-	return vss.E(op, vss.VDSErrInvalidOperation, errors.New("the LUN is not on this host")).On(d.LUN.Name).Advise("`vss lun unmask " + d.LUN.Name + "` brings it here")
+	return vss.E(op, vss.VDSErrInvalidOperation, errors.New("the LUN is not on this host")).
+		On(d.LUN.Name).
+		Advise("`vss lun unmask " + d.LUN.Name + "` brings it here")
 }
 
-// mount shows the volume at a folder, read-only where its device takes no writes. What is read-only can't replay its log.
+// mount shows the volume at a folder, read-only where its device takes no writes. What is read-only can't replay its
+// log.
 func (v *lunVolume) mount(path string) error {
 	o := mount.Options{Device: v.node, Type: v.fs.Type}
 	if v.copied || disk.ReadOnly(v.node) {
@@ -97,8 +104,8 @@ func (v *lunVolume) mount(path string) error {
 	return vss.E("MountLun", vss.ErrUnexpected, err).On(path).Advise(hint)
 }
 
-// mountFolder checks where a volume shall be mounted: an existing folder that no symbolic link leads to, with nothing mounted
-// there yet.
+// mountFolder checks where a volume shall be mounted: an existing folder that no symbolic link leads to, with nothing
+// mounted there yet.
 func mountFolder(path string) error {
 	bad := func(code vss.Code, why, hint string) error {
 		return vss.E("MountLun", code, errors.New(why)).On(path).Advise(hint)
@@ -119,23 +126,29 @@ func mountFolder(path string) error {
 		return bad(vss.ErrInvalidArg, "a symbolic link is on the way", "give the real path "+real)
 	}
 	if mount.IsPoint(path) {
-		return bad(vss.VDSErrVolumeHasPath, "something is mounted there already", "`findmnt "+path+"` shows what; choose another folder")
+		return bad(
+			vss.VDSErrVolumeHasPath,
+			"something is mounted there already",
+			"`findmnt "+path+"` shows what; choose another folder",
+		)
 	}
 	return nil
 }
 
-// Mount mounts a volume of a LUN: that of a partition, or the only one for number 0; with persist also whenever the LUN
-// comes back. Errors: E_INVALIDARG for the path or where a partition must be named, VDS_E_OBJECT_NOT_FOUND,
-// VDS_E_INVALID_OPERATION (not here, no file system, a shadow copy that would be mounted for good), VDS_E_VOLUME_HAS_PATH.
-// Source: IVdsVolumeMF::AddAccessPath.
+// Mount mounts a volume of a LUN: that of a partition, or the only one for number 0; with persist also whenever the
+// LUN comes back. Errors: E_INVALIDARG for the path or where a partition must be named, VDS_E_OBJECT_NOT_FOUND,
+// VDS_E_INVALID_OPERATION (not here, no file system, a shadow copy that would be mounted for good),
+// VDS_E_VOLUME_HAS_PATH. Source: IVdsVolumeMF::AddAccessPath.
 func (m *Manager) Mount(ctx context.Context, name string, number int, path string, persist bool) (Disk, error) {
 	const op = "MountLun"
 	return m.change(ctx, op, name, func(d Disk) error {
-		if err := m.free(op, d); err != nil {
+		if err := m.checkNotInUse(op, d); err != nil {
 			return err
 		}
 		if persist && d.LUN.Kind == array.KindShadowCopy {
-			return vss.E(op, vss.VDSErrInvalidOperation, errors.New("it is a shadow copy, which may go at any time")).On(d.LUN.Name).Advise("break its set first: `vss break`; or mount it without --persist")
+			return vss.E(op, vss.VDSErrInvalidOperation, errors.New("it is a shadow copy, which may go at any time")).
+				On(d.LUN.Name).
+				Advise("break its set first: `vss break`; or mount it without --persist")
 		}
 		v, err := m.volumeOf(op, d, number)
 		if err != nil {
@@ -154,12 +167,7 @@ func (m *Manager) Mount(ctx context.Context, name string, number int, path strin
 			return nil
 		}
 		p := persistentMount{d.LUN.ID, v.number, path}
-		err = m.changeMounts(func(list []persistentMount) []persistentMount {
-			if slices.Contains(list, p) {
-				return list
-			}
-			return append(list, p)
-		})
+		err = m.mounts.add(p)
 		if err != nil && !already {
 			_ = mount.Unmount(path, mount.Owner{Devices: []string{v.node}}, false)
 		}
@@ -177,7 +185,7 @@ func (v *lunVolume) mountedAt(path string) bool {
 func (m *Manager) Unmount(ctx context.Context, name string, number int) (Disk, error) {
 	const op = "UnmountLun"
 	return m.change(ctx, op, name, func(d Disk) error {
-		if err := m.free(op, d); err != nil {
+		if err := m.checkNotInUse(op, d); err != nil {
 			return err
 		}
 		if d.Device != "" {
@@ -198,6 +206,6 @@ func (m *Manager) Unmount(ctx context.Context, name string, number int) (Disk, e
 		if number == 0 {
 			number = -1
 		}
-		return m.forgetMounts(d.LUN.ID, number)
+		return m.mounts.remove(d.LUN.ID, number)
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/stillpoint-vss/stillpoint/internal/array"
 	"github.com/stillpoint-vss/stillpoint/internal/atomicfile"
@@ -33,13 +34,21 @@ type mountsFile struct {
 	Mounts []persistentMount `json:"mounts"`
 }
 
-func (m *Manager) mountsPath() string { return filepath.Join(m.cfg.StateDir, "mounts.json") }
+// mountList is the list of persistent mounts, in a file.
+type mountList struct {
+	path string
 
-func (m *Manager) loadMounts() error {
+	mu   sync.Mutex
+	list []persistentMount
+}
+
+// openMounts reads the list. Errors: VSS_E_NOT_SUPPORTED for a newer format, VSS_E_UNEXPECTED for a damaged file.
+func openMounts(dir string) (*mountList, error) {
 	const op = "ReadMounts"
-	b, err := os.ReadFile(m.mountsPath())
+	l := &mountList{path: filepath.Join(dir, "mounts.json")}
+	b, err := os.ReadFile(l.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return l, nil
 	}
 	var f mountsFile
 	if err == nil {
@@ -47,52 +56,71 @@ func (m *Manager) loadMounts() error {
 	}
 	switch {
 	case err != nil:
-		return vss.E(op, vss.ErrUnexpected, err).On(m.mountsPath()).Advise("mend the file, or remove it to have no persistent mounts")
+		return nil, vss.E(op, vss.ErrUnexpected, err).On(l.path).
+			Advise("repair the file, or remove it to have no persistent mounts")
 	case f.Format > mountsFormat:
-		return vss.E(op, vss.ErrNotSupported, fmt.Errorf("it has format %d, this program knows up to %d", f.Format, mountsFormat)).On(m.mountsPath()).Advise("use the newer program that wrote it; nothing was changed")
+		err = fmt.Errorf("it has format %d, this program reads formats up to %d", f.Format, mountsFormat)
+		return nil, vss.E(op, vss.ErrNotSupported, err).On(l.path).
+			Advise("use the newer program that wrote it; nothing was changed")
 	}
-	m.mounts = f.Mounts
-	return nil
+	l.list = f.Mounts
+	return l, nil
 }
 
-// changeMounts alters the list of persistent mounts, durably or not at all.
-func (m *Manager) changeMounts(change func([]persistentMount) []persistentMount) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	list := change(slices.Clone(m.mounts))
-	if slices.Equal(list, m.mounts) {
-		return nil
-	}
-	b, err := json.MarshalIndent(mountsFile{mountsFormat, list}, "", "  ")
-	if err == nil {
-		err = os.MkdirAll(m.cfg.StateDir, 0o700)
-	}
-	if err == nil {
-		err = atomicfile.Write(m.mountsPath(), b)
-	}
-	if err != nil {
-		return vss.E("WriteMounts", vss.ErrUnexpected, err).On(m.mountsPath()).Advise("is the file system of the state directory full?")
-	}
-	m.mounts = list
-	return nil
+// all returns the mounts, outer folders first.
+func (l *mountList) all() []persistentMount {
+	l.mu.Lock()
+	list := slices.Clone(l.list)
+	l.mu.Unlock()
+	slices.SortFunc(list, func(a, b persistentMount) int { return cmp.Compare(a.Path, b.Path) })
+	return list
 }
 
-// forgetMounts ends the persistence of mounts of a LUN, or of one partition of it; number -1 is all.
-func (m *Manager) forgetMounts(id vss.LUNID, number int) error {
-	return m.changeMounts(func(list []persistentMount) []persistentMount {
+// add adds a mount, unless it is in the list.
+func (l *mountList) add(p persistentMount) error {
+	return l.change(func(list []persistentMount) []persistentMount {
+		if slices.Contains(list, p) {
+			return list
+		}
+		return append(list, p)
+	})
+}
+
+// remove removes the mounts of a LUN, or of one partition of it; number -1 is all.
+func (l *mountList) remove(id vss.LUNID, number int) error {
+	return l.change(func(list []persistentMount) []persistentMount {
 		return slices.DeleteFunc(list, func(p persistentMount) bool {
 			return p.LUN == id && (number < 0 || p.Partition == number)
 		})
 	})
 }
 
-// mountPersistent makes the persistent mounts of all LUNs that are here and have theirs not yet, outer folders first.
+// change changes the list durably, or not at all.
+func (l *mountList) change(f func([]persistentMount) []persistentMount) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list := f(slices.Clone(l.list))
+	if slices.Equal(list, l.list) {
+		return nil
+	}
+	b, err := json.MarshalIndent(mountsFile{mountsFormat, list}, "", "  ")
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(l.path), 0o700)
+	}
+	if err == nil {
+		err = atomicfile.Write(l.path, b)
+	}
+	if err != nil {
+		return vss.E("WriteMounts", vss.ErrUnexpected, err).On(l.path).
+			Advise("is the file system of the state directory full?")
+	}
+	l.list = list
+	return nil
+}
+
+// mountPersistent makes the persistent mounts that are missing, of all LUNs that are here.
 func (m *Manager) mountPersistent(ctx context.Context) {
-	m.mu.Lock()
-	list := slices.Clone(m.mounts)
-	m.mu.Unlock()
-	slices.SortFunc(list, func(a, b persistentMount) int { return cmp.Compare(a.Path, b.Path) })
-	for _, p := range list {
+	for _, p := range m.mounts.all() {
 		if err := m.mountAgain(ctx, p); err != nil {
 			m.event(events.PersistentMount, events.Error, p.Path, err)
 		}
@@ -103,7 +131,7 @@ func (m *Manager) mountAgain(ctx context.Context, p persistentMount) error {
 	defer m.lock(p.LUN)()
 	d, err := m.byID(ctx, p.LUN)
 	if errors.Is(err, vss.VDSErrObjectNotFound) {
-		return m.forgetMounts(p.LUN, -1) // deleted elsewhere
+		return m.mounts.remove(p.LUN, -1) // deleted elsewhere
 	}
 	if err != nil || d.Device == "" || d.LUN.Kind != array.KindPlain || mount.IsPoint(p.Path) {
 		return err

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/stillpoint-vss/stillpoint/internal/array"
 	"github.com/stillpoint-vss/stillpoint/internal/atomicfile"
@@ -11,7 +12,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// place is where a LUN was attached. It holds as long as the disk has this sequence number.
+// place is where a LUN was attached. It is valid as long as the disk has this sequence number.
 type place struct {
 	Device   string        `json:"device"`
 	Sequence uint64        `json:"sequence"`
@@ -21,99 +22,137 @@ type place struct {
 
 func (p place) holds() bool { return p.Sequence != 0 && sequence(p.Device) == p.Sequence }
 
-// placesFile remembers, until the machine starts anew, what was attached where: a disk that a service which died had
-// attached is found again at once, also when its LUN isn't shown to this host any more.
+// placesFile is the content of the file of places. They are of one boot.
 type placesFile struct {
 	Boot   string              `json:"boot"`
 	Places map[vss.LUNID]place `json:"places"`
 }
 
-func (m *Manager) placesPath() string { return filepath.Join(m.cfg.StateDir, "attached.json") }
+// places records where LUNs were attached, in a file until the machine restarts: a disk that a service which died had
+// attached is found again at once, also when its LUN isn't shown to this host any more.
+type places struct {
+	path string
+	boot string
 
-func bootID() string {
-	id, _ := boot.ID()
-	return id
+	mu        sync.Mutex
+	known     map[vss.LUNID]place
+	unsaved   bool
+	importing map[vss.LUNID]bool // attached without partitions, until they have identities of their own
 }
 
-// loadPlaces reads what was attached. What can't be read is found anew by the initiators.
-func (m *Manager) loadPlaces() {
-	b, err := os.ReadFile(m.placesPath())
-	if err != nil {
-		return
+// openPlaces reads the file of places. If it can't be read, the initiators find the disks.
+func openPlaces(dir string) *places {
+	p := &places{
+		path: filepath.Join(dir, "attached.json"), known: map[vss.LUNID]place{}, importing: map[vss.LUNID]bool{},
 	}
+	p.boot, _ = boot.ID()
 	var f placesFile
-	if json.Unmarshal(b, &f) == nil && f.Boot == bootID() && f.Places != nil {
-		m.places = f.Places
+	b, err := os.ReadFile(p.path)
+	if err == nil && json.Unmarshal(b, &f) == nil && f.Boot == p.boot && f.Places != nil {
+		p.known = f.Places
 	}
+	return p
 }
 
-// savePlaces writes what is attached. It needn't survive a power cut, which detaches everything.
-func (m *Manager) savePlaces() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !m.unsaved {
-		return
+// save writes the places, if they have changed. They needn't survive a power cut, which detaches everything.
+func (p *places) save() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.unsaved {
+		return nil
 	}
-	b, err := json.Marshal(placesFile{bootID(), m.places})
+	b, err := json.Marshal(placesFile{p.boot, p.known})
 	if err == nil {
-		err = os.MkdirAll(m.cfg.StateDir, 0o700)
+		err = os.MkdirAll(filepath.Dir(p.path), 0o700)
 	}
 	if err == nil {
-		err = atomicfile.Replace(m.placesPath(), b)
+		err = atomicfile.Replace(p.path, b)
 	}
-	if err != nil {
-		m.cfg.Logger.Warn("what is attached could not be recorded", "path", m.placesPath(), "error", err)
-		return
-	}
-	m.unsaved = false
+	p.unsaved = err != nil
+	return err
 }
 
-// placeOf is where a LUN is, as far as that is known for sure.
-func (m *Manager) placeOf(id vss.LUNID) (place, bool) {
-	m.mu.Lock()
-	p, ok := m.places[id]
-	m.mu.Unlock()
-	return p, ok && p.holds()
+// of returns the place of a LUN, and whether the LUN is there for certain.
+func (p *places) of(id vss.LUNID) (place, bool) {
+	p.mu.Lock()
+	at, ok := p.known[id]
+	p.mu.Unlock()
+	return at, ok && at.holds()
 }
 
-// Attached says whether a LUN is known to be a disk of this host. Nobody looks for it among the disks that are here: that takes as
-// long as there are disks.
+// at returns the LUN that is attached as a device for certain.
+func (p *places) at(device string) (id vss.LUNID, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id, at := range p.known {
+		if at.Device == device && at.holds() {
+			return id, true
+		}
+	}
+	return vss.LUNID{}, false
+}
+
+// except returns the LUNs that have a place and aren't listed.
+func (p *places) except(listed map[vss.LUNID]bool) (ids []vss.LUNID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id := range p.known {
+		if !listed[id] {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// remember records where a LUN is attached.
+func (p *places) remember(x array.Mapping, device string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if at := (place{device, sequence(device), x.Address, x.LUN.Bus}); p.known[x.LUN.ID] != at {
+		p.known[x.LUN.ID], p.unsaved = at, true
+	}
+}
+
+// forget removes a LUN, and returns the device that it had.
+func (p *places) forget(id vss.LUNID) (device string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	device = p.known[id].Device
+	delete(p.known, id)
+	delete(p.importing, id)
+	p.unsaved = true
+	return device
+}
+
+func (p *places) setImporting(id vss.LUNID, on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if on {
+		p.importing[id] = true
+	} else {
+		delete(p.importing, id)
+	}
+}
+
+func (p *places) isImporting(id vss.LUNID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.importing[id]
+}
+
+// Attached reports whether a LUN is known to be a disk of this host. It doesn't search the disks of this host, which
+// takes the longer the more there are.
 func (m *Manager) Attached(id vss.LUNID) bool {
-	_, ok := m.placeOf(id)
+	_, ok := m.places.of(id)
 	return ok
 }
 
-// remember records where a LUN was attached.
-func (m *Manager) remember(x array.Mapping, device string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if p := (place{device, sequence(device), x.Address, x.LUN.Bus}); m.places[x.LUN.ID] != p {
-		m.places[x.LUN.ID], m.unsaved = p, true
+// forget removes what is known of a LUN as a disk of this host.
+func (m *Manager) forget(id vss.LUNID) { m.contents.drop(m.places.forget(id)) }
+
+// savePlaces records where LUNs are attached. A failure costs time at the next start.
+func (m *Manager) savePlaces() {
+	if err := m.places.save(); err != nil {
+		m.cfg.Logger.Warn("attached disks could not be recorded", "path", m.places.path, "error", err)
 	}
-}
-
-// forget ends what is known of a LUN as a disk of this host.
-func (m *Manager) forget(id vss.LUNID) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.contents, m.places[id].Device)
-	delete(m.places, id)
-	delete(m.importing, id)
-	m.unsaved = true
-}
-
-func (m *Manager) setImporting(id vss.LUNID, on bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if on {
-		m.importing[id] = true
-	} else {
-		delete(m.importing, id)
-	}
-}
-
-func (m *Manager) isImporting(id vss.LUNID) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.importing[id]
 }

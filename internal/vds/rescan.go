@@ -13,16 +13,17 @@ import (
 
 // RescanOptions say how LUNs shall arrive.
 type RescanOptions struct {
-	// Import lists copies that are being imported: they arrive writable and without their partitions, which RenewIdentity
-	// adds when they have identities of their own. If there are any, nothing else arrives: what another session is just
-	// taking off this host must not come back with them.
+	// Import lists copies that are being imported: they arrive writable and without their partitions, which
+	// RenewIdentity adds when they have identities of their own. If there are any, nothing else arrives: what another
+	// session is just taking off this host must not come back with them.
 	Import []vss.LUNID
 }
 
-// Rescan makes the disks of this host what the arrays show to it: a new LUN arrives, with its partitions and read-only where
-// its flags say so; a LUN that isn't shown any more is removed, unless something uses it. Persistent mounts of new LUNs are
-// mounted. A disk whose identity another visible one has arrives without partitions, and is an error. The list of arrivals
-// is complete, and so is the work on all other LUNs, when an error is returned. Source: IVdsService::Reenumerate.
+// Rescan makes the disks of this host what the arrays show to it: a new LUN arrives, with its partitions and
+// read-only where its flags say so; a LUN that isn't shown any more is removed, unless something uses it. Persistent
+// mounts of new LUNs are mounted. A disk whose identity another visible one has arrives without partitions, and is an
+// error. The list of arrivals is complete, and so is the work on all other LUNs, when an error is returned. Source:
+// IVdsService::Reenumerate.
 func (m *Manager) Rescan(ctx context.Context, o RescanOptions) (arrived []Disk, err error) {
 	coming, wanted, errs := m.coming(ctx, o)
 	complete := len(errs) == 0
@@ -61,8 +62,12 @@ type arrival struct {
 	err       error
 }
 
-// coming lists the LUNs that a rescan looks at, and the ids of all that the arrays show. Errors are of arrays that fail.
-func (m *Manager) coming(ctx context.Context, o RescanOptions) (out []*arrival, wanted map[vss.LUNID]bool, errs []error) {
+// coming lists the LUNs that a rescan looks at, and the ids of all that the arrays show. Errors are of arrays that
+// fail.
+func (m *Manager) coming(
+	ctx context.Context,
+	o RescanOptions,
+) (out []*arrival, wanted map[vss.LUNID]bool, errs []error) {
 	wanted = map[vss.LUNID]bool{}
 	for _, a := range m.cfg.Arrays {
 		mappings, err := a.Mappings(ctx, m.cfg.Host)
@@ -102,9 +107,9 @@ func (m *Manager) shown(ctx context.Context, d Disk) bool {
 // attach gives a LUN its disk, without partitions.
 func (m *Manager) attach(ctx context.Context, x *arrival) {
 	id, final := x.disk.LUN.ID, x.disk.LUN.Final
-	if p, here := m.placeOf(id); here && !x.isImport {
+	if p, here := m.places.of(id); here && !x.isImport {
 		x.disk.Device = p.Device
-		if len(partitions(p.Device)) > 0 || m.isImporting(id) || !final {
+		if len(partitions(p.Device)) > 0 || m.places.isImporting(id) || !final {
 			return // nothing to do, or its import goes on with it
 		}
 	}
@@ -127,15 +132,15 @@ func (m *Manager) attach(ctx context.Context, x *arrival) {
 		x.came = true
 	}
 	x.disk.Device = device
-	m.remember(x.mapping, device)
+	m.places.remember(x.mapping, device)
 	if x.isImport {
-		m.setImporting(id, true)
+		m.places.setImporting(id, true)
 		if !x.came {
 			x.err = disk.SetReadOnly(device, false)
 		}
 		return
 	}
-	x.unsettled = final && !m.isImporting(id)
+	x.unsettled = final && !m.places.isImporting(id)
 }
 
 // settle gives an attached disk its partitions, unless it has the identity of another one.
@@ -151,11 +156,11 @@ func (m *Manager) settle(ctx context.Context, x *arrival, near *neighbours) {
 		x.err = err
 		return
 	}
-	p, here := m.placeOf(d.LUN.ID)
+	p, here := m.places.of(d.LUN.ID)
 	if !here {
 		p.Device, here = i.Find(x.mapping)
 	}
-	if !here || p.Device != d.Device || m.isImporting(d.LUN.ID) {
+	if !here || p.Device != d.Device || m.places.isImporting(d.LUN.ID) {
 		return // another caller has removed it or imports it since it was attached
 	}
 	var t *disk.Table
@@ -201,15 +206,7 @@ func applyReadOnly(d Disk, t *disk.Table) error {
 
 // dropDeparted removes the disks of LUNs that aren't shown to this host any more. One that is in use stays.
 func (m *Manager) dropDeparted(ctx context.Context, wanted map[vss.LUNID]bool) {
-	m.mu.Lock()
-	var gone []vss.LUNID
-	for id := range m.places {
-		if !wanted[id] {
-			gone = append(gone, id)
-		}
-	}
-	m.mu.Unlock()
-	for _, id := range gone {
+	for _, id := range m.places.except(wanted) {
 		m.dropOne(ctx, id)
 	}
 }
@@ -220,13 +217,17 @@ func (m *Manager) dropOne(ctx context.Context, id vss.LUNID) {
 	if err == nil && slices.Contains(d.LUN.MappedTo, m.cfg.Host) {
 		return // shown again since
 	}
-	p, here := m.placeOf(id)
+	p, here := m.places.of(id)
 	if !here {
 		m.forget(id)
 		return
 	}
 	if used := claimed(p.Device); len(used) > 0 {
-		m.event(events.Departure, events.Warning, p.Device, vss.E("RescanLuns", vss.VDSErrDeviceInUse, errors.New("its LUN isn't shown to this host any more, and it is still in use")).On(used[0]).Advise("unmount it, then `vss lun rescan`"))
+		err := vss.E(
+			"RescanLuns", vss.VDSErrDeviceInUse,
+			errors.New("its LUN isn't shown to this host any more, and it is still in use"),
+		).On(used[0]).Advise("unmount it, then `vss lun rescan`")
+		m.event(events.Departure, events.Warning, p.Device, err)
 		return
 	}
 	i, err := m.initiator(p.Address)

@@ -206,7 +206,9 @@ func TestVisibleOriginal(t *testing.T) {
 			t.Errorf("not visible to %s", x.config.Host)
 		}
 	}
-	stranger := vss.LUNInformation{DeviceIDs: []vss.StorageIdentifier{{CodeSet: 1, Type: vss.IdentifierNAA, ID: []byte{6, 1}}}}
+	stranger := vss.LUNInformation{
+		DeviceIDs: []vss.StorageIdentifier{{CodeSet: 1, Type: vss.IdentifierNAA, ID: []byte{6, 1}}},
+	}
 	if w.VisibleOriginal(ctx, &stranger) {
 		t.Error("a LUN that nobody knows is visible")
 	}

@@ -52,7 +52,14 @@ func (s *Server) ShowLun(ctx context.Context, r *vssv1.LunRequest) (*vssv1.Lun, 
 
 // CreateLun makes a LUN.
 func (s *Server) CreateLun(ctx context.Context, r *vssv1.CreateLunRequest) (*vssv1.Lun, error) {
-	return s.reply(s.m.Create(ctx, r.GetArray(), array.CreateRequest{Name: r.GetName(), Pool: r.GetPool(), Size: r.GetSize()}, r.GetMasked()))
+	return s.reply(
+		s.m.Create(
+			ctx,
+			r.GetArray(),
+			array.CreateRequest{Name: r.GetName(), Pool: r.GetPool(), Size: r.GetSize()},
+			r.GetMasked(),
+		),
+	)
 }
 
 // FormatLun writes a table and a file system.
@@ -92,9 +99,13 @@ func (s *Server) UnmountLun(ctx context.Context, r *vssv1.UnmountLunRequest) (*v
 // ChangeLunFlags sets and clears flags.
 func (s *Server) ChangeLunFlags(ctx context.Context, r *vssv1.ChangeLunFlagsRequest) (*vssv1.Lun, error) {
 	if (r.GetSet()|r.GetClear())&^uint32(vss.FlagsShadowCopy) != 0 {
-		return nil, vss.E("ChangeLunFlags", vss.ErrInvalidArg, nil).On(r.GetLun()).Advise("flags are read-only, hidden, no-auto-mount, shadow-copy")
+		return nil, vss.E("ChangeLunFlags", vss.ErrInvalidArg, nil).
+			On(r.GetLun()).
+			Advise("flags are read-only, hidden, no-auto-mount, shadow-copy")
 	}
-	return s.reply(s.m.ChangeFlags(ctx, r.GetLun(), int(r.GetPartition()), vss.DiskFlags(r.GetSet()), vss.DiskFlags(r.GetClear())))
+	return s.reply(
+		s.m.ChangeFlags(ctx, r.GetLun(), int(r.GetPartition()), vss.DiskFlags(r.GetSet()), vss.DiskFlags(r.GetClear())),
+	)
 }
 
 // RenameLun gives a LUN another name.

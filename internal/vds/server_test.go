@@ -21,19 +21,27 @@ func TestServer(t *testing.T) {
 	s := vds.NewServer(w.Manager)
 	arrays, err := s.ListArrays(ctx, &vssv1.ListArraysRequest{})
 	must(t, err)
-	if a := arrays.GetArrays(); len(a) != 1 || a[0].GetName() != "local" || len(a[0].GetPools()) != 1 || a[0].GetPools()[0].GetFree() <= 0 || a[0].GetTargets()[0] != "loop" {
+	if a := arrays.GetArrays(); len(a) != 1 || a[0].GetName() != "local" || len(a[0].GetPools()) != 1 ||
+		a[0].GetPools()[0].GetFree() <= 0 ||
+		a[0].GetTargets()[0] != "loop" {
 		t.Errorf("%v", arrays)
 	}
 	l, err := s.CreateLun(ctx, &vssv1.CreateLunRequest{Name: "a", Size: lunSize})
 	must(t, err)
-	if l.GetDevice() == "" || l.GetDisk().GetStyle() != "none" || l.GetKind() != "plain" || !strings.HasPrefix(l.GetVpd83(), "naa.6") || l.GetMappedTo()[0] != "here" {
+	if l.GetDevice() == "" || l.GetDisk().GetStyle() != "none" || l.GetKind() != "plain" ||
+		!strings.HasPrefix(l.GetVpd83(), "naa.6") ||
+		l.GetMappedTo()[0] != "here" {
 		t.Errorf("%v", l)
 	}
 	for style, want := range map[string]string{"gpt": "{", "mbr": "0x", "none": ""} {
 		l, err = s.FormatLun(ctx, &vssv1.FormatLunRequest{Lun: "a", FileSystem: "ext4", Style: style})
 		must(t, err)
 		p := l.GetDisk().GetPartitions()
-		if l.GetDisk().GetStyle() != style || !strings.HasPrefix(l.GetDisk().GetId(), want) || len(p) != 1 || p[0].GetFileSystem() != "ext4" || p[0].GetUuid() == "" || p[0].GetDevice() == "" || p[0].GetSize() == 0 {
+		if l.GetDisk().GetStyle() != style || !strings.HasPrefix(l.GetDisk().GetId(), want) || len(p) != 1 ||
+			p[0].GetFileSystem() != "ext4" ||
+			p[0].GetUuid() == "" ||
+			p[0].GetDevice() == "" ||
+			p[0].GetSize() == 0 {
 			t.Errorf("%v", l)
 		}
 		l, err = s.SetLunReadOnly(ctx, &vssv1.SetLunReadOnlyRequest{Lun: "a", ReadOnly: true})
@@ -41,7 +49,10 @@ func TestServer(t *testing.T) {
 		if !l.GetReadOnly() || l.GetDisk().GetPartitions()[0].GetFlags() != uint32(vss.FlagReadOnly) {
 			t.Errorf("%v", l)
 		}
-		_, err = s.ChangeLunFlags(ctx, &vssv1.ChangeLunFlagsRequest{Lun: "a", Clear: uint32(vss.FlagReadOnly), Set: uint32(vss.FlagHidden)})
+		_, err = s.ChangeLunFlags(
+			ctx,
+			&vssv1.ChangeLunFlagsRequest{Lun: "a", Clear: uint32(vss.FlagReadOnly), Set: uint32(vss.FlagHidden)},
+		)
 		must(t, err)
 	}
 	_, err = s.ChangeLunFlags(ctx, &vssv1.ChangeLunFlagsRequest{Lun: "a", Set: 1 << 8})
@@ -107,11 +118,13 @@ func TestShowsWhatIsThere(t *testing.T) {
 		}
 	}
 	run("sgdisk", "-G", d.Device)
-	if l := show(); l.GetDisk().GetId() == first.GetDisk().GetId() || l.GetDisk().GetPartitions()[0].GetId() == first.GetDisk().GetPartitions()[0].GetId() {
+	if l := show(); l.GetDisk().GetId() == first.GetDisk().GetId() ||
+		l.GetDisk().GetPartitions()[0].GetId() == first.GetDisk().GetPartitions()[0].GetId() {
 		t.Errorf("after new ids %v", l)
 	}
 	run("mkfs.xfs", "-q", "-f", part)
-	if p := show().GetDisk().GetPartitions()[0]; p.GetFileSystem() != "xfs" || p.GetUuid() == first.GetDisk().GetPartitions()[0].GetUuid() {
+	if p := show().GetDisk().GetPartitions()[0]; p.GetFileSystem() != "xfs" ||
+		p.GetUuid() == first.GetDisk().GetPartitions()[0].GetUuid() {
 		t.Errorf("after mkfs.xfs %v", p)
 	}
 	must(t, disk.DeletePartitions(d.Device))

@@ -11,14 +11,14 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// VisibleOriginal says whether the LUN that page 0x83 names is attached to this kernel, by this host or by another one on
-// the same machine: then no other disk may have its identity.
+// VisibleOriginal says whether the LUN that page 0x83 names is attached to this kernel, by this host or by another
+// one on the same machine: then no other disk may have its identity.
 func (m *Manager) VisibleOriginal(ctx context.Context, info *vss.LUNInformation) bool {
 	d, ok := m.ByInformation(ctx, info)
 	if !ok {
 		return false
 	}
-	if _, here := m.placeOf(d.LUN.ID); here || d.Device != "" { // also one that was masked behind this host's back
+	if _, here := m.places.of(d.LUN.ID); here || d.Device != "" { // also one that was masked behind this host's back
 		return true
 	}
 	for _, host := range d.LUN.MappedTo {
@@ -104,8 +104,8 @@ func (n *neighbours) twin(device string, id disk.Identity) (other string, ok boo
 	return "", false
 }
 
-// btrfsTwin finds another disk that holds the same device of the same btrfs as a disk without a table: the kernel would mix
-// the two.
+// btrfsTwin finds another disk that holds the same device of the same btrfs as a disk without a table: the kernel
+// would mix the two.
 func (n *neighbours) btrfsTwin(device string) (other string, ok bool) {
 	mine, err := disk.ProbeFileSystem(device)
 	if err != nil || mine.Type != "btrfs" {
@@ -128,15 +128,27 @@ func (n *neighbours) btrfsTwin(device string) (other string, ok bool) {
 // checkTwin refuses a newcomer whose identity another visible disk has. Errors: VDS_E_INVALID_OPERATION.
 func (m *Manager) checkTwin(ctx context.Context, d Disk, t *disk.Table, n *neighbours) error {
 	if other, ok := n.twin(d.Device, t.Identity); ok {
-		return vss.E("RescanLuns", vss.VDSErrInvalidOperation, fmt.Errorf("disk or partition ids of %s are also those of %s%s; it has no partitions here until they differ", d.Device, other, m.nameOf(ctx, other))).
-			On(d.LUN.Name).Advise("mask one of the two (`vss lun mask`), or give this one ids of its own (`sgdisk -G " + d.Device + "`), then `vss lun rescan`; is its pool a copy of another pool?")
+		return vss.E(
+			"RescanLuns", vss.VDSErrInvalidOperation,
+			fmt.Errorf(
+				"disk or partition ids of %s are also those of %s%s; it has no partitions here until they differ",
+				d.Device, other, m.nameOf(ctx, other),
+			),
+		).
+			On(d.LUN.Name).
+			Advise("mask one of the two (`vss lun mask`), or give this one ids of its own (`sgdisk -G " +
+				"" + d.Device + "`), then `vss lun rescan`; is its pool a copy of another pool?")
 	}
 	if t.Style != disk.StyleNone {
 		return nil
 	}
 	if other, ok := n.btrfsTwin(d.Device); ok {
-		return vss.E("RescanLuns", vss.VDSErrInvalidOperation, fmt.Errorf("it holds the same btrfs as %s%s, which the kernel would mix up", other, m.nameOf(ctx, other))).
-			On(d.LUN.Name).Advise("mask the other one first (`vss lun mask`); is its pool a copy of another pool?")
+		return vss.E(
+			"RescanLuns", vss.VDSErrInvalidOperation,
+			fmt.Errorf("it holds the same btrfs as %s%s, which the kernel would mix up", other, m.nameOf(ctx, other)),
+		).
+			On(d.LUN.Name).
+			Advise("mask the other one first (`vss lun mask`); is its pool a copy of another pool?")
 	}
 	return nil
 }

@@ -20,9 +20,10 @@ import (
 // idleWait is how long a disk may stay busy after its last mount is gone: scanners look in, lazy unmounts end later.
 const idleWait = 2 * time.Second
 
-// Uninstall takes a disk off this host: its volumes are unmounted, its partitions and the disk itself go. Force takes mounts
-// that are in use out of sight first; who has files open there still keeps the disk. Errors: VSS_E_VOLUME_IN_USE for what is
-// mounted and busy or lies below other devices (LVM, md), VDS_E_DEVICE_IN_USE. Source: IVdsServiceUninstallDisk.
+// Uninstall takes a disk off this host: its volumes are unmounted, its partitions and the disk itself go. Force takes
+// mounts that are in use out of sight first; who has files open there still keeps the disk. Errors:
+// VSS_E_VOLUME_IN_USE for what is mounted and busy or lies below other devices (LVM, md), VDS_E_DEVICE_IN_USE.
+// Source: IVdsServiceUninstallDisk.
 func (m *Manager) Uninstall(ctx context.Context, d Disk, force bool) error {
 	defer m.lock(d.LUN.ID)()
 	return m.uninstall(ctx, d, force, nil)
@@ -30,7 +31,7 @@ func (m *Manager) Uninstall(ctx context.Context, d Disk, force bool) error {
 
 // uninstall is Uninstall; wipe, if any, is run when nothing uses the disk any more. The caller holds the LUN's lock.
 func (m *Manager) uninstall(ctx context.Context, d Disk, force bool, wipe func(device string) error) error {
-	p, here := m.placeOf(d.LUN.ID)
+	p, here := m.places.of(d.LUN.ID)
 	if here {
 		d.Device, d.Address = p.Device, p.Address
 	} else if now, err := m.byID(ctx, d.LUN.ID); err == nil {
@@ -83,7 +84,9 @@ func whenIdle(f func() error) error {
 func unmountAll(device string, force bool) error {
 	for _, n := range disk.Nodes(device) {
 		if h := holders(n); len(h) > 0 {
-			return vss.E("Uninstall", vss.ErrVolumeInUse, fmt.Errorf("%s lies on it", strings.Join(h, ", "))).On(n).Advise("stop that device first: `vgchange -an`, `mdadm --stop`, `dmsetup remove`")
+			return vss.E("Uninstall", vss.ErrVolumeInUse, fmt.Errorf("%s lies on it", strings.Join(h, ", "))).
+				On(n).
+				Advise("stop that device first: `vgchange -an`, `mdadm --stop`, `dmsetup remove`")
 		}
 	}
 	for _, n := range claimed(device) {
@@ -105,7 +108,9 @@ func unmountNode(node string, force bool) error {
 	for i := len(paths) - 1; i >= 0; i-- {
 		p := paths[i]
 		if strings.HasPrefix(p, "/proc/") {
-			return vss.E(op, vss.ErrVolumeInUse, errors.New("it is mounted in the mount namespace of another process")).On(p).Advise("end that process or container, or unmount it there")
+			return vss.E(op, vss.ErrVolumeInUse, errors.New("it is mounted in the mount namespace of another process")).
+				On(p).
+				Advise("end that process or container, or unmount it there")
 		}
 		err := mount.Unmount(p, mount.Owner{Devices: []string{node}}, force)
 		if err != nil {
@@ -121,8 +126,8 @@ const (
 	btrfsControl = "/dev/btrfs-control"
 )
 
-// forgetBtrfs makes the kernel forget that it saw a btrfs on a disk. Else a disk with the same file system in an older state,
-// such as a shadow copy that gets its original's identity, would be refused as a stale duplicate.
+// forgetBtrfs makes the kernel forget that it saw a btrfs on a disk. Else a disk with the same file system in an
+// older state, such as a shadow copy that gets its original's identity, would be refused as a stale duplicate.
 func forgetBtrfs(device string) {
 	f, err := os.Open(btrfsControl)
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package vds is the disk manager (the duties of the Virtual Disk Service): it knows the arrays of this host, brings the LUNs
-// that they show to it here as disks, and does what an administrator does with a LUN before the Volume Shadow Copy Service
-// knows it and after a break. Server puts it on a socket.
+// Package vds is the disk manager (the duties of the Virtual Disk Service): it knows the arrays of this host, brings
+// the LUNs that they show to it here as disks, and does what an administrator does with a LUN before the Volume
+// Shadow Copy Service knows it and after a break. Server puts it on a socket.
 //
 // Results of LUN management carry VDS's codes; what the coordinator calls (identities, flags, Uninstall) carries VSS's.
 // A LUN is changed by one caller at a time; nobody waits for the changes of another LUN.
@@ -36,7 +36,7 @@ type Config struct {
 	Arrays     []array.Array
 	Initiators map[string]Initiator // by the type of address that they take
 	StateDir   string               // for persistent mounts, and where LUNs were attached
-	// InUse says what needs a LUN as it is (a shadow copy of a set, a set being made), "" if nothing does: such a LUN is
+	// InUse returns why a LUN is needed as it is (a shadow copy of a set, a set being made), "" if it isn't: such a LUN is
 	// neither masked, deleted nor changed by an administrator. It may be nil.
 	InUse func(vss.LUNID) (why string)
 	// Event reports a problem to administrators; it may be nil.
@@ -48,14 +48,13 @@ type Config struct {
 type Manager struct {
 	cfg Config
 
-	mu        sync.Mutex // the fields below
-	locks     map[vss.LUNID]*lunLock
-	places    map[vss.LUNID]place
-	unsaved   bool // places has changed since it was written
-	ids       map[string]vss.LUNID
-	importing map[vss.LUNID]bool // arrived without partitions, until they have identities of their own
-	contents  map[string]content // of disks, by their devices
-	mounts    []persistentMount
+	places   *places
+	mounts   *mountList
+	contents contents
+
+	mu    sync.Mutex // the fields below
+	locks map[vss.LUNID]*lunLock
+	ids   map[string]vss.LUNID // LUNs by the designators of page 0x83
 }
 
 // Disk is a LUN and what it is on this host.
@@ -77,9 +76,14 @@ type lunLock struct {
 
 // New makes the disk manager of a host. Errors: VSS_E_NOT_SUPPORTED for a state directory of a newer format.
 func New(cfg Config) (*Manager, error) {
-	m := &Manager{cfg: cfg, locks: map[vss.LUNID]*lunLock{}, ids: map[string]vss.LUNID{}, importing: map[vss.LUNID]bool{}, places: map[vss.LUNID]place{}, contents: map[string]content{}}
-	m.loadPlaces()
-	return m, m.loadMounts()
+	mounts, err := openMounts(cfg.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	return &Manager{
+		cfg: cfg, places: openPlaces(cfg.StateDir), mounts: mounts, contents: contents{known: map[string]content{}},
+		locks: map[vss.LUNID]*lunLock{}, ids: map[string]vss.LUNID{},
+	}, nil
 }
 
 // Arrays are the arrays that this host knows.
@@ -111,7 +115,9 @@ func (m *Manager) initiator(a array.Address) (Initiator, error) {
 	if i := m.cfg.Initiators[a.Type]; i != nil {
 		return i, nil
 	}
-	return nil, vss.E("FindInitiator", vss.VDSErrNotSupported, errors.New("no initiator for targets of type "+a.Type)).On(m.cfg.Host).Advise("the array shows this LUN in a way that this host can't reach")
+	return nil, vss.E("FindInitiator", vss.VDSErrNotSupported, errors.New("no initiator for targets of type "+a.Type)).
+		On(m.cfg.Host).
+		Advise("the array shows this LUN in a way that this host can't reach")
 }
 
 // event reports a problem to administrators.

@@ -57,7 +57,16 @@ func openArray(t *testing.T, name, dir string) *array.Controller {
 	t.Helper()
 	p, err := pool.Open(dir)
 	must(t, err)
-	c, err := array.Open(ctx, array.Config{Name: name, Pools: []array.NamedPool{{Name: "p", Pool: p}}, Targets: []array.Target{loop.Target{}}, LowWater: 8 * mib, Logger: logger(t)})
+	c, err := array.Open(
+		ctx,
+		array.Config{
+			Name:     name,
+			Pools:    []array.NamedPool{{Name: "p", Pool: p}},
+			Targets:  []array.Target{loop.Target{}},
+			LowWater: 8 * mib,
+			Logger:   logger(t),
+		},
+	)
 	must(t, err)
 	t.Cleanup(func() { _ = c.Close() })
 	return c
@@ -69,15 +78,21 @@ func logger(t *testing.T) *slog.Logger { return slog.New(slog.NewTextHandler(t.O
 func (w *world) host(name string, arrays ...array.Array) {
 	w.t.Helper()
 	w.state, w.inUse = lane.Scratch(w.t), map[vss.LUNID]string{}
-	w.config = vds.Config{Host: name, Arrays: arrays, Initiators: map[string]vds.Initiator{"loop": loop.Initiator{}}, StateDir: w.state, Logger: logger(w.t),
-		InUse: func(id vss.LUNID) string { return w.inUse[id] },
+	w.config = vds.Config{
+		Host:       name,
+		Arrays:     arrays,
+		Initiators: map[string]vds.Initiator{"loop": loop.Initiator{}},
+		StateDir:   w.state,
+		Logger:     logger(w.t),
+		InUse:      func(id vss.LUNID) string { return w.inUse[id] },
 		Event: func(kind events.Kind, severity events.Severity, object string, err error) {
 			w.mu.Lock()
 			w.events = append(w.events, catalog.Event{
 				What: string(kind), Severity: string(severity), Object: object, Message: err.Error(),
 			})
 			w.mu.Unlock()
-		}}
+		},
+	}
 	w.restart()
 	w.t.Cleanup(func() {
 		disks, err := w.Disks(ctx)

@@ -34,8 +34,13 @@ func instant(w *world) {
 	w.must(err)
 	for i, c := range copies {
 		o := []array.LUN{l, m}[i]
-		if c.ID != was[i].ID || c.Name != two[i] || c.Kind != array.KindShadowCopy || c.State != array.StateCommitted || c.Origin != o.ID || c.Method != array.MethodDifferential ||
-			c.Size != o.Size || c.Set != set || c.Host != A || c.Skew != skew || c.Final || c.Imported || len(c.MappedTo) != 0 || c.NAA == o.NAA || c.Serial == o.Serial || c.Percent != 100 {
+		if c.ID != was[i].ID || c.Name != two[i] || c.Kind != array.KindShadowCopy ||
+			c.State != array.StateCommitted || c.Origin != o.ID || c.Method != array.MethodDifferential ||
+			c.Size != o.Size || c.Set != set || c.Host != A || c.Skew != skew || c.Final || c.Imported ||
+			len(c.MappedTo) != 0 ||
+			c.NAA == o.NAA ||
+			c.Serial == o.Serial ||
+			c.Percent != 100 {
 			w.Errorf("copy %+v", c)
 		}
 	}

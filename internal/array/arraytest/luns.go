@@ -32,7 +32,9 @@ func life(w *world) {
 	a, ctx := w.At(A), w.Context()
 	before := time.Now().Add(-time.Minute)
 	l := w.lun(a.Create(ctx, array.CreateRequest{Name: "b", Size: 5*mib + 1}))
-	if l.Size != 6*mib || l.Kind != array.KindPlain || l.State != array.StateReady || len(l.MappedTo) != 0 || !l.Origin.IsZero() || l.Created.Before(before) {
+	if l.Size != 6*mib || l.Kind != array.KindPlain || l.State != array.StateReady || len(l.MappedTo) != 0 ||
+		!l.Origin.IsZero() ||
+		l.Created.Before(before) {
 		w.Errorf("a new LUN: %+v", l)
 	}
 	if err := l.Check(); err != nil {
@@ -134,7 +136,10 @@ func refusals(w *world) {
 		{"negative size", create("c", -1), vss.ErrInvalidArg},
 		{"too large for anything", create("c", 1<<62), vss.ErrInvalidArg},
 		{"larger than the pool", create("c", 1<<44), vss.VDSErrNotEnoughSpace},
-		{"no such pool", lun(a.Create(ctx, array.CreateRequest{Name: "c", Pool: "no-such-pool", Size: 16 * mib})), vss.VDSErrObjectNotFound},
+		{
+			"no such pool", lun(a.Create(ctx, array.CreateRequest{Name: "c", Pool: "no-such-pool", Size: 16 * mib})),
+			vss.VDSErrObjectNotFound,
+		},
 		{"get nobody", lun(a.LUN(ctx, nobody.ID)), vss.VDSErrObjectNotFound},
 		{"delete nobody", a.Delete(ctx, nobody.ID, true), vss.VDSErrObjectNotFound},
 		{"rename nobody", lun(a.Rename(ctx, nobody.ID, "x")), vss.VDSErrObjectNotFound},
@@ -150,7 +155,11 @@ func refusals(w *world) {
 		{"import nobody", a.MarkImported(ctx, A, []vss.LUNID{nobody.ID}), vss.VDSErrObjectNotFound},
 		{"import by no host", a.MarkImported(ctx, "", []vss.LUNID{l.ID}), vss.ErrInvalidArg},
 		{"break nobody", a.MakePlain(ctx, []vss.LUNID{l.ID, nobody.ID}), vss.VDSErrObjectNotFound},
-		{"copy for no host", func() error { _, err := a.PrepareCopies(ctx, newSet(), "", of("", []string{""}, l)); return err }(), vss.ErrInvalidArg},
+		{
+			"copy for no host",
+			func() error { _, err := a.PrepareCopies(ctx, newSet(), "", of("", []string{""}, l)); return err }(),
+			vss.ErrInvalidArg,
+		},
 		{"copy nobody", prepare("", "", l, nobody), vss.ErrObjectNotFound},
 		{"copy by magic", prepare("magic", "", l, l), vss.ErrInvalidArg},
 		{"copy to a name in use", prepare("", "m", l, l), vss.VDSErrInvalidOperation},

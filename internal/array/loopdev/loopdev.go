@@ -1,5 +1,6 @@
-// Package loopdev binds files to loop devices on a machine where others do the same at the same time. A loop device is
-// claimed exclusively before anything about it is looked at or changed, so that no other process's device is ever touched.
+// Package loopdev binds files to loop devices on a machine where others do the same at the same time. A loop device
+// is claimed exclusively before anything about it is looked at or changed, so that no other process's device is ever
+// touched.
 package loopdev
 
 import (
@@ -15,15 +16,15 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
 )
 
-// Control is the node that gives out loop devices. It isn't there where the kernel's module isn't loaded, or in a container that
-// wasn't given it.
+// Control is the node that gives out loop devices. It isn't there where the kernel's module isn't loaded, or in a
+// container that wasn't given it.
 const Control = "/dev/loop-control"
 
 // tries is how many device numbers are tried when others are taken in the same moment.
 const tries = 256
 
-// Attach binds a file to a free loop device and returns its node. Flags are LO_FLAGS_*. Partitions that a former user of the
-// number left behind are deleted first: they would overlay the new file.
+// Attach binds a file to a free loop device and returns its node. Flags are LO_FLAGS_*. Partitions that a former user
+// of the number left behind are deleted first: they would overlay the new file.
 func Attach(file *os.File, flags uint32) (device string, err error) {
 	control, err := os.OpenFile(Control, os.O_RDWR, 0)
 	if err != nil {
@@ -38,7 +39,8 @@ func Attach(file *os.File, flags uint32) (device string, err error) {
 		}
 		if n <= last { // free for the kernel, but somebody holds it or its old partitions: go on to the next number
 			n = last + 1
-			if err := unix.IoctlSetInt(int(control.Fd()), unix.LOOP_CTL_ADD, n); err != nil && !errors.Is(err, unix.EEXIST) {
+			if err := unix.IoctlSetInt(int(control.Fd()), unix.LOOP_CTL_ADD, n); err != nil &&
+				!errors.Is(err, unix.EEXIST) {
 				return "", err
 			}
 		}
@@ -82,10 +84,12 @@ func configure(device string, file *os.File, flags uint32) error {
 	return writable(f)
 }
 
-// writable ends what BLKROSET did to a device: it stays with the number when the file goes, and meets the next file there.
+// writable ends what BLKROSET did to a device: it stays with the number when the file goes, and meets the next file
+// there.
 func writable(f *os.File) error { return unix.IoctlSetPointerInt(int(f.Fd()), unix.BLKROSET, 0) }
 
-// Detach lets a loop device's file go and returns when it is gone. Errors: EBUSY while the device is mounted or claimed.
+// Detach lets a loop device's file go and returns when it is gone. Errors: EBUSY while the device is mounted or
+// claimed.
 func Detach(device string) error {
 	f, err := os.OpenFile(device, os.O_RDWR|os.O_EXCL, 0)
 	if err != nil {
@@ -106,8 +110,9 @@ func Detach(device string) error {
 	return nil
 }
 
-// Backing returns the path of the file behind a loop device, "" for none. The kernel adds " (deleted)" to a deleted file's
-// path. It makes as few system calls as it can: hundreds of devices are looked through whenever a LUN is attached.
+// Backing returns the path of the file behind a loop device, "" for none. The kernel adds " (deleted)" to a deleted
+// file's path. It makes as few system calls as it can: hundreds of devices are looked through whenever a LUN is
+// attached.
 func Backing(device string) string {
 	fd, err := unix.Open("/sys/block/"+filepath.Base(device)+"/loop/backing_file", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -119,8 +124,8 @@ func Backing(device string) string {
 	return strings.TrimSuffix(string(b[:max(n, 0)]), "\n")
 }
 
-// Find gives the loop device that a file is bound to, by the file's identity: it works for whoever bound it, and wherever
-// the path was spelt differently, as long as the file and the two folders above it have the same names.
+// Find gives the loop device that a file is bound to, by the file's identity: it works for whoever bound it, and
+// wherever the path was spelt differently, as long as the file and the two folders above it have the same names.
 func Find(path string) (device string, ok bool) {
 	var want unix.Stat_t
 	if err := unix.Stat(path, &want); err != nil {

@@ -14,8 +14,9 @@ import (
 // subvolumeInode is the inode number of every subvolume's root, and of no other folder.
 const subvolumeInode = 256
 
-// adopt makes subvolumes of LUNs whose data is in plain folders, as they are when a pool was copied here file by file. The
-// new subvolume is whole and durable before it takes the folder's place; a crash in between is finished by the next call.
+// adopt makes subvolumes of LUNs whose data is in plain folders, as they are when a pool was copied here file by
+// file. The new subvolume is whole and durable before it takes the folder's place; a crash in between is finished by
+// the next call.
 func (p *Reflink) adopt() error {
 	homes, err := filepath.Glob(filepath.Join(p.dir, "luns", "*"))
 	if err != nil {
@@ -54,7 +55,8 @@ func adoptOne(home string) error {
 	if err := errors.Join(setNoCOW(home), setNoCOW(fresh)); err != nil {
 		return err
 	}
-	if err := copySparse(filepath.Join(data, "image"), filepath.Join(fresh, "image")); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := copySparse(filepath.Join(data, "image"), filepath.Join(fresh, "image")); err != nil &&
+		!errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	if err := atomicfile.SyncFolders(fresh, home); err != nil {

@@ -86,8 +86,8 @@ func BenchmarkCut(b *testing.B) {
 	}
 }
 
-// BenchmarkRandomWrite is the throughput of direct random 4 KiB writes to a full LUN on its loop device, before a copy is
-// taken and after.
+// BenchmarkRandomWrite is the throughput of direct random 4 KiB writes to a full LUN on its loop device, before a
+// copy is taken and after.
 func BenchmarkRandomWrite(b *testing.B) {
 	lane.Host(b)
 	const size = 512 << 20

@@ -10,8 +10,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// accounts is where a btrfs tells how it uses its space. statfs alone is not enough: it counts neither what waits in the
-// page cache for its blocks nor that metadata may run out first, which fails writes just the same.
+// accounts is where a btrfs tells how it uses its space. statfs alone is not enough: it counts neither what waits in
+// the page cache for its blocks nor that metadata may run out first, which fails writes just the same.
 type accounts struct {
 	root  *os.File // anything open on the file system
 	sysfs string
@@ -53,8 +53,8 @@ func (a *accounts) unallocated() (bytes int64) {
 	return bytes
 }
 
-// dataPerMetadata is how much data a byte of metadata can describe at worst: an extent of 4 KiB takes about 200 bytes in
-// the trees of files, extents and free space.
+// dataPerMetadata is how much data a byte of metadata can describe at worst: an extent of 4 KiB takes about 200 bytes
+// in the trees of files, extents and free space.
 const dataPerMetadata = 20
 
 // usable is how much of the free bytes that statfs tells of can be written for sure.

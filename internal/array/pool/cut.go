@@ -16,8 +16,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/atomicfile"
 )
 
-// cutter has the descriptors and arguments of all copies; cutting is one ioctl each, all at once. The copies have folders of
-// their own, so that no two ioctls wait for one folder's lock.
+// cutter has the descriptors and arguments of all copies; cutting is one ioctl each, all at once. The copies have
+// folders of their own, so that no two ioctls wait for one folder's lock.
 type cutter struct {
 	pool  *Reflink
 	files []*os.File

@@ -14,12 +14,16 @@ import (
 // chunk is how much is moved in one piece of work. It also bounds the extents of a hydrated image.
 const chunk = 4 << 20
 
-// Hydrate gives an image blocks of its own. A shared run is read and written to a private file; then the kernel compares
-// the two under its own locks and points the image at the private file's blocks (FIDEDUPERANGE). If the image's user wrote
-// there meanwhile, the comparison fails; what he wrote is not shared any more, and the rest is looked up again. A crash at
-// any moment leaves the image with its content. The extent map itself says what is left to do, so nothing about progress is
-// kept on disk.
-func (p *Reflink) Hydrate(ctx context.Context, id vss.LUNID, step func(percent float64, piece func() error) error) error {
+// Hydrate gives an image blocks of its own. A shared run is read and written to a private file; then the kernel
+// compares the two under its own locks and points the image at the private file's blocks (FIDEDUPERANGE). If the
+// image's user wrote there meanwhile, the comparison fails; what he wrote is not shared any more, and the rest is
+// looked up again. A crash at any moment leaves the image with its content. The extent map itself says what is left
+// to do, so nothing about progress is kept on disk.
+func (p *Reflink) Hydrate(
+	ctx context.Context,
+	id vss.LUNID,
+	step func(percent float64, piece func() error) error,
+) error {
 	image, work, done, err := p.openForMoving(id)
 	if err != nil {
 		return err
@@ -80,7 +84,8 @@ func (p *Reflink) openForMoving(id vss.LUNID) (image, work *os.File, done func()
 	}, nil
 }
 
-// nextShared finds the next run of shared blocks, at most a chunk long; length 0 means none. It may consist of many extents.
+// nextShared finds the next run of shared blocks, at most a chunk long; length 0 means none. It may consist of many
+// extents.
 func nextShared(image *os.File, at, size int64) (from, length int64, err error) {
 	err = extents(image, uint64(at), func(e extent) bool {
 		start, end := max(int64(e.logical), at), min(int64(e.logical+e.length), size)
@@ -99,8 +104,8 @@ func nextShared(image *os.File, at, size int64) (from, length int64, err error) 
 	return from, length, err
 }
 
-// move gives one run new blocks, unless it was written meanwhile. The private file is emptied at the end, so that the blocks
-// are the image's alone.
+// move gives one run new blocks, unless it was written meanwhile. The private file is emptied at the end, so that the
+// blocks are the image's alone.
 func move(image, work *os.File, at, length int64) (moved bool, err error) {
 	buf := make([]byte, length)
 	if _, err := image.ReadAt(buf, at); err != nil {
@@ -112,7 +117,11 @@ func move(image, work *os.File, at, length int64) (moved bool, err error) {
 	if err := work.Sync(); err != nil {
 		return false, err
 	}
-	d := &unix.FileDedupeRange{Src_offset: 0, Src_length: uint64(len(buf)), Info: []unix.FileDedupeRangeInfo{{Dest_fd: int64(image.Fd()), Dest_offset: uint64(at)}}}
+	d := &unix.FileDedupeRange{
+		Src_offset: 0,
+		Src_length: uint64(len(buf)),
+		Info:       []unix.FileDedupeRangeInfo{{Dest_fd: int64(image.Fd()), Dest_offset: uint64(at)}},
+	}
 	if err := unix.IoctlFileDedupeRange(int(work.Fd()), d); err != nil {
 		return false, err
 	}

@@ -1,7 +1,7 @@
-// Package pool has the kinds of pools that our storage array keeps LUNs in. Reflink is a folder on XFS or btrfs, where
-// copies share blocks by the file system's own means: on btrfs each LUN is a subvolume and a copy is a snapshot of it, which
-// costs the same however fragmented the LUN is; on XFS a copy is a reflinked file. SelfMade is a Reflink on a file system
-// that it makes for itself in an image file on any disk.
+// Package pool has the kinds of pools that our storage array keeps LUNs in. Reflink is a folder on XFS or btrfs,
+// where copies share blocks by the file system's own means: on btrfs each LUN is a subvolume and a copy is a snapshot
+// of it, which costs the same however fragmented the LUN is; on XFS a copy is a reflinked file. SelfMade is a Reflink
+// on a file system that it makes for itself in an image file on any disk.
 //
 // A pool's folder is whole in itself:
 //
@@ -40,17 +40,22 @@ const (
 	magicXFS   = 0x58465342
 )
 
-// Open takes a folder as a pool, making it one if it is empty. Errors: VSS_E_VOLUME_NOT_SUPPORTED on another file system,
-// VSS_E_NOT_SUPPORTED for a pool of a newer format (left untouched), VDS_E_DEVICE_IN_USE while another process owns it.
+// Open takes a folder as a pool, making it one if it is empty. Errors: VSS_E_VOLUME_NOT_SUPPORTED on another file
+// system, VSS_E_NOT_SUPPORTED for a pool of a newer format (left untouched), VDS_E_DEVICE_IN_USE while another
+// process owns it.
 func Open(dir string) (*Reflink, error) {
 	const op = "OpenPool"
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err != nil {
-		return nil, vss.E(op, vss.ErrObjectNotFound, err).On(dir).Advise("make the folder on an XFS or btrfs file system")
+		return nil, vss.E(op, vss.ErrObjectNotFound, err).
+			On(dir).
+			Advise("make the folder on an XFS or btrfs file system")
 	}
 	p := &Reflink{dir: dir, btrfs: fs.Type == magicBtrfs}
 	if !p.btrfs && fs.Type != magicXFS {
-		return nil, vss.E(op, vss.ErrVolumeNotSupported, errors.New("a reflink pool lies on XFS or btrfs")).On(dir).Advise("use a folder on such a file system, or no path at all: the pool then makes its own")
+		return nil, vss.E(op, vss.ErrVolumeNotSupported, errors.New("a reflink pool lies on XFS or btrfs")).
+			On(dir).
+			Advise("use a folder on such a file system, or no path at all: the pool then makes its own")
 	}
 	if err := checkPoolFormat(dir); err != nil {
 		return nil, err
@@ -61,7 +66,9 @@ func Open(dir string) (*Reflink, error) {
 	}
 	if err := unix.Flock(int(p.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		p.lock.Close()
-		return nil, vss.E(op, vss.VDSErrDeviceInUse, errors.New("another process owns the pool")).On(dir).Advise("two hosts share a pool only through one vss-array process")
+		return nil, vss.E(op, vss.VDSErrDeviceInUse, errors.New("another process owns the pool")).
+			On(dir).
+			Advise("two hosts share a pool only through one vss-array process")
 	}
 	if p.btrfs {
 		p.space, err = openAccounts(p.lock)
@@ -93,7 +100,12 @@ func checkPoolFormat(dir string) error {
 		return vss.E("OpenPool", vss.VDSErrProviderCacheCorrupt, err).On(dir)
 	}
 	if f.Format > array.Format {
-		return vss.E("OpenPool", vss.ErrNotSupported, fmt.Errorf("the pool has format %d, this program knows up to %d", f.Format, array.Format)).On(dir).Advise("use the newer program that wrote it; nothing was changed")
+		return vss.E(
+			"OpenPool", vss.ErrNotSupported,
+			fmt.Errorf("the pool has format %d, this program knows up to %d", f.Format, array.Format),
+		).
+			On(dir).
+			Advise("use the newer program that wrote it; nothing was changed")
 	}
 	return nil
 }
@@ -234,8 +246,8 @@ func (p *Reflink) Extend(id vss.LUNID, size int64) error {
 	return nil
 }
 
-// Delete frees a LUN's data at once: truncating gives the space back before a subvolume's slow end, and also while somebody
-// has the image open, who reads errors from then on.
+// Delete frees a LUN's data at once: truncating gives the space back before a subvolume's slow end, and also while
+// somebody has the image open, who reads errors from then on.
 func (p *Reflink) Delete(id vss.LUNID) error {
 	_ = os.Truncate(p.image(id), 0) // may need space that isn't there; removing it below may not
 	var err error
@@ -276,7 +288,11 @@ func (p *Reflink) Space() (array.Space, error) {
 func (p *Reflink) Room(bytes int64) error {
 	s, err := p.Space()
 	if err == nil && s.Free < bytes {
-		err = vss.E("PoolSpace", vss.VDSErrNotEnoughSpace, fmt.Errorf("%d MiB are needed, %d MiB are free", bytes>>20, s.Free>>20)).On(p.dir)
+		err = vss.E(
+			"PoolSpace", vss.VDSErrNotEnoughSpace,
+			fmt.Errorf("%d MiB are needed, %d MiB are free", bytes>>20, s.Free>>20),
+		).
+			On(p.dir)
 	}
 	return err
 }

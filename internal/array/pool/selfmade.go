@@ -21,9 +21,9 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// SelfMade is a reflink pool on a btrfs that it makes for itself in an image file. The file's space is really reserved
-// (fallocate), so the disk below can't run out under the LUNs; it is made when the first LUN needs it, and grows with what
-// is promised. Why btrfs, and the figures: docs/array.md.
+// SelfMade is a reflink pool on a btrfs that it makes for itself in an image file. The file's space is really
+// reserved (fallocate), so the disk below can't run out under the LUNs; it is made when the first LUN needs it, and
+// grows with what is promised. Why btrfs, and the figures: docs/array.md.
 type SelfMade struct {
 	image string // the file
 	mount string // where its file system is mounted, private
@@ -39,8 +39,8 @@ const (
 	hostSpare = 1 << 30 // what is left on the disk below
 )
 
-// OpenSelfMade finds a pool in an image file, mounted already or not; where there is none it will be made when needed. Both
-// paths may be relative or lead through symbolic links.
+// OpenSelfMade finds a pool in an image file, mounted already or not; where there is none it will be made when
+// needed. Both paths may be relative or lead through symbolic links.
 func OpenSelfMade(image, mount string) (*SelfMade, error) {
 	p := &SelfMade{image: canonical(image), mount: canonical(mount)}
 	if _, err := os.Stat(p.image); errors.Is(err, os.ErrNotExist) {
@@ -87,7 +87,8 @@ func (p *SelfMade) make() error {
 	}
 	if err == nil {
 		var out []byte
-		if out, err = exec.Command("mkfs.btrfs", "-q", "-f", "-K", "-m", "single", "-d", "single", temp).CombinedOutput(); err != nil {
+		mkfs := exec.Command("mkfs.btrfs", "-q", "-f", "-K", "-m", "single", "-d", "single", temp)
+		if out, err = mkfs.CombinedOutput(); err != nil {
 			err = fmt.Errorf("mkfs.btrfs: %w: %s", err, bytes.TrimSpace(out))
 		}
 	}
@@ -99,13 +100,15 @@ func (p *SelfMade) make() error {
 	}
 	if err != nil {
 		_ = os.Remove(temp)
-		return vss.E("MakePool", vss.VDSErrNotEnoughSpace, err).On(p.image).Advise("the pool needs btrfs-progs and 1 GiB of space; or configure a pool on a file system that has it")
+		return vss.E("MakePool", vss.VDSErrNotEnoughSpace, err).
+			On(p.image).
+			Advise("the pool needs btrfs-progs and 1 GiB of space; or configure a pool on a file system that has it")
 	}
 	return p.open()
 }
 
-// open attaches and mounts the image, or takes it over as a former process left it. It undoes its own part only, for the
-// other part may be somebody's who owns the pool.
+// open attaches and mounts the image, or takes it over as a former process left it. It undoes its own part only, for
+// the other part may be somebody's who owns the pool.
 func (p *SelfMade) open() error {
 	if err := os.MkdirAll(p.mount, 0o700); err != nil {
 		return p.fail("OpenPool", err)
@@ -290,7 +293,8 @@ func (p *SelfMade) Room(bytes int64) error {
 			return vss.E("GrowPool", vss.VDSErrNotEnoughSpace, err).On(p.image)
 		}
 	}
-	return vss.E("GrowPool", vss.VDSErrNotEnoughSpace, errors.New("it grew and has no more room than before")).On(p.image)
+	return vss.E("GrowPool", vss.VDSErrNotEnoughSpace, errors.New("it grew and has no more room than before")).
+		On(p.image)
 }
 
 // grow lengthens file, loop device and file system, in that order: a crash between two leaves spare room only.

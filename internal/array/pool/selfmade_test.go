@@ -76,8 +76,8 @@ func reserved(t *testing.T, path string) int64 {
 	return st.Size
 }
 
-// A process that died leaves the pool mounted; the next one takes it over, and one that comes in between gets nothing and
-// spoils nothing.
+// A process that died leaves the pool mounted; the next one takes it over, and one that comes in between gets nothing
+// and spoils nothing.
 func TestSelfMadeTakenOver(t *testing.T) {
 	lane.Host(t)
 	dir := lane.Scratch(t)

@@ -22,7 +22,8 @@ type Caller struct {
 	Administrator bool   // of the array: may act for every host
 }
 
-// Identify tells from a call's connection who called. An error refuses the call: E_ACCESSDENIED, unless it says otherwise.
+// Identify tells from a call's connection who called. An error refuses the call: E_ACCESSDENIED, unless it says
+// otherwise.
 type Identify func(ctx context.Context) (Caller, error)
 
 // hostKey is the metadata by which a root process of the array's own machine says which host it is.
@@ -38,7 +39,8 @@ func (h hostName) GetRequestMetadata(context.Context, ...string) (map[string]str
 	return map[string]string{hostKey: string(h)}, nil
 }
 
-// RequireTransportSecurity implements credentials.PerRPCCredentials: on a unix socket the kernel vouches for the account.
+// RequireTransportSecurity implements credentials.PerRPCCredentials: on a unix socket the kernel vouches for the
+// account.
 func (hostName) RequireTransportSecurity() bool { return false }
 
 // UnixCaller identifies callers on a unix socket: root, or the account that the array runs under, which could reach the
@@ -81,15 +83,23 @@ func (c Caller) owns(l *array.LUN) error {
 	switch {
 	case c.Administrator:
 	case l.Kind == array.KindShadowCopy && holder(l) != c.Host:
-		return denied(l, "it is a shadow copy of host "+holder(l), "work on it there, or as an administrator of the array")
+		return denied(
+			l,
+			"it is a shadow copy of host "+holder(l),
+			"work on it there, or as an administrator of the array",
+		)
 	case l.Kind != array.KindShadowCopy && len(l.MappedTo) > 0 && !slices.Contains(l.MappedTo, c.Host):
-		return denied(l, fmt.Sprintf("it is in use by %v", l.MappedTo), "mask it there first, or work as an administrator of the array")
+		return denied(
+			l,
+			fmt.Sprintf("it is in use by %v", l.MappedTo),
+			"mask it there first, or work as an administrator of the array",
+		)
 	}
 	return nil
 }
 
-// reads refuses a LUN whose content isn't the caller's to see. A finished copy that nobody has imported is anybody's who
-// knows its set. Errors: E_ACCESSDENIED.
+// reads refuses a LUN whose content isn't the caller's to see. A finished copy that nobody has imported is anybody's
+// who knows its set. Errors: E_ACCESSDENIED.
 func (c Caller) reads(l *array.LUN) error {
 	if l.Kind == array.KindShadowCopy && l.Final && !l.Imported {
 		return nil
@@ -101,14 +111,19 @@ func (c Caller) reads(l *array.LUN) error {
 func (c Caller) maps(l *array.LUN) error {
 	err := c.reads(l)
 	if err != nil && l.Kind == array.KindShadowCopy && l.Imported {
-		return vss.E("", vss.ErrBadState, errors.New("host "+holder(l)+" has imported the copy; a set is imported once")).On(l.Name).Advise("delete it where it was imported, or break it")
+		return vss.E(
+			"", vss.ErrBadState, errors.New("host "+holder(l)+" has imported the copy; a set is imported once"),
+		).
+			On(l.Name).
+			Advise("delete it where it was imported, or break it")
 	}
 	return err
 }
 
 // imports refuses to mark a copy that the caller can't have surfaced. Errors: E_ACCESSDENIED.
 func (c Caller) imports(l *array.LUN) error {
-	if c.Administrator || l.Imported || slices.Contains(l.MappedTo, c.Host) { // a second import is the array's to refuse
+	if c.Administrator || l.Imported ||
+		slices.Contains(l.MappedTo, c.Host) { // a second import is the array's to refuse
 		return nil
 	}
 	return denied(l, "it is not mapped to "+c.Host, "map it first")
@@ -118,9 +133,12 @@ func (c Caller) imports(l *array.LUN) error {
 func (c Caller) acts(host string) error {
 	switch {
 	case !array.NameOK(host):
-		return vss.E("", vss.ErrInvalidArg, errors.New("no host name")).On(strconv.QuoteToASCII(clip(host))).Advise("a host's name has 1 to 128 printable characters, no slash, and is not an id")
+		return vss.E("", vss.ErrInvalidArg, errors.New("no host name")).
+			On(strconv.QuoteToASCII(clip(host))).
+			Advise("a host's name has 1 to 128 printable characters, no slash, and is not an id")
 	case !c.Administrator && host != c.Host:
-		return vss.E("", vss.ErrAccessDenied, fmt.Errorf("host %s may not act for host %s", c.Host, host)).Advise("do it on that host, or as an administrator of the array")
+		return vss.E("", vss.ErrAccessDenied, fmt.Errorf("host %s may not act for host %s", c.Host, host)).
+			Advise("do it on that host, or as an administrator of the array")
 	}
 	return nil
 }

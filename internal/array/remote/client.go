@@ -14,9 +14,9 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Connect reaches an array that serves at a unix socket. Options are those of wire.Dial, and AsHost. While nobody answers
-// there every call is VSS_E_UNEXPECTED with wire.ErrServiceGone; the array is there again when a process serves. Errors:
-// those of wire.Dial.
+// Connect reaches an array that serves at a unix socket. Options are those of wire.Dial, and AsHost. While nobody
+// answers there every call is VSS_E_UNEXPECTED with wire.ErrServiceGone; the array is there again when a process
+// serves. Errors: those of wire.Dial.
 func Connect(ctx context.Context, socket string, opts ...grpc.DialOption) (array.Array, error) {
 	conn, err := wire.Dial(ctx, socket, opts...)
 	if err != nil {
@@ -143,7 +143,10 @@ func (c *client) Mappings(ctx context.Context, host string) ([]array.Mapping, er
 	)
 	for _, x := range m.GetMappings() {
 		a := x.GetAddress()
-		out = append(out, array.Mapping{LUN: p.lun(x.GetLun()), Address: array.Address{Type: a.GetType(), Path: a.GetPath(), DirectIO: a.GetDirectIo()}})
+		out = append(out, array.Mapping{
+			LUN:     p.lun(x.GetLun()),
+			Address: array.Address{Type: a.GetType(), Path: a.GetPath(), DirectIO: a.GetDirectIo()},
+		})
 	}
 	return out, p.err
 }
@@ -169,8 +172,15 @@ func (c *client) CanCopy(ctx context.Context, r []array.CopyRequest) (bool, erro
 }
 
 // PrepareCopies implements array.Array.
-func (c *client) PrepareCopies(ctx context.Context, set vss.SnapshotSetID, host string, r []array.CopyRequest) ([]array.LUN, error) {
-	return many(c.rpc.PrepareCopies(ctx, &vssv1.PrepareCopiesRequest{SetId: set.String(), Host: host, Copies: copiesOut(r)}))
+func (c *client) PrepareCopies(
+	ctx context.Context,
+	set vss.SnapshotSetID,
+	host string,
+	r []array.CopyRequest,
+) ([]array.LUN, error) {
+	return many(
+		c.rpc.PrepareCopies(ctx, &vssv1.PrepareCopiesRequest{SetId: set.String(), Host: host, Copies: copiesOut(r)}),
+	)
 }
 
 func setOut(set vss.SnapshotSetID, host string) *vssv1.ArraySetRequest {

@@ -71,7 +71,16 @@ func (w *world) start() {
 	var err error
 	w.pool, err = pool.Open(w.dir)
 	must(w.t, err)
-	w.controller, err = array.Open(context.Background(), array.Config{Name: "san", Pools: []array.NamedPool{{Name: "p", Pool: w.pool}}, Targets: []array.Target{loop.Target{}}, LowWater: 8 * mib, Logger: logger(w.t)})
+	w.controller, err = array.Open(
+		context.Background(),
+		array.Config{
+			Name:     "san",
+			Pools:    []array.NamedPool{{Name: "p", Pool: w.pool}},
+			Targets:  []array.Target{loop.Target{}},
+			LowWater: 8 * mib,
+			Logger:   logger(w.t),
+		},
+	)
 	must(w.t, err)
 	stop := serve(w.t, w.socket(), w.controller)
 	w.hosts = map[string]array.Array{}

@@ -20,18 +20,23 @@ func infoOut(i array.Info) *vssv1.ArrayInfoReply {
 func infoIn(m *vssv1.ArrayInfoReply, address string) array.Info {
 	o := array.Info{Name: m.GetName(), Address: address, Targets: m.GetTargets()}
 	for _, p := range m.GetPools() {
-		o.Pools = append(o.Pools, array.PoolInfo{Name: p.GetName(), Type: p.GetType(), Size: p.GetSize(), Free: p.GetFree()})
+		o.Pools = append(
+			o.Pools,
+			array.PoolInfo{Name: p.GetName(), Type: p.GetType(), Size: p.GetSize(), Free: p.GetFree()},
+		)
 	}
 	return o
 }
 
 func lunOut(l *array.LUN) *vssv1.ArrayLun {
-	o := &vssv1.ArrayLun{
-		Format: int32(l.Format), Id: l.ID.String(), Name: l.Name, Array: l.Array, Pool: l.Pool, Size: l.Size, Serial: l.Serial, Naa: l.NAA, Kind: string(l.Kind),
-		State: string(l.State), Origin: l.Origin.String(), Method: string(l.Method), Percent: l.Percent, MappedTo: l.MappedTo, Flags: uint32(l.Flags),
-		Imported: l.Imported, Importer: l.Importer, SetId: l.Set.String(), Host: l.Host, Final: l.Final, CreatedUnixNano: unixNano(l.Created), SkewNanoseconds: int64(l.Skew), Bus: uint32(l.Bus),
+	return &vssv1.ArrayLun{
+		Format: int32(l.Format), Id: l.ID.String(), Name: l.Name, Array: l.Array, Pool: l.Pool, Size: l.Size,
+		Serial: l.Serial, Naa: l.NAA, Bus: uint32(l.Bus), Kind: string(l.Kind), State: string(l.State),
+		Origin: l.Origin.String(), Method: string(l.Method), Percent: l.Percent,
+		MappedTo: l.MappedTo, Flags: uint32(l.Flags), Imported: l.Imported, Importer: l.Importer,
+		SetId: l.Set.String(), Host: l.Host, Final: l.Final,
+		CreatedUnixNano: unixNano(l.Created), SkewNanoseconds: int64(l.Skew),
 	}
-	return o
 }
 
 func lunsOut(luns []array.LUN) []*vssv1.ArrayLun {
@@ -62,17 +67,22 @@ type reply struct{ err error }
 func (p *reply) guid(s string) vss.GUID {
 	var g vss.GUID
 	if err := g.UnmarshalText([]byte(clip(s))); err != nil && p.err == nil {
-		p.err = vss.E("ReadReply", vss.ErrUnexpected, err).Advise("the array answers nonsense: is it of another version?")
+		p.err = vss.E("ReadReply", vss.ErrUnexpected, err).
+			Advise("the array answers nonsense: is it of another version?")
 	}
 	return g
 }
 
 func (p *reply) lun(m *vssv1.ArrayLun) array.LUN {
 	l := array.LUN{
-		Format: int(m.GetFormat()), ID: vss.LUNID{GUID: p.guid(m.GetId())}, Name: m.GetName(), Array: m.GetArray(), Pool: m.GetPool(), Size: m.GetSize(), Serial: m.GetSerial(),
-		NAA: m.GetNaa(), Kind: array.Kind(m.GetKind()), State: array.State(m.GetState()), Origin: vss.LUNID{GUID: p.guid(m.GetOrigin())}, Method: array.Method(m.GetMethod()),
-		Percent: m.GetPercent(), MappedTo: append([]string{}, m.GetMappedTo()...), Flags: vss.DiskFlags(m.GetFlags()), Imported: m.GetImported(), Importer: m.GetImporter(),
-		Set: vss.SnapshotSetID{GUID: p.guid(m.GetSetId())}, Host: m.GetHost(), Final: m.GetFinal(), Created: timeIn(m.GetCreatedUnixNano()), Skew: time.Duration(m.GetSkewNanoseconds()), Bus: bus(m.GetBus()),
+		Format: int(m.GetFormat()), ID: vss.LUNID{GUID: p.guid(m.GetId())}, Name: m.GetName(),
+		Array: m.GetArray(), Pool: m.GetPool(), Size: m.GetSize(), Serial: m.GetSerial(), NAA: m.GetNaa(),
+		Bus: bus(m.GetBus()), Kind: array.Kind(m.GetKind()), State: array.State(m.GetState()),
+		Origin: vss.LUNID{GUID: p.guid(m.GetOrigin())}, Method: array.Method(m.GetMethod()), Percent: m.GetPercent(),
+		MappedTo: append([]string{}, m.GetMappedTo()...), Flags: vss.DiskFlags(m.GetFlags()),
+		Imported: m.GetImported(), Importer: m.GetImporter(), Set: vss.SnapshotSetID{GUID: p.guid(m.GetSetId())},
+		Host: m.GetHost(), Final: m.GetFinal(),
+		Created: timeIn(m.GetCreatedUnixNano()), Skew: time.Duration(m.GetSkewNanoseconds()),
 	}
 	err := l.Check()
 	if err == nil && m.GetFlags() > 255 {
@@ -109,7 +119,13 @@ func eventOut(e array.Event) *vssv1.ArrayEvent {
 }
 
 func (p *reply) event(m *vssv1.ArrayEvent) array.Event {
-	e := array.Event{Time: timeIn(m.GetTimeUnixNano()), What: m.GetWhat(), Text: m.GetText(), Hint: m.GetHint(), LUN: array.LUN{Pool: m.GetPool()}}
+	e := array.Event{
+		Time: timeIn(m.GetTimeUnixNano()),
+		What: m.GetWhat(),
+		Text: m.GetText(),
+		Hint: m.GetHint(),
+		LUN:  array.LUN{Pool: m.GetPool()},
+	}
 	if m.GetLun() != nil {
 		e.LUN = p.lun(m.GetLun())
 	}

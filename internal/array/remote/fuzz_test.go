@@ -77,8 +77,8 @@ func methods() []string {
 	return out
 }
 
-// Whatever a host sends, the array is asked nothing that it has no right to, and nothing unbounded; a refusal is one of a
-// few codes, small, and printable.
+// Whatever a host sends, the array is asked nothing that it has no right to, and nothing unbounded; a refusal is one
+// of a few codes, small, and printable.
 func FuzzServer(f *testing.F) {
 	all := methods()
 	seed := func(method string, m proto.Message) {
@@ -118,13 +118,18 @@ func FuzzServer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, n uint8, body []byte) {
 		method := all[int(n)%len(all)]
 		_, err := call(t, method, body)
-		if err == nil || errors.Is(err, errNoMessage) || errors.Is(err, proto.Error) || errors.Is(err, context.Canceled) {
+		if err == nil || errors.Is(err, errNoMessage) || errors.Is(err, proto.Error) ||
+			errors.Is(err, context.Canceled) {
 			return
 		}
-		if code := vss.CodeOf(err); !slices.Contains([]vss.Code{vss.ErrInvalidArg, vss.ErrAccessDenied, vss.ErrBadState, vss.ErrObjectNotFound, vss.VDSErrObjectNotFound}, code) {
+		legal := []vss.Code{
+			vss.ErrInvalidArg, vss.ErrAccessDenied, vss.ErrBadState, vss.ErrObjectNotFound, vss.VDSErrObjectNotFound,
+		}
+		if !slices.Contains(legal, vss.CodeOf(err)) {
 			t.Errorf("%s: %v", method, err)
 		}
-		if text := err.Error() + vss.Hint(err); len(text) > 1000 || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' }) {
+		if text := err.Error() + vss.Hint(err); len(text) > 1000 ||
+			strings.ContainsFunc(text, func(r rune) bool { return r < ' ' }) {
 			t.Errorf("%s: %q", method, text)
 		}
 	})
@@ -157,8 +162,15 @@ func TestHostileRequests(t *testing.T) {
 		{"MakePlain", &vssv1.ArrayLunsRequest{Ids: many}, vss.ErrInvalidArg},
 		{"CanCopy", &vssv1.CanCopyRequest{Copies: copies}, vss.ErrInvalidArg},
 		{"PrepareCopies", &vssv1.PrepareCopiesRequest{SetId: set, Host: "a", Copies: copies}, vss.ErrInvalidArg},
-		{"PrepareCopies", &vssv1.PrepareCopiesRequest{SetId: set, Host: "a", Copies: []*vssv1.ArrayCopy{{Origin: id, Method: long}}}, vss.ErrInvalidArg},
-		{"PrepareCopies", &vssv1.PrepareCopiesRequest{SetId: set, Host: "a", Copies: []*vssv1.ArrayCopy{nil}}, vss.ErrInvalidArg},
+		{
+			"PrepareCopies",
+			&vssv1.PrepareCopiesRequest{SetId: set, Host: "a", Copies: []*vssv1.ArrayCopy{{Origin: id, Method: long}}},
+			vss.ErrInvalidArg,
+		},
+		{
+			"PrepareCopies", &vssv1.PrepareCopiesRequest{SetId: set, Host: "a", Copies: []*vssv1.ArrayCopy{nil}},
+			vss.ErrInvalidArg,
+		},
 		{"CommitCopies", &vssv1.ArraySetRequest{SetId: "x", Host: "a"}, vss.ErrInvalidArg},
 		{"AbortCopies", &vssv1.ArraySetRequest{SetId: set, Host: "b"}, vss.ErrAccessDenied},
 		{"ListMappings", &vssv1.ListArrayMappingsRequest{Host: "b"}, vss.ErrAccessDenied},

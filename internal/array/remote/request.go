@@ -38,7 +38,11 @@ func clip(s string) string { return s[:min(len(s), 64)] }
 func (q *request) guid(s string) vss.GUID {
 	var g vss.GUID
 	if err := g.UnmarshalText([]byte(clip(s))); err != nil || s == "" {
-		q.fail(vss.E("", vss.ErrInvalidArg, errors.New("no identifier")).On(strconv.QuoteToASCII(clip(s))).Advise("identifiers are of the form {lower-case-guid}"))
+		q.fail(
+			vss.E("", vss.ErrInvalidArg, errors.New("no identifier")).
+				On(strconv.QuoteToASCII(clip(s))).
+				Advise("identifiers are of the form {lower-case-guid}"),
+		)
 	}
 	return g
 }
@@ -48,7 +52,10 @@ func (q *request) set(s string) vss.SnapshotSetID { return vss.SnapshotSetID{GUI
 
 func (q *request) bounded(n int) bool {
 	if n > maxList {
-		q.fail(vss.E("", vss.ErrInvalidArg, fmt.Errorf("a list of %d entries", n)).Advise(fmt.Sprintf("a call may name %d LUNs", maxList)))
+		q.fail(
+			vss.E("", vss.ErrInvalidArg, fmt.Errorf("a list of %d entries", n)).
+				Advise(fmt.Sprintf("a call may name %d LUNs", maxList)),
+		)
 	}
 	return n <= maxList
 }
@@ -66,7 +73,11 @@ func (q *request) ids(all []string) []vss.LUNID {
 // name is a name that the array judges; only its length is judged here.
 func (q *request) name(s string) string {
 	if len(s) > maxName {
-		q.fail(vss.E("", vss.ErrInvalidArg, fmt.Errorf("a name of %d bytes", len(s))).On(strconv.QuoteToASCII(clip(s))).Advise("names have up to 128 bytes"))
+		q.fail(
+			vss.E("", vss.ErrInvalidArg, fmt.Errorf("a name of %d bytes", len(s))).
+				On(strconv.QuoteToASCII(clip(s))).
+				Advise("names have up to 128 bytes"),
+		)
 	}
 	return s
 }
@@ -91,7 +102,11 @@ func (q *request) copies(all []*vssv1.ArrayCopy) []array.CopyRequest {
 	out := []array.CopyRequest{}
 	if q.bounded(len(all)) {
 		for _, c := range all {
-			out = append(out, array.CopyRequest{Origin: q.id(c.GetOrigin()), Method: array.Method(q.name(c.GetMethod())), Name: q.name(c.GetName())})
+			out = append(out, array.CopyRequest{
+				Origin: q.id(c.GetOrigin()),
+				Method: array.Method(q.name(c.GetMethod())),
+				Name:   q.name(c.GetName()),
+			})
 		}
 	}
 	return out
@@ -115,7 +130,9 @@ func (q *request) may(right func(*array.LUN) error, ids ...vss.LUNID) {
 func (q *request) find(id vss.LUNID) (array.LUN, error) {
 	l, err := q.a.LUN(q.ctx, id)
 	if err == nil && !q.caller.sees(&l) {
-		return array.LUN{}, vss.E("GetLun", vss.VDSErrObjectNotFound, nil).On(id.String()).Advise("`vss lun list` shows which LUNs exist")
+		return array.LUN{}, vss.E("GetLun", vss.VDSErrObjectNotFound, nil).
+			On(id.String()).
+			Advise("`vss lun list` shows which LUNs exist")
 	}
 	return l, err
 }

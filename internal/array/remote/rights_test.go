@@ -93,7 +93,8 @@ func TestIntruder(t *testing.T) {
 	}{
 		{"a LUN in use", live.ID, map[string]vss.Code{"LUN": yes}},
 		{"a copy of a set in creation", half, map[string]vss.Code{
-			"LUN": none, "PrepareCopies": vss.ErrObjectNotFound, "CanCopy": vss.ErrUnexpected, "Rename": none, "Extend": none, "Flags": none, "Read": none, "Write": none,
+			"LUN": none, "PrepareCopies": vss.ErrObjectNotFound, "CanCopy": vss.ErrUnexpected,
+			"Rename": none, "Extend": none, "Flags": none, "Read": none, "Write": none,
 			"Import": none, "MapBack": none, "Break": none, "Delete": none}},
 		{"a copy that waits for its import", whole, map[string]vss.Code{"LUN": yes, "Read": yes, "MapBack": yes}},
 		{"an imported copy", imported, map[string]vss.Code{"LUN": yes, "MapBack": state, "Import": state}},
@@ -113,7 +114,8 @@ func TestIntruder(t *testing.T) {
 			}
 			after, err := w.controller.LUN(ctx, c.id)
 			must(t, err)
-			if before.Name != after.Name || len(before.MappedTo) != len(after.MappedTo) || before.Kind != after.Kind || before.Importer != after.Importer {
+			if before.Name != after.Name || len(before.MappedTo) != len(after.MappedTo) || before.Kind != after.Kind ||
+				before.Importer != after.Importer {
 				t.Errorf("it was %+v and is %+v", before, after)
 			}
 		})
@@ -141,7 +143,12 @@ func TestIntruder(t *testing.T) {
 	// The importer has the copy from the import on, its maker no longer.
 	_, err = b.Map(ctx, whole, "b")
 	must(t, err)
-	wantCode(t, "delete by who maps and hasn't imported", func() error { _, err := b.Rename(ctx, whole, "mine"); return err }(), no)
+	wantCode(
+		t,
+		"delete by who maps and hasn't imported",
+		func() error { _, err := b.Rename(ctx, whole, "mine"); return err }(),
+		no,
+	)
 	must(t, b.MarkImported(ctx, "b", []vss.LUNID{whole}))
 	wantCode(t, "delete by the maker", a.Delete(ctx, whole, true), no)
 	wantCode(t, "break by the maker", a.MakePlain(ctx, []vss.LUNID{whole}), no)
@@ -172,10 +179,16 @@ func TestWhoCalls(t *testing.T) {
 		wantCode(t, "a host called "+name, err, vss.ErrAccessDenied)
 	}
 	for what, identify := range map[string]remote.Identify{
-		"nobody":                 func(context.Context) (remote.Caller, error) { return remote.Caller{}, nil },
-		"a refused certificate":  func(context.Context) (remote.Caller, error) { return remote.Caller{Host: "a"}, errors.New("revoked") },
-		"no unix socket at all":  func(context.Context) (remote.Caller, error) { return remote.UnixCaller(context.Background()) },
-		"a code of its own kind": func(context.Context) (remote.Caller, error) { return remote.Caller{}, vss.ErrAccessDenied },
+		"nobody": func(context.Context) (remote.Caller, error) { return remote.Caller{}, nil },
+		"a refused certificate": func(context.Context) (remote.Caller, error) {
+			return remote.Caller{Host: "a"}, errors.New("revoked")
+		},
+		"no unix socket at all": func(context.Context) (remote.Caller, error) {
+			return remote.UnixCaller(context.Background())
+		},
+		"a code of its own kind": func(context.Context) (remote.Caller, error) {
+			return remote.Caller{}, vss.ErrAccessDenied
+		},
 	} {
 		a := connect(t, strangers(t, identify), "a")
 		_, info := a.Info(t.Context())
@@ -184,7 +197,10 @@ func TestWhoCalls(t *testing.T) {
 		_, pause := a.PauseBackground(t.Context())
 		_, paths := a.WritePaths(t.Context())
 		_, maps := a.Map(t.Context(), vss.LUNID{}, "a")
-		for _, err := range []error{info, list, events, pause, paths, maps, a.Resync(t.Context(), vss.LUNID{}, vss.LUNID{}, nil), a.AbortCopies(t.Context(), newSet(), "a")} {
+		for _, err := range []error{
+			info, list, events, pause, paths, maps, a.Resync(t.Context(), vss.LUNID{}, vss.LUNID{}, nil),
+			a.AbortCopies(t.Context(), newSet(), "a"),
+		} {
 			wantCode(t, what, err, vss.ErrAccessDenied)
 			if vss.Hint(err) == "" {
 				t.Errorf("%s: no advice", what)

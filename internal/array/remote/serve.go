@@ -1,6 +1,6 @@
-// Package remote is an array that other processes and other hosts reach: Serve answers for one, Connect gives it to a host
-// as an array.Array again. Who a caller is comes from its connection, and what it may do is decided here, on the array's
-// side: a client that isn't ours gets no further than one that is.
+// Package remote is an array that other processes and other hosts reach: Serve answers for one, Connect gives it to a
+// host as an array.Array again. Who a caller is comes from its connection, and what it may do is decided here, on the
+// array's side: a client that isn't ours gets no further than one that is.
 package remote
 
 import (
@@ -17,9 +17,16 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Serve answers for an array on a listener until ctx ends. Identify says who calls: UnixCaller on a unix socket. Options are
-// those of wire.NewServer; TLS credentials are one. Errors: VSS_E_UNEXPECTED.
-func Serve(ctx context.Context, l net.Listener, a array.Array, identify Identify, logger *slog.Logger, opts ...grpc.ServerOption) error {
+// Serve answers for an array on a listener until ctx ends. Identify says who calls: UnixCaller on a unix socket.
+// Options are those of wire.NewServer; TLS credentials are one. Errors: VSS_E_UNEXPECTED.
+func Serve(
+	ctx context.Context,
+	l net.Listener,
+	a array.Array,
+	identify Identify,
+	logger *slog.Logger,
+	opts ...grpc.ServerOption,
+) error {
 	s := wire.NewServer(logger, append([]grpc.ServerOption{grpc.MaxRecvMsgSize(maxRequest)}, opts...)...)
 	vssv1.RegisterArrayServer(s, &server{a: a, identify: identify})
 	return wire.Serve(ctx, s, l)
@@ -150,7 +157,9 @@ func (s *server) ListMappings(ctx context.Context, r *vssv1.ListArrayMappingsReq
 	out := &vssv1.ArrayMappingList{}
 	for _, m := range all {
 		out.Mappings = append(out.Mappings, &vssv1.ArrayMapping{
-			Lun: lunOut(&m.LUN), Address: &vssv1.ArrayAddress{Type: m.Address.Type, Path: m.Address.Path, DirectIo: m.Address.DirectIO}})
+			Lun: lunOut(
+				&m.LUN,
+			), Address: &vssv1.ArrayAddress{Type: m.Address.Type, Path: m.Address.Path, DirectIo: m.Address.DirectIO}})
 	}
 	return out, err
 }

@@ -74,7 +74,10 @@ func (s *server) AbortCopies(ctx context.Context, r *vssv1.ArraySetRequest) (*vs
 	return q.done(func() error { return s.a.AbortCopies(ctx, set, host) })
 }
 
-func (s *server) Resync(r *vssv1.ArrayResyncRequest, stream grpc.ServerStreamingServer[vssv1.ArrayResyncProgress]) error {
+func (s *server) Resync(
+	r *vssv1.ArrayResyncRequest,
+	stream grpc.ServerStreamingServer[vssv1.ArrayResyncProgress],
+) error {
 	q := s.request(stream.Context())
 	source, target := q.id(r.GetSource()), q.id(r.GetTarget())
 	q.may(q.caller.reads, source)
@@ -83,14 +86,19 @@ func (s *server) Resync(r *vssv1.ArrayResyncRequest, stream grpc.ServerStreaming
 		return q.err
 	}
 	return s.a.Resync(q.ctx, source, target, func(percent float64) {
-		_ = stream.Send(&vssv1.ArrayResyncProgress{Percent: percent}) // who went away isn't told, and the target is whole all the same
+		_ = stream.Send(
+			&vssv1.ArrayResyncProgress{Percent: percent},
+		) // who went away isn't told, and the target is whole all the same
 	})
 }
 
 // maxPause ends a pause whose host is silent, as the array itself does.
 const maxPause = 15 * time.Second
 
-func (s *server) PauseBackground(_ *vssv1.PauseBackgroundRequest, stream grpc.ServerStreamingServer[vssv1.ArrayDone]) error {
+func (s *server) PauseBackground(
+	_ *vssv1.PauseBackgroundRequest,
+	stream grpc.ServerStreamingServer[vssv1.ArrayDone],
+) error {
 	q := s.request(stream.Context())
 	if q.err != nil {
 		return q.err

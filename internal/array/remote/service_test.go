@@ -63,7 +63,11 @@ func TestSameAsHere(t *testing.T) {
 	ctx := t.Context()
 	for n := range standings {
 		want := record(withStanding(n))
-		want.Set, want.Origin, want.Skew, want.Percent, want.Flags = vss.SnapshotSetID{GUID: vss.NewGUID()}, withStanding(free), 3*time.Millisecond, 12.5, vss.FlagsShadowCopy
+		want.Set, want.Origin, want.Skew, want.Percent, want.Flags = vss.SnapshotSetID{
+			GUID: vss.NewGUID(),
+		}, withStanding(
+			free,
+		), 3*time.Millisecond, 12.5, vss.FlagsShadowCopy
 		var p reply
 		if got := p.lun(lunOut(&want)); p.err != nil || !cmp.Equal(want, got) {
 			t.Errorf("%v: %s", p.err, cmp.Diff(want, got))
@@ -84,7 +88,8 @@ func TestSameAsHere(t *testing.T) {
 	if must(t, err); !cmp.Equal(paths, []string{"/pool"}) {
 		t.Errorf("paths %q", paths)
 	}
-	if skew, err := far.CommitCopies(ctx, vss.SnapshotSetID{GUID: vss.NewGUID()}, "a"); skew != time.Millisecond || err != nil {
+	if skew, err := far.CommitCopies(ctx, vss.SnapshotSetID{GUID: vss.NewGUID()}, "a"); skew != time.Millisecond ||
+		err != nil {
 		t.Errorf("skew %v, %v", skew, err)
 	}
 	events, err := far.Events(ctx)
@@ -108,13 +113,17 @@ func (f failing) LUN(context.Context, vss.LUNID) (array.LUN, error) { return arr
 
 func TestErrorsAreUnchanged(t *testing.T) {
 	for _, want := range []error{
-		vss.E("GetLun", vss.VDSErrDeviceInUse, vss.E("x", vss.ErrInsufficientStorage, errors.New("why"))).On("l").Advise("do that"),
+		vss.E(
+			"GetLun", vss.VDSErrDeviceInUse, vss.E("x", vss.ErrInsufficientStorage, errors.New("why")),
+		).On("l").Advise("do that"),
 		vss.E("CommitCopies", vss.ErrProviderVeto, nil).On("{set}"),
 		vss.E("GetLun", vss.ErrUnexpected, context.DeadlineExceeded),
 	} {
 		far := served(t.Context(), t, filepath.Join(t.TempDir(), "s"), failing{strict{t}, want})
 		_, got := far.LUN(t.Context(), withStanding(free))
-		if got == nil || got.Error() != want.Error() || vss.CodeOf(got) != vss.CodeOf(want) || vss.Hint(got) != vss.Hint(want) || errors.Is(want, vss.ErrInsufficientStorage) != errors.Is(got, vss.ErrInsufficientStorage) ||
+		if got == nil || got.Error() != want.Error() || vss.CodeOf(got) != vss.CodeOf(want) ||
+			vss.Hint(got) != vss.Hint(want) ||
+			errors.Is(want, vss.ErrInsufficientStorage) != errors.Is(got, vss.ErrInsufficientStorage) ||
 			errors.Is(want, context.DeadlineExceeded) != errors.Is(got, context.DeadlineExceeded) {
 			t.Errorf("got %v, want %v", got, want)
 		}
@@ -166,7 +175,8 @@ func TestPause(t *testing.T) {
 	far := served(t.Context(), t, filepath.Join(t.TempDir(), "s"), pausing{strict{t}, nil, true})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if _, err := far.PauseBackground(ctx); !errors.Is(err, context.DeadlineExceeded) || vss.CodeOf(err) != vss.ErrUnexpected {
+	if _, err := far.PauseBackground(ctx); !errors.Is(err, context.DeadlineExceeded) ||
+		vss.CodeOf(err) != vss.ErrUnexpected {
 		t.Errorf("gave up: %v", err)
 	}
 }
@@ -185,7 +195,11 @@ func TestServiceGoesAndComes(t *testing.T) {
 	if !errors.Is(err, wire.ErrServiceGone) {
 		t.Errorf("events: %v", err)
 	}
-	eventually(t, "the socket is free", func() bool { _, err := os.Lstat(socket); return errors.Is(err, fs.ErrNotExist) })
+	eventually(
+		t,
+		"the socket is free",
+		func() bool { _, err := os.Lstat(socket); return errors.Is(err, fs.ErrNotExist) },
+	)
 	served(t.Context(), t, socket, strict{t})
 	eventually(t, "back", func() bool { _, err := far.Info(t.Context()); return err == nil })
 }
@@ -278,9 +292,13 @@ func TestOverTCP(t *testing.T) {
 	serving, stop := context.WithCancel(t.Context())
 	over := make(chan error, 1)
 	go func() {
-		over <- Serve(serving, l, strict{t}, identify, slog.New(slog.DiscardHandler), grpc.Creds(insecure.NewCredentials()))
+		over <- Serve(
+			serving, l, strict{t}, identify, slog.New(slog.DiscardHandler), grpc.Creds(insecure.NewCredentials()),
+		)
 	}()
-	conn, err := grpc.NewClient(l.Addr().String(), append(wire.DialOptions(), grpc.WithTransportCredentials(insecure.NewCredentials()), AsHost("b"))...)
+	conn, err := grpc.NewClient(
+		l.Addr().String(),
+		append(wire.DialOptions(), grpc.WithTransportCredentials(insecure.NewCredentials()), AsHost("b"))...)
 	must(t, err)
 	a := New(conn, "san.example:7400")
 	info, err := a.Info(t.Context())

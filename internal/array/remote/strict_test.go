@@ -34,8 +34,21 @@ func standing(id vss.LUNID) int { return int(id.GUID[15]) }
 func withStanding(n int) vss.LUNID { return vss.LUNID{GUID: vss.GUID{0: 1, 15: byte(n)}} }
 
 func record(id vss.LUNID) array.LUN {
-	l := array.LUN{Format: 1, ID: id, Name: "l", Array: "x", Pool: "p", Size: 16 << 20, Serial: strings.Repeat("0", 32), NAA: "6" + strings.Repeat("0", 31),
-		Kind: array.KindPlain, State: array.StateReady, MappedTo: []string{}, Final: true, Created: time.Unix(1, 0)}
+	l := array.LUN{
+		Format:   1,
+		ID:       id,
+		Name:     "l",
+		Array:    "x",
+		Pool:     "p",
+		Size:     16 << 20,
+		Serial:   strings.Repeat("0", 32),
+		NAA:      "6" + strings.Repeat("0", 31),
+		Kind:     array.KindPlain,
+		State:    array.StateReady,
+		MappedTo: []string{},
+		Final:    true,
+		Created:  time.Unix(1, 0),
+	}
 	if n := standing(id); n >= halfMade {
 		l.Kind, l.Method, l.Host, l.Final = array.KindShadowCopy, array.MethodDifferential, "b", n != halfMade
 	}
@@ -180,7 +193,12 @@ func (s strict) CanCopy(_ context.Context, r []array.CopyRequest) (bool, error) 
 	return true, nil
 }
 
-func (s strict) PrepareCopies(_ context.Context, _ vss.SnapshotSetID, host string, r []array.CopyRequest) ([]array.LUN, error) {
+func (s strict) PrepareCopies(
+	_ context.Context,
+	_ vss.SnapshotSetID,
+	host string,
+	r []array.CopyRequest,
+) ([]array.LUN, error) {
 	s.host("PrepareCopies", host)
 	s.copies("PrepareCopies", r)
 	return nil, nil

@@ -15,8 +15,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 )
 
-// Folder is an empty folder on a new file system of its own, which goes at the end of the test. Kind is "btrfs", "xfs" or
-// "ext4".
+// Folder is an empty folder on a new file system of its own, which goes at the end of the test. Kind is "btrfs",
+// "xfs" or "ext4".
 func Folder(t testing.TB, kind string, size int64) string {
 	t.Helper()
 	scratch := lane.Scratch(t)
@@ -25,7 +25,11 @@ func Folder(t testing.TB, kind string, size int64) string {
 	must(t, err)
 	defer f.Close()
 	must(t, f.Truncate(size))
-	args := map[string][]string{"btrfs": {"mkfs.btrfs", "-q", "-m", "single", image}, "btrfs-mixed": {"mkfs.btrfs", "-q", "--mixed", "-m", "single", "-d", "single", image}, "xfs": {"mkfs.xfs", "-q", image}, "ext4": {"mkfs.ext4", "-q", image}}[kind]
+	args := map[string][]string{
+		"btrfs":       {"mkfs.btrfs", "-q", "-m", "single", image},
+		"btrfs-mixed": {"mkfs.btrfs", "-q", "--mixed", "-m", "single", "-d", "single", image},
+		"xfs":         {"mkfs.xfs", "-q", image}, "ext4": {"mkfs.ext4", "-q", image},
+	}[kind]
 	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v: %s", args, err, out)
 	}

@@ -16,8 +16,8 @@ import (
 
 const mib = 1 << 20
 
-// Run proves a pool. Open makes a new, empty one with room for 300 MiB at least; reopen opens a closed pool again, or tries
-// to open one that is open.
+// Run proves a pool. Open makes a new, empty one with room for 300 MiB at least; reopen opens a closed pool again, or
+// tries to open one that is open.
 func Run(t *testing.T, open func(t *testing.T) (p array.Pool, reopen func() (array.Pool, error))) {
 	for _, c := range []struct {
 		name string
@@ -235,7 +235,14 @@ func testHydrate(t *testing.T, s *suite) {
 	close(stop)
 	writer.Wait()
 	must(t, err)
-	t.Logf("%d MiB hydrated in %d pieces, %v, last at %.0f %%, %d blocks written meanwhile", size/mib, pieces, time.Since(start).Round(time.Millisecond), percent, len(last))
+	t.Logf(
+		"%d MiB hydrated in %d pieces, %v, last at %.0f %%, %d blocks written meanwhile",
+		size/mib,
+		pieces,
+		time.Since(start).Round(time.Millisecond),
+		percent,
+		len(last),
+	)
 	must(t, f.Sync())
 	if all, shared := Extents(t, image); shared != 0 {
 		t.Errorf("%d of %d extents are shared still", shared, all)

@@ -1,5 +1,5 @@
-// Package loop shows LUNs to hosts on the array's own machine, as loop devices. Target is the array's side; Initiator is the
-// host's: it makes this host's loop devices equal to what the array maps to it.
+// Package loop shows LUNs to hosts on the array's own machine, as loop devices. Target is the array's side; Initiator
+// is the host's: it makes this host's loop devices equal to what the array maps to it.
 package loop
 
 import (
@@ -16,8 +16,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Target exports LUNs by the path of their image: any process of this machine that is root could open it, so masking is a
-// matter of the hosts' good manners here.
+// Target exports LUNs by the path of their image: any process of this machine that is root could open it, so masking
+// is a matter of the hosts' good manners here.
 type Target struct{}
 
 // Type is "loop".
@@ -48,8 +48,8 @@ type Initiator struct{}
 // Find gives the loop device that has the mapping's image.
 func (Initiator) Find(m array.Mapping) (device string, ok bool) { return loopdev.Find(m.Address.Path) }
 
-// Attach gives the LUN a loop device, or finds the one it has. Partitions are not added: the disk may need another identity
-// first. Errors: VSS_E_MISSING_DISK.
+// Attach gives the LUN a loop device, or finds the one it has. Partitions are not added: the disk may need another
+// identity first. Errors: VSS_E_MISSING_DISK.
 func (i Initiator) Attach(_ context.Context, m array.Mapping) (device string, err error) {
 	if dev, ok := i.Find(m); ok {
 		return dev, nil
@@ -57,7 +57,8 @@ func (i Initiator) Attach(_ context.Context, m array.Mapping) (device string, er
 	fail := func(err error) (string, error) {
 		hint := "is the array's pool mounted? `vss array list` shows it"
 		if at := (*fs.PathError)(nil); errors.As(err, &at) && at.Path == loopdev.Control {
-			hint = "`modprobe loop` gives this host loop devices (a container must be given them); then `vss lun rescan`"
+			hint = "`modprobe loop` gives this host loop devices (a container must be given them); then `vss lun " +
+				"rescan`"
 		}
 		return "", vss.E("AttachLun", vss.ErrMissingDisk, err).On(m.LUN.Name).Advise(hint)
 	}
@@ -88,7 +89,9 @@ func (Initiator) Detach(_ context.Context, device string) error {
 	if t, e := disk.Read(device); e == nil {
 		_, _ = disk.AddPartitions(device, t)
 	}
-	return vss.E("DetachLun", vss.VDSErrDeviceInUse, err).On(device).Advise("unmount its volumes and end what has it open first")
+	return vss.E("DetachLun", vss.VDSErrDeviceInUse, err).
+		On(device).
+		Advise("unmount its volumes and end what has it open first")
 }
 
 // Resize makes the device as large as its image.
