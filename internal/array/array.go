@@ -2,8 +2,8 @@
 // what a host sees of one; Controller is ours, which other hosts may reach over a socket. Data lives in pools
 // (package pool), hosts reach it through targets (package target/...).
 //
-// A LUN's record is durable before the LUN exists and goes after it is gone: a crash leaves a record without a LUN,
-// never the reverse. Records live with the data, so that a pool whose files are copied elsewhere is whole there.
+// A LUN's record is durable before the LUN exists and is removed after the LUN: a crash leaves a record without a LUN,
+// never the reverse. Records are kept with the data, so that a pool whose files are copied elsewhere is complete there.
 package array
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Kind says what a LUN is to its hosts.
+// Kind is the role of a LUN for its hosts.
 type Kind string
 
 // Kinds of LUNs.
@@ -73,7 +73,7 @@ type LUN struct {
 	Imported bool              `json:"imported"`
 	Importer string            `json:"importer,omitempty"` // the host that surfaced the copy
 	Set      vss.SnapshotSetID `json:"set"`
-	Host     string            `json:"host,omitempty"` // who had the copy made
+	Host     string            `json:"host,omitempty"` // that had the copy made
 	Final    bool              `json:"final"`          // its set was created: an abort doesn't touch it
 	Created  time.Time         `json:"created"`
 	Order    uint64            `json:"order,omitempty"` // of creation in its array; not told to hosts

@@ -26,7 +26,8 @@ func (c *Controller) stopHydrating(e *entry) {
 	}
 }
 
-// hydrate gives a plex blocks of its own, in the background. The caller holds work, or nobody else runs yet.
+// hydrate returns a plex blocks of its own, in the background. The caller holds work, or the controller is being
+// opened.
 func (c *Controller) hydrate(e *entry) {
 	id, name := e.ID, e.Name
 	ctx, cancel := context.WithCancel(c.life)
@@ -50,10 +51,10 @@ func (c *Controller) hydrate(e *entry) {
 		c.mu.Lock()
 		delete(c.hydrating, id)
 		c.mu.Unlock()
-		close(h.done) // before work is asked for: who erases the LUN has it, and waits
+		close(h.done) // before work is locked: erase holds it and waits for this
 		if err != nil {
 			if !errors.Is(err, context.Canceled) {
-				c.cfg.Logger.Error("hydration stopped; it goes on at the next start", "lun", name, "error", err)
+				c.cfg.Logger.Error("hydration stopped; it continues at the next start", "lun", name, "error", err)
 			}
 			return
 		}
@@ -82,11 +83,11 @@ func (c *Controller) PauseBackground(ctx context.Context) (func(), error) {
 // maxPause is how long background work may be kept waiting.
 const maxPause = 15 * time.Second
 
-// pauser keeps short pieces of background work out while anybody has it stopped.
+// pauser keeps short pieces of background work from starting while it is stopped.
 type pauser struct {
 	mu     sync.Mutex
 	busy   int
-	idle   chan struct{} // closed when busy comes to 0, if anybody waits
+	idle   chan struct{} // closed when busy becomes 0, if a caller waits
 	stops  map[int]time.Time
 	number int
 }
@@ -122,7 +123,7 @@ func (p *pauser) stop(ctx context.Context) (resume func(), err error) {
 	}
 }
 
-// enter begins a piece of work, unless stopped; who was let in calls leave.
+// enter begins a piece of work and returns true, unless the work is stopped. The caller then calls leave.
 func (p *pauser) enter() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -146,7 +147,7 @@ func (p *pauser) leave() {
 	}
 }
 
-// piece runs one piece of background work when nothing has it stopped.
+// piece runs one piece of background work as soon as it isn't stopped.
 func (c *Controller) piece(ctx context.Context, work func() error) error {
 	for !c.pause.enter() {
 		select {

@@ -71,7 +71,7 @@ type cutting struct {
 	flags   map[vss.LUNID]vss.DiskFlags // what each copy's origin had at the cut, as its table would have it
 }
 
-// Open reads the records of all pools and ends what a former life left half done.
+// Open reads the records of all pools, and finishes or removes what an earlier process left incomplete.
 func Open(ctx context.Context, cfg Config) (*Controller, error) {
 	if err := checkTargets(cfg.Targets); err != nil {
 		return nil, err
@@ -132,7 +132,7 @@ func (c *Controller) load(ctx context.Context, p NamedPool) error {
 				errors.New("the LUN's record is there and its data is not"),
 			).
 				On(l.Name).
-				Advise("bring the pool's files back whole, or remove the record " + recordPath(p.RecordDir(), l.ID))
+				Advise("restore the pool's files completely, or remove the record " + recordPath(p.RecordDir(), l.ID))
 		}
 		if l.State == StateResyncing ||
 			size != l.Size { // a resync or an extend was cut off: before its end, or just after
@@ -182,7 +182,7 @@ func (c *Controller) Close() error {
 	return errors.Join(errs...)
 }
 
-// Info tells of the array.
+// Info describes the array.
 func (c *Controller) Info(context.Context) (Info, error) {
 	out := Info{Name: c.cfg.Name}
 	for _, t := range c.cfg.Targets {
@@ -218,12 +218,12 @@ func (e *entry) copy() LUN {
 	return l
 }
 
-// exists says whether there is a LUN for others to see.
+// exists reports whether the LUN can be seen from outside.
 func (e *entry) exists() bool {
 	return e.State != StateDeleting && e.State != StateCreating && e.State != StatePreparing
 }
 
-// find gives a LUN that is whole.
+// find returns a LUN that exists. Errors: VDS_E_OBJECT_NOT_FOUND.
 func (c *Controller) find(op string, id vss.LUNID) (*entry, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -287,7 +287,7 @@ func (c *Controller) pool(name string) (NamedPool, error) {
 		Advise("`vss array list` shows the pools")
 }
 
-// freeName refuses a name that is in use by another LUN than self, or that isn't one. The caller holds work.
+// freeName returns an error for a name that another LUN than self has, or that isn't valid. The caller holds work.
 func (c *Controller) freeName(op, name string, self vss.LUNID) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -391,7 +391,7 @@ func (c *Controller) introduce(e *entry) error {
 	return nil
 }
 
-// erase deletes a LUN's data, then its record. The caller holds work, or nobody else runs yet.
+// erase deletes a LUN's data, then its record. The caller holds work, or the controller is being opened.
 func (c *Controller) erase(e *entry) error {
 	c.stopHydrating(e)
 	if e.State != StateDeleting {
@@ -449,7 +449,7 @@ func (c *Controller) Delete(_ context.Context, id vss.LUNID, force bool) error {
 	return c.erase(e)
 }
 
-// beingCopied says whether a copy of the LUN is prepared and not there yet.
+// beingCopied reports whether a copy of the LUN is prepared and not cut yet.
 func (c *Controller) beingCopied(id vss.LUNID) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -474,7 +474,7 @@ func (c *Controller) dependents(id vss.LUNID) []string {
 	return out
 }
 
-// Rename gives a LUN another name.
+// Rename returns a LUN another name.
 func (c *Controller) Rename(_ context.Context, id vss.LUNID, name string) (LUN, error) {
 	const op = "RenameLun"
 	c.work.Lock()

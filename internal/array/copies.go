@@ -13,7 +13,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// CanCopy says whether these copies could be made now.
+// CanCopy reports whether these copies could be made now.
 func (c *Controller) CanCopy(_ context.Context, r []CopyRequest) (bool, error) {
 	need := map[string]int64{}
 	for _, q := range r {
@@ -45,7 +45,7 @@ func (c *Controller) CanCopy(_ context.Context, r []CopyRequest) (bool, error) {
 }
 
 // copyNeed is the room that a copy must find: all of its data for a plex; for a differential one what its origin may
-// overwrite before anybody looks again.
+// overwrite before the space is checked again.
 func (c *Controller) copyNeed(p NamedPool, l LUN, m Method) (int64, error) {
 	n, err := p.Allocated(l.ID)
 	if m != MethodPlex {
@@ -55,7 +55,7 @@ func (c *Controller) copyNeed(p NamedPool, l LUN, m Method) (int64, error) {
 	return n, err
 }
 
-// PrepareCopies does all that is slow.
+// PrepareCopies does all slow work for the copies of a set.
 func (c *Controller) PrepareCopies(
 	ctx context.Context,
 	set vss.SnapshotSetID,
@@ -196,7 +196,7 @@ func (c *Controller) newCopy(op string, o *entry, q CopyRequest) (*entry, error)
 // drop deletes the copies of a set that is not kept. The caller holds work.
 func (c *Controller) drop(s *cutting) error {
 	for _, k := range s.cutters {
-		_ = k.Close() // what it couldn't make durable goes now
+		_ = k.Close() // what it couldn't make durable is deleted now
 	}
 	var errs []error
 	for _, id := range s.copies {
@@ -210,7 +210,7 @@ func (c *Controller) drop(s *cutting) error {
 	return errors.Join(errs...)
 }
 
-// CommitCopies cuts. It takes no lock that anybody holds over I/O, and issues ioctls on open descriptors only.
+// CommitCopies cuts the copies. It takes no lock that is held during I/O, and issues ioctls on open descriptors only.
 func (c *Controller) CommitCopies(_ context.Context, set vss.SnapshotSetID, host string) (time.Duration, error) {
 	const op = "CommitCopies"
 	c.mu.Lock()
@@ -294,7 +294,9 @@ func (c *Controller) FinishCopies(_ context.Context, set vss.SnapshotSetID, host
 		e := c.luns[id]
 		c.mu.Unlock()
 		if e == nil {
-			return nil, vss.E(op, vss.ErrObjectNotFound, errors.New("a copy of the set is gone")).On(id.String())
+			return nil, vss.E(
+				op, vss.ErrObjectNotFound, errors.New("a copy of the set no longer exists"),
+			).On(id.String())
 		}
 		l, err := c.change(e, func(l *LUN) {
 			if l.State == StatePreparing {
@@ -312,7 +314,7 @@ func (c *Controller) FinishCopies(_ context.Context, set vss.SnapshotSetID, host
 	return out, nil
 }
 
-// ofSet are the copies that a host had made for a set, whatever their state.
+// ofSet returns the copies that a host had made for a set, in any state.
 func (c *Controller) ofSet(set vss.SnapshotSetID, host string) []*entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -325,7 +327,7 @@ func (c *Controller) ofSet(set vss.SnapshotSetID, host string) []*entry {
 	return out
 }
 
-// KeepCopies says that the set was created.
+// KeepCopies records that the set was created.
 func (c *Controller) KeepCopies(_ context.Context, set vss.SnapshotSetID, host string) error {
 	c.work.Lock()
 	defer c.work.Unlock()
@@ -387,7 +389,7 @@ func (c *Controller) AbortCopies(_ context.Context, set vss.SnapshotSetID, host 
 	var errs []error
 	if s != nil {
 		for _, k := range s.cutters {
-			_ = k.Close() // what it couldn't make durable goes now
+			_ = k.Close() // what it couldn't make durable is deleted now
 		}
 	}
 	for _, e := range all {

@@ -17,12 +17,12 @@ func (s *subscribers) send(e Event) {
 	for c := range s.all {
 		select {
 		case c <- e:
-		default: // one who doesn't read loses events
+		default: // a slow reader loses events
 		}
 	}
 }
 
-// Events gives events from now on, until ctx ends.
+// Events returns events from now on, until ctx ends.
 func (c *Controller) Events(ctx context.Context) (<-chan Event, error) {
 	ch := make(chan Event, 64)
 	c.events.mu.Lock()

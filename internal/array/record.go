@@ -20,7 +20,7 @@ import (
 )
 
 // newIdentity makes a serial and a NAA identifier. The NAA is what LIO derives from the serial (6001405 and the first
-// 25 digits), so that a LUN has one identity whatever target shows it; the serial is random from its first digit.
+// 25 digits), so that a LUN has one identity at all targets; the serial is random from its first digit.
 func newIdentity() (serial, naa string) {
 	var b [16]byte
 	_, _ = rand.Read(b[:])
@@ -28,8 +28,8 @@ func newIdentity() (serial, naa string) {
 	return serial, "6001405" + serial[:25]
 }
 
-// Check refuses a record that isn't one of ours, or of a newer format: records come from a pool's files and from other
-// hosts. Errors: VDS_E_PROVIDER_CACHE_CORRUPT, VSS_E_NOT_SUPPORTED.
+// Check returns an error for a record that isn't valid, or is of a newer format: records come from a pool's files and
+// from other hosts. Errors: VDS_E_PROVIDER_CACHE_CORRUPT, VSS_E_NOT_SUPPORTED.
 func (l *LUN) Check() error {
 	corrupt := func(what string) error {
 		return vss.E("ReadRecord", vss.VDSErrProviderCacheCorrupt, errors.New("not a LUN record: "+what)).
@@ -70,7 +70,7 @@ func (l *LUN) Check() error {
 
 func isHex(s string) bool { _, err := hex.DecodeString(s); return err == nil }
 
-// NameOK says whether a LUN or a host can be called so: 1 to 128 printable characters, no slash, not an id. Names are
+// NameOK reports whether a LUN or a host can have a name: 1 to 128 printable characters, no slash, not an id. Names are
 // shown to people and stand in paths.
 func NameOK(s string) bool {
 	_, err := vss.ParseGUID(s)

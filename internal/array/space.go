@@ -23,8 +23,8 @@ func (c *Controller) lowWater(size int64) int64 {
 	return min(max(256<<20, size/20), size/4)
 }
 
-// promise makes sure that a pool can hold all of its plain LUNs, full, with so many bytes more: a LUN is never promised
-// what isn't there.
+// promise ensures that a pool can hold all of its plain LUNs when they are full, and so many bytes more. Errors:
+// VDS_E_NOT_ENOUGH_SPACE.
 func (c *Controller) promise(p NamedPool, more int64) error {
 	promised, taken := more, int64(0)
 	c.mu.Lock()
@@ -51,7 +51,8 @@ func (c *Controller) promise(p NamedPool, more int64) error {
 	return nil
 }
 
-// checkRoom says whether a pool has room for copies above the low-water mark, or could have it.
+// checkRoom returns an error unless a pool has room for copies above the low-water mark, or could grow to have it.
+// Errors: VSS_E_INSUFFICIENT_STORAGE.
 func (c *Controller) checkRoom(p NamedPool, need int64) error {
 	s, err := p.Space()
 	if err != nil {
@@ -71,7 +72,7 @@ func (c *Controller) checkRoom(p NamedPool, need int64) error {
 	return nil
 }
 
-// roomForCopies makes that room.
+// roomForCopies is checkRoom that grows the pool.
 func (c *Controller) roomForCopies(p NamedPool, need int64) error {
 	if err := c.checkRoom(p, need); err != nil {
 		return err
@@ -119,7 +120,7 @@ func (c *Controller) watch() {
 				if s.Free >= low+2*fell {
 					told[p.Name] = false
 				} else if err := c.relieve(p, low, min(low+2*fell, s.Size/2)); err != nil && !told[p.Name] {
-					told[p.Name] = true // once, until there is room again
+					told[p.Name] = true // reported once, until there is room again
 					c.cfg.Logger.Error("a pool is low on space", "pool", p.Name, "error", err)
 					c.events.send(Event{
 						Time: time.Now(), LUN: LUN{Pool: p.Name}, What: "pool-low", Text: err.Error(),
@@ -132,7 +133,7 @@ func (c *Controller) watch() {
 	}
 }
 
-// hasLUNs says whether there is anything to protect.
+// hasLUNs reports whether a pool has LUNs.
 func (c *Controller) hasLUNs(pool string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -194,9 +195,8 @@ func (c *Controller) dropOldest(pool string) (LUN, error) {
 	return l, c.erase(victims[0])
 }
 
-// droppable are the copies that may go when a pool runs full, in the order in which they go: those that nobody was
-// told of first, then the oldest: by the order in which they were made, for the clock may have been set back between
-// two.
+// droppable are the copies that may go when a pool runs full, in the order in which they go: first those of
+// unfinished sets, then the oldest, by the order in which they were made: the clock may have been set back.
 func (c *Controller) droppable(pool string) []*entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()

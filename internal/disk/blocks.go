@@ -9,7 +9,7 @@ import (
 )
 
 // blocks reads and writes a disk. On a device it does so past the page cache, in exactly the sectors asked for.
-// Through the cache a write of one sector would write the 4 KiB around it, and with it whatever old content the cache
+// Through the cache a write of one sector would write the 4 KiB around it, and with it any old content that the cache
 // has of a neighbour: the first sectors of a partition that begins at LBA 63 or 34, or the last of one that ends
 // before the backup table, while a file system writes there through the partition's own cache.
 type blocks struct {
@@ -57,7 +57,8 @@ func (b *blocks) sectorSizes() []int64 {
 	return []int64{512, 4096}
 }
 
-// around gives the whole sectors that hold n bytes at off, and room for them that the device can write into directly.
+// around returns the range of complete sectors that hold n bytes at off, and a buffer for them that is aligned for
+// direct I/O.
 func (b *blocks) around(n int, off int64) (room []byte, start int64) {
 	start = off / b.sector * b.sector
 	end := (off + int64(n) + b.sector - 1) / b.sector * b.sector

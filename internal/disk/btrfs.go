@@ -83,7 +83,7 @@ func (s btrfsSB) seal() {
 	copy(s, s.sum())
 }
 
-// check says whether the superblock, found at at, is whole and of a form that we change.
+// check returns an error unless the superblock, found at at, is intact and of a form that we change.
 func (s btrfsSB) check(at int64) error {
 	const magic = "_BHRfS_M"
 	sum := s.sum()
@@ -110,7 +110,7 @@ func (s btrfsSB) check(at int64) error {
 	return nil
 }
 
-// SetBtrfsFSID gives an unmounted btrfs another fsid, on all of its devices and in all mirrors of their superblocks,
+// SetBtrfsFSID returns an unmounted btrfs another fsid, on all of its devices and in all mirrors of their superblocks,
 // and reads it back. Two file systems of one fsid are mixed up by the kernel, so a copy needs this before anything
 // scans it. Giving it the id that it was made with leaves no trace. It may be repeated when it was interrupted.
 // Errors: VSS_E_CANNOT_REVERT_DISKID; VSS_E_NOT_SUPPORTED for kinds of btrfs that we don't change,
@@ -157,7 +157,7 @@ func SetBtrfsFSID(devices []string, fsid vss.GUID) error {
 	return nil
 }
 
-// btrfsMember is one device of a btrfs, opened so that nobody can mount it, with its superblocks.
+// btrfsMember is one device of a btrfs, opened exclusively, so that it can't be mounted, with its superblocks.
 type btrfsMember struct {
 	file   *os.File
 	supers map[int64]btrfsSB // by place
@@ -187,7 +187,7 @@ func openBtrfs(device string) (*btrfsMember, error) {
 	return m, nil
 }
 
-// sameDevice says whether two superblocks are mirrors. Their fsids differ where a change of it was interrupted.
+// sameDevice reports whether two superblocks are mirrors. Their fsids differ if a change of them was interrupted.
 func (s btrfsSB) sameDevice(o btrfsSB) bool {
 	return s.metadataUUID() == o.metadataUUID() && s.deviceUUID() == o.deviceUUID()
 }

@@ -10,8 +10,8 @@ import (
 )
 
 // Editor changes a disk's flags and identity through one writable descriptor, locked (flock) from Open to Close. udev
-// respects that lock: it looks at a disk again only when nobody holds it, so nothing happens to the live mounts. What
-// Table says is what is on the disk: a failed change leaves it as it was.
+// respects that lock: it looks at a disk again only when the lock is free, so nothing happens to live mounts. Table
+// is what is on the disk: a failed change leaves it as it was.
 type Editor struct {
 	blocks *blocks
 	lock   *os.File // the descriptor that has the lock
@@ -45,8 +45,8 @@ func (e *Editor) closeAfter(err error) error {
 	return err
 }
 
-// OpenLive is Open for a disk whose file systems are in use and which is, when it is closed, what it was to everybody
-// else: udev isn't told that it was written to, and doesn't run its rules for it.
+// OpenLive is Open for a disk whose file systems are in use and whose content for others is the same when it is closed:
+// udev isn't notified of the writes, and doesn't run its rules for the disk.
 func OpenLive(ctx context.Context, device string) (*Editor, error) {
 	node, err := os.Open(device)
 	if err != nil {
@@ -99,7 +99,7 @@ func (e *Editor) SetPartitionFlags(number int, set, clr vss.DiskFlags) error {
 	t := e.Table()
 	i := slices.IndexFunc(t.Partitions, func(p Partition) bool { return p.Number == number })
 	switch {
-	case t.Style == StyleNone: // setFlags says so
+	case t.Style == StyleNone: // setFlags returns the error
 	case i < 0:
 		return vss.E("SetFlags", vss.ErrObjectNotFound, nil).On(PartitionNode(e.disk.name, number))
 	case !t.Partitions[i].Data:
@@ -145,7 +145,7 @@ func (e *Editor) changeGPT(change func(*gpt)) error {
 	return nil
 }
 
-// SetIdentity gives the disk these ids and reads them back. It must name every partition. Errors:
+// SetIdentity returns the disk these ids and reads them back. It must name every partition. Errors:
 // VSS_E_CANNOT_REVERT_DISKID.
 func (e *Editor) SetIdentity(id Identity) error {
 	d := e.disk
@@ -171,7 +171,8 @@ func (e *Editor) SetIdentity(id Identity) error {
 	return nil
 }
 
-// fits says whether a disk with identity i can be given o: the same kind of table and partitions of the same numbers.
+// fits reports whether a disk with identity i can be given o: the same kind of table and partitions of the same
+// numbers.
 func (i Identity) fits(o Identity) bool {
 	return i.Style == o.Style &&
 		slices.EqualFunc(i.Partitions, o.Partitions, func(a, b PartitionID) bool { return a.Number == b.Number })
@@ -181,8 +182,8 @@ func (i Identity) equal(o Identity) bool {
 	return i.Style == o.Style && i.Disk == o.Disk && slices.Equal(i.Partitions, o.Partitions)
 }
 
-// RenewIdentity gives the disk and its partitions fresh ids. A disk without a table has none: nothing happens. Errors:
-// VSS_E_CANNOT_REVERT_DISKID.
+// RenewIdentity returns the disk and its partitions fresh ids. A disk without a table has none: nothing happens.
+// Errors: VSS_E_CANNOT_REVERT_DISKID.
 func (e *Editor) RenewIdentity() (Identity, error) {
 	id := e.Table().Identity
 	if id.Style == StyleNone {

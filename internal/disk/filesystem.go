@@ -11,7 +11,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// FileSystem is what a superblock says of its file system. Type is "" where none was found.
+// FileSystem is the identity of a file system, as its superblock has it. Type is "" if there is none.
 type FileSystem struct {
 	Type, UUID, Label string
 	// ext only: metadata have checksums, and those are of a seed of their own instead of the UUID
@@ -45,7 +45,7 @@ func ProbeFileSystem(device string) (FileSystem, error) {
 	}
 	return FileSystem{}, vss.E("ProbeFileSystem", vss.ErrVolumeNotSupported, err).
 		On(device).
-		Advise("`wipefs " + device + "` lists its signatures, `blkid -p` says more")
+		Advise("`wipefs " + device + "` lists its signatures, `blkid -p` shows more")
 }
 
 // exported reads blkid's export format, in which a backslash protects what a shell would act on.

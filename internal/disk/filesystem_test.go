@@ -251,7 +251,7 @@ func TestSetXFSUUIDCutOff(t *testing.T) {
 				if cut != nil && !errors.Is(cut, errPower) {
 					t.Fatal(cut)
 				}
-				must(t, letGo(d))
+				must(t, waitUnused(d))
 				must(t, replay(d, "xfs"))
 				must(t, RestoreFileSystemUUID(t.Context(), d, was.UUID))
 				if now, err := ProbeFileSystem(d); err != nil || now.UUID != was.UUID {
@@ -373,7 +373,7 @@ func TestReplayWhileForking(t *testing.T) {
 			t.Error(err)
 			break
 		}
-		if err := free(d); err != nil {
+		if err := checkUnused(d); err != nil {
 			t.Errorf("in use still: %v", err)
 			break
 		}

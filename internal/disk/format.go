@@ -13,7 +13,7 @@ import (
 const smallest = 4 * align
 
 // Create writes a new table with one Linux partition, aligned to 1 MiB; StyleNone only wipes. label is the
-// partition's name (GPT only, 36 UTF-16 units at most). Whatever the disk held is lost. Errors: E_INVALIDARG for a
+// partition's name (GPT only, 36 UTF-16 units at most). What the disk held is lost. Errors: E_INVALIDARG for a
 // disk under 4 MiB, and nothing was changed.
 func Create(device string, style Style, label string) (*Table, error) {
 	b, err := openBlocks(device, os.O_RDWR)

@@ -17,26 +17,26 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Renewable says whether SetFileSystemUUID can do it.
+// Renewable reports whether SetFileSystemUUID can change the UUID of a type of file system.
 func Renewable(fileSystem string) bool {
 	return slices.Contains([]string{"ext2", "ext3", "ext4", "xfs"}, fileSystem)
 }
 
-// SetFileSystemUUID gives an ext or XFS file system a UUID. What its log has is replayed first, and the id is read
-// back. One that has the UUID already is left with an empty log. After a power cut in the middle of it
-// RestoreFileSystemUUID puts things right. Errors: VSS_E_CANNOT_REVERT_DISKID.
+// SetFileSystemUUID returns an ext or XFS file system a UUID. Its log is replayed first, and the id is read back. A
+// file system that has the UUID already is left with an empty log. After a power cut in between,
+// RestoreFileSystemUUID repairs it. Errors: VSS_E_CANNOT_REVERT_DISKID.
 func SetFileSystemUUID(ctx context.Context, device, uuid string) error {
 	return setFileSystemUUID(ctx, device, uuid, false)
 }
 
-// RestoreFileSystemUUID is SetFileSystemUUID for a file system of which the UUID was being set when the power went:
-// an ext of old forms, in which the checksums of group descriptors have the UUID in them, is mended first where the
+// RestoreFileSystemUUID is SetFileSystemUUID for a file system whose UUID was being set when the power failed:
+// an ext of old forms, in which the checksums of group descriptors contain the UUID, is repaired first if the
 // kernel refuses it.
 func RestoreFileSystemUUID(ctx context.Context, device, uuid string) error {
 	return setFileSystemUUID(ctx, device, uuid, true)
 }
 
-func setFileSystemUUID(ctx context.Context, device, uuid string, mend bool) error {
+func setFileSystemUUID(ctx context.Context, device, uuid string, repair bool) error {
 	bad := func(err error) error {
 		return vss.E("SetFileSystemUUID", vss.ErrCannotRevertDiskID, err).
 			On(device).
@@ -52,9 +52,9 @@ func setFileSystemUUID(ctx context.Context, device, uuid string, mend bool) erro
 	if err := ctx.Err(); err != nil {
 		return bad(err)
 	}
-	said := ""
-	if err = replay(device, fs.Type); err != nil && mend && fs.Type != "xfs" {
-		if _, err = tool(ctx, 1, "e2fsck", "-f", "-y", device); err == nil { // 1: something was mended
+	output := ""
+	if err = replay(device, fs.Type); err != nil && repair && fs.Type != "xfs" {
+		if _, err = tool(ctx, 1, "e2fsck", "-f", "-y", device); err == nil { // 1: something was repaired
 			fs, err = ProbeFileSystem(device)
 		}
 	}
@@ -65,13 +65,13 @@ func setFileSystemUUID(ctx context.Context, device, uuid string, mend bool) erro
 			err = replay(device, fs.Type) // which gives the log the UUID
 		}
 	default:
-		said, err = setExtUUID(ctx, device, fs, uuid)
+		output, err = setExtUUID(ctx, device, fs, uuid)
 	}
 	if err != nil {
 		return bad(err)
 	}
 	if fs, err = ProbeFileSystem(device); err != nil || fs.UUID != uuid {
-		return bad(fmt.Errorf("read back UUID %s, wrote %s: %s", fs.UUID, uuid, said))
+		return bad(fmt.Errorf("read back UUID %s, wrote %s: %s", fs.UUID, uuid, output))
 	}
 	return nil
 }
@@ -79,10 +79,10 @@ func setFileSystemUUID(ctx context.Context, device, uuid string, mend bool) erro
 // setExtUUID changes nothing but the superblock: where all checksums are computed from the UUID, tune2fs would write
 // each of them anew, and a power cut in between would leave files that fsck takes for damaged. So they are first tied
 // to the former UUID.
-func setExtUUID(ctx context.Context, device string, fs FileSystem, uuid string) (said string, err error) {
+func setExtUUID(ctx context.Context, device string, fs FileSystem, uuid string) (output string, err error) {
 	if fs.Checksums && !fs.ChecksumSeed {
-		if said, err = tool(ctx, 0, "tune2fs", "-O", "metadata_csum_seed", device); err != nil {
-			return said, err
+		if output, err = tool(ctx, 0, "tune2fs", "-O", "metadata_csum_seed", device); err != nil {
+			return output, err
 		}
 	}
 	return tool(ctx, 0, "tune2fs", "-f", "-U", uuid, device)
@@ -100,25 +100,24 @@ func writeXFSUUID(device, uuid string) error {
 	if err := errors.Join(setXFSUUID(f, id), f.Close()); err != nil {
 		return err
 	}
-	return letGo(device)
+	return waitUnused(device)
 }
 
-// tool runs a program, which may exit with up to ok.
-func tool(ctx context.Context, ok int, name string, args ...string) (said string, err error) {
+// tool runs a program, whose exit code may be at most ok, and returns its output.
+func tool(ctx context.Context, ok int, name string, args ...string) (output string, err error) {
 	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
-	said = string(bytes.TrimSpace(out))
+	output = string(bytes.TrimSpace(out))
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.Exited() && exit.ExitCode() <= ok {
 		err = nil
 	}
 	if err != nil {
-		err = fmt.Errorf("%s: %w: %s", name, err, said)
+		err = fmt.Errorf("%s: %w: %s", name, err, output)
 	}
-	return said, err
+	return output, err
 }
 
-// replay has the kernel take a file system into use, which replays its log, and let it go. It is mounted nowhere, so
-// that nothing stays when this process is killed.
+// replay makes the kernel replay the log of a file system.
 func replay(device, fsType string) error {
 	switch fsType {
 	case "ext2": // which has no log
@@ -133,22 +132,22 @@ func replay(device, fsType string) error {
 	if err := mount.Load(fsType, device, flags...); err != nil {
 		return fmt.Errorf("replay the log: %w", err)
 	}
-	return letGo(device)
+	return waitUnused(device)
 }
 
-// letGo waits until nobody uses a device that we have closed: a program that was being started in that moment has our
-// descriptor until it runs.
-func letGo(device string) error {
+// waitUnused waits until a device that we have closed isn't in use: a program that was being started in that moment
+// has our descriptor until it runs.
+func waitUnused(device string) error {
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
-		if err := free(device); !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
+		if err := checkUnused(device); !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
 			return err
 		}
 	}
 }
 
-// free says whether nobody uses a block device: EBUSY if somebody does.
-func free(device string) error {
-	syscall.ForkLock.RLock() // or a program that is being started would use it, too
+// checkUnused returns EBUSY if a block device is in use.
+func checkUnused(device string) error {
+	syscall.ForkLock.RLock() // or a program that is being started would inherit the descriptor
 	defer syscall.ForkLock.RUnlock()
 	fd, err := unix.Open(device, unix.O_RDONLY|unix.O_EXCL|unix.O_CLOEXEC, 0)
 	if err != nil {

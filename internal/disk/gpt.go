@@ -19,7 +19,7 @@ type gpt struct {
 	header  []byte // one sector, of the good copy
 	entries []byte
 	primary bool // the primary was good
-	// where the two copies lie; array is 0 for a primary whose place nobody can tell any more
+	// where the two copies lie; array is 0 for a primary whose place is unknown
 	array               uint64
 	backup, backupArray uint64
 }
@@ -59,7 +59,7 @@ var (
 	}
 )
 
-// readGPT gives the table, nil without an error where there is none, or an error where there was one (announced in
+// readGPT returns the table, nil without an error where there is none, or an error where there was one (announced in
 // sector 0, or with a header) and both of its copies are corrupt.
 func readGPT(r io.ReaderAt, size, sector int64, announced bool) (*gpt, error) {
 	last := uint64(size / sector)
@@ -99,8 +99,8 @@ func readGPT(r io.ReaderAt, size, sector int64, announced bool) (*gpt, error) {
 	return nil, damage
 }
 
-// namedBackup is where a corrupt primary says that its backup is: not at the end of a disk that grew since. 0: it
-// says nothing.
+// namedBackup returns where a corrupt primary header has its backup: not at the end of a disk that has grown since.
+// 0: unknown.
 func namedBackup(r io.ReaderAt, sector int64) uint64 {
 	h := make([]byte, 92)
 	if _, err := r.ReadAt(h, sector); err != nil || string(h[:8]) != "EFI PART" {
@@ -109,8 +109,8 @@ func namedBackup(r io.ReaderAt, sector int64) uint64 {
 	return le.Uint64(h[hdrAltLBA:])
 }
 
-// primaryArray is where the primary's array belongs when its header is corrupt: what that header still says, or LBA 2
-// where the table leaves no room for another place, or where the array lies or nothing does. 0: nobody knows.
+// primaryArray is where the primary's array belongs when its header is corrupt: as that header still has it, or LBA 2
+// where the table leaves no room for another place, or where the array lies or nothing does. 0: unknown.
 func (g *gpt) primaryArray(r io.ReaderAt) uint64 {
 	h := make([]byte, 92)
 	if _, err := r.ReadAt(h, g.sector); err == nil && string(h[:8]) == "EFI PART" &&
@@ -141,8 +141,8 @@ func (g *gpt) sectors() uint64 {
 	return (uint64(len(g.entries)) + uint64(g.sector) - 1) / uint64(g.sector)
 }
 
-// editable says why a table is none that we write: it must have its array right behind the header, where we know that
-// nothing else lies, and room for both of its copies outside of all partitions.
+// editable returns an error for a table that we don't write: it must have its array right behind the header, where we
+// know that nothing else lies, and room for both of its copies outside of all partitions.
 func (g *gpt) editable(size int64) error {
 	if g.array != 2 {
 		return fmt.Errorf("the partition array is at LBA %d, not 2; a boot loader may lie in between", g.array)
@@ -230,7 +230,7 @@ func (g *gpt) fill(t *Table) {
 		}
 		first, last, attrs := le.Uint64(e[32:]), le.Uint64(e[40:]), le.Uint64(e[48:])
 		if first > last || last >= uint64(t.Size/g.sector) {
-			continue // an entry that lies outside of the disk is nobody's volume
+			continue // an entry that lies outside of the disk isn't a volume
 		}
 		p := Partition{
 			Number:   i + 1,
@@ -300,7 +300,7 @@ type syncer interface {
 	Sync() error
 }
 
-// write makes both copies durable, the good one last: at any moment one of them is whole.
+// write makes both copies durable, the good one last: one of them is intact at any moment.
 func (g *gpt) write(f syncer) error {
 	type place struct{ my, alt, array uint64 }
 	order := []place{{g.backup, 1, g.backupArray}, {1, g.backup, g.array}}

@@ -54,7 +54,7 @@ func kernelPartitions(device string) []kernelPartition {
 	return out
 }
 
-// sysSector is the unit of sizes in /sys, whatever the disk's sectors are.
+// sysSector is the unit of sizes in /sys, independent of the disk's sectors.
 const sysSector = 512
 
 func sysNumber(path string) int64 {
@@ -110,7 +110,7 @@ func AddPartitions(device string, t *Table) ([]string, error) {
 		node := PartitionNode(device, p.Number)
 		want := kernelPartition{p.Number, p.Start, p.Size}
 		if !slices.Contains(kernelPartitions(device), want) {
-			// somebody else may add it at the same moment
+			// another process may add it at the same moment
 			if err := blkpg(f, blkpgAdd, want); err != nil && !slices.Contains(kernelPartitions(device), want) {
 				return nil, vss.E("AddPartitions", vss.ErrUnexpected, err).On(node)
 			}
@@ -133,12 +133,13 @@ func AddPartitions(device string, t *Table) ([]string, error) {
 	return nodes, nil
 }
 
-// is says whether the kernel's partition is the table's. Kernels show an extended partition too short on purpose.
+// is reports whether the kernel's partition is that of the table. Kernels show an extended partition too short on
+// purpose.
 func (k kernelPartition) is(p Partition) bool {
 	return k.number == p.Number && k.start == p.Start && (k.size == p.Size || extended(p.TypeMBR))
 }
 
-// lookIn is how long a partition may be busy because somebody, as udev does with what is new, reads what is on it.
+// lookIn is how long a partition may be busy because another process reads it, as udev does with new ones.
 const lookIn = time.Second
 
 // DeletePartitions makes the kernel forget a disk's partitions. They would survive a loop device's detaching and
@@ -194,7 +195,7 @@ func SetReadOnly(device string, ro bool) error {
 	return nil
 }
 
-// ReadOnly says whether a device refuses writes.
+// ReadOnly reports whether a device refuses writes.
 func ReadOnly(device string) bool {
 	f, err := os.Open(device)
 	if err != nil {

@@ -52,7 +52,7 @@ func (e mbrEntry) used() bool    { return e.kind() != 0 && e.length() != 0 }
 
 func bootSignature(sector []byte) bool { return sector[510] == 0x55 && sector[511] == 0xaa }
 
-// readMBR gives nil without an error for a disk that has no MBR: the boot signature alone is also a file system's.
+// readMBR returns nil without an error for a disk that has no MBR: the boot signature alone is also a file system's.
 func readMBR(r io.ReaderAt, sector0 []byte, size, sector int64) (*mbr, error) {
 	if !bootSignature(sector0) {
 		return nil, nil
@@ -126,7 +126,7 @@ func (m *mbr) readLogical(r io.ReaderAt, base, size int64) {
 // carriesData is false for extended, EFI system and Windows recovery partitions.
 func carriesData(kind byte) bool { return !extended(kind) && kind != 0xef && kind != 0x27 }
 
-// ours says whether the record's place holds our record, and which format it has.
+// ours reports whether our record is at its place, and returns its format.
 func (m *mbr) ours() (format uint32, ok bool) {
 	if m.recordAt == 0 || string(m.record[:len(recordMagic)]) != recordMagic ||
 		crc32.ChecksumIEEE(m.record[:recCRC]) != le.Uint32(m.record[recCRC:]) {
@@ -142,7 +142,7 @@ func (m *mbr) flags() vss.DiskFlags {
 	return 0
 }
 
-// roomForRecord refuses disks whose gap isn't ours to write to.
+// roomForRecord returns an error unless the gap before the first partition is free for our record.
 func (m *mbr) roomForRecord(name string) error {
 	refuse := func(why, hint string) error {
 		return vss.E("EditTable", vss.ErrNotSupported, errors.New(why)).On(name).Advise(hint)
@@ -225,7 +225,7 @@ func newMBR(size, sector int64) []byte {
 	id := vss.NewGUID()
 	copy(b[mbrSignature:], id[:4])
 	e := entryOf(b, 0)
-	copy(e, []byte{0, 0xfe, 0xff, 0xff, 0x83, 0xfe, 0xff, 0xff}) // cylinders that nobody counts any more
+	copy(e, []byte{0, 0xfe, 0xff, 0xff, 0x83, 0xfe, 0xff, 0xff}) // cylinders, which are no longer used
 	le.PutUint32(e[8:], uint32(align/sector))
 	le.PutUint32(e[12:], uint32(min((size/align-1)*align/sector, math.MaxUint32)))
 	b[510], b[511] = 0x55, 0xaa

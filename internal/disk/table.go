@@ -1,4 +1,4 @@
-// Package disk reads and edits what a disk says of itself: its partition table (GPT or MBR), the four shadow copy
+// Package disk reads and edits what identifies a disk: its partition table (GPT or MBR), the four shadow copy
 // flags, the identities of disk and partitions, and the identity of a file system. It edits live disks without
 // disturbing their mounts: it never asks the kernel to read a table again.
 package disk
@@ -18,7 +18,7 @@ type Style int
 
 // Kinds of tables.
 const (
-	StyleNone Style = iota // no table: the whole disk is one volume
+	StyleNone Style = iota // no table: the entire disk is one volume
 	StyleGPT
 	StyleMBR
 )
@@ -62,7 +62,7 @@ type PartitionID struct {
 	ID     vss.GUID `json:"id"`
 }
 
-// Identity is what tells one disk from another: GPT's disk GUID or MBR's signature (little-endian in the first four
+// Identity identifies a disk: GPT's disk GUID or MBR's signature (little-endian in the first four
 // bytes of Disk, as in VDS_LUN_INFORMATION), and GPT's partition ids.
 type Identity struct {
 	Style      Style         `json:"style"`
@@ -76,7 +76,7 @@ type Table struct {
 	SectorSize int64
 	Size       int64
 	Identity   Identity
-	Flags      vss.DiskFlags // MBR: for the whole disk; GPT: flags that all data partitions have
+	Flags      vss.DiskFlags // MBR: for the entire disk; GPT: flags that all data partitions have
 	Partitions []Partition
 }
 
@@ -121,7 +121,7 @@ func readDisk(b *blocks, name string) (*onDisk, error) {
 	if err != nil {
 		return nil, vss.E("ReadTable", vss.ErrVolumeNotSupported, err).
 			On(name).
-			Advise("mend the partition table first: `sgdisk -v`, `gdisk` recovery; nothing was changed")
+			Advise("repair the partition table first: `sgdisk -v`, `gdisk` recovery; nothing was changed")
 	}
 	d.name = name
 	return d, nil
@@ -162,7 +162,7 @@ func parse(r io.ReaderAt, size int64, sectors []int64) (*onDisk, error) {
 	return d, nil
 }
 
-// protective says whether sector 0 announces a GPT.
+// protective reports whether sector 0 announces a GPT.
 func protective(sector []byte) bool {
 	if sector[510] != 0x55 || sector[511] != 0xaa {
 		return false
@@ -200,7 +200,7 @@ func CanFlag(device string) error {
 	return nil
 }
 
-// editable says whether the table is of a form that we change.
+// editable returns an error unless the table is of a form that we change.
 func (d *onDisk) editable() error {
 	switch {
 	case d.gpt != nil:
@@ -208,7 +208,7 @@ func (d *onDisk) editable() error {
 			return vss.E("EditTable", vss.ErrNotSupported, err).
 				On(d.name).
 				Advise("this disk's table is left alone, since an edit could damage what lies around it; `sgdisk " +
-					"-v` says more")
+					"-v` shows more")
 		}
 	case d.mbr != nil:
 		return d.mbr.roomForRecord(d.name)

@@ -8,10 +8,10 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/mount"
 )
 
-// openUnseen opens a disk, of which node is open, for writing in a way that nobody is told of. udev watches the nodes
+// openUnseen opens a disk, of which node is open, for writing without a notification of others. udev watches the nodes
 // of disks (inotify, IN_CLOSE_WRITE) and runs its rules for a disk and all its partitions when a writable descriptor
 // is closed, mounted or not. A watch is on the node, not on the disk behind it: so the disk is opened by a node of
-// our own, in a file system that is mounted nowhere and goes with the descriptor. Locks (flock) are on the node, too:
+// our own, in a file system that is mounted nowhere and ends with the descriptor. Locks (flock) are on the node, too:
 // this descriptor takes none.
 func openUnseen(node *os.File) (*blocks, error) {
 	var st unix.Stat_t

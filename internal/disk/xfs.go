@@ -112,7 +112,7 @@ func (s xfsSB) group() int64 {
 	return int64(be.Uint32(s[xfsAGBlocks:])) * int64(be.Uint32(s[xfsBlockSize:]))
 }
 
-// log gives where the log is, in bytes: within one group, behind the four sectors of its headers.
+// log returns where the log is, in bytes: within one group, behind the four sectors of its headers.
 func (s xfsSB) log() (at, size int64, err error) {
 	block, shift, start := int64(be.Uint32(s[xfsBlockSize:])), s[xfsAGBlockLog], be.Uint64(s[xfsLogStart:])
 	if start == 0 {
@@ -129,10 +129,10 @@ func (s xfsSB) log() (at, size int64, err error) {
 	return int64(number)*s.group() + within, size, nil
 }
 
-// setXFSUUID gives an XFS with an empty log a UUID. The kernel refuses a log of another UUID, and log and superblock
+// setXFSUUID returns an XFS with an empty log a UUID. The kernel refuses a log of another UUID, and log and superblock
 // can't be written at once: so the log's last record, which ends it, is written without one first, which the kernel
 // takes with any. At each moment the file system can be mounted. xfs_admin, which clears the log, leaves one that
-// can't when the power goes.
+// can't when the power fails.
 func setXFSUUID(d xfsDevice, uuid vss.GUID) error {
 	first, err := readXFSSB(d, 0)
 	if err != nil {

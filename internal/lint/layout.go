@@ -45,7 +45,7 @@ var layout = [][]string{
 	{"cmd", "lab", "examples", "packaging", "internal/e2e", "internal/labtest"},
 }
 
-// strangers lists packages whose children don't know each other: they meet in the interfaces of provider, writer,
+// strangers lists packages whose children don't import each other: they meet in the interfaces of provider, writer,
 // array. What is imported by several of them stands in shared.
 var (
 	strangers = []string{
@@ -117,7 +117,7 @@ var banned = []struct {
 }{
 	{"os", "IsNotExist", nil, "use errors.Is(err, fs.ErrNotExist), which looks into wrapped errors"},
 	{"os", "IsExist", nil, "use errors.Is(err, fs.ErrExist), which looks into wrapped errors"},
-	// Who polls the kernel for what it doesn't tell may sleep; nobody else: wait for a channel or a context.
+	// These packages poll the kernel for what it doesn't report.
 	{
 		"time",
 		"Sleep",
@@ -164,7 +164,7 @@ var mounters = []string{
 	"internal/mount", "internal/array/pool/pooltest", "internal/writers/engine/enginetest", "lab",
 }
 
-// within says whether a package is one of names or below one.
+// within reports whether a package is one of names or below one.
 func within(pkg string, names []string) bool {
 	for _, n := range names {
 		if pkg == n || strings.HasPrefix(pkg, n+"/") {
@@ -174,7 +174,7 @@ func within(pkg string, names []string) bool {
 	return false
 }
 
-// row finds a package's row of the layout, and the name by which it stands there.
+// row returns a package's row of the layout, and the name that it has there.
 func row(pkg string) (at int, name string) {
 	at = -1
 	for i, names := range layout {
@@ -197,7 +197,7 @@ func child(pkg, parent string) string {
 	return name
 }
 
-// mayImport says why a package may not import another of ours; "" if it may. Both without the module's path.
+// mayImport returns why a package may not import another of ours, "" if it may. Both without the module's path.
 func mayImport(from, to string) string {
 	a, name := row(from)
 	b, other := row(to)
@@ -212,7 +212,7 @@ func mayImport(from, to string) string {
 	for _, parent := range strangers {
 		x, y := child(from, parent), child(to, parent)
 		if x != "" && y != "" && x != y && x != "all" {
-			return from + " and " + to + " don't know each other"
+			return from + " and " + to + " may not import each other"
 		}
 	}
 	if within(from, []string{"internal/tools", "internal/demo"}) && within(to, []string{"api"}) {

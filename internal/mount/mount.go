@@ -104,7 +104,7 @@ func OpenFolder(path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// byDescriptor returns a path that names an open file, whatever happens to the path it was opened by.
+// byDescriptor returns a path that names an open file, also when the path it was opened by has changed.
 func byDescriptor(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
 
 // ErrForeign is the cause of the error that Unmount returns for the mount of another owner.

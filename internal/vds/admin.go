@@ -31,7 +31,7 @@ func (m *Manager) change(ctx context.Context, op, name string, f func(Disk) erro
 	return m.byID(ctx, d.LUN.ID)
 }
 
-// vdsError gives VDS's code to errors of the packages below that have one, and keeps all others.
+// vdsError returns VDS's code to errors of the packages below that have one, and keeps all others.
 func vdsError(op string, err error) error {
 	switch vss.CodeOf(err) {
 	case vss.ErrVolumeInUse:
@@ -178,7 +178,7 @@ func (m *Manager) Mask(ctx context.Context, name, host string, force bool) (Disk
 	})
 }
 
-// Rename gives a LUN another name. Errors: VDS_E_INVALID_OPERATION for one that is in use.
+// Rename returns a LUN another name. Errors: VDS_E_INVALID_OPERATION for one that is in use.
 func (m *Manager) Rename(ctx context.Context, name, to string) (Disk, error) {
 	return m.change(ctx, "RenameLun", name, func(d Disk) error {
 		_, err := d.Array.Rename(ctx, d.LUN.ID, to)
@@ -223,14 +223,14 @@ func (m *Manager) Extend(ctx context.Context, name string, size int64) (Disk, er
 		if err != nil {
 			return vss.E(op, vss.CodeOf(err), fmt.Errorf("the LUN is larger, its partition isn't: %w", err)).
 				On(d.Device).
-				Advise("mend the cause, then give the command again")
+				Advise("remove the cause, then run the command again")
 		}
 		return nil
 	})
 }
 
-// Delete frees a LUN and tells what it was. What told of partitions at both ends of the disk is wiped where the LUN
-// is on this host. Force unmounts what is mounted here, and doesn't mind differential copies, which live on. Errors:
+// Delete frees a LUN and returns what it was. The partition tables at both ends of the disk are wiped if the LUN is on
+// this host. Force unmounts what is mounted here, and allows differential copies, which continue to exist. Errors:
 // VDS_E_DEVICE_IN_USE, also while other hosts may see it. Source: IVdsLun::Delete.
 func (m *Manager) Delete(ctx context.Context, name string, force bool) (Disk, error) {
 	const op = "DeleteLun"
@@ -257,7 +257,7 @@ func (m *Manager) Delete(ctx context.Context, name string, force bool) (Disk, er
 	return d, m.mounts.remove(d.LUN.ID, -1)
 }
 
-// deletable asks all that the array would ask, before anything is lost.
+// deletable makes the checks of the array before anything is lost.
 func (m *Manager) deletable(ctx context.Context, op string, d Disk, force bool) error {
 	if err := m.checkNotInUse(op, d); err != nil {
 		return err
@@ -280,7 +280,7 @@ func (m *Manager) deletable(ctx context.Context, op string, d Disk, force bool) 
 		if l.Origin == d.LUN.ID && l.Kind == array.KindShadowCopy && l.Method == array.MethodDifferential {
 			return vss.E(op, vss.VDSErrDeviceInUse, fmt.Errorf("a differential shadow copy depends on it: %s", l.Name)).
 				On(d.LUN.Name).
-				Advise("delete or break it first; --force deletes the LUN all the same, the copy lives on in the pool")
+				Advise("delete or break it first; --force deletes the LUN all the same, the copy remains in the pool")
 		}
 	}
 	return checkIdle(op, d, unmountFirst(d))

@@ -38,7 +38,7 @@ func (m *Manager) describeAll(disks []Disk) []*vssv1.Lun {
 	return out
 }
 
-// describe tells of a LUN what an administrator sees.
+// describe returns what an administrator sees of a LUN.
 func (m *Manager) describe(d Disk) *vssv1.Lun {
 	l := &d.LUN
 	out := &vssv1.Lun{
@@ -54,7 +54,7 @@ func (m *Manager) describe(d Disk) *vssv1.Lun {
 	}
 	out.ReadOnly = sysNumber(sysPath(d.Device)+"/ro") != 0
 	c, err := m.contents.of(d.Device)
-	if err != nil { // it went away, or its table is damaged: the LUN is there all the same
+	if err != nil { // the disk was removed, or its table is damaged: the LUN exists nevertheless
 		return out
 	}
 	t := c.table
@@ -102,7 +102,7 @@ func partitionID(t *disk.Table, p disk.Partition) string {
 	return p.ID.String()
 }
 
-// arrays tells of all arrays; one that doesn't answer is named with nothing in it.
+// describeArrays describes all arrays. Errors: the arrays'.
 func (m *Manager) describeArrays(ctx context.Context) ([]*vssv1.StorageArray, error) {
 	out := []*vssv1.StorageArray{}
 	for _, a := range m.cfg.Arrays {

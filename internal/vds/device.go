@@ -27,13 +27,13 @@ func sysNumber(path string) int64 {
 }
 
 // sequence is the kernel's number of what a disk holds: another one each time that a disk appears, even under the
-// same name. 0 where the kernel doesn't tell.
+// same name. 0 if the kernel doesn't report it.
 func sequence(device string) uint64 { return uint64(sysNumber(sysPath(device) + "/diskseq")) }
 
 // sizeOf is a disk's size in bytes.
 func sizeOf(device string) int64 { return sysNumber(sysPath(device)+"/size") * 512 }
 
-// wholeDisk gives the disk that a device node, by whatever path, is or is a partition of.
+// wholeDisk returns the disk that a device node, by any path, is or is a partition of.
 func wholeDisk(path string) (device string, ok bool) {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFBLK {
@@ -72,7 +72,7 @@ func partitionAt(device string, start, size int64) (node string, ok bool) {
 	return "", false
 }
 
-// claimed lists which of a disk's nodes somebody holds: a mount, a device made of it, swap.
+// claimed returns those of a disk's nodes that are open exclusively: by a mount, a device made of them, swap.
 func claimed(device string) []string {
 	return slices.DeleteFunc(disk.Nodes(device), func(n string) bool {
 		fd, err := unix.Open(n, unix.O_RDONLY|unix.O_EXCL|unix.O_CLOEXEC, 0)
@@ -83,7 +83,7 @@ func claimed(device string) []string {
 	})
 }
 
-// holders names what is made of a device: LVM, md and other devices that lie on it.
+// holders returns the names of the devices that lie on a device: LVM, md and others.
 func holders(node string) []string {
 	var out []string
 	entries, _ := os.ReadDir(sysPath(node) + "/holders")

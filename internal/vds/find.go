@@ -27,7 +27,8 @@ func (m *Manager) Disks(ctx context.Context) ([]Disk, error) {
 	return out, nil
 }
 
-// mappings asks an array, once and if at all, what it shows to this host.
+// mappings returns a function that finds the mapping of a LUN to this host. It asks the array once, when it is first
+// called.
 func (m *Manager) mappings(ctx context.Context, a array.Array) func(vss.LUNID) (array.Mapping, bool) {
 	var all map[vss.LUNID]array.Mapping
 	return func(id vss.LUNID) (array.Mapping, bool) {
@@ -67,7 +68,7 @@ func (m *Manager) disk(a array.Array, l array.LUN, mappings func(vss.LUNID) (arr
 	return d
 }
 
-// byID finds a LUN as it is now, on whichever array has it.
+// byID finds a LUN as it is now, on the array that has it.
 func (m *Manager) byID(ctx context.Context, id vss.LUNID) (Disk, error) {
 	var errs []error
 	for _, a := range m.cfg.Arrays {
@@ -219,7 +220,7 @@ func keys(info *vss.LUNInformation) []string {
 	return out
 }
 
-// Inquiry tells what the LUN behind a device says of itself; false for disks that aren't a known array's.
+// Inquiry returns the identity of the LUN behind a device, false for disks that aren't LUNs of a known array.
 func (m *Manager) Inquiry(ctx context.Context, dev string) (*vss.LUNInformation, bool) {
 	d, ok := m.ByDevice(ctx, dev)
 	if !ok {
@@ -229,7 +230,7 @@ func (m *Manager) Inquiry(ctx context.Context, dev string) (*vss.LUNInformation,
 	return &info, true
 }
 
-// PartitionAt gives the device of a disk that occupies exactly an extent: a partition, or the disk itself where it
+// PartitionAt returns the device of a disk that occupies exactly an extent: a partition, or the disk itself where it
 // isn't divided. Errors: VSS_E_MISSING_DISK, VSS_E_MISSING_VOLUME.
 func (m *Manager) PartitionAt(_ context.Context, d Disk, e vss.Extent) (node string, err error) {
 	if d.Device == "" {

@@ -76,7 +76,7 @@ func (m *Manager) ChangeFlags(ctx context.Context, name string, number int, set,
 	})
 }
 
-// flagged are the devices whose flags change.
+// flagged returns the devices whose flags change.
 func flagged(op string, d Disk, t *disk.Table, number int) ([]string, error) {
 	if t.Style == disk.StyleNone {
 		if number != 0 {
@@ -96,7 +96,7 @@ func flagged(op string, d Disk, t *disk.Table, number int) ([]string, error) {
 	return out, nil
 }
 
-// remountReadOnly makes the mounts of devices read-only, all or none; it tells which were not.
+// remountReadOnly makes the mounts of devices read-only, all or none. It returns those that were writable.
 func remountReadOnly(op string, nodes []string) (turned []string, err error) {
 	for _, n := range nodes {
 		paths, err := mountsOf(n)
@@ -149,8 +149,8 @@ func remountReadWrite(op string, nodes []string) error {
 	return nil
 }
 
-// mountsOf is where a device is mounted, the way to mounts of other namespaces left out: they follow, since a file
-// system is read-only or not for all.
+// mountsOf is where a device is mounted, without those of other namespaces: a file system is read-only or
+// read/write for all.
 func mountsOf(node string) ([]string, error) {
 	if len(claimed(node)) == 0 {
 		return nil, nil

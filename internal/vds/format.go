@@ -90,7 +90,7 @@ func (m *Manager) Format(ctx context.Context, name string, style disk.Style, fil
 				op, vss.VDSErrObjectStatusFailed, fmt.Errorf("%s: %w: %s", mk.command[0], err, bytes.TrimSpace(out)),
 			).
 				On(node).
-				Advise("the LUN holds no file system now; mend what " + mk.command[0] + " says and format it again")
+				Advise("the LUN has no file system now; correct what " + mk.command[0] + " reports and format it again")
 		}
 		tellUdev(node)
 		return nil
@@ -98,7 +98,7 @@ func (m *Manager) Format(ctx context.Context, name string, style disk.Style, fil
 }
 
 // tellUdev has udevd look at a device again: it misses the end of mkfs where that falls into its look at the new
-// partition. Without udevd nobody listens.
+// partition. Without udevd nothing happens.
 func tellUdev(node string) {
 	_ = os.WriteFile(filepath.Join("/sys/class/block", filepath.Base(node), "uevent"), []byte("change"), 0)
 }

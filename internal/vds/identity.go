@@ -14,7 +14,7 @@ import (
 // lockWait is how long the disk's lock, which udev and partitioning tools take too, is waited for.
 const lockWait = 10 * time.Second
 
-// Identity reads what tells a disk from others. Errors: VSS_E_MISSING_DISK, disk.Read's.
+// Identity reads the ids of a disk and its partitions. Errors: VSS_E_MISSING_DISK, disk.Read's.
 func (m *Manager) Identity(_ context.Context, d Disk) (disk.Identity, error) {
 	if d.Device == "" {
 		return disk.Identity{}, missing("GetIdentity", d)
@@ -26,7 +26,7 @@ func (m *Manager) Identity(_ context.Context, d Disk) (disk.Identity, error) {
 	return t.Identity, nil
 }
 
-// SetIdentity gives a disk these ids; its mounts and partitions stay. Errors: VSS_E_MISSING_DISK;
+// SetIdentity returns a disk these ids; its mounts and partitions stay. Errors: VSS_E_MISSING_DISK;
 // VSS_E_CANNOT_REVERT_DISKID, also where another disk of this machine has them.
 func (m *Manager) SetIdentity(ctx context.Context, d Disk, id disk.Identity) error {
 	if d.Device == "" {
@@ -53,7 +53,7 @@ func (m *Manager) setIdentity(ctx context.Context, d Disk, held *disk.Locked, id
 	})
 }
 
-// RenewIdentity gives a disk fresh ids and, after that, its partitions. A disk without a table has no identity to
+// RenewIdentity returns a disk fresh ids and, after that, its partitions. A disk without a table has no identity to
 // renew. Errors: VSS_E_MISSING_DISK, VSS_E_CANNOT_REVERT_DISKID.
 func (m *Manager) RenewIdentity(ctx context.Context, d Disk) (id disk.Identity, err error) {
 	if d.Device == "" {

@@ -20,14 +20,14 @@ import (
 
 // lunVolume is a volume on a LUN.
 type lunVolume struct {
-	number int // of its partition; 0: the whole disk
+	number int // of its partition; 0: the entire disk
 	node   string
 	fs     disk.FileSystem
 	copied bool // it is a shadow copy
 }
 
-// volumeOf finds a volume of a disk: that of a partition, or the only one for number 0. Errors: VDS_E_OBJECT_NOT_FOUND,
-// E_INVALIDARG where there are several, VDS_E_INVALID_OPERATION where there is no file system.
+// volumeOf finds a volume of a disk: that of a partition, or for number 0 the only one. Errors: VDS_E_OBJECT_NOT_FOUND,
+// E_INVALIDARG if there are several, VDS_E_INVALID_OPERATION if there is no file system.
 func (m *Manager) volumeOf(op string, d Disk, number int) (*lunVolume, error) {
 	if d.Device == "" {
 		return nil, notHere(op, d)
@@ -71,8 +71,7 @@ func notHere(op string, d Disk) error {
 		Advise("`vss lun unmask " + d.LUN.Name + "` brings it here")
 }
 
-// mount shows the volume at a folder, read-only where its device takes no writes. What is read-only can't replay its
-// log.
+// mount mounts the volume at a folder, read-only if its device is read-only. Its log can't be replayed then.
 func (v *lunVolume) mount(path string) error {
 	o := mount.Options{Device: v.node, Type: v.fs.Type}
 	if v.copied || disk.ReadOnly(v.node) {
@@ -87,17 +86,17 @@ func (v *lunVolume) mount(path string) error {
 		}
 	}
 	if v.fs.Devices > 1 {
-		whole, err := volume.New(volume.Options{}).Find(context.Background(), v.node)
+		found, err := volume.New(volume.Options{}).Find(context.Background(), v.node)
 		if err != nil {
 			return err
 		}
-		o.Others = whole.Devices
+		o.Others = found.Devices
 	}
 	_, err := mount.FileSystem(path, o)
 	if err == nil {
 		return nil
 	}
-	hint := "the kernel's log (dmesg) says why"
+	hint := "the kernel's log (dmesg) shows why"
 	if v.fs.Type == "xfs" && errors.Is(err, unix.EINVAL) {
 		hint = "is another file system with its UUID mounted? " + hint
 	}
@@ -120,10 +119,10 @@ func mountFolder(path string) error {
 	case err != nil:
 		return bad(vss.ErrInvalidArg, err.Error(), "give the full path of a folder")
 	case !fi.IsDir():
-		return bad(vss.ErrInvalidArg, "not a folder", "give the path of a folder; a symbolic link is not taken")
+		return bad(vss.ErrInvalidArg, "not a folder", "give the path of a folder, not of a symbolic link")
 	}
 	if real, err := filepath.EvalSymlinks(path); err != nil || real != path {
-		return bad(vss.ErrInvalidArg, "a symbolic link is on the way", "give the real path "+real)
+		return bad(vss.ErrInvalidArg, "a component of the path is a symbolic link", "give the real path "+real)
 	}
 	if mount.IsPoint(path) {
 		return bad(
@@ -146,7 +145,9 @@ func (m *Manager) Mount(ctx context.Context, name string, number int, path strin
 			return err
 		}
 		if persist && d.LUN.Kind == array.KindShadowCopy {
-			return vss.E(op, vss.VDSErrInvalidOperation, errors.New("it is a shadow copy, which may go at any time")).
+			return vss.E(
+				op, vss.VDSErrInvalidOperation, errors.New("it is a shadow copy, which may be deleted at any time"),
+			).
 				On(d.LUN.Name).
 				Advise("break its set first: `vss break`; or mount it without --persist")
 		}

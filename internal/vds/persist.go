@@ -19,10 +19,10 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// persistentMount is a mount that is made again whenever its LUN is here.
+// persistentMount is a mount that is made whenever its LUN arrives.
 type persistentMount struct {
 	LUN       vss.LUNID `json:"lun"`
-	Partition int       `json:"partition"` // 0: the whole disk
+	Partition int       `json:"partition"` // 0: the entire disk
 	Path      string    `json:"path"`
 }
 

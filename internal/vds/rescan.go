@@ -11,11 +11,11 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// RescanOptions say how LUNs shall arrive.
+// RescanOptions are options of Rescan.
 type RescanOptions struct {
 	// Import lists copies that are being imported: they arrive writable and without their partitions, which
-	// RenewIdentity adds when they have identities of their own. If there are any, nothing else arrives: what another
-	// session is just taking off this host must not come back with them.
+	// RenewIdentity adds when they have identities of their own. If there are any, nothing else arrives: LUNs that
+	// another session is removing from this host must not come back with them.
 	Import []vss.LUNID
 }
 
@@ -104,13 +104,13 @@ func (m *Manager) shown(ctx context.Context, d Disk) bool {
 	return err == nil && slices.Contains(l.MappedTo, m.cfg.Host)
 }
 
-// attach gives a LUN its disk, without partitions.
+// attach returns a LUN its disk, without partitions.
 func (m *Manager) attach(ctx context.Context, x *arrival) {
 	id, final := x.disk.LUN.ID, x.disk.LUN.Final
 	if p, here := m.places.of(id); here && !x.isImport {
 		x.disk.Device = p.Device
 		if len(partitions(p.Device)) > 0 || m.places.isImporting(id) || !final {
-			return // nothing to do, or its import goes on with it
+			return // nothing to do, or its import continues
 		}
 	}
 	defer m.lock(id)()
@@ -143,7 +143,7 @@ func (m *Manager) attach(ctx context.Context, x *arrival) {
 	x.unsettled = final && !m.places.isImporting(id)
 }
 
-// settle gives an attached disk its partitions, unless it has the identity of another one.
+// settle returns an attached disk its partitions, unless it has the identity of another one.
 func (m *Manager) settle(ctx context.Context, x *arrival, near *neighbours) {
 	if !x.unsettled {
 		return
@@ -185,7 +185,7 @@ func (m *Manager) settle(ctx context.Context, x *arrival, near *neighbours) {
 	}
 }
 
-// applyReadOnly makes the kernel refuse writes where the flags say so, and only there.
+// applyReadOnly makes those devices of a disk read-only for the kernel that the flags make read-only.
 func applyReadOnly(d Disk, t *disk.Table) error {
 	all := t.Flags
 	if t.Style == disk.StyleNone {

@@ -9,7 +9,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Server puts a Manager on a socket. Who may call is decided before it.
+// Server serves a Manager over gRPC. The rights of callers are checked before it.
 type Server struct {
 	vssv1.UnimplementedDisksServer
 	m *Manager
@@ -45,7 +45,7 @@ func (s *Server) ListLuns(ctx context.Context, _ *vssv1.ListLunsRequest) (*vssv1
 	return &vssv1.LunList{Luns: s.m.describeAll(disks)}, nil
 }
 
-// ShowLun tells of one LUN.
+// ShowLun describes one LUN.
 func (s *Server) ShowLun(ctx context.Context, r *vssv1.LunRequest) (*vssv1.Lun, error) {
 	return s.reply(s.m.Find(ctx, r.GetLun()))
 }
@@ -108,7 +108,7 @@ func (s *Server) ChangeLunFlags(ctx context.Context, r *vssv1.ChangeLunFlagsRequ
 	)
 }
 
-// RenameLun gives a LUN another name.
+// RenameLun returns a LUN another name.
 func (s *Server) RenameLun(ctx context.Context, r *vssv1.RenameLunRequest) (*vssv1.Lun, error) {
 	return s.reply(s.m.Rename(ctx, r.GetLun(), r.GetName()))
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// VisibleOriginal says whether the LUN that page 0x83 names is attached to this kernel, by this host or by another
+// VisibleOriginal reports whether the LUN that page 0x83 names is attached to this kernel, by this host or by another
 // one on the same machine: then no other disk may have its identity.
 func (m *Manager) VisibleOriginal(ctx context.Context, info *vss.LUNInformation) bool {
 	d, ok := m.ByInformation(ctx, info)
@@ -24,7 +24,7 @@ func (m *Manager) VisibleOriginal(ctx context.Context, info *vss.LUNInformation)
 	for _, host := range d.LUN.MappedTo {
 		mappings, err := d.Array.Mappings(ctx, host)
 		if err != nil {
-			continue // an array of another machine tells each host only about itself
+			continue // an array of another machine lists only the caller's mappings
 		}
 		for _, x := range mappings {
 			if i, err := m.initiator(x.Address); err == nil && x.LUN.ID == d.LUN.ID {
@@ -37,7 +37,7 @@ func (m *Manager) VisibleOriginal(ctx context.Context, info *vss.LUNInformation)
 	return false
 }
 
-// neighbours are the disks of this kernel by what tells them apart, read when they are first asked for.
+// neighbours are the disks of this kernel by their identities, read when they are first needed.
 type neighbours struct {
 	read      bool
 	owners    map[string][]string // the disks that have the id of a disk or partition
@@ -125,7 +125,7 @@ func (n *neighbours) btrfsTwin(device string) (other string, ok bool) {
 	return n.bare[i], true
 }
 
-// checkTwin refuses a newcomer whose identity another visible disk has. Errors: VDS_E_INVALID_OPERATION.
+// checkTwin returns an error for a new disk whose identity another visible disk has. Errors: VDS_E_INVALID_OPERATION.
 func (m *Manager) checkTwin(ctx context.Context, d Disk, t *disk.Table, n *neighbours) error {
 	if other, ok := n.twin(d.Device, t.Identity); ok {
 		return vss.E(

@@ -17,11 +17,11 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// idleWait is how long a disk may stay busy after its last mount is gone: scanners look in, lazy unmounts end later.
+// idleWait is how long a disk may stay busy after its last unmount: other programs scan it, lazy unmounts end later.
 const idleWait = 2 * time.Second
 
-// Uninstall takes a disk off this host: its volumes are unmounted, its partitions and the disk itself go. Force takes
-// mounts that are in use out of sight first; who has files open there still keeps the disk. Errors:
+// Uninstall removes a disk from this host: its volumes are unmounted, its partitions and the disk are removed. With
+// force, mounts in use are detached; open files there still keep the disk. Errors:
 // VSS_E_VOLUME_IN_USE for what is mounted and busy or lies below other devices (LVM, md), VDS_E_DEVICE_IN_USE.
 // Source: IVdsServiceUninstallDisk.
 func (m *Manager) Uninstall(ctx context.Context, d Disk, force bool) error {
@@ -29,7 +29,8 @@ func (m *Manager) Uninstall(ctx context.Context, d Disk, force bool) error {
 	return m.uninstall(ctx, d, force, nil)
 }
 
-// uninstall is Uninstall; wipe, if any, is run when nothing uses the disk any more. The caller holds the LUN's lock.
+// uninstall is Uninstall; wipe, if it isn't nil, is called when the disk is no longer in use. The caller holds the
+// LUN's lock.
 func (m *Manager) uninstall(ctx context.Context, d Disk, force bool, wipe func(device string) error) error {
 	p, here := m.places.of(d.LUN.ID)
 	if here {
@@ -57,7 +58,7 @@ func (m *Manager) uninstall(ctx context.Context, d Disk, force bool, wipe func(d
 		err = whenIdle(func() error { return i.Detach(ctx, d.Device) })
 	}
 	if err != nil {
-		if t, e := disk.Read(d.Device); e == nil { // it stays what it was
+		if t, e := disk.Read(d.Device); e == nil { // it stays as it was
 			_, _ = disk.AddPartitions(d.Device, t)
 		}
 		if ro {
@@ -70,7 +71,7 @@ func (m *Manager) uninstall(ctx context.Context, d Disk, force bool, wipe func(d
 	return nil
 }
 
-// whenIdle repeats what a short use of the disk may keep from succeeding.
+// whenIdle calls f until the disk isn't busy any more, for up to idleWait.
 func whenIdle(f func() error) error {
 	for end := time.Now().Add(idleWait); ; time.Sleep(20 * time.Millisecond) {
 		err := f()
@@ -80,7 +81,7 @@ func whenIdle(f func() error) error {
 	}
 }
 
-// unmountAll unmounts all volumes of a disk and makes sure that nothing else is made of it.
+// unmountAll unmounts all volumes of a disk. Errors: VSS_E_VOLUME_IN_USE, also if another device lies on the disk.
 func unmountAll(device string, force bool) error {
 	for _, n := range disk.Nodes(device) {
 		if h := holders(n); len(h) > 0 {
@@ -98,7 +99,7 @@ func unmountAll(device string, force bool) error {
 	return nil
 }
 
-// unmountNode takes all mounts of a device off, the newest first. Errors: VSS_E_VOLUME_IN_USE.
+// unmountNode removes all mounts of a device, the newest first. Errors: VSS_E_VOLUME_IN_USE.
 func unmountNode(node string, force bool) error {
 	const op = "Unmount"
 	paths, err := volume.MountsOf(node)
@@ -114,7 +115,7 @@ func unmountNode(node string, force bool) error {
 		}
 		err := mount.Unmount(p, mount.Owner{Devices: []string{node}}, force)
 		if err != nil {
-			return vss.E(op, vss.ErrVolumeInUse, err).On(p).Advise("end what uses it: `fuser -vm " + p + "`")
+			return vss.E(op, vss.ErrVolumeInUse, err).On(p).Advise("stop what uses it: `fuser -vm " + p + "`")
 		}
 	}
 	return nil

@@ -3,7 +3,7 @@
 // Shadow Copy Service knows it and after a break. Server puts it on a socket.
 //
 // Results of LUN management carry VDS's codes; what the coordinator calls (identities, flags, Uninstall) carries VSS's.
-// A LUN is changed by one caller at a time; nobody waits for the changes of another LUN.
+// A LUN is changed by one caller at a time; changes of different LUNs don't wait for each other.
 package vds
 
 import (
@@ -20,7 +20,7 @@ import (
 
 // Initiator brings LUNs of one kind of target to this host.
 type Initiator interface {
-	// Find gives the disk that shows the LUN now, whoever attached it.
+	// Find returns the disk that shows the LUN now, whichever program attached it.
 	Find(m array.Mapping) (device string, ok bool)
 	// Attach makes a disk of the LUN, or finds the one it has; partitions are not added. Errors: VSS_E_MISSING_DISK.
 	Attach(ctx context.Context, m array.Mapping) (device string, err error)
@@ -36,8 +36,8 @@ type Config struct {
 	Arrays     []array.Array
 	Initiators map[string]Initiator // by the type of address that they take
 	StateDir   string               // for persistent mounts, and where LUNs were attached
-	// InUse returns why a LUN is needed as it is (a shadow copy of a set, a set being made), "" if it isn't: such a LUN is
-	// neither masked, deleted nor changed by an administrator. It may be nil.
+	// InUse returns why a LUN is needed as it is (a shadow copy of a set, a set being made), "" if it isn't: such a
+	// LUN is neither masked, deleted nor changed by an administrator. It may be nil.
 	InUse func(vss.LUNID) (why string)
 	// Event reports a problem to administrators; it may be nil.
 	Event  func(kind events.Kind, severity events.Severity, object string, err error)
@@ -61,14 +61,14 @@ type Manager struct {
 type Disk struct {
 	LUN     array.LUN
 	Array   array.Array
-	Device  string // the whole disk; "" while the LUN isn't on this host
+	Device  string // the disk, not a partition; "" while the LUN isn't on this host
 	Address array.Address
 }
 
 // Exists reports whether an array has the LUN.
 func (d Disk) Exists() bool { return !d.LUN.ID.IsZero() }
 
-// lunLock is held by whoever changes a LUN.
+// lunLock is held while a LUN is changed.
 type lunLock struct {
 	sync.Mutex
 	users int
@@ -89,7 +89,7 @@ func New(cfg Config) (*Manager, error) {
 // Arrays are the arrays that this host knows.
 func (m *Manager) Arrays() []array.Array { return slices.Clone(m.cfg.Arrays) }
 
-// lock waits until nobody else changes the LUN.
+// lock waits until no other caller changes the LUN.
 func (m *Manager) lock(id vss.LUNID) (unlock func()) {
 	m.mu.Lock()
 	l := m.locks[id]

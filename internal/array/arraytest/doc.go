@@ -1,3 +1,3 @@
-// Package arraytest proves an array: whatever implements array.Array passes Run, ours in process, ours over a socket,
-// and anybody's.
+// Package arraytest is the conformance suite of arrays. Every implementation of array.Array passes Run: ours in
+// process, ours over a socket, and those of others.
 package arraytest

@@ -93,7 +93,7 @@ func (w *world) get(id vss.LUNID) array.LUN {
 	return w.lun(w.At(A).LUN(w.Context(), id))
 }
 
-// names checks which LUNs a host is told of, in their order.
+// names checks which LUNs a host gets listed, in their order.
 func (w *world) names(when, host string, want ...string) {
 	w.Helper()
 	all, err := w.At(host).LUNs(w.Context())

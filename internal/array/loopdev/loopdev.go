@@ -37,7 +37,7 @@ func Attach(file *os.File, flags uint32) (device string, err error) {
 		if err != nil {
 			return "", err
 		}
-		if n <= last { // free for the kernel, but somebody holds it or its old partitions: go on to the next number
+		if n <= last { // free for the kernel, but it or an old partition is in use: try the next number
 			n = last + 1
 			if err := unix.IoctlSetInt(int(control.Fd()), unix.LOOP_CTL_ADD, n); err != nil &&
 				!errors.Is(err, unix.EEXIST) {
@@ -72,7 +72,7 @@ func configure(device string, file *os.File, flags uint32) error {
 	if err := disk.DeletePartitions(device); err != nil {
 		return unix.EBUSY
 	}
-	if err := disk.SetReadOnly(device, false); err != nil { // the flag outlives the file of whoever set it
+	if err := disk.SetReadOnly(device, false); err != nil { // the flag outlives the file that it was set for
 		return err
 	}
 	cfg := unix.LoopConfig{Fd: uint32(file.Fd()), Size: 512}
@@ -84,11 +84,11 @@ func configure(device string, file *os.File, flags uint32) error {
 	return writable(f)
 }
 
-// writable ends what BLKROSET did to a device: it stays with the number when the file goes, and meets the next file
-// there.
+// writable ends what BLKROSET did to a device: it stays with the device when the file is detached, and would apply to
+// the next file.
 func writable(f *os.File) error { return unix.IoctlSetPointerInt(int(f.Fd()), unix.BLKROSET, 0) }
 
-// Detach lets a loop device's file go and returns when it is gone. Errors: EBUSY while the device is mounted or
+// Detach detaches a loop device's file and returns when it is detached. Errors: EBUSY while the device is mounted or
 // claimed.
 func Detach(device string) error {
 	f, err := os.OpenFile(device, os.O_RDWR|os.O_EXCL, 0)
@@ -103,7 +103,7 @@ func Detach(device string) error {
 		return err
 	}
 	for end := time.Now().Add(5 * time.Second); Backing(device) != ""; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) { // somebody has it open; the kernel lets the file go when he closes it
+		if time.Now().After(end) { // it is open; the kernel detaches the file when it is closed
 			return unix.EBUSY
 		}
 	}
@@ -124,8 +124,8 @@ func Backing(device string) string {
 	return strings.TrimSuffix(string(b[:max(n, 0)]), "\n")
 }
 
-// Find gives the loop device that a file is bound to, by the file's identity: it works for whoever bound it, and
-// wherever the path was spelt differently, as long as the file and the two folders above it have the same names.
+// Find returns the loop device that a file is bound to, by the file's identity: it works whichever process bound it,
+// and wherever the path was spelt differently, as long as the file and the two folders above it have the same names.
 func Find(path string) (device string, ok bool) {
 	var want unix.Stat_t
 	if err := unix.Stat(path, &want); err != nil {

@@ -15,7 +15,7 @@ import (
 const subvolumeInode = 256
 
 // adopt makes subvolumes of LUNs whose data is in plain folders, as they are when a pool was copied here file by
-// file. The new subvolume is whole and durable before it takes the folder's place; a crash in between is finished by
+// file. The new subvolume is complete and durable before it takes the folder's place; a crash in between is finished by
 // the next call.
 func (p *Reflink) adopt() error {
 	homes, err := filepath.Glob(filepath.Join(p.dir, "luns", "*"))
@@ -32,7 +32,7 @@ func (p *Reflink) adopt() error {
 
 func adoptOne(home string) error {
 	data, fresh, old := filepath.Join(home, "data"), filepath.Join(home, "adopted"), filepath.Join(home, "old")
-	if exists(old) { // a former adoption was cut off after the new data was whole
+	if exists(old) { // an earlier adoption was interrupted after the new data was complete
 		if !exists(data) {
 			if err := os.Rename(fresh, data); err != nil {
 				return err

@@ -10,7 +10,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// accounts is where a btrfs tells how it uses its space. statfs alone is not enough: it counts neither what waits in
+// accounts is where a btrfs reports how it uses its space. statfs alone is not enough: it counts neither what waits in
 // the page cache for its blocks nor that metadata may run out first, which fails writes just the same.
 type accounts struct {
 	root  *os.File // anything open on the file system
@@ -57,7 +57,7 @@ func (a *accounts) unallocated() (bytes int64) {
 // in the trees of files, extents and free space.
 const dataPerMetadata = 20
 
-// usable is how much of the free bytes that statfs tells of can be written for sure.
+// usable returns how many of the free bytes that statfs reports can be written for certain.
 func (a *accounts) usable(free int64) int64 {
 	free -= a.number("data/bytes_may_use") + a.number("data/bytes_reserved")
 	total := a.number("metadata/total_bytes")

@@ -14,10 +14,10 @@ import (
 // chunk is how much is moved in one piece of work. It also bounds the extents of a hydrated image.
 const chunk = 4 << 20
 
-// Hydrate gives an image blocks of its own. A shared run is read and written to a private file; then the kernel
+// Hydrate returns an image blocks of its own. A shared run is read and written to a private file; then the kernel
 // compares the two under its own locks and points the image at the private file's blocks (FIDEDUPERANGE). If the
 // image's user wrote there meanwhile, the comparison fails; what he wrote is not shared any more, and the rest is
-// looked up again. A crash at any moment leaves the image with its content. The extent map itself says what is left
+// looked up again. A crash at any moment leaves the image with its content. The extent map itself shows what is left
 // to do, so nothing about progress is kept on disk.
 func (p *Reflink) Hydrate(
 	ctx context.Context,
@@ -39,7 +39,7 @@ func (p *Reflink) Hydrate(
 			return hydrateError(id, err)
 		}
 		if n == 0 && at == 0 {
-			return nil // a whole round found nothing
+			return nil // a complete round found nothing
 		}
 		if n == 0 {
 			at = 0 // once more: a copy of this image may have been taken
@@ -104,7 +104,7 @@ func nextShared(image *os.File, at, size int64) (from, length int64, err error) 
 	return from, length, err
 }
 
-// move gives one run new blocks, unless it was written meanwhile. The private file is emptied at the end, so that the
+// move returns one run new blocks, unless it was written meanwhile. The private file is emptied at the end, so that the
 // blocks are the image's alone.
 func move(image, work *os.File, at, length int64) (moved bool, err error) {
 	buf := make([]byte, length)

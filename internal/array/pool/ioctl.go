@@ -108,7 +108,7 @@ type fiemap struct {
 	extents               [256]extent
 }
 
-// extents calls f for each run of a file's blocks from an offset on, until f says no.
+// extents calls f for each run of a file's blocks from an offset on, until f returns false.
 func extents(f *os.File, from uint64, each func(extent) bool) error {
 	m := new(fiemap)
 	for {

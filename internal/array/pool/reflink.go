@@ -3,7 +3,7 @@
 // of it, which costs the same however fragmented the LUN is; on XFS a copy is a reflinked file. SelfMade is a Reflink
 // on a file system that it makes for itself in an image file on any disk.
 //
-// A pool's folder is whole in itself:
+// A pool's folder is complete in itself:
 //
 //	pool.json            format version
 //	lock                 flock: one owner at a time
@@ -247,7 +247,7 @@ func (p *Reflink) Extend(id vss.LUNID, size int64) error {
 }
 
 // Delete frees a LUN's data at once: truncating gives the space back before a subvolume's slow end, and also while
-// somebody has the image open, who reads errors from then on.
+// the image is open: its readers get errors from then on.
 func (p *Reflink) Delete(id vss.LUNID) error {
 	_ = os.Truncate(p.image(id), 0) // may need space that isn't there; removing it below may not
 	var err error
@@ -271,7 +271,7 @@ func (p *Reflink) Delete(id vss.LUNID) error {
 	return nil
 }
 
-// Space is what statfs says, on btrfs what of it can be written for sure.
+// Space returns what statfs reports, on btrfs what of it can be written for certain.
 func (p *Reflink) Space() (array.Space, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(p.dir, &fs); err != nil {
@@ -284,7 +284,7 @@ func (p *Reflink) Space() (array.Space, error) {
 	return array.Space{Size: int64(fs.Blocks) * fs.Bsize, Free: max(free, 0)}, nil
 }
 
-// Room says whether so much is free; a folder doesn't grow.
+// Room returns an error unless so much is free; a folder doesn't grow. Errors: VDS_E_NOT_ENOUGH_SPACE.
 func (p *Reflink) Room(bytes int64) error {
 	s, err := p.Space()
 	if err == nil && s.Free < bytes {
@@ -309,7 +309,7 @@ func (p *Reflink) Allocated(id vss.LUNID) (int64, error) {
 	return st.Blocks * 512, nil
 }
 
-// Replace makes the target a reflink of the source, in one step for whoever looks after a crash.
+// Replace makes the target a reflink of the source, in one step: a crash leaves the old content or the new.
 func (p *Reflink) Replace(source, target vss.LUNID) error {
 	from, err := os.Open(p.image(source))
 	if err != nil {

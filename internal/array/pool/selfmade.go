@@ -39,7 +39,7 @@ const (
 	hostSpare = 1 << 30 // what is left on the disk below
 )
 
-// OpenSelfMade finds a pool in an image file, mounted already or not; where there is none it will be made when
+// OpenSelfMade finds a pool in an image file, mounted already or not. If there is none, it is made when
 // needed. Both paths may be relative or lead through symbolic links.
 func OpenSelfMade(image, mount string) (*SelfMade, error) {
 	p := &SelfMade{image: canonical(image), mount: canonical(mount)}
@@ -49,7 +49,7 @@ func OpenSelfMade(image, mount string) (*SelfMade, error) {
 	return p, p.open()
 }
 
-// canonical is a path as the kernel tells it back, also of what doesn't exist yet.
+// canonical returns a path as the kernel reports it, also for what doesn't exist yet.
 func canonical(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
@@ -108,7 +108,7 @@ func (p *SelfMade) make() error {
 }
 
 // open attaches and mounts the image, or takes it over as a former process left it. It undoes its own part only, for
-// the other part may be somebody's who owns the pool.
+// the other part may belong to another process that has the pool open.
 func (p *SelfMade) open() error {
 	if err := os.MkdirAll(p.mount, 0o700); err != nil {
 		return p.fail("OpenPool", err)
@@ -158,7 +158,7 @@ func (p *SelfMade) mountedFrom(loop *os.File) bool {
 	return slices.ContainsFunc(mount.List(), func(m mount.Info) bool { return m.Point == p.mount && m.On(loop.Name()) })
 }
 
-// attach gives the loop device that an image has, or a new one.
+// attach returns the loop device that an image has, or a new one.
 func attach(image string) (dev *os.File, attached bool, err error) {
 	name, found := loopdev.Find(image)
 	if !found {
@@ -177,7 +177,7 @@ func attach(image string) (dev *os.File, attached bool, err error) {
 	return dev, !found, err
 }
 
-// ready gives the pool, making it if it must.
+// ready returns the pool. It makes the pool if there is none.
 func (p *SelfMade) ready() (*Reflink, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -189,7 +189,7 @@ func (p *SelfMade) ready() (*Reflink, error) {
 	return p.pool, nil
 }
 
-// made gives the pool, nil while there is none.
+// made returns the pool, nil while there is none.
 func (p *SelfMade) made() *Reflink {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -258,7 +258,7 @@ func (p *SelfMade) hostRoom(bytes int64) error {
 	return nil
 }
 
-// Space tells what the pool has now, and what the disk below could add.
+// Space returns what the pool has now, and what the disk below could add.
 func (p *SelfMade) Space() (s array.Space, err error) {
 	if r := p.made(); r != nil {
 		s, err = r.Space()
@@ -338,7 +338,7 @@ func (p *SelfMade) Allocated(id vss.LUNID) (int64, error) {
 // Prepare makes everything that a cut needs.
 func (p *SelfMade) Prepare(cuts []array.Cut) (array.Cutter, error) { return p.made().Prepare(cuts) }
 
-// Hydrate gives an image blocks of its own.
+// Hydrate returns an image blocks of its own.
 func (p *SelfMade) Hydrate(ctx context.Context, id vss.LUNID, step func(float64, func() error) error) error {
 	return p.made().Hydrate(ctx, id, step)
 }
@@ -346,7 +346,7 @@ func (p *SelfMade) Hydrate(ctx context.Context, id vss.LUNID, step func(float64,
 // Replace makes the target's content the source's.
 func (p *SelfMade) Replace(source, target vss.LUNID) error { return p.made().Replace(source, target) }
 
-// Close lets the pool go; it stays mounted while something on it is in use.
+// Close closes the pool. It stays mounted while something on it is in use.
 func (p *SelfMade) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -16,17 +16,17 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Caller is who called.
+// Caller is the host or administrator that a call comes from.
 type Caller struct {
-	Host          string // as masks call it; "" for an administrator who is no host
+	Host          string // its name in masks; "" for an administrator that isn't a host
 	Administrator bool   // of the array: may act for every host
 }
 
-// Identify tells from a call's connection who called. An error refuses the call: E_ACCESSDENIED, unless it says
+// Identify returns the caller of a call, by its connection. An error refuses the call: E_ACCESSDENIED, unless it has
 // otherwise.
 type Identify func(ctx context.Context) (Caller, error)
 
-// hostKey is the metadata by which a root process of the array's own machine says which host it is.
+// hostKey is the metadata by which a root process of the array's own machine names its host.
 const hostKey = "vss-host-bin"
 
 // AsHost is an option of Connect: the host that calls are made for. Without it they are the administrator's.
@@ -44,7 +44,7 @@ func (h hostName) GetRequestMetadata(context.Context, ...string) (map[string]str
 func (hostName) RequireTransportSecurity() bool { return false }
 
 // UnixCaller identifies callers on a unix socket: root, or the account that the array runs under, which could reach the
-// pool's files anyway. It is the host that it says it is (AsHost), or the administrator when it names none.
+// pool's files anyway. It is the host that it names (AsHost), or the administrator if it names none.
 // Errors: E_ACCESSDENIED.
 func UnixCaller(ctx context.Context) (Caller, error) {
 	p, ok := wire.Peer(ctx)
@@ -61,12 +61,12 @@ func UnixCaller(ctx context.Context) (Caller, error) {
 	return Caller{}, errors.New("the connection names no host")
 }
 
-// sees says whether a LUN exists for a caller: what another host's set is just having made doesn't.
+// sees reports whether a LUN exists for a caller: copies of another host's unfinished set don't.
 func (c Caller) sees(l *array.LUN) bool {
 	return c.Administrator || l.Kind != array.KindShadowCopy || l.Final || l.Host == c.Host
 }
 
-// holder is the host whose shadow copy it is.
+// holder returns the host that a shadow copy belongs to.
 func holder(l *array.LUN) string {
 	if l.Importer != "" {
 		return l.Importer
@@ -98,8 +98,8 @@ func (c Caller) owns(l *array.LUN) error {
 	return nil
 }
 
-// reads refuses a LUN whose content isn't the caller's to see. A finished copy that nobody has imported is anybody's
-// who knows its set. Errors: E_ACCESSDENIED.
+// reads returns an error for a LUN whose content the caller may not see. A finished copy that no host has imported may
+// be seen by every caller that knows its set. Errors: E_ACCESSDENIED.
 func (c Caller) reads(l *array.LUN) error {
 	if l.Kind == array.KindShadowCopy && l.Final && !l.Imported {
 		return nil

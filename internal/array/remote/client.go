@@ -14,7 +14,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Connect reaches an array that serves at a unix socket. Options are those of wire.Dial, and AsHost. While nobody
+// Connect reaches an array that serves at a unix socket. Options are those of wire.Dial, and AsHost. While no process
 // answers there every call is VSS_E_UNEXPECTED with wire.ErrServiceGone; the array is there again when a process
 // serves. Errors: those of wire.Dial.
 func Connect(ctx context.Context, socket string, opts ...grpc.DialOption) (array.Array, error) {
@@ -39,7 +39,7 @@ type client struct {
 
 var _ array.Array = (*client)(nil)
 
-// Close ends the connection, and calls under way with it. The array goes on.
+// Close ends the connection, and calls under way with it. The array keeps running.
 func (c *client) Close() error { return c.conn.Close() }
 
 func one(m *vssv1.ArrayLun, err error) (array.LUN, error) {

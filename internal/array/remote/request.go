@@ -126,7 +126,7 @@ func (q *request) may(right func(*array.LUN) error, ids ...vss.LUNID) {
 	}
 }
 
-// find gives a LUN that exists for the caller. Errors: VDS_E_OBJECT_NOT_FOUND.
+// find returns a LUN that exists for the caller. Errors: VDS_E_OBJECT_NOT_FOUND.
 func (q *request) find(id vss.LUNID) (array.LUN, error) {
 	l, err := q.a.LUN(q.ctx, id)
 	if err == nil && !q.caller.sees(&l) {

@@ -1,5 +1,5 @@
 // Package remote is an array that other processes and other hosts reach: Serve answers for one, Connect gives it to a
-// host as an array.Array again. Who a caller is comes from its connection, and what it may do is decided here, on the
+// host as an array.Array again. A caller is identified by its connection, and its rights are checked here, on the
 // array's side: a client that isn't ours gets no further than one that is.
 package remote
 
@@ -17,8 +17,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Serve answers for an array on a listener until ctx ends. Identify says who calls: UnixCaller on a unix socket.
-// Options are those of wire.NewServer; TLS credentials are one. Errors: VSS_E_UNEXPECTED.
+// Serve answers for an array on a listener until ctx ends. Identify returns the caller of a call: UnixCaller on a
+// unix socket. Options are those of wire.NewServer; TLS credentials are one. Errors: VSS_E_UNEXPECTED.
 func Serve(
 	ctx context.Context,
 	l net.Listener,
@@ -36,7 +36,7 @@ type server struct {
 	vssv1.UnimplementedArrayServer
 	a        array.Array
 	identify Identify
-	rights   sync.Mutex // held from the question who may have a LUN to the change of who has it
+	rights   sync.Mutex // held from the check of rights to a LUN to the change of them
 }
 
 func (s *server) request(ctx context.Context) *request {
@@ -164,7 +164,7 @@ func (s *server) ListMappings(ctx context.Context, r *vssv1.ListArrayMappingsReq
 	return out, err
 }
 
-// ListWritePaths gives no paths to another machine, where they would be taken for its own.
+// ListWritePaths returns no paths to another machine, where they would be taken for its own.
 func (s *server) ListWritePaths(ctx context.Context, _ *vssv1.ListWritePathsRequest) (*vssv1.ArrayWritePaths, error) {
 	if q := s.request(ctx); q.err != nil {
 		return nil, q.err

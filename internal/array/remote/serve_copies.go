@@ -20,7 +20,7 @@ func origins(copies []array.CopyRequest) []vss.LUNID {
 	return out
 }
 
-// CanCopy says no, as the array does, where an origin doesn't exist for the caller.
+// CanCopy returns false, as the array does, if an origin doesn't exist for the caller.
 func (s *server) CanCopy(ctx context.Context, r *vssv1.CanCopyRequest) (*vssv1.CanCopyReply, error) {
 	q := s.request(ctx)
 	copies := q.copies(r.GetCopies())
@@ -39,7 +39,7 @@ func (s *server) PrepareCopies(ctx context.Context, r *vssv1.PrepareCopiesReques
 	q := s.request(ctx)
 	set, host, copies := q.set(r.GetSetId()), q.host(r.GetHost()), q.copies(r.GetCopies())
 	q.may(q.caller.owns, origins(copies)...)
-	if errors.Is(q.err, vss.VDSErrObjectNotFound) { // a copy's origin is missing: said in the words of copies
+	if errors.Is(q.err, vss.VDSErrObjectNotFound) { // a copy's origin is missing: a code of copies
 		q.err = vss.E("", vss.ErrObjectNotFound, q.err).On(set.String())
 	}
 	return q.luns(func() ([]array.LUN, error) { return s.a.PrepareCopies(ctx, set, host, copies) })
@@ -92,7 +92,7 @@ func (s *server) Resync(
 	})
 }
 
-// maxPause ends a pause whose host is silent, as the array itself does.
+// maxPause limits a pause, as the array itself does.
 const maxPause = 15 * time.Second
 
 func (s *server) PauseBackground(

@@ -15,7 +15,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 )
 
-// Folder is an empty folder on a new file system of its own, which goes at the end of the test. Kind is "btrfs",
+// Folder is an empty folder on a new file system of its own, which is removed at the end of the test. Kind is "btrfs",
 // "xfs" or "ext4".
 func Folder(t testing.TB, kind string, size int64) string {
 	t.Helper()

@@ -1,4 +1,4 @@
-// Package pooltest is the conformance suite of pools: whoever implements array.Pool runs it in three lines.
+// Package pooltest is the conformance suite of pools. The tests of every implementation of array.Pool run it.
 package pooltest
 
 import (
