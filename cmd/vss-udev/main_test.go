@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
 	"github.com/stillpoint-vss/stillpoint/lab"
@@ -31,7 +32,9 @@ func TestMain(m *testing.M) {
 // TestRules checks the rules with a real udevd on a disk that is an original, a copy that arrives, an original whose
 // set is being created, and a copy that was broken.
 func TestRules(t *testing.T) {
-	if !lab.Enter(t, lab.Guest{Disks: []lab.Disk{{Size: 64 << 20}, {Size: 64 << 20}}, Udev: true}) {
+	if !lab.Enter(t, lab.Guest{
+		Disks: []lab.Disk{{Size: 64 << 20}, {Size: 64 << 20}}, Udev: true, Timeout: 3 * time.Minute,
+	}) {
 		return
 	}
 	install(t)
@@ -120,12 +123,12 @@ func sh(t *testing.T, script string) string {
 	return string(out)
 }
 
-// event sends udev an event of the given kind for the disk and its partition.
+// event sends udev events of the given kind for the disk and its partition, and waits until both are handled. udevd
+// handles that of the disk first. Each command takes a good part of a second in the guest, so there is only one.
 func event(t *testing.T, action, device string) {
 	t.Helper()
-	for _, d := range []string{device, device + "1"} {
-		sh(t, "udevadm settle; udevadm trigger --settle --action="+action+" /sys/class/block/"+filepath.Base(d))
-	}
+	node := "/sys/class/block/" + filepath.Base(device)
+	sh(t, "udevadm settle; udevadm trigger --settle --action="+action+" "+node+" "+node+"1")
 }
 
 func setFlags(t *testing.T, device string, set, clr vss.DiskFlags) {
