@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -81,9 +82,15 @@ func TestMayImport(t *testing.T) {
 		{"vss", "document", false},
 		{"internal/coordinator", "internal/hold", true},
 		{"internal/hold", "internal/coordinator", false},
+		{"internal/coordinator", "internal/copies", true},
+		{"internal/coordinator", "internal/vds", false},
+		{"internal/coordinator", "internal/array", false},
 		{"internal/providers/lun", "internal/coordinator", false},
 		{"internal/providers/lun", "internal/providers/lvm", false},
-		{"internal/providers/all", "internal/providers/lvm", true},
+		{"internal/service", "internal/providers/lun", true},
+		{"internal/mount", "internal/disk", false},
+		{"internal/copies", "internal/writerset", false},
+		{"internal/rpc", "internal/coordinator", true},
 		{"internal/writers/postgres", "internal/writers/hook", false},
 		{"internal/writers/postgres", "internal/providers/lun", false},
 		{"internal/array/pool", "internal/array", true},
@@ -103,6 +110,28 @@ func TestMayImport(t *testing.T) {
 	} {
 		if why := mayImport(c.from, c.to); (why == "") != c.may {
 			t.Errorf("%s -> %s: may %v, but %q", c.from, c.to, c.may, why)
+		}
+	}
+}
+
+// TestNamedPackages checks that every name in the rules is a package, or a folder of packages.
+func TestNamedPackages(t *testing.T) {
+	names := map[string][]string{"strangers": strangers, "shared": shared, "mounters": mounters}
+	for _, row := range layout {
+		names["layout"] = append(names["layout"], row...)
+	}
+	for _, o := range owners {
+		names["owners of "+o.path] = o.owners
+	}
+	for _, b := range banned {
+		names["users of "+b.pkg+"."+b.name] = b.except
+	}
+	all := sources(t)
+	for rule, list := range names {
+		for _, n := range list {
+			if !slices.ContainsFunc(all, func(s source) bool { return within(s.name(), []string{n}) }) {
+				t.Errorf("%s: no package is %s, or is below it", rule, n)
+			}
 		}
 	}
 }
