@@ -238,7 +238,7 @@ func TestSmallThings(t *testing.T) {
 	}
 }
 
-// A copy has the flags that its origin had at the cut, whatever they were before and are later.
+// A copy has the flags that its origin had at the cut, not those of before or later.
 func TestFlagsAreCut(t *testing.T) {
 	w := newWorld(t, "btrfs", 512*mib, 8*mib)
 	a := w.lun("a", 16*mib)

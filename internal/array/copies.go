@@ -76,9 +76,25 @@ func (c *Controller) PrepareCopies(
 	if known {
 		return nil, vss.E(op, vss.ErrBadState, errors.New("the set's copies are prepared already")).On(set.String())
 	}
-	origins := make([]*entry, len(r))
+	origins, err := c.origins(op, r)
+	if err != nil {
+		return nil, err
+	}
+	s := &cutting{done: make(chan struct{}), flags: map[vss.LUNID]vss.DiskFlags{}}
+	out, err := c.introduceCopies(ctx, hostSet{set, host}, s, origins, r)
+	if err != nil {
+		return nil, errors.Join(vss.E(op, prepareCode(err), err).On(set.String()).Advise(vss.Hint(err)), c.drop(s))
+	}
+	c.mu.Lock()
+	c.cuts[hostSet{set, host}] = s
+	c.mu.Unlock()
+	return out, nil
+}
+
+// origins finds the LUNs to be copied, and makes room for their copies. The caller holds work.
+func (c *Controller) origins(op string, r []CopyRequest) ([]*entry, error) {
+	out := make([]*entry, len(r))
 	need := map[string]int64{}
-	byPool := map[string][]int{}
 	for i, q := range r {
 		e, err := c.find(op, q.Origin)
 		if err != nil {
@@ -88,9 +104,8 @@ func (c *Controller) PrepareCopies(
 		if err != nil {
 			return nil, err
 		}
-		origins[i] = e
+		out[i] = e
 		need[e.pool.Name] += n
-		byPool[e.pool.Name] = append(byPool[e.pool.Name], i)
 	}
 	for name, n := range need {
 		p, err := c.pool(name)
@@ -101,46 +116,44 @@ func (c *Controller) PrepareCopies(
 			return nil, err
 		}
 	}
-	s := &cutting{done: make(chan struct{}), flags: map[vss.LUNID]vss.DiskFlags{}}
+	return out, nil
+}
+
+// introduceCopies makes the records of a set's copies durable and prepares their cutters, which s then has, also
+// after an error. The caller holds work.
+func (c *Controller) introduceCopies(
+	ctx context.Context, of hostSet, s *cutting, origins []*entry, r []CopyRequest,
+) ([]LUN, error) {
 	out := make([]LUN, len(r))
 	cuts := map[string][]Cut{}
-	err := func() error {
-		for i, q := range r {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			e, err := c.newCopy(op, origins[i], q)
-			if err != nil {
-				return err
-			}
-			e.Set, e.Host = set, host
-			if err := c.introduce(e); err != nil {
-				return err
-			}
-			s.copies = append(s.copies, e.ID)
-			cuts[e.Pool] = append(cuts[e.Pool], Cut{e.Origin, e.ID})
-			out[i] = e.copy()
+	for i, q := range r {
+		if err := ctx.Err(); err != nil {
+			return nil, err
 		}
-		for name, k := range cuts {
-			p, err := c.pool(name)
-			if err != nil {
-				return err
-			}
-			cutter, err := p.Prepare(k)
-			if err != nil {
-				return err
-			}
-			s.cutters = append(s.cutters, cutter)
+		e, err := c.newCopy("PrepareCopies", origins[i], q)
+		if err != nil {
+			return nil, err
 		}
-		return ctx.Err()
-	}()
-	if err != nil {
-		return nil, errors.Join(vss.E(op, prepareCode(err), err).On(set.String()).Advise(vss.Hint(err)), c.drop(s))
+		e.Set, e.Host = of.id, of.host
+		if err := c.introduce(e); err != nil {
+			return nil, err
+		}
+		s.copies = append(s.copies, e.ID)
+		cuts[e.Pool] = append(cuts[e.Pool], Cut{e.Origin, e.ID})
+		out[i] = e.copy()
 	}
-	c.mu.Lock()
-	c.cuts[hostSet{set, host}] = s
-	c.mu.Unlock()
-	return out, nil
+	for name, k := range cuts {
+		p, err := c.pool(name)
+		if err != nil {
+			return nil, err
+		}
+		cutter, err := p.Prepare(k)
+		if err != nil {
+			return nil, err
+		}
+		s.cutters = append(s.cutters, cutter)
+	}
+	return out, ctx.Err()
 }
 
 // prepareCode is what a requester hears of a failed preparation.
@@ -312,143 +325,4 @@ func (c *Controller) FinishCopies(_ context.Context, set vss.SnapshotSetID, host
 		out = append(out, l)
 	}
 	return out, nil
-}
-
-// ofSet returns the copies that a host had made for a set, in any state.
-func (c *Controller) ofSet(set vss.SnapshotSetID, host string) []*entry {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var out []*entry
-	for _, e := range c.luns {
-		if e.Set == set && e.Host == host && !set.IsZero() {
-			out = append(out, e)
-		}
-	}
-	return out
-}
-
-// KeepCopies records that the set was created.
-func (c *Controller) KeepCopies(_ context.Context, set vss.SnapshotSetID, host string) error {
-	c.work.Lock()
-	defer c.work.Unlock()
-	all := c.ofSet(set, host)
-	if len(all) == 0 {
-		return vss.E("KeepCopies", vss.ErrObjectNotFound, nil).On(set.String())
-	}
-	c.mu.Lock()
-	s := c.cuts[hostSet{set, host}]
-	c.mu.Unlock()
-	if s != nil && len(all) != len(s.copies) {
-		return vss.E(
-			"KeepCopies", vss.ErrInsufficientStorage, errors.New("a copy of the set was dropped, its pool ran full"),
-		).
-			On(set.String()).
-			Advise("give the pool more room, or keep fewer copies")
-	}
-	for _, e := range all {
-		if e.State != StateCommitted && e.State != StateReady {
-			return vss.E("KeepCopies", vss.ErrBadState, fmt.Errorf("a copy is %s", e.State)).On(e.Name)
-		}
-	}
-	for _, e := range all {
-		if _, err := c.change(e, func(l *LUN) { l.State, l.Final = StateReady, true }); err != nil {
-			return err
-		}
-	}
-	c.mu.Lock()
-	delete(c.cuts, hostSet{set, host})
-	c.mu.Unlock()
-	return nil
-}
-
-// AbortCopies deletes what isn't kept of a set; a commit under way is waited for.
-func (c *Controller) AbortCopies(_ context.Context, set vss.SnapshotSetID, host string) error {
-	c.mu.Lock()
-	s := c.cuts[hostSet{set, host}]
-	cut := s != nil && s.cut
-	c.mu.Unlock()
-	if cut {
-		<-s.done
-	}
-	c.work.Lock()
-	defer c.work.Unlock()
-	c.mu.Lock()
-	s = c.cuts[hostSet{set, host}]
-	if s != nil && s.cut != cut { // it was cut while this waited
-		c.mu.Unlock()
-		return vss.E("AbortCopies", vss.ErrBadState, errors.New("the set is being cut")).
-			On(set.String()).
-			Advise("abort it again")
-	}
-	delete(c.cuts, hostSet{set, host})
-	c.mu.Unlock()
-	all := c.ofSet(set, host)
-	if s == nil && len(all) == 0 {
-		return vss.E("AbortCopies", vss.ErrObjectNotFound, nil).On(set.String())
-	}
-	var errs []error
-	if s != nil {
-		for _, k := range s.cutters {
-			_ = k.Close() // what it couldn't make durable is deleted now
-		}
-	}
-	for _, e := range all {
-		if !e.Final {
-			errs = append(errs, c.erase(e))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// Resync replaces the target's content by the source's.
-func (c *Controller) Resync(_ context.Context, source, target vss.LUNID, progress func(float64)) error {
-	const op = "ResyncLuns"
-	c.work.Lock()
-	defer c.work.Unlock()
-	from, err := c.find(op, source)
-	if err != nil {
-		return err
-	}
-	to, err := c.find(op, target)
-	if err != nil {
-		return err
-	}
-	switch {
-	case from == to:
-		return vss.E(op, vss.ErrInvalidArg, errors.New("source and target are one LUN")).On(to.Name)
-	case len(to.MappedTo) > 0:
-		return vss.E(op, vss.VDSErrDeviceInUse, fmt.Errorf("the target is mapped to %v", to.MappedTo)).
-			On(to.Name).
-			Advise("mask it from its hosts first")
-	case to.Kind != KindPlain, from.pool.Name != to.pool.Name:
-		return vss.E(op, vss.VDSErrNotSupported, errors.New("the target must be a plain LUN of the source's pool")).
-			On(to.Name)
-	case c.beingCopied(target):
-		return vss.E(op, vss.VDSErrDeviceInUse, errors.New("a copy of the target is being made")).
-			On(to.Name).
-			Advise("try again when the shadow copy set is there")
-	}
-	if from.Size > to.Size {
-		if err := c.promise(to.pool, from.Size-to.Size); err != nil {
-			return err
-		}
-	}
-	if progress == nil {
-		progress = func(float64) {}
-	}
-	progress(0)
-	if _, err := c.change(to, func(l *LUN) { l.State = StateResyncing }); err != nil {
-		return err
-	}
-	if err := to.pool.Replace(source, target); err != nil {
-		_, undo := c.change(to, func(l *LUN) { l.State = StateReady })
-		return vss.E(op, prepareCode(err), errors.Join(err, undo)).
-			On(to.Name).
-			Advise("the target has its old content; make room in the pool and resync again")
-	}
-	if _, err := c.change(to, func(l *LUN) { l.State, l.Size = StateReady, from.Size }); err != nil {
-		return err
-	}
-	progress(100)
-	return nil
 }

@@ -89,8 +89,8 @@ func TestRecordRefused(t *testing.T) {
 		{"unknown method", func(l *LUN) { l.Method = "magic" }, vss.VDSErrProviderCacheCorrupt},
 		{"more than done", func(l *LUN) { l.Percent = 101 }, vss.VDSErrProviderCacheCorrupt},
 		{"unknown flags", func(l *LUN) { l.Flags = 0x80 }, vss.VDSErrProviderCacheCorrupt},
-		{"maker that is no host", func(l *LUN) { l.Host = "a\n" }, vss.VDSErrProviderCacheCorrupt},
-		{"importer that is no host", func(l *LUN) { l.Importer = "a/b" }, vss.VDSErrProviderCacheCorrupt},
+		{"maker that is not a host", func(l *LUN) { l.Host = "a\n" }, vss.VDSErrProviderCacheCorrupt},
+		{"importer that is not a host", func(l *LUN) { l.Importer = "a/b" }, vss.VDSErrProviderCacheCorrupt},
 		{"host without a name", func(l *LUN) { l.MappedTo = []string{""} }, vss.VDSErrProviderCacheCorrupt},
 	} {
 		t.Run(c.name, func(t *testing.T) {

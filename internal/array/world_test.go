@@ -118,7 +118,7 @@ func (w *world) names() []string {
 	return out
 }
 
-// image maps a LUN and tells where it is.
+// mapping maps a LUN and returns its mapping.
 func (w *world) mapping(id vss.LUNID) array.Mapping {
 	w.t.Helper()
 	_, err := w.Map(ctx, id, "here")

@@ -70,7 +70,7 @@ func btrfsWith(t testing.TB, dir string, sizes []int64, options ...string) (imag
 	return images, devices
 }
 
-// mountBtrfs tells the kernel of all devices, which forgets them after the unmount.
+// mountBtrfs registers all devices with the kernel, which forgets them after the unmount.
 func mountBtrfs(t testing.TB, devices []string) (string, func()) {
 	t.Helper()
 	run(t, "btrfs", append([]string{"device", "scan"}, devices...)...)
@@ -230,7 +230,7 @@ func TestBtrfsInterrupted(t *testing.T) {
 	fsck(t, "btrfs", devices[0])
 }
 
-// Whatever isn't one whole, known, unmounted btrfs is refused, and nothing is written.
+// Devices that aren't one complete, known, unmounted btrfs are refused, and nothing is written.
 func TestBtrfsRefused(t *testing.T) {
 	lane.Host(t)
 	dir := lane.Scratch(t)

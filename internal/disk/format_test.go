@@ -66,7 +66,7 @@ func TestCreateRefused(t *testing.T) {
 	}
 }
 
-// A table replaces whatever was there: the other kind, a file system, the remains at the disk's end.
+// A table replaces what was there: the other kind, a file system, the remains at the disk's end.
 func TestCreateOverOthers(t *testing.T) {
 	d := temp(t, 16*mib)
 	for _, style := range []Style{StyleGPT, StyleMBR, StyleNone, StyleMBR, StyleGPT, StyleNone} {
@@ -156,7 +156,7 @@ func enlarge(t testing.TB, d string, size int64) {
 	run(t, "losetup", "-c", d)
 }
 
-// Whatever partitions a table has, and whatever is done to their flags: it reads back as was asked, and the rest stays.
+// Tables with any partitions, and any changes of their flags, read back as they were written; the rest stays.
 func TestAnyTable(t *testing.T) {
 	d := temp(t, 16*mib)
 	rapid.Check(t, func(r *rapid.T) {

@@ -80,7 +80,7 @@ func smallGPT(sector int64, entries uint32) (head, tail []byte) {
 	return disk[:4*sector], disk[size-4*sector:]
 }
 
-// Whatever lies on a disk: reading it doesn't panic, takes little, and what can be edited reads afterwards as edited.
+// Reading a disk of any content doesn't panic and takes little; what can be edited reads afterwards as edited.
 func FuzzTable(f *testing.F) {
 	f.Add([]byte{}, []byte{}, int64(0), false)
 	for _, sector := range []int64{512, 4096} {
@@ -176,7 +176,7 @@ func edits(t *testing.T, path string, before []byte) {
 	}
 }
 
-// Whatever lies in a superblock, reading it gives a type or nothing.
+// Reading a superblock of any content returns a type or nothing.
 func FuzzSuperblock(f *testing.F) {
 	ext := make([]byte, 2048)
 	le.PutUint16(ext[1024+56:], 0xef53)

@@ -16,7 +16,7 @@ import (
 )
 
 // Flags and ids of a disk change while its file systems are mounted and written to: the mounts stay as they are, no
-// event tells anybody of another disk, and no byte of theirs is lost. The partitions lie as close to the table as
+// event announces another disk, and no byte of theirs is lost. The partitions lie as close to the table as
 // they can.
 func TestLiveDisk(t *testing.T) {
 	for _, c := range []struct {

@@ -18,7 +18,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// makers are who makes tables, and on which disks they can.
+// makers are the programs that make tables, and the disks that they can make them on.
 var makers = []struct {
 	name   string
 	style  Style

@@ -50,7 +50,7 @@ func TestUnseen(t *testing.T) {
 			other.Close()
 			b := make([]byte, 4096)
 			if n, err := unix.Read(watch, b); (n > 0) != c.seen || n <= 0 && !errors.Is(err, unix.EAGAIN) {
-				t.Errorf("%s: who watches the node is told %d bytes, %v; shall it be told: %v", c.name, n, err, c.seen)
+				t.Errorf("%s: a watcher of the node reads %d bytes, %v; expected an event: %v", c.name, n, err, c.seen)
 			}
 		}
 	}

@@ -162,7 +162,28 @@ func setXFSUUID(d xfsDevice, uuid vss.GUID) error {
 	return d.Sync()
 }
 
-// forgetLogUUID takes the UUID from the last record of an empty log.
+// logRing reads an XFS log, whose records may continue at its beginning.
+type logRing struct {
+	io.ReaderAt
+	at, size int64 // in bytes
+}
+
+func (l logRing) read(from int64, n int) ([]byte, error) {
+	b := make([]byte, n)
+	for done := 0; done < n; {
+		part := min(int64(n-done), l.size-from%l.size)
+		if _, err := l.ReadAt(b[done:int64(done)+part], l.at+from%l.size); err != nil {
+			return nil, err
+		}
+		done, from = done+int(part), from+part
+	}
+	return b, nil
+}
+
+// logRecord is a record of an XFS log: its header, the headers of what doesn't fit into one, and its content.
+type logRecord struct{ head, more, payload []byte }
+
+// forgetLogUUID removes the UUID from the last record of an empty log.
 func forgetLogUUID(d xfsDevice, s xfsSB) error {
 	at, size, err := s.log()
 	if err != nil {
@@ -172,65 +193,65 @@ func forgetLogUUID(d xfsDevice, s xfsSB) error {
 	if err != nil {
 		return err
 	}
-	// A record may go on at the log's beginning.
-	read := func(from int64, n int) ([]byte, error) {
-		b := make([]byte, n)
-		for done := 0; done < n; {
-			part := min(int64(n-done), size-from%size)
-			if _, err := d.ReadAt(b[done:int64(done)+part], at+from%size); err != nil {
-				return nil, err
-			}
-			done, from = done+int(part), from+part
-		}
-		return b, nil
-	}
-	head, err := read(last, xfsLogUnit)
+	r, err := readUnmountRecord(logRing{d, at, size}, last)
 	if err != nil {
 		return err
 	}
-	headers := int64(1)
-	if buffer := int64(be.Uint32(head[xfsRecSize:])); buffer > xfsHeaderSize {
-		headers = (buffer + xfsHeaderSize - 1) / xfsHeaderSize
-	}
-	length := be.Uint32(head[xfsRecLength:])
-	if length < 12 || length > 8*xfsHeaderSize {
-		return fmt.Errorf("the log's last record, of %d bytes, doesn't end it", length)
-	}
-	payload, err := read(last+headers*xfsLogUnit, int(length))
-	if err != nil {
-		return err
-	}
-	if payload[9]&xfsUnmount == 0 {
-		return errors.New("the log isn't empty")
-	}
-	more, err := read(last+xfsLogUnit, int(length-1)/xfsHeaderSize*xfsLogUnit) // headers of what is longer
-	if err != nil {
-		return err
-	}
-	sum := func(header, next int) uint32 {
-		parts := [][]byte{head[:xfsRecCRC], make([]byte, 4), head[xfsRecCRC+4 : header]}
-		for i := 0; i < len(more); i += xfsLogUnit {
-			parts = append(parts, more[i:i+next])
-		}
-		return sumOf(append(parts, payload)...)
-	}
-	right := s.version() == 4 && le.Uint32(head[xfsRecCRC:]) == 0 // it has none
-	// of 64 and of 32 bits, before and since 6.18
-	for _, size := range [][2]int{{328, 260}, {328, 512}, {324, 260}, {324, 512}} {
-		if !right && sum(size[0], size[1]) == le.Uint32(head[xfsRecCRC:]) {
-			clear(head[xfsRecUUID : xfsRecUUID+16])
-			le.PutUint32(head[xfsRecCRC:], sum(size[0], size[1]))
-			right = true
-		}
-	}
-	if !right {
+	unsealed := s.version() == 4 && le.Uint32(r.head[xfsRecCRC:]) == 0 // a record without a checksum
+	if !unsealed && !r.forgetUUID() {
 		return errors.New("the checksum of the log's last record is wrong")
 	}
-	clear(head[xfsRecUUID : xfsRecUUID+16])
-	if _, err := d.WriteAt(head, at+last); err != nil {
+	clear(r.head[xfsRecUUID : xfsRecUUID+16])
+	if _, err := d.WriteAt(r.head, at+last); err != nil {
 		return err
 	}
 	return d.Sync()
+}
+
+// readUnmountRecord reads the last record of a log, which must be the one of an unmount.
+func readUnmountRecord(l logRing, last int64) (r logRecord, err error) {
+	if r.head, err = l.read(last, xfsLogUnit); err != nil {
+		return r, err
+	}
+	headers := int64(1)
+	if buffer := int64(be.Uint32(r.head[xfsRecSize:])); buffer > xfsHeaderSize {
+		headers = (buffer + xfsHeaderSize - 1) / xfsHeaderSize
+	}
+	length := be.Uint32(r.head[xfsRecLength:])
+	if length < 12 || length > 8*xfsHeaderSize {
+		return r, fmt.Errorf("the log's last record, of %d bytes, doesn't end it", length)
+	}
+	if r.payload, err = l.read(last+headers*xfsLogUnit, int(length)); err != nil {
+		return r, err
+	}
+	if r.payload[9]&xfsUnmount == 0 {
+		return r, errors.New("the log isn't empty")
+	}
+	r.more, err = l.read(last+xfsLogUnit, int(length-1)/xfsHeaderSize*xfsLogUnit)
+	return r, err
+}
+
+// sum returns the checksum of the record over headers of these sizes.
+func (r logRecord) sum(header, next int) uint32 {
+	parts := [][]byte{r.head[:xfsRecCRC], make([]byte, 4), r.head[xfsRecCRC+4 : header]}
+	for i := 0; i < len(r.more); i += xfsLogUnit {
+		parts = append(parts, r.more[i:i+next])
+	}
+	return sumOf(append(parts, r.payload)...)
+}
+
+// forgetUUID clears the UUID in the header and writes the checksum anew. It returns false, and changes nothing, if the
+// checksum isn't valid for headers of any size.
+func (r logRecord) forgetUUID() bool {
+	// of 64 and of 32 bits, before and since 6.18
+	for _, size := range [][2]int{{328, 260}, {328, 512}, {324, 260}, {324, 512}} {
+		if r.sum(size[0], size[1]) == le.Uint32(r.head[xfsRecCRC:]) {
+			clear(r.head[xfsRecUUID : xfsRecUUID+16])
+			le.PutUint32(r.head[xfsRecCRC:], r.sum(size[0], size[1]))
+			return true
+		}
+	}
+	return false
 }
 
 // lastRecord finds the header of the log's newest record, in bytes from the log's beginning.

@@ -79,7 +79,7 @@ func resealXFS(m memoryDisk) {
 	}
 }
 
-// Whatever a disk says of an XFS on it: nothing panics or takes for ever, and what got a UUID has it, and can be
+// With any content of an XFS, nothing panics or takes for ever, and a file system that got a UUID has it, and can be
 // given its former one.
 func FuzzXFS(f *testing.F) {
 	id := vss.MustGUID("0b1a2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d")

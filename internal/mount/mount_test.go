@@ -153,7 +153,7 @@ func TestSymbolicLinks(t *testing.T) {
 	if mount.IsPoint(filepath.Join(dir, "real", "last")) {
 		t.Error("a symbolic link is a mount point")
 	}
-	must(t, mount.Unmount(filepath.Join(dir, "real", "last"), mount.Owner{ID: id}, true)) // a link is no mount point
+	must(t, mount.Unmount(filepath.Join(dir, "real", "last"), mount.Owner{ID: id}, true)) // a link isn't a mount point
 	if !mount.IsPoint(point) {
 		t.Error("a link was followed")
 	}

@@ -1,21 +1,16 @@
 package volume
 
 import (
-	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
+	mounts "github.com/stillpoint-vss/stillpoint/internal/mount"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
-
-// maxNamespaces limits the number of other mount namespaces that are examined.
-const maxNamespaces = 4096
 
 // mount is one line of a mount table, with the way to reach it.
 type mount struct {
@@ -63,30 +58,9 @@ func noCopies(kind string) bool {
 	return slices.Contains([]string{"squashfs", "iso9660", "udf", "erofs", "fuseblk"}, kind)
 }
 
-// allMounts returns the mounts of this namespace, then those of every other one with a process. Unreadable ones are
-// omitted, as processes may end meanwhile.
+// allMounts returns the mounts of this namespace, then those of every other one with a process.
 func allMounts() []*mount {
-	var out []*mount
-	self, _ := os.Readlink("/proc/self/ns/mnt")
-	seen := map[string]bool{self: true}
-	add := func(pid, prefix string) {
-		if b, err := os.ReadFile("/proc/" + pid + "/mountinfo"); err == nil {
-			out = append(out, parseMounts(string(b), prefix)...)
-		}
-	}
-	add("self", "")
-	procs, _ := os.ReadDir("/proc")
-	for _, p := range procs {
-		if _, err := strconv.Atoi(p.Name()); err != nil || len(seen) > maxNamespaces {
-			continue
-		}
-		ns, err := os.Readlink("/proc/" + p.Name() + "/ns/mnt")
-		if err != nil || seen[ns] {
-			continue
-		}
-		seen[ns] = true
-		add(p.Name(), "/proc/"+p.Name()+"/root")
-	}
+	out := describe(mounts.All())
 	pools := mountedBtrfs()
 	for _, m := range out {
 		m.findSuper(pools)
@@ -94,32 +68,20 @@ func allMounts() []*mount {
 	return out
 }
 
-// parseMounts parses a mount table. Malformed lines are omitted.
-func parseMounts(table, prefix string) []*mount {
+// describe returns the mounts of a mount table, with what their options tell.
+func describe(table []mounts.Info) []*mount {
 	var out []*mount
-	for line := range strings.Lines(table) {
-		infos, err := mountinfo.GetMountsFromReader(strings.NewReader(line), nil)
-		if err != nil || len(infos) != 1 || infos[0].ID < 0 {
-			continue
-		}
-		i := infos[0]
+	for _, i := range table {
 		m := &mount{
-			id:     uint64(i.ID),
-			dev:    fmt.Sprintf("%d:%d", i.Major, i.Minor),
-			root:   i.Root,
-			point:  i.Mountpoint,
-			kind:   i.FSType,
-			source: i.Source,
-			here:   prefix == "",
-			prefix: prefix,
+			id: i.ID, dev: i.Device, root: i.Root, point: i.Point, kind: i.Type, source: i.Source,
+			readOnly: i.ReadOnly(), here: i.Here(), prefix: i.Prefix,
 		}
-		m.readOnly = slices.Contains(strings.Split(i.VFSOptions, ","), "ro")
-		switch i.FSType {
+		switch i.Type {
 		case "btrfs": // subvol= is the last option, and its commas are not escaped
-			options, path, _ := strings.Cut(i.VFSOptions, ",subvol=")
+			options, path, _ := strings.Cut(i.SuperOptions, ",subvol=")
 			m.subvolume, m.subvolumeID = unescape(path), option(options, "subvolid")
 		case "overlay":
-			m.upper = unescape(option(i.VFSOptions, "upperdir"))
+			m.upper = unescape(option(i.SuperOptions, "upperdir"))
 		}
 		out = append(out, m)
 	}

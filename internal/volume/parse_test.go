@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	mounts "github.com/stillpoint-vss/stillpoint/internal/mount"
 )
 
 func TestParseMounts(t *testing.T) {
@@ -51,8 +53,8 @@ func TestParseMounts(t *testing.T) {
 			prefix: "/proc/7/root",
 		},
 	}
-	if diff := cmp.Diff(want, parseMounts(table, "/proc/7/root"), cmp.AllowUnexported(mount{})); diff != "" {
-		t.Errorf("parseMounts (-want +got):\n%s", diff)
+	if diff := cmp.Diff(want, describe(mounts.Parse(table, "/proc/7/root")), cmp.AllowUnexported(mount{})); diff != "" {
+		t.Errorf("describe (-want +got):\n%s", diff)
 	}
 }
 
@@ -96,9 +98,9 @@ func FuzzParseMounts(f *testing.F) {
 	f.Add(`31 27 0:44 /one/in /mnt/b rw - btrfs /dev/loop1 rw,subvolid=256,subvol=/one`)
 	f.Add(`1 1 1:1 / / rw - ext4 x rw` + "\n\n" + `- - - - - - - - - -`)
 	f.Fuzz(func(t *testing.T, s string) {
-		for _, m := range parseMounts(s, "") {
+		for _, m := range describe(mounts.Parse(s, "")) {
 			if m == nil || !m.here {
-				t.Fatalf("parseMounts(%q) gave %+v", s, m)
+				t.Fatalf("describe(%q) gave %+v", s, m)
 			}
 			m.whole()
 			m.key()

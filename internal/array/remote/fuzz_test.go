@@ -77,8 +77,8 @@ func methods() []string {
 	return out
 }
 
-// Whatever a host sends, the array is asked nothing that it has no right to, and nothing unbounded; a refusal is one
-// of a few codes, small, and printable.
+// A host can send any request: the array gets no call that the host has no right to, and no unbounded one. A refusal
+// has one of a few codes, and its text is short and printable.
 func FuzzServer(f *testing.F) {
 	all := methods()
 	seed := func(method string, m proto.Message) {

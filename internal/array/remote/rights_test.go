@@ -41,7 +41,7 @@ func ask(t *testing.T, a array.Array, self string, id vss.LUNID) map[string]erro
 		"CanCopy": canErr, "PrepareCopies": prepare,
 		"LUN":     lun(a.LUN(ctx, id)),
 		"Rename":  lun(a.Rename(ctx, id, "renamed by "+self)),
-		"Extend":  lun(a.Extend(ctx, id, 1)), // E_INVALIDARG of who may
+		"Extend":  lun(a.Extend(ctx, id, 1)), // E_INVALIDARG for a caller with the right
 		"Flags":   lun(a.SetFlags(ctx, id, 0)),
 		"Read":    a.Resync(ctx, id, other.ID, nil),
 		"Write":   a.Resync(ctx, other.ID, id, nil),
@@ -55,7 +55,7 @@ func ask(t *testing.T, a array.Array, self string, id vss.LUNID) map[string]erro
 	return out
 }
 
-// Whatever host B tries with what is A's, it gets the answer of the table, and A's LUN is as it was.
+// Host B calls every method for A's LUNs: it gets the answer of the table, and A's LUN is as it was.
 func TestIntruder(t *testing.T) {
 	lane.Host(t)
 	w := newWorld(t, pooltest.Folder(t, "xfs", 1<<30))
@@ -145,7 +145,7 @@ func TestIntruder(t *testing.T) {
 	must(t, err)
 	wantCode(
 		t,
-		"delete by who maps and hasn't imported",
+		"delete by a host that maps and hasn't imported",
 		func() error { _, err := b.Rename(ctx, whole, "mine"); return err }(),
 		no,
 	)
@@ -171,7 +171,7 @@ func TestIntruder(t *testing.T) {
 	must(t, b.Delete(ctx, live.ID, false)) // nobody's in particular by now
 }
 
-// A caller that the connection doesn't name is refused everything, whatever it says.
+// A caller that the connection doesn't name is refused every call.
 func TestWhoCalls(t *testing.T) {
 	for _, name := range []string{"a/b", "a\x00", string(make([]byte, 200)), vss.NewGUID().String()} {
 		a := connect(t, strangers(t, remote.UnixCaller), name)
@@ -209,7 +209,7 @@ func TestWhoCalls(t *testing.T) {
 	}
 }
 
-// strangers serves no array at all: whoever isn't refused meets a nil one, and a panic.
+// strangers serves a nil array: a call that isn't refused panics.
 func strangers(t *testing.T, identify remote.Identify) string {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "s")

@@ -86,9 +86,7 @@ func (s *server) Resync(
 		return q.err
 	}
 	return s.a.Resync(q.ctx, source, target, func(percent float64) {
-		_ = stream.Send(
-			&vssv1.ArrayResyncProgress{Percent: percent},
-		) // who went away isn't told, and the target is whole all the same
+		_ = stream.Send(&vssv1.ArrayResyncProgress{Percent: percent}) // a caller that has gone away needs no progress
 	})
 }
 

@@ -130,7 +130,7 @@ func TestErrorsAreUnchanged(t *testing.T) {
 	}
 }
 
-// pausing tells when it is paused.
+// pausing reports when it is paused.
 type pausing struct {
 	strict
 	paused chan bool

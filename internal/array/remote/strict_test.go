@@ -237,7 +237,7 @@ func (s strict) PauseBackground(ctx context.Context) (func(), error) {
 
 func (s strict) WritePaths(context.Context) ([]string, error) { return []string{"/pool"}, nil }
 
-// Events tells of every LUN there is, and of the pool.
+// Events sends an event of every LUN, and one of the pool.
 func (s strict) Events(context.Context) (<-chan array.Event, error) {
 	ch := make(chan array.Event, standings+1)
 	for n := range standings {
