@@ -88,7 +88,8 @@ func (w *world) host(name string, arrays ...array.Array) {
 		Event: func(kind events.Kind, severity events.Severity, object string, err error) {
 			w.mu.Lock()
 			w.events = append(w.events, catalog.Event{
-				What: string(kind), Severity: string(severity), Object: object, Message: err.Error(),
+				What: string(kind), Severity: string(severity), Object: object,
+				Code: vss.CodeOf(err), Message: err.Error(), Hint: vss.Hint(err),
 			})
 			w.mu.Unlock()
 		},
