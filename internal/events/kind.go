@@ -28,6 +28,9 @@ const (
 	PersistentMount   Kind = "persistent-mount"    // a mount that should persist was not restored
 	PoolLow           Kind = "pool-low"            // a pool of an array is short of space
 	ProviderFailed    Kind = "provider-failed"     // a provider's method returned an error
+	ProviderJoined    Kind = "provider-joined"     // a provider's process was found and loaded
+	ProviderLeft      Kind = "provider-left"       // a provider's process ended, or its socket was removed
+	ProviderRefused   Kind = "provider-refused"    // the process behind a socket can't be a provider
 	Remains           Kind = "remains"             // copies of an aborted set were not removed
 	SetExpired        Kind = "set-expired"         // a set was open for too long and was aborted
 	Thawed            Kind = "thawed"              // volumes were found held at start and were released

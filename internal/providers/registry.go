@@ -27,7 +27,7 @@ const (
 
 // Coordinator is where providers join.
 type Coordinator interface {
-	// AddProvider binds a provider and calls its OnLoad. Errors: VSS_E_PROVIDER_ALREADY_REGISTERED.
+	// AddProvider loads a provider: it calls its OnLoad. Errors: VSS_E_PROVIDER_ALREADY_REGISTERED.
 	AddProvider(ctx context.Context, p provider.Provider) error
 	// RemoveProvider releases a provider; dead means that its process has ended. Errors: VSS_E_PROVIDER_IN_USE, never
 	// for a dead one.
@@ -39,9 +39,8 @@ type News struct {
 	Kind     NewsKind
 	Provider string // its name, "" if it isn't known
 	ID       vss.ProviderID
-	Path     string         // of the socket
-	Err      error          // of Refused
-	Event    provider.Event // of Happened
+	Path     string // of the socket
+	Err      error  // of Refused
 }
 
 // NewsKind is the kind of News.
@@ -49,11 +48,10 @@ type NewsKind int
 
 // The kinds of news.
 const (
-	Joined   NewsKind = iota // a provider joined
-	Left                     // its socket was removed, and it was released
-	Died                     // its process ended
-	Refused                  // a process behind a socket can't be a provider; Err has the reason
-	Happened                 // a software provider sent an event
+	Joined  NewsKind = iota // a provider joined
+	Left                    // its socket was removed, and it was released
+	Died                    // its process ended
+	Refused                 // a process behind a socket can't be a provider; Err has the reason
 )
 
 // Config holds the parameters of New.
@@ -298,9 +296,6 @@ func acceptable(p provider.Properties) error {
 
 // stay waits until the provider's process ends or its socket is removed, and removes it from the coordinator.
 func (r *Registry) stay(m *member, b *binding) {
-	ctx, cancel := context.WithCancel(r.life)
-	defer cancel()
-	r.work.Go(func() { r.follow(ctx, m, b) })
 	defer func() { _ = b.Close() }()
 	news := News{Kind: Died, Provider: b.props.Name, ID: b.props.ID, Path: m.socket.Path}
 	leave := m.leave
@@ -329,22 +324,6 @@ func (r *Registry) stay(m *member, b *binding) {
 		}
 		r.log.Info("can't release a provider whose socket was removed", "provider", b.props.Name, "error", err)
 		retry = time.After(retryAfter)
-	}
-}
-
-// follow reports the events of a software provider.
-func (r *Registry) follow(ctx context.Context, m *member, b *binding) {
-	sw, ok := b.Remote.(provider.Software)
-	if !ok {
-		return
-	}
-	events, err := sw.Events(ctx)
-	if err != nil {
-		r.log.Warn("can't receive a provider's events", "provider", b.props.Name, "error", err)
-		return
-	}
-	for e := range events {
-		r.tell(News{Kind: Happened, Provider: b.props.Name, ID: b.props.ID, Path: m.socket.Path, Event: e})
 	}
 }
 

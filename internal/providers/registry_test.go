@@ -159,20 +159,6 @@ func TestJoinAndLeave(t *testing.T) {
 	}
 }
 
-// TestEvents passes on what a software provider sends.
-func TestEvents(t *testing.T) {
-	w := newWorld(t)
-	h, _ := providertest.NewHost(1)
-	providertest.Serve(t, filepath.Join(w.dir, "sw.sock"), providertest.NewMemorySoftware(h))
-	w.start(t)
-	w.wants(t, Joined)
-	h.Fill(93)
-	if n := w.wants(t, Happened); n.Event.Kind != provider.EventAreaFilling || n.Event.Percent != 93 ||
-		n.Provider != "Memory Software Provider" {
-		t.Errorf("%+v", n)
-	}
-}
-
 // TestSameID refuses a second provider with the same id, reports that once, and lets it join when the first one has
 // ended.
 func TestSameID(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/copies"
 	"github.com/stillpoint-vss/stillpoint/internal/events"
 	"github.com/stillpoint-vss/stillpoint/internal/journal"
+	"github.com/stillpoint-vss/stillpoint/internal/providers"
 	"github.com/stillpoint-vss/stillpoint/internal/providers/lun"
 	"github.com/stillpoint-vss/stillpoint/internal/vds"
 	"github.com/stillpoint-vss/stillpoint/internal/volume"
@@ -31,6 +32,7 @@ type parts struct {
 	disks       *vds.Manager
 	events      *events.Log
 	coordinator *coordinator.Coordinator
+	providers   *providers.Registry // started after recovery
 	closers     []func() error
 	logger      *slog.Logger
 }
@@ -100,12 +102,19 @@ func assemble(
 		return nil, err
 	}
 	p.closers = append(p.closers, registry.Close)
+	p.providers, err = providers.New(providers.Config{
+		RunDir: o.Run, Accounts: cfg.Providers.Accounts, Report: p.reportProvider, Logger: logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, p.providers.Close)
 	hardware := lun.New(lun.Config{Host: cfg.Host.Name, Arrays: p.disks.Arrays, Logger: logger})
 	p.coordinator, err = coordinator.New(ctx, coordinator.Config{
 		Name: cfg.Host.Name, HoldLimit: cfg.Service.HoldLimit.Duration, Catalog: store, Events: p.events,
 		Volumes: volume.New(volume.Options{Names: cfg.Volumes}), Holder: &holder{runDir: o.Run, logger: logger},
-		Host:      host,
-		Providers: []provider.Provider{hardware}, Writers: registry.Running, RequiredWriters: cfg.Writers.Required(),
+		Host: host, Providers: []provider.Provider{hardware}, LookForProviders: p.providers.Look,
+		Writers: registry.Running, RequiredWriters: cfg.Writers.Required(),
 		WriterLimits: writerset.Limits{
 			Identify:        cfg.Writers.Limits.Identify.Duration,
 			PrepareSnapshot: cfg.Writers.Limits.PrepareSnapshot.Duration, Work: cfg.Writers.Limits.Work.Duration,
@@ -123,6 +132,25 @@ func assemble(
 	}
 	ok = true
 	return p, nil
+}
+
+// reportProvider records what happens to providers in other processes.
+func (p *parts) reportProvider(n providers.News) {
+	e := catalog.Event{Provider: n.Provider, Object: n.Path, Code: vss.CodeOf(n.Err)}
+	switch n.Kind {
+	case providers.Joined:
+		e.Message = "the provider was loaded"
+		p.events.Add(events.ProviderJoined, events.Info, e)
+	case providers.Left:
+		e.Message = "the provider was released: its socket was removed"
+		p.events.Add(events.ProviderLeft, events.Info, e)
+	case providers.Died:
+		e.Message, e.Hint = "the provider's process ended", "start it again, if it was not stopped on purpose"
+		p.events.Add(events.ProviderLeft, events.Warning, e)
+	case providers.Refused:
+		e.Message, e.Hint = n.Err.Error(), vss.Hint(n.Err)
+		p.events.Add(events.ProviderRefused, events.Warning, e)
+	}
 }
 
 // openPools opens the pools of the embedded array: the configured ones, or the one that it creates by itself.

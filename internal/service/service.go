@@ -91,6 +91,9 @@ func Run(ctx context.Context, o Options) error {
 	if err := parts.coordinator.Recover(ctx); err != nil {
 		return err
 	}
+	if err := parts.providers.Start(ctx, parts.coordinator); err != nil {
+		return err
+	}
 	return serve(ctx, listener, cfg, o, parts, logger)
 }
 
