@@ -84,6 +84,7 @@ type Host interface {
 	RestoreOriginals(ctx context.Context, c catalog.Creation) error
 	Sweep() error
 	SweepLinks(known []catalog.Snapshot)
+	Keep(ctx context.Context, set vss.SnapshotSetID) error
 	Rescan(ctx context.Context) error
 	Inspect(ctx context.Context, known copies.Known, kinds copies.Kinds) ([]copies.Finding, error)
 }

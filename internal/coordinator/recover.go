@@ -152,6 +152,9 @@ func (k *Coordinator) finishCreation(ctx context.Context, a recovery.Action) err
 			return err
 		}
 	}
+	if err := k.Host.Keep(ctx, a.Set); err != nil {
+		return err
+	}
 	set.Finishing = false
 	err = k.Catalog.Update(func(tx *catalog.Tx) error {
 		for _, r := range a.Copies {

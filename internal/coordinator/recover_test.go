@@ -47,6 +47,13 @@ func TestKilled(t *testing.T) {
 							t.Errorf("%+v, %d copies, %v", set, len(all), err)
 						}
 						w.sound()
+						for _, array := range w.arrays {
+							for _, l := range array.LUNs() {
+								if l.Copy && !l.Final {
+									t.Errorf("LUN %s isn't final in its array", l.Info.SerialNumber)
+								}
+							}
+						}
 					}
 					w.Shutdown()
 					close(m.release)

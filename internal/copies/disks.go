@@ -2,6 +2,7 @@ package copies
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/stillpoint-vss/stillpoint/internal/array"
@@ -44,6 +45,8 @@ type Disks interface {
 	Lock(ctx context.Context, d vds.Disk) (LockedDisk, error)
 	// MakePlain makes ordinary LUNs of copies, in their arrays. LUNs that no array has are left out.
 	MakePlain(ctx context.Context, ids []vss.LUNID) error
+	// KeepCopies tells the arrays that a set which a host made is created. Arrays that have no copy of it are left out.
+	KeepCopies(ctx context.Context, set vss.SnapshotSetID, host string) error
 	// WritePaths returns what the arrays write to when they copy LUNs.
 	WritePaths(ctx context.Context) ([]string, error)
 	// Pause stops the arrays' background work until resume is called.
@@ -129,6 +132,15 @@ func (m *manager) MakePlain(ctx context.Context, ids []vss.LUNID) error {
 	}
 	for a, of := range byArray {
 		if err := a.MakePlain(ctx, of); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *manager) KeepCopies(ctx context.Context, set vss.SnapshotSetID, host string) error {
+	for _, a := range m.Manager.Arrays() {
+		if err := a.KeepCopies(ctx, set, host); err != nil && !errors.Is(err, vss.ErrObjectNotFound) {
 			return err
 		}
 	}

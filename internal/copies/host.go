@@ -114,6 +114,12 @@ func (h *Host) LUNs(ctx context.Context, v *volume.Volume) []vss.LUNID {
 	return ids
 }
 
+// Keep tells the arrays that a set is created. Recovery finishes a set so: its providers, which were restarted, don't know
+// it.
+func (h *Host) Keep(ctx context.Context, set vss.SnapshotSetID) error {
+	return h.cfg.Disks.KeepCopies(ctx, set, h.cfg.Name)
+}
+
 // Rescan makes the disks of this host what the arrays show.
 func (h *Host) Rescan(ctx context.Context) error {
 	_, err := h.cfg.Disks.Rescan(ctx, vds.RescanOptions{})

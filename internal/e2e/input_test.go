@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stillpoint-vss/stillpoint/internal/catalog"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -309,7 +311,9 @@ func TestNewerFormats(t *testing.T) {
 			if err != nil {
 				w.Fatal(err)
 			}
-			if err := errors.Join(db.Update(func(tx *bolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("format"), []byte("2")) }), db.Close()); err != nil {
+			newer := []byte(strconv.Itoa(catalog.Format + 1))
+			err = db.Update(func(tx *bolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("format"), newer) })
+			if err := errors.Join(err, db.Close()); err != nil {
 				w.Fatal(err)
 			}
 			return file

@@ -50,6 +50,17 @@ func (a *Array) Show(l vss.LUNInformation, on bool) {
 	}
 }
 
+// Keep makes the copies of a set final, as PostFinalCommitSnapshots does.
+func (a *Array) Keep(set vss.SnapshotSetID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, l := range a.luns {
+		if l.origin != "" && l.set == set {
+			l.final = true
+		}
+	}
+}
+
 // MakePlain makes an ordinary LUN of a copy.
 func (a *Array) MakePlain(l vss.LUNInformation) {
 	a.mu.Lock()

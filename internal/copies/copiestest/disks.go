@@ -247,6 +247,17 @@ func (w *World) setFlags(lun vss.LUNID, number int, set, clr vss.DiskFlags) {
 	}
 }
 
+// KeepCopies implements copies.Disks.
+func (w *World) KeepCopies(_ context.Context, set vss.SnapshotSetID, _ string) error {
+	if err := w.fail("KeepCopies", ""); err != nil {
+		return err
+	}
+	for _, a := range w.arrays {
+		a.Keep(set)
+	}
+	return nil
+}
+
 // MakePlain implements copies.Disks.
 func (w *World) MakePlain(_ context.Context, ids []vss.LUNID) error {
 	if err := w.fail("MakePlain", ""); err != nil {
