@@ -6,9 +6,9 @@ import "strings"
 
 const module = "github.com/stillpoint-vss/stillpoint"
 
-// layout lists the packages in the order of dependence: those of a row may import rows above it, and what is below their
-// own name. A package that isn't named belongs to the longest name that it is below. Every name is a package, or a folder
-// of packages.
+// layout lists the packages in the order of dependence: those of a row may import rows above it, and what is below
+// their own name. A package that isn't named belongs to the longest name that it is below. Every name is a package,
+// or a folder of packages.
 var layout = [][]string{
 	{"vss"},
 	{"conformance", "internal/atomicfile", "internal/boot", "internal/counters", "internal/journal", "internal/lint"},
