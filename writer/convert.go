@@ -33,9 +33,9 @@ func infoIn(m *vssv1.WriterInfo) (Info, error) {
 
 func eventOut(e *Event) (*vssv1.WriterEvent, error) {
 	m := &vssv1.WriterEvent{
-		Session: e.Session.String(), SetId: e.SetID.String(), Volumes: e.Volumes, Devices: e.Devices,
-		Writable: e.Writable,
-		Context:  uint32(e.Context), BackupType: int32(e.BackupType), Partial: e.Partial, Bootable: e.Bootable,
+		Session: e.Session.String(), SetId: e.SetID.String(), Context: uint32(e.Context),
+		Volumes: e.Volumes, Devices: e.Devices, Writable: e.Writable,
+		BackupType: int32(e.BackupType), RestoreType: int32(e.RestoreType), Partial: e.Partial, Bootable: e.Bootable,
 	}
 	var err error
 	m.Components, err = componentsOut(e.Components)
@@ -45,8 +45,8 @@ func eventOut(e *Event) (*vssv1.WriterEvent, error) {
 func eventIn(m *vssv1.WriterEvent) (*Event, error) {
 	e := &Event{
 		Volumes: m.GetVolumes(), Devices: m.GetDevices(), Writable: m.GetWritable(),
-		Context:    vss.Context(m.GetContext()),
-		BackupType: vss.BackupType(m.GetBackupType()), Partial: m.GetPartial(), Bootable: m.GetBootable(),
+		Context: vss.Context(m.GetContext()), Partial: m.GetPartial(), Bootable: m.GetBootable(),
+		BackupType: vss.BackupType(m.GetBackupType()), RestoreType: vss.RestoreType(m.GetRestoreType()),
 	}
 	if err := e.Session.UnmarshalText([]byte(m.GetSession())); err != nil {
 		return nil, err

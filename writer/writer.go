@@ -39,8 +39,10 @@ type Event struct {
 	Writable   bool              // PostSnapshot: the copies may be written (auto-recovery)
 	Context    vss.Context
 	BackupType vss.BackupType
-	Partial    bool // the requester can take partial files
-	Bootable   bool // system state is backed up
+	// RestoreType is the kind of a restore; undefined is by copy.
+	RestoreType vss.RestoreType
+	Partial     bool // the requester can take partial files
+	Bootable    bool // system state is backed up
 	// Components are this writer's entries in the Backup Components Document; nil if the requester is not in component
 	// mode. See Handler.KeepChanges for the changes of a handler that are kept.
 	Components *document.WriterComponents

@@ -119,7 +119,8 @@ func (s *Set) event(t Target, own *document.WriterComponents) *writer.Event {
 	return &writer.Event{
 		Session: s.session, SetID: t.Set, Context: t.Context,
 		Volumes: slices.Clone(t.Volumes), Devices: maps.Clone(t.Devices), Writable: t.Writable,
-		BackupType: s.doc.BackupType, Partial: s.doc.PartialFileSupport, Bootable: s.doc.BootableSystemState,
+		RestoreType: s.doc.RestoreType,
+		BackupType:  s.doc.BackupType, Partial: s.doc.PartialFileSupport, Bootable: s.doc.BootableSystemState,
 		Components: own.Clone(),
 	}
 }

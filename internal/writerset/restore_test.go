@@ -27,6 +27,7 @@ func TestRestore(t *testing.T) {
 	silent, j := recorder("silent") // nothing of it is selected
 	doc, meta := saved(t, i, r, "data", "other")
 	w := restoring(t, doc, [][]byte{meta}, i, j)
+	w.Document().RestoreType = vss.RestoreImport
 	n := database(i, "", "data")
 	must(t, w.SetSelectedForRestore(n, true, vss.WriterInstanceID{}), w.AddRestoreSubcomponent(n, "data", "part"),
 		w.SetRestoreOptions(n, "fast"),
@@ -89,6 +90,9 @@ func TestRestore(t *testing.T) {
 // checkRestored checks that what the requester set in TestRestore is what a writer received.
 func checkRestored(t *testing.T, e writertest.Seen) {
 	t.Helper()
+	if e.Event.RestoreType != vss.RestoreImport {
+		t.Errorf("%s got the restore type %v", e.Handler, e.Event.RestoreType)
+	}
 	c := e.Event.Components.Component("", "data")
 	if c == nil {
 		t.Fatalf("%s did not get the component", e.Handler)

@@ -256,6 +256,7 @@ type WriterEvent struct {
 	Partial       bool                   `protobuf:"varint,8,opt,name=partial,proto3" json:"partial,omitempty"`                                                                          // the requester supports partial files
 	Bootable      bool                   `protobuf:"varint,9,opt,name=bootable,proto3" json:"bootable,omitempty"`                                                                        // the system state is part of the backup
 	Components    []byte                 `protobuf:"bytes,10,opt,name=components,proto3" json:"components,omitempty"`                                                                    // the writer's part of the Backup Components Document, XML; empty outside component mode
+	RestoreType   int32                  `protobuf:"varint,11,opt,name=restore_type,json=restoreType,proto3" json:"restore_type,omitempty"`                                              // VSS_RESTORE_TYPE, in a restore
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -358,6 +359,13 @@ func (x *WriterEvent) GetComponents() []byte {
 		return x.Components
 	}
 	return nil
+}
+
+func (x *WriterEvent) GetRestoreType() int32 {
+	if x != nil {
+		return x.RestoreType
+	}
+	return 0
 }
 
 // WriterEventReply has failures of the handler as well, instead of a status, so that changes made before the failure
@@ -500,7 +508,7 @@ const file_api_vss_v1_writer_proto_rawDesc = "" +
 	"\x11freeze_timeout_ms\x18\a \x01(\x03R\x0ffreezeTimeoutMs\"\x17\n" +
 	"\x15WriterIdentifyRequest\"1\n" +
 	"\x13WriterIdentifyReply\x12\x1a\n" +
-	"\bmetadata\x18\x01 \x01(\fR\bmetadata\"\xfd\x02\n" +
+	"\bmetadata\x18\x01 \x01(\fR\bmetadata\"\xa0\x03\n" +
 	"\vWriterEvent\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x15\n" +
 	"\x06set_id\x18\x02 \x01(\tR\x05setId\x12\x18\n" +
@@ -515,7 +523,8 @@ const file_api_vss_v1_writer_proto_rawDesc = "" +
 	"\n" +
 	"components\x18\n" +
 	" \x01(\fR\n" +
-	"components\x1a:\n" +
+	"components\x12!\n" +
+	"\frestore_type\x18\v \x01(\x05R\vrestoreType\x1a:\n" +
 	"\fDevicesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8e\x01\n" +
