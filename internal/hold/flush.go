@@ -3,6 +3,7 @@ package hold
 import (
 	"context"
 	"errors"
+	"os"
 	"sync"
 	"time"
 
@@ -38,20 +39,48 @@ func (g *Guard) Preflush(ctx context.Context) error {
 // Flush is one more round, directly before the hold.
 func (g *Guard) Flush(ctx context.Context) error { return flushError("Flush", g.sync(ctx)) }
 
-// sync runs syncfs on all volumes. It can't be interrupted: after the end of ctx it continues in the background.
+// sync runs syncfs on all volumes.
 func (g *Guard) sync(ctx context.Context) error {
+	return syncAll(ctx, len(g.roots), func(i int) (string, error) {
+		return g.volumes[i].Name, g.roots[i].do(unix.Syncfs)
+	})
+}
+
+// Sync writes dirty data of volumes to disk, in parallel. Errors: VSS_E_UNEXPECTED if a file system can't write, or ctx
+// ends.
+func Sync(ctx context.Context, volumes []Volume) error {
+	return flushError("Flush", syncAll(ctx, len(volumes), func(i int) (string, error) {
+		return volumes[i].Name, syncfs(volumes[i].Root)
+	}))
+}
+
+// syncfs runs syncfs on the file system of an open directory.
+func syncfs(f *os.File) error {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	if err := conn.Control(func(fd uintptr) { failed = unix.Syncfs(int(fd)) }); err != nil {
+		return err
+	}
+	return failed
+}
+
+// syncAll calls sync for n volumes in parallel. Syncfs can't be interrupted: after the end of ctx it continues in the
+// background.
+func syncAll(ctx context.Context, n int, syncOne func(i int) (name string, err error)) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	done := make(chan error, 1)
 	go func() {
-		errs := make([]error, len(g.roots))
+		errs := make([]error, n)
 		var all sync.WaitGroup
-		for i, r := range g.roots {
+		for i := range n {
 			all.Go(func() {
-				if err := r.do(unix.Syncfs); err != nil {
-					errs[i] = vss.E("Syncfs", vss.ErrUnexpected, err).
-						On(g.volumes[i].Name).
+				if name, err := syncOne(i); err != nil {
+					errs[i] = vss.E("Syncfs", vss.ErrUnexpected, err).On(name).
 						Advise("check the kernel log for I/O errors of this file system")
 				}
 			})

@@ -4,11 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"os"
-	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/internal/coordinator"
 	"github.com/stillpoint-vss/stillpoint/internal/hold"
@@ -22,7 +18,7 @@ type holder struct {
 	logger *slog.Logger
 }
 
-// Start implements coordinator.Holder. Volumes in mode flush are only flushed: their providers cut them atomically.
+// Start implements coordinator.Holder. Volumes in mode HoldFlush are only flushed: their providers copy them atomically.
 func (h *holder) Start(ctx context.Context, limit time.Duration, volumes []coordinator.HeldVolume,
 	suspended []string) (coordinator.Guard, error) {
 	g := &guard{}
@@ -32,7 +28,7 @@ func (h *holder) Start(ctx context.Context, limit time.Duration, volumes []coord
 		case provider.HoldFreeze:
 			frozen = append(frozen, hold.Volume{Name: v.Name, Root: v.Root})
 		case provider.HoldFlush:
-			g.flushed = append(g.flushed, v)
+			g.flushed = append(g.flushed, hold.Volume{Name: v.Name, Root: v.Root})
 		default:
 			return nil, cantSuspend(v.Name)
 		}
@@ -67,13 +63,13 @@ func (h *holder) Thaw() ([]string, error) { return hold.ThawAll(h.runDir) }
 // guard is a hold of frozen volumes, if there are any, with the volumes that are only flushed.
 type guard struct {
 	held    *hold.Guard
-	flushed []coordinator.HeldVolume
+	flushed []hold.Volume
 	start   time.Time
 }
 
 // Preflush implements coordinator.Guard.
 func (g *guard) Preflush(ctx context.Context) error {
-	err := g.sync(ctx)
+	err := hold.Sync(ctx, g.flushed)
 	if err == nil && g.held != nil {
 		err = g.held.Preflush(ctx)
 	}
@@ -82,7 +78,7 @@ func (g *guard) Preflush(ctx context.Context) error {
 
 // Flush implements coordinator.Guard.
 func (g *guard) Flush(ctx context.Context) error {
-	err := g.sync(ctx)
+	err := hold.Sync(ctx, g.flushed)
 	if err == nil && g.held != nil {
 		err = g.held.Flush(ctx)
 	}
@@ -92,51 +88,11 @@ func (g *guard) Flush(ctx context.Context) error {
 // Hold implements coordinator.Guard.
 func (g *guard) Hold(ctx context.Context) error {
 	g.start = time.Now()
-	err := g.sync(ctx)
+	err := hold.Sync(ctx, g.flushed)
 	if err == nil && g.held != nil {
 		err = g.held.Hold(ctx)
 	}
 	return err
-}
-
-// sync writes out what is dirty on the volumes that are only flushed. It can't be interrupted: when ctx ends it goes
-// on by itself.
-func (g *guard) sync(ctx context.Context) error {
-	if len(g.flushed) == 0 {
-		return nil
-	}
-	done := make(chan error, 1)
-	go func() {
-		errs := make([]error, len(g.flushed))
-		var all sync.WaitGroup
-		for i, v := range g.flushed {
-			all.Go(func() { errs[i] = flushVolume(v.Name, v.Root) })
-		}
-		all.Wait()
-		done <- errors.Join(errs...)
-	}()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return vss.E("Flush", vss.ErrUnexpected, ctx.Err())
-	}
-}
-
-func flushVolume(name string, root *os.File) error {
-	conn, err := root.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var failed error
-	if err = conn.Control(func(fd uintptr) { failed = unix.Syncfs(int(fd)) }); err == nil {
-		err = failed
-	}
-	if err != nil {
-		return vss.E("Flush", vss.ErrUnexpected,
-			err).On(name).Advise("look for I/O errors of this file system in the kernel log")
-	}
-	return nil
 }
 
 // Release implements coordinator.Guard.

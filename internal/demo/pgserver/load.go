@@ -91,14 +91,5 @@ func (s *Server) Holds(ctx context.Context, acknowledged []int64) error {
 	if err != nil {
 		return err
 	}
-	holds := map[int]load.Rows{}
-	for line := range strings.Lines(answer) {
-		var client int
-		var r load.Rows
-		if _, err := fmt.Sscanf(line, "%d|%d|%d", &client, &r.Count, &r.Last); err != nil {
-			return err
-		}
-		holds[client] = r
-	}
-	return load.Check(holds, acknowledged)
+	return load.CheckText(answer, acknowledged)
 }

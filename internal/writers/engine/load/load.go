@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -149,4 +150,18 @@ func Check(holds map[int]Rows, acknowledged []int64) error {
 		}
 	}
 	return nil
+}
+
+// CheckText is Check for the output of a query: a line "client|count|last" for each client.
+func CheckText(text string, acknowledged []int64) error {
+	holds := map[int]Rows{}
+	for line := range strings.Lines(text) {
+		var client int
+		var r Rows
+		if _, err := fmt.Sscanf(line, "%d|%d|%d", &client, &r.Count, &r.Last); err != nil {
+			return err
+		}
+		holds[client] = r
+	}
+	return Check(holds, acknowledged)
 }
