@@ -49,7 +49,7 @@ func (c *creation) add(
 	return s.id, nil
 }
 
-// admit refuses a volume that can't be in this set, whatever the kind of its copy.
+// admit refuses a volume that can't be in this set with a copy of any kind.
 func (c *creation) admit(ctx context.Context, name string, v *volume.Volume, candidates []copies.Kind) error {
 	const op = "AddToSnapshotSet"
 	for _, s := range c.copies {

@@ -50,7 +50,10 @@ func TestAdd(t *testing.T) {
 		{"a provider that can't", 0, nil, "/a", "local", vss.ErrVolumeNotSupportedByProvider, firstID, "/a"},
 		{"no such volume", 0, nil, "/none", "", vss.ErrObjectNotFound, firstID, "/none"},
 		{"a network file system", 0, nil, "/net", "", vss.ErrVolumeNotSupported, firstID, ""},
-		{"in the set already", 0, func(w *world) { w.add("/a") }, "/a", "", vss.ErrObjectAlreadyExists, firstID, "as /a"},
+		{
+			"in the set already", 0, func(w *world) { w.add("/a") }, "/a", "",
+			vss.ErrObjectAlreadyExists, firstID, "as /a",
+		},
 		{
 			"a read-only device", 0, func(w *world) { volumeOf(w, "/a").DeviceReadOnly = true }, "/a", "",
 			vss.ErrVolumeNotSupported, firstID, "read-only",

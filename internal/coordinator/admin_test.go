@@ -153,10 +153,8 @@ func TestTransportableIsNotHere(t *testing.T) {
 	defer w.Shutdown()
 	s := w.create(vss.ContextAppRollback|vss.AttrTransportable, "/a")
 	r := w.records(s.set.id)[0]
-	if _, err := s.Expose(t.Context(), r.ID, "", vss.AttrExposedLocally, filepath.Join(w.dir, "exposed", "x")); !errors.Is(
-		err,
-		vss.ErrObjectNotFound,
-	) {
+	at := filepath.Join(w.dir, "exposed", "x")
+	if _, err := s.Expose(t.Context(), r.ID, "", vss.AttrExposedLocally, at); !errors.Is(err, vss.ErrObjectNotFound) {
 		t.Error(err)
 	}
 	if _, _, err := s.Mount(t.Context(), r.ID); !errors.Is(err, vss.ErrObjectNotFound) {
@@ -352,7 +350,8 @@ func TestRootAndLogicalPrefix(t *testing.T) {
 	must(t, os.MkdirAll(dir, 0o755))
 	w.vols.all[0].Name = filepath.Join(w.dir, "vol")
 	w.vols.all[0].Device = dir
-	for path, want := range map[string][2]string{dir: {filepath.Join(w.dir, "vol"), "sub"}, filepath.Join(w.dir, "vol"): {filepath.Join(w.dir, "vol"), ""}, "/c": {"/c", ""}} {
+	vol := filepath.Join(w.dir, "vol")
+	for path, want := range map[string][2]string{dir: {vol, "sub"}, vol: {vol, ""}, "/c": {"/c", ""}} {
 		root, prefix, err := s.RootAndLogicalPrefix(t.Context(), path)
 		if err != nil || root != want[0] || prefix != want[1] {
 			t.Errorf("%s: %q %q, %v", path, root, prefix, err)

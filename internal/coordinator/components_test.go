@@ -8,7 +8,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// TestComponentCalls: what a requester tells of its components, in each phase of a backup.
+// TestComponentCalls: the calls about components, in each phase of a backup.
 func TestComponentCalls(t *testing.T) {
 	_, i := recorder("db")
 	n := ComponentName{Writer: i.Info.ID, Type: vss.ComponentDatabase, LogicalPath: "", Name: "data"}

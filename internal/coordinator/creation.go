@@ -208,7 +208,7 @@ func (c *creation) putSet(also func(*catalog.Tx) error) error {
 	})
 }
 
-// notFound filters the answer of a provider that doesn't know a set, which is no error where something is undone.
+// notFound drops the error of a provider that doesn't know a set. Undoing and finishing tolerate it.
 func notFound(err error) error {
 	if errors.Is(err, vss.ErrObjectNotFound) {
 		return nil

@@ -159,7 +159,9 @@ func TestImportIncomplete(t *testing.T) {
 
 // TestHungProvider: a provider that doesn't return keeps neither the writes nor the creation lock.
 func TestHungProvider(t *testing.T) {
-	for method, most := range map[string]time.Duration{"EndPrepareSnapshots": 6 * time.Minute, "CommitSnapshots": 11 * time.Second, "AbortSnapshots": 4 * time.Minute} {
+	for method, most := range map[string]time.Duration{
+		"EndPrepareSnapshots": 6 * time.Minute, "CommitSnapshots": 11 * time.Second, "AbortSnapshots": 4 * time.Minute,
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
 			defer w.Shutdown()
@@ -224,7 +226,9 @@ func TestUndoFails(t *testing.T) {
 		if err := ended(s.DoSnapshotSet(0)); !errors.Is(err, vss.ErrVolumeInUse) {
 			t.Error(err)
 		}
-		for _, kind := range []events.Kind{events.GuardFailed, events.FlagsLeft, events.AbortFailed, events.CreationFailed} {
+		for _, kind := range []events.Kind{
+			events.GuardFailed, events.FlagsLeft, events.AbortFailed, events.CreationFailed,
+		} {
 			w.wantEvent(kind)
 		}
 		if r, err := recovery.Read(w.store); err != nil || len(r.Creations) != 1 {

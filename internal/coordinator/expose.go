@@ -10,7 +10,7 @@ import (
 )
 
 // Expose mounts a copy, read-only, at an empty folder or a free letter, until it is unexposed, deleted or broken; the
-// exposure of a persistent copy survives restarts. A caller who isn't root may use the expose roots only. Errors:
+// exposure of a persistent copy survives restarts. Callers other than root may use the expose roots only. Errors:
 // VSS_E_BAD_STATE, VSS_E_OBJECT_NOT_FOUND, VSS_E_OBJECT_ALREADY_EXISTS, E_INVALIDARG, E_ACCESSDENIED. Source:
 // ExposeSnapshot.
 func (s *Session) Expose(

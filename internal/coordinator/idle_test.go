@@ -46,7 +46,8 @@ func bare(t *testing.T, writers ...*writer.Instance) *Coordinator {
 		t.Fatal(err)
 	}
 	k, err := New(context.Background(), Config{
-		Name: "test", HoldLimit: 10 * time.Second, Catalog: store, Events: log, Volumes: volume.New(volume.Options{}), Holder: &fakeHolder{}, Host: host,
+		Name: "test", HoldLimit: 10 * time.Second, Catalog: store, Events: log,
+		Volumes: volume.New(volume.Options{}), Holder: &fakeHolder{}, Host: host,
 		Writers: func(context.Context) []*writer.Instance { return writers }, Quiet: loud{}, Logger: logger,
 	})
 	if err != nil {
@@ -55,7 +56,7 @@ func bare(t *testing.T, writers ...*writer.Instance) *Coordinator {
 	return k
 }
 
-// TestIdle: a set that is left open is aborted after ten minutes, an event tells, and others can create again.
+// TestIdle: a set that is left open is aborted after ten minutes, with an event, and others can create again.
 func TestIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := bare(t)

@@ -32,7 +32,7 @@ type Volumes interface {
 // Holder stops the writes to volumes. Package hold is adapted to it by internal/service.
 type Holder interface {
 	// Start prepares to hold the volumes for limit at most. Nothing is held yet. The devices are those that providers
-	// suspend during the hold: whatever happens, they are resumed when it ends.
+	// suspend during the hold: they are resumed when it ends, also if this process dies.
 	Start(ctx context.Context, limit time.Duration, volumes []HeldVolume, suspended []string) (Guard, error)
 	// CanSuspend reports whether devices can be suspended and resumed. Offers that need it are refused otherwise.
 	CanSuspend() bool

@@ -12,8 +12,9 @@ import (
 	"github.com/stillpoint-vss/stillpoint/writer/writertest"
 )
 
-const allSchema = vss.SchemaNewTarget | vss.SchemaRestoreWithMove | vss.SchemaRollForwardRestore | vss.SchemaRestoreRename | vss.SchemaAuthoritativeRestore |
-	vss.SchemaTimestamped | vss.SchemaIncremental | vss.SchemaDifferential
+const allSchema = vss.SchemaNewTarget | vss.SchemaRestoreWithMove | vss.SchemaRollForwardRestore |
+	vss.SchemaRestoreRename | vss.SchemaAuthoritativeRestore | vss.SchemaTimestamped |
+	vss.SchemaIncremental | vss.SchemaDifferential
 
 // recorder is a writer with a database that has a member, and a second database.
 func recorder(name string) (*writertest.Recorder, *writer.Instance) {

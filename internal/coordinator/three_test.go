@@ -81,9 +81,12 @@ func TestThreeCreate(t *testing.T) {
 			t.Errorf("provider %d: %v", i, err)
 		}
 		hardware := id != localID
-		if r.ProviderID != id || r.Attributes.Has(vss.AttrHardwareAssisted) != hardware || r.State != vss.StateCreated || r.Count != 3 || r.Order != i || !r.Imported || (r.Local == nil) != hardware ||
-			(len(r.LUNs) > 0) != hardware ||
+		if r.ProviderID != id || r.State != vss.StateCreated || r.Count != 3 || r.Order != i || !r.Imported ||
 			w.Properties(*r).DeviceObject == "" {
+			t.Errorf("record %d: %+v", i, r)
+		}
+		if r.Attributes.Has(vss.AttrHardwareAssisted) != hardware || (r.Local == nil) != hardware ||
+			(len(r.LUNs) > 0) != hardware {
 			t.Errorf("record %d: %+v", i, r)
 		}
 		if !hardware && (r.Kind != catalog.KindLocal || r.FirstCut.IsZero() || r.LastCut.Before(r.FirstCut)) {
@@ -99,7 +102,8 @@ func TestThreeCreate(t *testing.T) {
 
 // TestThreeAborted: whichever call fails, hangs or panics at whichever provider, all are aborted and nothing is left.
 func TestThreeAborted(t *testing.T) {
-	for _, method := range slices.Concat(createCalls[1:], finalCalls, []string{"GetTargetLuns", "Describe", "LocateLuns", "Surface", "OnLunStateChange", "SetWritable"}) {
+	own := []string{"GetTargetLuns", "Describe", "LocateLuns", "Surface", "OnLunStateChange", "SetWritable"}
+	for _, method := range slices.Concat(createCalls[1:], finalCalls, own) {
 		for _, id := range allIDs {
 			for _, way := range []string{"fails", "panics"} {
 				w := newWorld(t)
@@ -170,7 +174,8 @@ func TestThreeBroken(t *testing.T) {
 		t.Errorf("the software provider was called: %v", got)
 	}
 	for i, id := range []vss.ProviderID{firstID, secondID} {
-		if err := w.owns(id, set, nil, []vss.LUNInformation{before[i].LUNs[0].Original, before[i].LUNs[0].Copy}); err != nil {
+		l := before[i].LUNs[0]
+		if err := w.owns(id, set, nil, []vss.LUNInformation{l.Original, l.Copy}); err != nil {
 			t.Errorf("provider %d: %v", i, err)
 		}
 	}

@@ -99,8 +99,9 @@ func (w *world) start() {
 	host, err := copies.NewHost(w.host.Config(w.dir, w.store, log))
 	must(w.t, err)
 	w.Coordinator, err = New(w.t.Context(), Config{
-		Name: copiestest.Name, HoldLimit: 10 * time.Second, Catalog: w.store, Events: log, Volumes: w.vols, Holder: w.holder, Host: host,
-		Providers: w.providers(), Writers: func(context.Context) []*writer.Instance { return w.writers }, Quiet: w.quiet, Logger: logger,
+		Name: copiestest.Name, HoldLimit: 10 * time.Second, Catalog: w.store, Events: log, Volumes: w.vols,
+		Holder: w.holder, Host: host, Providers: w.providers(), Quiet: w.quiet, Logger: logger,
+		Writers: func(context.Context) []*writer.Instance { return w.writers },
 	})
 	must(w.t, err, w.Recover(w.t.Context()))
 }

@@ -20,7 +20,7 @@ var (
 		"internal/array/target/loop":           0,
 		"internal/catalog":                     93,
 		"internal/config":                      0,
-		"internal/coordinator":                 498,
+		"internal/coordinator":                 0,
 		"internal/copies":                      150,
 		"internal/copies/copiestest":           150,
 		"internal/counters":                    0,
@@ -78,7 +78,7 @@ var (
 		"*":                       2,
 		"document":                0,
 		"internal/array":          0,
-		"internal/coordinator":    3,
+		"internal/coordinator":    0,
 		"internal/copies":         2,
 		"internal/disk":           0,
 		"internal/rpc":            0,
@@ -90,7 +90,7 @@ var (
 	}
 	coreCeiling = map[string]int{
 		"*":                    6,
-		"internal/coordinator": 5,
+		"internal/coordinator": 0,
 	}
 	phraseCeiling = map[string]int{
 		"*":                                    20,
@@ -105,7 +105,7 @@ var (
 		"internal/array/remote":                0,
 		"internal/catalog":                     21,
 		"internal/config":                      0,
-		"internal/coordinator":                 89,
+		"internal/coordinator":                 0,
 		"internal/copies":                      60,
 		"internal/copies/copiestest":           60,
 		"internal/demo":                        0,
@@ -122,7 +122,7 @@ var (
 		"internal/providers":                   60,
 		"internal/providers/lun":               15,
 		"internal/rpc":                         0,
-		"internal/service":                     4,
+		"internal/service":                     0,
 		"internal/tools/cli":                   0,
 		"internal/tools/conform":               60,
 		"internal/tools/testrequester":         0,
