@@ -42,7 +42,7 @@ func (f *freezer) run() {
 	deadline := time.NewTimer(time.Hour)
 	deadline.Stop()
 	begun, quit := false, false
-	f.coordinator.say(sayReady)
+	f.coordinator.send(msgReady)
 	for {
 		select {
 		case what, ok := <-coordinator:
@@ -50,16 +50,16 @@ func (f *freezer) run() {
 			case !ok:
 				coordinator, quit = nil, true
 				f.giveUp(peerDied)
-			case what == sayHold:
+			case what == msgHold:
 				begun = true
 				now := clock()
 				f.b.start.Store(now)
 				f.b.deadline.Store(now + f.b.limit.Load())
 				deadline.Reset(time.Duration(f.b.limit.Load()))
 				f.begin.ring()
-			case what == sayRelease:
+			case what == msgRelease:
 				f.giveUp(released)
-			case what == sayQuit:
+			case what == msgQuit:
 				quit = true
 				f.giveUp(closed)
 			}
@@ -114,7 +114,7 @@ func (f *freezer) hold(i int) {
 		}
 	}
 	if f.flush.Add(-1) == 0 && f.b.over.Load() == notOver {
-		f.coordinator.say(sayFrozen)
+		f.coordinator.send(msgFrozen)
 	}
 	<-f.rung
 	for !f.b.settled(i) {
@@ -123,7 +123,7 @@ func (f *freezer) hold(i int) {
 		}
 	}
 	if f.left.Add(-1) == 0 {
-		f.coordinator.say(sayThawed)
+		f.coordinator.send(msgThawed)
 		close(f.done)
 	}
 }

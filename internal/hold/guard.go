@@ -63,9 +63,9 @@ func (g *Guard) watch() {
 				freezer = nil
 				g.line.gone.Store(true)
 				g.giveUp(peerDied)
-			case what == sayFrozen:
+			case what == msgFrozen:
 				g.frozen.ring()
-			case what == sayThawed:
+			case what == msgThawed:
 				g.thawed.ring()
 			}
 		case what, ok := <-sentinel:
@@ -73,7 +73,7 @@ func (g *Guard) watch() {
 			case !ok:
 				sentinel = nil
 				g.giveUp(peerDied)
-			case what == sayReady:
+			case what == msgReady:
 				g.awake <- struct{}{}
 			}
 		case <-g.armed:
@@ -103,7 +103,7 @@ func (g *Guard) watch() {
 func (g *Guard) giveUp(why uint32) {
 	g.b.end(why)
 	g.line.ring()
-	g.freezer.say(sayRelease)
+	g.freezer.send(msgRelease)
 }
 
 // Hold flushes and freezes all volumes in parallel and returns when the last one is frozen. The limit runs from the
@@ -140,7 +140,7 @@ func (g *Guard) hold(ctx context.Context) error {
 	}
 	g.b.deadline.Store(clock() + g.b.limit.Load()) // the freezer sets it again when it begins
 	g.armed <- struct{}{}
-	g.freezer.say(sayHold)
+	g.freezer.send(msgHold)
 	select {
 	case <-g.frozen.rung:
 	case <-g.thawed.rung:
@@ -164,7 +164,7 @@ func (g *Guard) prepare(ctx context.Context) error {
 		return err
 	}
 	g.b.deadline.Store(clock() + int64(awakeWithin) + g.b.limit.Load()) // in case this process is stopped now
-	g.sentinel.say(sayHold)
+	g.sentinel.send(msgHold)
 	if err := g.record.publish(g.path); err != nil {
 		return err
 	}
@@ -173,12 +173,12 @@ func (g *Guard) prepare(ctx context.Context) error {
 	select {
 	case <-g.awake:
 	case <-g.line.rung:
-		return g.whoDied()
+		return g.deadGuard()
 	case <-late.C:
 		return fmt.Errorf("the sentinel, process %d, did not answer in %v", g.sentinel.proc.Pid, awakeWithin)
 	}
 	if g.b.over.Load() != notOver {
-		return g.whoDied()
+		return g.deadGuard()
 	}
 	return nil
 }
@@ -215,7 +215,7 @@ func (g *Guard) Release() (Result, error) {
 	} else {
 		g.b.end(released)
 	}
-	g.freezer.say(sayRelease)
+	g.freezer.send(msgRelease)
 	g.await()
 	g.phase = over
 	g.failed = g.failure(op)
@@ -235,11 +235,11 @@ func (g *Guard) forget() {
 func (g *Guard) Close() error {
 	g.closing.Do(func() {
 		g.giveUp(closed)
-		g.freezer.say(sayQuit)
-		g.sentinel.say(sayQuit)
+		g.freezer.send(msgQuit)
+		g.sentinel.send(msgQuit)
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		g.outwait()
+		g.awaitEnd()
 		_ = os.Remove(g.path)
 		g.phase = gone
 		g.discard()
@@ -247,8 +247,8 @@ func (g *Guard) Close() error {
 	return nil
 }
 
-// outwait returns when both guards have ended and nothing is held.
-func (g *Guard) outwait() {
+// awaitEnd returns when both guards have ended and nothing is held.
+func (g *Guard) awaitEnd() {
 	round := time.NewTicker(goneWithin)
 	defer round.Stop()
 	for n := 0; ; n++ {

@@ -8,12 +8,12 @@ import (
 
 // Messages between the coordinator and its guards.
 const (
-	sayHold    = 'H' // to the sentinel: begin to watch, answered by sayReady; to the freezer: freeze
-	sayRelease = 'R' // to the freezer
-	sayQuit    = 'Q'
-	sayReady   = 'r'
-	sayFrozen  = 'f' // from the freezer: all are frozen
-	sayThawed  = 't' // from the freezer: nothing is frozen by us
+	msgHold    = 'H' // to the sentinel: begin to watch, answered by msgReady; to the freezer: freeze
+	msgRelease = 'R' // to the freezer
+	msgQuit    = 'Q'
+	msgReady   = 'r'
+	msgFrozen  = 'f' // from the freezer: all are frozen
+	msgThawed  = 't' // from the freezer: nothing is frozen by us
 )
 
 // link is one end of the socket between two of the three processes.
@@ -51,8 +51,8 @@ func listen(fd int) *link {
 	return l
 }
 
-// say sends one byte. A dead process at the other end shows in listen.
-func (l *link) say(b byte) {
+// send sends one byte. A dead process at the other end shows in listen.
+func (l *link) send(b byte) {
 	for {
 		if _, err := unix.Write(l.fd, []byte{b}); err != unix.EINTR {
 			return

@@ -86,7 +86,7 @@ func (g *Guard) failure(op string) error {
 		}
 		return vss.E(op, vss.ErrHoldWritesTimeout, fmt.Errorf("released at the limit of %v", g.c.Limit)).Advise(later)
 	case peerDied:
-		return vss.E(op, vss.ErrHoldWritesTimeout, g.whoDied()).Advise("find out what killed it, then try again")
+		return vss.E(op, vss.ErrHoldWritesTimeout, g.deadGuard()).Advise("find out what killed it, then try again")
 	case closed:
 		return vss.E(op, vss.ErrHoldWritesTimeout, errors.New("the guard was closed"))
 	case released:
@@ -113,8 +113,8 @@ func (g *Guard) ended() int64 {
 	return last
 }
 
-// whoDied returns an error that names the guard that died.
-func (g *Guard) whoDied() error {
+// deadGuard returns an error that names the guard that died.
+func (g *Guard) deadGuard() error {
 	if g.line.gone.Load() {
 		return fmt.Errorf("the freezer, process %d, died", g.freezer.proc.Pid)
 	}

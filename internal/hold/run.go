@@ -66,7 +66,7 @@ func RunGuard() int {
 		return 2
 	}
 	debug.SetGCPercent(-1)
-	hide(os.Args[0])
+	protect(os.Args[0])
 	if os.Args[0] == freezerName {
 		f := newFreezer(g)
 		lockMemory()
@@ -102,9 +102,9 @@ func newGuard(args []string) (guard, error) {
 	return g, nil
 }
 
-// hide protects the process from being killed: by the OOM killer, and by `systemctl stop`, which kills the control
+// protect protects the process from being killed: by the OOM killer, and by `systemctl stop`, which kills the control
 // group of a service. Each measure is taken as far as the machine permits.
-func hide(name string) {
+func protect(name string) {
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
 	_ = os.WriteFile("/proc/self/comm", []byte(name), 0)
 	for _, dir := range siblingCgroups() {

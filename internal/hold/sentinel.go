@@ -22,7 +22,7 @@ func (s *sentinel) run() {
 	deadline.Stop()
 	kill.Stop()
 	quit := false
-	s.coordinator.say(sayReady)
+	s.coordinator.send(msgReady)
 	for {
 		select {
 		case what, ok := <-coordinator:
@@ -30,10 +30,10 @@ func (s *sentinel) run() {
 			case !ok:
 				coordinator, quit = nil, true
 				s.giveUp(peerDied)
-			case what == sayHold:
+			case what == msgHold:
 				deadline.Reset(time.Duration(s.b.limit.Load())) // the deadline is on the board by then
-				s.coordinator.say(sayReady)
-			case what == sayQuit:
+				s.coordinator.send(msgReady)
+			case what == msgQuit:
 				quit = true
 			}
 		case _, ok := <-freezer:

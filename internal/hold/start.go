@@ -144,7 +144,7 @@ func (g *Guard) awaitGuards(ctx context.Context) error {
 	for _, child := range []*child{g.freezer, g.sentinel} {
 		select {
 		case what, ok := <-child.in:
-			if !ok || what != sayReady {
+			if !ok || what != msgReady {
 				return fmt.Errorf("guard process %d ended at its start", child.proc.Pid)
 			}
 		case <-ready.C:

@@ -132,7 +132,7 @@ func detail(err error, depth int, left *int) *vssv1.ErrorDetail {
 		return d
 	}
 	for _, c := range unwrap(err) {
-		if *left > 0 && telling(c) {
+		if *left > 0 && testable(c) {
 			*left--
 			d.Causes = append(d.Causes, detail(c, depth-1, left))
 		}
@@ -152,8 +152,8 @@ func unwrap(err error) []error {
 	return nil
 }
 
-// telling reports whether err contains something that a caller can test for; its text is part of its parent's text.
-func telling(err error) bool {
+// testable reports whether err contains something that a caller can test for; its text is part of its parent's text.
+func testable(err error) bool {
 	var e *vss.Error
 	var c vss.Code
 	return errors.As(err, &e) || errors.As(err, &c) || errors.Is(err, context.Canceled) ||

@@ -106,8 +106,8 @@ type Layer interface {
 	// earlier restores that this one continues or repeats: whether the instance ran before them, and what they set
 	// aside.
 	Resume(tag string) (ran bool, earlier []aside.Moved, err error)
-	// Whole checks that what was restored, all of the backup's files or a part, can be used for the next step.
-	Whole(all bool) error
+	// CheckRestored checks that what was restored, all of the backup's files or a part, can be used for the next step.
+	CheckRestored(all bool) error
 	// Next prepares for further restores, or for the start. It records ran and all for Resume: whether the instance
 	// ran before the restores, and what they set aside.
 	Next(more, ran bool, all []aside.Moved) error

@@ -98,7 +98,7 @@ func (w *Writer) bringUp(ctx context.Context, e *writer.Event, c *document.Compo
 		return restoreFailure(err, "restore again, as root", all)
 	}
 	if layer, ok := saved.(Layer); ok {
-		err := layer.Whole(true)
+		err := layer.CheckRestored(true)
 		if err == nil {
 			err = layer.Next(c.AdditionalRestores, state.Running, all)
 		}
@@ -124,7 +124,7 @@ func (w *Writer) bringUp(ctx context.Context, e *writer.Event, c *document.Compo
 func putBack(ctx context.Context, saved Saved, state restoring) error {
 	all := slices.Concat(state.Earlier, state.Aside)
 	if layer, ok := saved.(Layer); ok {
-		if err := layer.Whole(false); err != nil {
+		if err := layer.CheckRestored(false); err != nil {
 			return restoreFailure(err, "restore this backup again", all)
 		}
 	}

@@ -104,7 +104,7 @@ func (h *held) freeze(ctx context.Context) error {
 		for _, s := range slices.Concat(lock, h.flush) {
 			if err := c.do(ctx, s); err != nil {
 				if slices.Contains(h.flush, s) {
-					h.relax()
+					h.restoreFlush()
 				}
 				return fmt.Errorf("%s: %w", s, err)
 			}
@@ -115,8 +115,8 @@ func (h *held) freeze(ctx context.Context) error {
 	return h.failure("Freeze", err)
 }
 
-// relax restores the setting that flush changed, after flush failed.
-func (h *held) relax() {
+// restoreFlush restores the setting that flush changed, after flush failed.
+func (h *held) restoreFlush() {
 	ctx, cancel := context.WithTimeout(context.Background(), killLimit)
 	defer cancel()
 	c, err := h.connect(ctx)

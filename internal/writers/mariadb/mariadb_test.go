@@ -83,7 +83,7 @@ func TestCopies(t *testing.T) {
 		window := time.Since(began)
 		n, p50, p99, most := j.Pauses()
 		t.Logf("backup with copying %v; %d writes meanwhile: p50 %v, p99 %v, longest %v", window, n, p50, p99, most)
-		k.Well(writer.OnBackupComplete)
+		k.Succeed(writer.OnBackupComplete)
 		r := recordOf(t, k.Backup)
 		if r.File == "" || r.Position == 0 ||
 			!strings.Contains(k.Component().BackupStamp, fmt.Sprintf("file=%s position=%d", r.File, r.Position)) {
@@ -184,7 +184,7 @@ func TestLockFromFreezeToThaw(t *testing.T) {
 		{writer.OnFreeze, "MDL_BACKUP_WAIT_COMMIT"},
 		{writer.OnThaw, ""}, {writer.OnPostSnapshot, ""},
 	} {
-		b.Well(c.at)
+		b.Succeed(c.at)
 		if got := locks(t, s); got != c.want {
 			t.Errorf("after %s: locks %q, want %q", c.at, got, c.want)
 		}
@@ -199,7 +199,7 @@ func TestMissingVolume(t *testing.T) {
 	w := newWriter(t)
 	for i, volume := range v {
 		b := New(t, w, slices.Delete(slices.Clone(v), i, i+1), s.Data)
-		b.Well(writer.OnPrepareBackup)
+		b.Succeed(writer.OnPrepareBackup)
 		if m := b.Vetoed(writer.OnPrepareSnapshot, vss.ErrWriterErrorInconsistentSnapshot); !strings.Contains(
 			m,
 			"add "+volume+" to the set",
@@ -209,7 +209,7 @@ func TestMissingVolume(t *testing.T) {
 	}
 	other, _ := Volumes(t, "ext4")
 	b := New(t, w, other, s.Data)
-	b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+	b.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
 	if m := b.Component().BackupMetadata; m != "" {
 		t.Errorf("a set without any of its volumes has metadata %s", m)
 	}
@@ -222,8 +222,8 @@ func TestAbort(t *testing.T) {
 	steps := []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw}
 	for n := range len(steps) + 1 {
 		b := New(t, w, v, s.Data)
-		b.Well(steps[:n]...)
-		b.Well(writer.OnAbort, writer.OnAbort, writer.OnThaw)
+		b.Succeed(steps[:n]...)
+		b.Succeed(writer.OnAbort, writer.OnAbort, writer.OnThaw)
 		if l := locks(t, s); l != "" {
 			t.Errorf("after %v and Abort the locks %s are left", steps[:n], l)
 		}
@@ -239,7 +239,7 @@ func TestLongStatement(t *testing.T) {
 	Must(t, err)
 	w := mariadb.New(mariadb.Config{LockWait: time.Second})
 	b := New(t, w, v, s.Data)
-	b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
+	b.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
 	done := make(chan error, 1)
 	go func() {
 		_, err := s.SQL(ctx, "LOCK TABLES test.t WRITE; SELECT SLEEP(6)")
@@ -255,7 +255,7 @@ func TestLongStatement(t *testing.T) {
 	if l := locks(t, s); strings.Contains(l, "WAIT") || strings.Contains(l, "START") {
 		t.Errorf("locks %s are left", l)
 	}
-	b.Well(writer.OnAbort)
+	b.Succeed(writer.OnAbort)
 	Must(t, <-done)
 }
 
@@ -266,13 +266,13 @@ func TestServerDies(t *testing.T) {
 	for n := 1; n < len(steps); n++ {
 		t.Run("before "+steps[n].String(), func(t *testing.T) {
 			b := New(t, w, v, s.Data)
-			b.Well(steps[:n]...)
+			b.Succeed(steps[:n]...)
 			Must(t, s.Crash(ctx))
 			b.Vetoed(steps[n], vss.ErrWriterErrorRetryable)
 			Must(t, s.Start(ctx))
-			b.Well(writer.OnAbort)
+			b.Succeed(writer.OnAbort)
 			again := New(t, w, v, s.Data)
-			again.Well(append(slices.Clone(steps), writer.OnPostSnapshot)...)
+			again.Succeed(append(slices.Clone(steps), writer.OnPostSnapshot)...)
 		})
 	}
 }
@@ -281,13 +281,13 @@ func TestServerDies(t *testing.T) {
 func TestSessionKilled(t *testing.T) {
 	s, v := one(t)
 	b := New(t, newWriter(t), v, s.Data)
-	b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze)
+	b.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze)
 	id, err := s.SQL(ctx, "SELECT ID FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() AND USER = 'root'")
 	Must(t, err)
 	_, err = s.SQL(ctx, "KILL "+id)
 	Must(t, err)
 	b.Vetoed(writer.OnThaw, vss.ErrWriterErrorRetryable)
-	b.Well(writer.OnPostSnapshot)
+	b.Succeed(writer.OnPostSnapshot)
 	if m := b.Component().BackupMetadata; m != "" {
 		t.Errorf("metadata %s all the same", m)
 	}
@@ -330,9 +330,9 @@ func TestCredentials(t *testing.T) {
 				t.Error("a server that lets nobody in isn't named")
 			}
 			b := New(t, w, v, s.Data)
-			b.Well(writer.OnPrepareBackup)
+			b.Succeed(writer.OnPrepareBackup)
 			if c.code == vss.OK {
-				b.Well(writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+				b.Succeed(writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
 				return
 			}
 			if m := b.Vetoed(writer.OnPrepareSnapshot, c.code); !strings.Contains(m, c.says) {
@@ -363,12 +363,12 @@ func TestSeveralServers(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := New(t, w, c.volumes, c.components...)
-			k.Well(writer.OnPrepareBackup)
+			k.Succeed(writer.OnPrepareBackup)
 			if c.code != vss.OK {
 				k.Vetoed(writer.OnPrepareSnapshot, c.code)
 				return
 			}
-			k.Well(writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+			k.Succeed(writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
 			var saved []string
 			for _, m := range k.Components.Components {
 				if m.BackupMetadata != "" {

@@ -61,7 +61,7 @@ func TestRestore(t *testing.T) {
 			Must(t, err)
 			c.damage(t, s)
 			k.Again()
-			k.Well(writer.OnPreRestore)
+			k.Succeed(writer.OnPreRestore)
 			if entries, err := os.ReadDir(s.Data); err != nil || len(entries) > 0 {
 				t.Fatalf("the data directory holds %v (%v) when files are to be restored", entries, err)
 			}
@@ -69,7 +69,7 @@ func TestRestore(t *testing.T) {
 				t.Fatalf("%v are left when files are to be restored", left)
 			}
 			k.put(t)
-			k.Well(writer.OnPostRestore)
+			k.Succeed(writer.OnPostRestore)
 			Must(t, s.Check(ctx))
 			Must(t, s.Holds(ctx, k.acked))
 			if left := aside(t, v); len(left) > 0 {
@@ -95,9 +95,9 @@ func TestRestoreThatFails(t *testing.T) {
 	}
 	t.Run("nothing was restored", func(t *testing.T) {
 		k.Again()
-		k.Well(writer.OnPreRestore)
+		k.Succeed(writer.OnPreRestore)
 		k.Component().FileRestoreStatus = vss.RestoredNone
-		k.Well(writer.OnPostRestore)
+		k.Succeed(writer.OnPostRestore)
 		lives(t)
 		if left := aside(t, v); len(left) > 0 {
 			t.Errorf("%v are left", left)
@@ -124,12 +124,12 @@ func TestRestoreThatFails(t *testing.T) {
 	t.Run("not selected", func(t *testing.T) {
 		k.Again()
 		k.Component().SelectedForRestore = false
-		k.Well(writer.OnPreRestore, writer.OnPostRestore)
+		k.Succeed(writer.OnPreRestore, writer.OnPostRestore)
 		lives(t)
 	})
 	t.Run("a part was restored", func(t *testing.T) {
 		k.Again()
-		k.Well(writer.OnPreRestore)
+		k.Succeed(writer.OnPreRestore)
 		Must(t, os.WriteFile(filepath.Join(s.Data, "ibdata1"), nil, 0o600))
 		k.Component().FileRestoreStatus = vss.RestoredFailed
 		if m := k.Vetoed(writer.OnPostRestore, vss.ErrWriterErrorNonRetryable); !strings.Contains(
@@ -145,14 +145,14 @@ func TestRestoreThatFails(t *testing.T) {
 	t.Run("more restores follow", func(t *testing.T) {
 		k.Again()
 		k.Component().AdditionalRestores = true
-		k.Well(writer.OnPreRestore)
+		k.Succeed(writer.OnPreRestore)
 		k.put(t)
-		k.Well(writer.OnPostRestore)
+		k.Succeed(writer.OnPostRestore)
 		if p, err := s.Process(ctx); err != nil || p != nil {
 			t.Errorf("the server runs: %v", err)
 		}
 		k.Component().AdditionalRestores = false
-		k.Well(writer.OnPostRestore)
+		k.Succeed(writer.OnPostRestore)
 		Must(t, s.Check(ctx))
 	})
 }

@@ -78,11 +78,11 @@ func save(t testing.TB, w writer.Writer, s *mariadbtest.Server, volumes []string
 	t.Helper()
 	m, c := Identify(t, w, s.Data)
 	k := &saved{Backup: New(t, w, volumes, s.Data), sets: c.Files}
-	k.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
+	k.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
 	k.acked = acked()
-	k.Well(writer.OnFreeze)
+	k.Succeed(writer.OnFreeze)
 	Held(t, volumes, func() { k.files = Copy(t, c.Files, m.ExcludeFiles) })
-	k.Well(writer.OnThaw, writer.OnPostSnapshot)
+	k.Succeed(writer.OnThaw, writer.OnPostSnapshot)
 	return k
 }
 

@@ -30,9 +30,9 @@ func next(t testing.TB, w *engine.Writer, s *pgserver.Server, v []string, kind v
 func (k *saved) put(more bool) {
 	k.t.Helper()
 	k.again(more)
-	k.Well(writer.OnPreRestore)
+	k.Succeed(writer.OnPreRestore)
 	k.putFiles()
-	k.Well(writer.OnPostRestore)
+	k.Succeed(writer.OnPostRestore)
 }
 
 // again begins a session that restores the backup.
@@ -153,7 +153,7 @@ func TestIncremental(t *testing.T) {
 		}
 		first.put(true)
 		second.again(false)
-		second.Well(writer.OnPreRestore)
+		second.Succeed(writer.OnPreRestore)
 	})
 	t.Run("a file of WAL is missing", func(t *testing.T) {
 		second.putFiles()
@@ -175,7 +175,7 @@ func TestIncremental(t *testing.T) {
 			t.Error("the server is running")
 		}
 		second.putFiles()
-		second.Well(writer.OnPostRestore)
+		second.Succeed(writer.OnPostRestore)
 		if got, want := rows(t, s), "0|3000 1|3000 2|3000"; got != want {
 			t.Errorf("rows %s, want %s", got, want)
 		}
@@ -288,9 +288,9 @@ func heldWAL(t *testing.T, s *pgserver.Server, v []string) {
 		before := held()
 		b := New(t, w, v, s.Data)
 		b.BackupType = c.kind
-		b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+		b.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
 		b.Components.Components[0].BackupSucceeded = c.well
-		b.Well(writer.OnBackupComplete)
+		b.Succeed(writer.OnBackupComplete)
 		if after := held(); after != before {
 			t.Errorf("%s: WAL was held from %s on, now from %s", c.name, before, after)
 		}

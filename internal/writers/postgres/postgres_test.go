@@ -88,17 +88,17 @@ func backupUnderLoad(t *testing.T, s *pgserver.Server, v []string) {
 	w := newWriter(t)
 	for range 3 {
 		b := New(t, w, v, s.Data)
-		b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
+		b.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
 		j.Pauses()
 		before, began := position(t, s), time.Now()
-		b.Well(writer.OnFreeze)
+		b.Succeed(writer.OnFreeze)
 		if _, c := Identify(t, w, s.Data); c == nil { // it may come at any time
 			t.Error("Identify between Freeze and Thaw doesn't name the cluster")
 		}
-		b.Well(writer.OnThaw)
+		b.Succeed(writer.OnThaw)
 		window := time.Since(began)
 		after := position(t, s)
-		b.Well(writer.OnThaw, writer.OnPostSnapshot)
+		b.Succeed(writer.OnThaw, writer.OnPostSnapshot)
 		commits, p50, p99, most := j.Pauses()
 		t.Logf("window %v; %d commits meanwhile: p50 %v, p99 %v, longest %v", window, commits, p50, p99, most)
 
@@ -115,7 +115,7 @@ func backupUnderLoad(t *testing.T, s *pgserver.Server, v []string) {
 		if !strings.Contains(c.BackupStamp, r.LSN) {
 			t.Errorf("stamp %q has no %s", c.BackupStamp, r.LSN)
 		}
-		b.Well(writer.OnBackupComplete)
+		b.Succeed(writer.OnBackupComplete)
 	}
 	must(t, j.Stop())
 	must(t, stop())
@@ -128,7 +128,7 @@ func backupUnderLoad(t *testing.T, s *pgserver.Server, v []string) {
 func copyBackupLeavesNoStamp(t *testing.T, s *pgserver.Server, v []string) {
 	b := New(t, newWriter(t), v, s.Data)
 	b.BackupType = vss.BackupCopy
-	b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+	b.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
 	if c := b.Components.Components[0]; c.BackupStamp != "" || c.BackupMetadata == "" {
 		t.Errorf("stamp %q, metadata %q", c.BackupStamp, c.BackupMetadata)
 	}
@@ -171,7 +171,7 @@ func missingVolume(t *testing.T, s *pgserver.Server, v []string) {
 	for i, volume := range v {
 		set := slices.Delete(slices.Clone(v), i, i+1)
 		b := New(t, w, set, s.Data)
-		b.Well(writer.OnPrepareBackup)
+		b.Succeed(writer.OnPrepareBackup)
 		if m := b.Vetoed(writer.OnPrepareSnapshot, vss.ErrWriterErrorInconsistentSnapshot); !strings.Contains(
 			m,
 			"add "+volume+" to the set",
@@ -181,7 +181,7 @@ func missingVolume(t *testing.T, s *pgserver.Server, v []string) {
 	}
 	other, _ := Volumes(t, "ext4")
 	b := New(t, w, other, s.Data)
-	b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+	b.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
 	if c := b.Components.Components[0]; c.BackupMetadata != "" {
 		t.Errorf("a set without any of its volumes has metadata %s", c.BackupMetadata)
 	}
@@ -195,8 +195,8 @@ func abort(t *testing.T, s *pgserver.Server, v []string) {
 		{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw},
 	} {
 		b := New(t, w, v, s.Data)
-		b.Well(upTo...)
-		b.Well(writer.OnAbort, writer.OnAbort, writer.OnThaw)
+		b.Succeed(upTo...)
+		b.Succeed(writer.OnAbort, writer.OnAbort, writer.OnThaw)
 		if left(t, s, "true") {
 			t.Errorf("after %v and Abort a session is left", upTo)
 		}
@@ -206,7 +206,7 @@ func abort(t *testing.T, s *pgserver.Server, v []string) {
 func abortEndsCheckpoint(t *testing.T, s *pgserver.Server, v []string) {
 	w := newWriter(t)
 	b := New(t, w, v, s.Data)
-	b.Well(writer.OnPrepareBackup)
+	b.Succeed(writer.OnPrepareBackup)
 	_, err := s.SQL(ctx, "CREATE TABLE filler AS SELECT repeat('x', 1000) FROM generate_series(1, 1000)")
 	must(t, err)
 	checkpointer, err := s.SQL(ctx, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'")
@@ -221,7 +221,7 @@ func abortEndsCheckpoint(t *testing.T, s *pgserver.Server, v []string) {
 			t.Fatal("the writer doesn't connect")
 		}
 	}
-	b.Well(writer.OnAbort)
+	b.Succeed(writer.OnAbort)
 	select {
 	case err := <-done:
 		must(t, err)
@@ -236,7 +236,7 @@ func abortEndsCheckpoint(t *testing.T, s *pgserver.Server, v []string) {
 func queryEndsWithContext(t *testing.T, s *pgserver.Server, v []string) {
 	w := newWriter(t)
 	b := New(t, w, v, s.Data)
-	b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
+	b.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
 	backend, err := s.SQL(ctx, "SELECT pid FROM pg_stat_activity WHERE application_name = 'vss'")
 	must(t, err)
 	stand(t, backend)
@@ -266,14 +266,14 @@ func clusterDies(t *testing.T, s *pgserver.Server, v []string) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := New(t, w, v, s.Data)
-			b.Well(c.before...)
+			b.Succeed(c.before...)
 			must(t, s.Crash(ctx))
 			b.Vetoed(c.at, vss.ErrWriterErrorRetryable)
 			must(t, s.Start(ctx))
-			b.Well(writer.OnAbort)
+			b.Succeed(writer.OnAbort)
 
 			again := New(t, w, v, s.Data)
-			again.Well(
+			again.Succeed(
 				writer.OnPrepareBackup,
 				writer.OnPrepareSnapshot,
 				writer.OnFreeze,
@@ -300,7 +300,7 @@ func clusterRefuses(t *testing.T, s *pgserver.Server, v []string) {
 		t.Fatal("a cluster that lets nobody in isn't named")
 	}
 	b := New(t, w, v, s.Data)
-	b.Well(writer.OnPrepareBackup)
+	b.Succeed(writer.OnPrepareBackup)
 	if m := b.Vetoed(writer.OnPrepareSnapshot, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, "pg_hba.conf") {
 		t.Errorf("no advice in %q", m)
 	}
@@ -327,12 +327,12 @@ func connectionString(t *testing.T, s, other *pgserver.Server, v []string) {
 		},
 	)
 	b := New(t, w, v, s.Data)
-	b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
+	b.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
 	if user, err := s.SQL(ctx, "SELECT usename FROM pg_stat_activity WHERE application_name = 'vss'"); err != nil ||
 		user != "vss" {
 		t.Errorf("connected as %q (%v)", user, err)
 	}
-	b.Well(writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+	b.Succeed(writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
 
 	wrong := postgres.New(
 		postgres.Config{
@@ -342,7 +342,7 @@ func connectionString(t *testing.T, s, other *pgserver.Server, v []string) {
 		},
 	)
 	b = New(t, wrong, v, s.Data)
-	b.Well(writer.OnPrepareBackup)
+	b.Succeed(writer.OnPrepareBackup)
 	if m := b.Vetoed(writer.OnPrepareSnapshot, vss.ErrWriterErrorNonRetryable); !strings.Contains(
 		m,
 		"system identifier",
@@ -379,10 +379,10 @@ func severalClusters(t *testing.T, a, b *pgserver.Server, v []string) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := New(t, w, c.volumes, c.components...)
-			k.Well(writer.OnPrepareBackup)
-			k.Well(writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw)
+			k.Succeed(writer.OnPrepareBackup)
+			k.Succeed(writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw)
 			if c.code == vss.OK {
-				k.Well(writer.OnPostSnapshot)
+				k.Succeed(writer.OnPostSnapshot)
 			} else {
 				k.Vetoed(writer.OnPostSnapshot, c.code)
 			}
@@ -424,7 +424,7 @@ func oneClusterFails(t *testing.T, good, bad *pgserver.Server, v []string) {
 			one, other := b.Components.Components[0], b.Components.Components[1]
 			if c.kind == vss.BackupIncremental { // the other has no stamp
 				full := New(t, w, v, good.Data)
-				full.Well(
+				full.Succeed(
 					writer.OnPrepareBackup,
 					writer.OnPrepareSnapshot,
 					writer.OnFreeze,
@@ -433,11 +433,11 @@ func oneClusterFails(t *testing.T, good, bad *pgserver.Server, v []string) {
 				)
 				one.PreviousBackupStamp = full.Components.Components[0].BackupStamp
 			} else {
-				b.Well(c.before...)
+				b.Succeed(c.before...)
 				must(t, bad.Crash(ctx))
 				defer func() { must(t, bad.Start(ctx)) }()
 			}
-			b.Well(
+			b.Succeed(
 				[]writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze,
 					writer.OnThaw}[len(c.before):]...)
 			b.Vetoed(writer.OnPostSnapshot, vss.ErrWriterErrorPartialFailure)
@@ -447,17 +447,17 @@ func oneClusterFails(t *testing.T, good, bad *pgserver.Server, v []string) {
 			if other.BackupMetadata != "" || other.Failure == nil || other.Failure.Code != c.code {
 				t.Errorf("the cluster that failed: %+v, want %s", other, c.code.Name())
 			}
-			b.Well(writer.OnBackupComplete)
+			b.Succeed(writer.OnBackupComplete)
 		})
 	}
 	t.Run("without components", func(t *testing.T) {
 		b := New(t, postgres.New(postgres.Config{Only: []string{good.Data, bad.Data}}), v)
 		b.Components = nil
-		b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
+		b.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
 		must(t, bad.Crash(ctx))
 		b.Vetoed(writer.OnFreeze, vss.ErrWriterErrorRetryable)
 		must(t, bad.Start(ctx))
-		b.Well(writer.OnAbort)
+		b.Succeed(writer.OnAbort)
 	})
 }
 
@@ -474,7 +474,7 @@ func fsyncOff(t *testing.T, s *pgserver.Server, v []string) {
 	set("ALTER SYSTEM SET fsync = off", "off")
 	defer set("ALTER SYSTEM RESET fsync", "on")
 	b := New(t, newWriter(t), v, s.Data)
-	b.Well(writer.OnPrepareBackup)
+	b.Succeed(writer.OnPrepareBackup)
 	if m := b.Vetoed(writer.OnPrepareSnapshot, vss.ErrWriterErrorNonRetryable); !strings.Contains(m, "fsync") {
 		t.Errorf("%s", m)
 	}

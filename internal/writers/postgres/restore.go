@@ -82,9 +82,9 @@ func (s *saved) Resume(tag string) (ran bool, earlier []aside.Moved, err error) 
 	return n.Running, n.Aside, nil
 }
 
-// Whole implements engine.Layer. With WAL of the backup missing a server would start without an error, with the data
+// CheckRestored implements engine.Layer. With WAL of the backup missing a server would start without an error, with the data
 // of an earlier time.
-func (s *saved) Whole(all bool) error {
+func (s *saved) CheckRestored(all bool) error {
 	switch {
 	case !all && s.After != "":
 		return errors.New("not all of its WAL was restored, so the server stays stopped")

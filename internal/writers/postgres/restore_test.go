@@ -50,18 +50,18 @@ func (k *saved) run(j *load.Journal) {
 	m, err := k.w.Identify(ctx)
 	must(t, err)
 	must(t, m.Validate())
-	k.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
+	k.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
 	if j != nil {
 		k.acked = j.Acknowledged()
 	}
-	k.Well(writer.OnFreeze)
+	k.Succeed(writer.OnFreeze)
 	Held(t, k.Volumes, func() {
 		for _, v := range k.Volumes {
 			must(t, os.MkdirAll(frozen+v, 0o755))
 			Run(t, "cp", "-a", v+"/.", frozen+v)
 		}
 	})
-	k.Well(writer.OnThaw, writer.OnPostSnapshot)
+	k.Succeed(writer.OnThaw, writer.OnPostSnapshot)
 	list := filelist.New(m, k.Components, k.BackupType)
 	if len(list.Faults) > 0 {
 		t.Fatalf("the documents contradict each other: %v", list.Faults)
@@ -87,7 +87,7 @@ func (k *saved) run(j *load.Journal) {
 	Run(t, "tar", "-C", frozen, "-cf", k.archive, "--no-recursion", "-T", names)
 	c := k.Component()
 	c.BackupSucceeded, c.SelectedForRestore = true, true
-	k.Well(writer.OnBackupComplete)
+	k.Succeed(writer.OnBackupComplete)
 }
 
 // putFiles restores the files of the backup and notes the outcome.
@@ -136,12 +136,12 @@ func TestRestore(t *testing.T) {
 			_, err = s.SQL(ctx, "DROP TABLE apart; INSERT INTO journal VALUES (0, 1000000000)")
 			must(t, err)
 			c.damage(t, s, v)
-			k.Well(writer.OnPreRestore)
+			k.Succeed(writer.OnPreRestore)
 			if entries, err := os.ReadDir(s.Data); err != nil || len(entries) > 0 {
 				t.Fatalf("the data directory holds %v (%v) when files are to be restored", entries, err)
 			}
 			k.putFiles()
-			k.Well(writer.OnPostRestore)
+			k.Succeed(writer.OnPostRestore)
 			must(t, s.Holds(ctx, k.acked))
 			if c.checks {
 				must(t, s.Check(ctx))
@@ -165,9 +165,9 @@ func restoreThatFails(t *testing.T, s *pgserver.Server, v []string) {
 
 	t.Run("nothing was restored", func(t *testing.T) {
 		reset()
-		k.Well(writer.OnPreRestore)
+		k.Succeed(writer.OnPreRestore)
 		k.Component().FileRestoreStatus = vss.RestoredNone
-		k.Well(writer.OnPostRestore)
+		k.Succeed(writer.OnPostRestore)
 		_, err := s.SQL(ctx, "SELECT * FROM later")
 		must(t, err)
 		nothingAside(t, s)
@@ -197,13 +197,13 @@ func restoreThatFails(t *testing.T, s *pgserver.Server, v []string) {
 		reset()
 		k.Component().SelectedForRestore = false
 		defer func() { k.Component().SelectedForRestore = true }()
-		k.Well(writer.OnPreRestore, writer.OnPostRestore)
+		k.Succeed(writer.OnPreRestore, writer.OnPostRestore)
 		_, err := s.SQL(ctx, "SELECT * FROM later")
 		must(t, err)
 	})
 	t.Run("a part was restored", func(t *testing.T) {
 		reset()
-		k.Well(writer.OnPreRestore)
+		k.Succeed(writer.OnPreRestore)
 		must(t, os.WriteFile(filepath.Join(s.Data, "PG_VERSION"), []byte("15\n"), 0o600))
 		k.Component().FileRestoreStatus = vss.RestoredFailed
 		if m := k.Vetoed(writer.OnPostRestore, vss.ErrWriterErrorNonRetryable); !strings.Contains(
@@ -220,14 +220,14 @@ func restoreThatFails(t *testing.T, s *pgserver.Server, v []string) {
 		reset()
 		k.Session = vss.SessionID{GUID: vss.NewGUID()}
 		k.Component().AdditionalRestores = true
-		k.Well(writer.OnPreRestore)
+		k.Succeed(writer.OnPreRestore)
 		k.putFiles()
-		k.Well(writer.OnPostRestore)
+		k.Succeed(writer.OnPostRestore)
 		if _, err := s.SQL(ctx, "SELECT 1"); err == nil {
 			t.Error("the server runs")
 		}
 		k.Component().AdditionalRestores = false
-		k.Well(writer.OnPostRestore)
+		k.Succeed(writer.OnPostRestore)
 		must(t, s.Holds(ctx, k.acked))
 	})
 }
@@ -254,9 +254,9 @@ func TestRestoreDebian(t *testing.T) {
 	_, err := s.SQL(ctx, "CREATE ROLE client LOGIN")
 	must(t, err)
 	k := save(t, s, v, "15/"+name)
-	k.Well(writer.OnPreRestore)
+	k.Succeed(writer.OnPreRestore)
 	k.putFiles()
-	k.Well(writer.OnPostRestore)
+	k.Succeed(writer.OnPostRestore)
 	must(t, s.Holds(ctx, k.acked))
 	nothingAside(t, s)
 
@@ -266,10 +266,10 @@ func TestRestoreDebian(t *testing.T) {
 	}
 	Run(t, "pg_dropcluster", "--stop", "15", name)
 	k.Session, k.Component().RestoreMetadata = vss.SessionID{GUID: vss.NewGUID()}, ""
-	k.Well(writer.OnPreRestore)
+	k.Succeed(writer.OnPreRestore)
 	k.putFiles()
 	must(t, s.Own()) // Debian's tools deleted the folder of the sockets
-	k.Well(writer.OnPostRestore)
+	k.Succeed(writer.OnPostRestore)
 	must(t, s.Holds(ctx, k.acked))
 	nothingAside(t, s)
 }

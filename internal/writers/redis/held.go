@@ -53,7 +53,7 @@ func (i *instance) Prepare(ctx context.Context, _ engine.Backup) (engine.Held, e
 				return err
 			}
 			h.tuned = true
-			return c.quiet(ctx)
+			return c.awaitRewrites(ctx)
 		}
 		h.record.Dumped, err = c.dump(ctx)
 		return err
@@ -65,8 +65,8 @@ func (i *instance) Prepare(ctx context.Context, _ engine.Backup) (engine.Held, e
 	return h, nil
 }
 
-// quiet waits until no rewrite of the append-only file is in progress.
-func (c *client) quiet(ctx context.Context) error {
+// awaitRewrites waits until no rewrite of the append-only file is in progress.
+func (c *client) awaitRewrites(ctx context.Context) error {
 	return c.until(ctx, func(p map[string]string) (bool, error) {
 		return p["aof_rewrite_in_progress"] == "0" && p["aof_rewrite_scheduled"] == "0", nil
 	})

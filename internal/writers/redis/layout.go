@@ -52,8 +52,8 @@ func (c *client) layout(ctx context.Context) (*layout, error) {
 	return l, nil
 }
 
-// keeps reports whether the server keeps data across a restart.
-func (l *layout) keeps() bool { return l.Saves || l.Appends }
+// persistent reports whether the server keeps data across a restart.
+func (l *layout) persistent() bool { return l.Saves || l.Appends }
 
 func (l *layout) rdb() document.FileSet { return document.FileSet{Path: l.Dir, FileSpec: l.RDB} }
 

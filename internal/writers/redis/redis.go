@@ -145,7 +145,7 @@ func (i *instance) Describe(ctx context.Context) (*engine.Description, error) {
 	if err != nil {
 		return outside.description(), i.failure("Identify", err)
 	}
-	if !l.keeps() {
+	if !l.persistent() {
 		return nil, nil
 	}
 	return l.description(), nil

@@ -95,7 +95,7 @@ func TestCopies(t *testing.T) {
 					p99,
 					most,
 				)
-				k.Well(writer.OnBackupComplete)
+				k.Succeed(writer.OnBackupComplete)
 				o := k.open(t, s)
 				Must(t, o.Holds(ctx, k.acked))
 				Must(t, o.Stop(ctx))
@@ -160,7 +160,7 @@ func TestSettingsFromPrepareToThaw(t *testing.T) {
 		{writer.OnFreeze, "always", "0", 1},
 		{writer.OnThaw, "everysec", "100", 0},
 	} {
-		b.Well(c.at)
+		b.Succeed(c.at)
 		if sync, rewrite := settings(t, s); sync != c.sync || rewrite != c.rewrite || noted() != c.notes {
 			t.Errorf("after %s: appendfsync %s, auto-aof-rewrite-percentage %s, %d notes", c.at, sync, rewrite, noted())
 		}
@@ -168,13 +168,13 @@ func TestSettingsFromPrepareToThaw(t *testing.T) {
 	steps := []writer.Handler{writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw}
 	for n := range len(steps) + 1 {
 		b := New(t, w, v, s.Dir)
-		b.Well(steps[:n]...)
-		b.Well(writer.OnAbort, writer.OnAbort, writer.OnThaw)
+		b.Succeed(steps[:n]...)
+		b.Succeed(writer.OnAbort, writer.OnAbort, writer.OnThaw)
 		same(t, "aborted", s)
 	}
 	// An administrator's change is his, and the copy isn't vouched for.
 	b = New(t, w, v, s.Dir)
-	b.Well(steps[:3]...)
+	b.Succeed(steps[:3]...)
 	_, err := s.Do(ctx, "CONFIG", "SET", "appendfsync", "no")
 	Must(t, err)
 	b.Vetoed(writer.OnThaw, vss.ErrWriterErrorRetryable)
@@ -188,13 +188,13 @@ func TestTwoSessions(t *testing.T) {
 	s, v := one(t, true)
 	w := newWriter(t, marks(t), s.Dir)
 	a, b := New(t, w, v, s.Dir), New(t, w, v, s.Dir)
-	a.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
-	b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
-	a.Well(writer.OnFreeze, writer.OnThaw)
+	a.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
+	b.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
+	a.Succeed(writer.OnFreeze, writer.OnThaw)
 	if _, rewrite := settings(t, s); rewrite != "0" {
 		t.Errorf("auto-aof-rewrite-percentage is %s while a session needs it", rewrite)
 	}
-	b.Well(writer.OnFreeze, writer.OnThaw)
+	b.Succeed(writer.OnFreeze, writer.OnThaw)
 	same(t, "both thawed", s)
 }
 
@@ -202,7 +202,7 @@ func TestTwoSessions(t *testing.T) {
 func TestKilled(t *testing.T) {
 	if dir := os.Getenv("REDIS_WRITER_DIR"); dir != "" {
 		b := New(t, newWriter(t, os.Getenv("REDIS_WRITER_MARKS"), dir), []string{filepath.Dir(dir)}, dir)
-		b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze)
+		b.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze)
 		Must(t, syscall.Kill(os.Getpid(), syscall.SIGKILL))
 	}
 	s, v := one(t, true)
@@ -239,7 +239,7 @@ func TestKilled(t *testing.T) {
 		w,
 		v,
 		s.Dir,
-	).Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+	).Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
 }
 
 // TestOtherVolumes is a set without the server's volume. All its files are on one: Redis renames them from folder to
@@ -249,9 +249,9 @@ func TestOtherVolumes(t *testing.T) {
 	w := newWriter(t, marks(t), s.Dir)
 	other, _ := Volumes(t, "ext4")
 	b := New(t, w, other, s.Dir)
-	b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
+	b.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
 	same(t, "prepared", s)
-	b.Well(writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+	b.Succeed(writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
 	if m := b.Component().BackupMetadata; m != "" {
 		t.Errorf("a set without its volume has metadata %s", m)
 	}
@@ -265,15 +265,15 @@ func TestServerDies(t *testing.T) {
 	for n := 1; n < len(steps); n++ {
 		t.Run("before "+steps[n].String(), func(t *testing.T) {
 			b := New(t, w, v, s.Dir)
-			b.Well(steps[:n]...)
+			b.Succeed(steps[:n]...)
 			Must(t, s.Crash(ctx))
 			b.Vetoed(steps[n], vss.ErrWriterErrorRetryable)
 			Must(t, s.Start(ctx))
-			b.Well(writer.OnAbort)
+			b.Succeed(writer.OnAbort)
 			if left, _ := filepath.Glob(m + "/*"); len(left) > 0 {
 				t.Errorf("%v are left", left)
 			}
-			New(t, w, v, s.Dir).Well(append(slices.Clone(steps), writer.OnPostSnapshot)...)
+			New(t, w, v, s.Dir).Succeed(append(slices.Clone(steps), writer.OnPostSnapshot)...)
 		})
 	}
 }
@@ -283,7 +283,7 @@ func TestServerHangs(t *testing.T) {
 	s, v := one(t, true)
 	w := newWriter(t, marks(t), s.Dir)
 	b := New(t, w, v, s.Dir)
-	b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
+	b.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
 	p, err := s.Process(ctx)
 	Must(t, err)
 	Must(t, syscall.Kill(p.PID, syscall.SIGSTOP))
@@ -353,9 +353,9 @@ func TestCredentials(t *testing.T) {
 				t.Error("a server that lets nobody in isn't named")
 			}
 			b := New(t, w, v, s.Dir)
-			b.Well(writer.OnPrepareBackup)
+			b.Succeed(writer.OnPrepareBackup)
 			if c.code == vss.OK {
-				b.Well(writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+				b.Succeed(writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
 			} else if m := b.Vetoed(writer.OnPrepareSnapshot, c.code); !strings.Contains(m, c.says) {
 				t.Errorf("%q doesn't say %q", m, c.says)
 			}
@@ -370,14 +370,14 @@ func TestSeveralServers(t *testing.T) {
 	b := start(t, &redistest.Server{Dir: v[1] + "/b", Run: run + "b"})
 	w := newWriter(t, marks(t), a.Dir, b.Dir)
 	k := New(t, w, v, a.Dir, b.Dir)
-	k.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+	k.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
 	for _, c := range k.Components.Components {
 		if !strings.Contains(c.BackupMetadata, `"dir":"`+c.Name+`"`) {
 			t.Errorf("%s has metadata %s", c.Name, c.BackupMetadata)
 		}
 	}
 	k = New(t, w, v[:1], a.Dir, b.Dir)
-	k.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+	k.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
 	if m := k.Components.Components; m[0].BackupMetadata == "" || m[1].BackupMetadata != "" {
 		t.Errorf("a set with the volume of one of the two: %q, %q", m[0].BackupMetadata, m[1].BackupMetadata)
 	}
@@ -416,14 +416,14 @@ func TestRestore(t *testing.T) {
 					Must(t, os.RemoveAll(s.Dir))
 				}
 				k.Again()
-				k.Well(writer.OnPreRestore)
+				k.Succeed(writer.OnPreRestore)
 				if p, err := s.Process(ctx); err != nil || p != nil {
 					t.Fatalf("the server runs when files are to be restored: %v", err)
 				}
 				k.files.Put(t, k.sets)
 				Run(t, "chown", "-R", redistest.Account+":", s.Dir)
 				k.Component().FileRestoreStatus = vss.RestoredAll
-				k.Well(writer.OnPostRestore)
+				k.Succeed(writer.OnPostRestore)
 				Must(t, s.Holds(ctx, k.acked))
 				for _, pattern := range []string{"/.before-restore-*", "/*.before-restore-*"} {
 					if left, _ := filepath.Glob(s.Dir + pattern); len(left) > 0 {
@@ -436,9 +436,9 @@ func TestRestore(t *testing.T) {
 				_, err = s.Do(ctx, "SET", "later", "1")
 				Must(t, err)
 				k.Again()
-				k.Well(writer.OnPreRestore)
+				k.Succeed(writer.OnPreRestore)
 				k.Component().FileRestoreStatus = vss.RestoredNone
-				k.Well(writer.OnPostRestore)
+				k.Succeed(writer.OnPostRestore)
 				if later, err := s.Do(ctx, "GET", "later"); err != nil || later != "1" {
 					t.Errorf("nothing was restored, and the server has %q, %v", later, err)
 				}

@@ -74,17 +74,17 @@ func save(t testing.TB, w writer.Writer, s *redistest.Server, volumes []string, 
 	t.Helper()
 	m, c := Identify(t, w, s.Dir)
 	k := &saved{Backup: New(t, w, volumes, s.Dir), sets: c.Files}
-	k.Well(writer.OnPrepareBackup)
+	k.Succeed(writer.OnPrepareBackup)
 	if !s.AOF {
 		k.acked = acked() // a dump is of the moment at which it was begun
 	}
-	k.Well(writer.OnPrepareSnapshot)
+	k.Succeed(writer.OnPrepareSnapshot)
 	if s.AOF {
 		k.acked = acked()
 	}
-	k.Well(writer.OnFreeze)
+	k.Succeed(writer.OnFreeze)
 	Held(t, volumes, func() { k.files = Copy(t, c.Files, m.ExcludeFiles) })
-	k.Well(writer.OnThaw, writer.OnPostSnapshot)
+	k.Succeed(writer.OnThaw, writer.OnPostSnapshot)
 	return k
 }
 

@@ -57,7 +57,7 @@ func Find(ctx context.Context, names ...string) ([]*Process, error) {
 		if theirs, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", pid)); err != nil || theirs != ours {
 			continue
 		}
-		if one, err := look(pid); err == nil { // otherwise it ended meanwhile
+		if one, err := inspect(pid); err == nil { // otherwise it ended meanwhile
 			out = append(out, one)
 		}
 	}
@@ -85,7 +85,7 @@ func In(ctx context.Context, dir string, names ...string) (*Process, error) {
 	return nil, nil
 }
 
-func look(pid int) (*Process, error) {
+func inspect(pid int) (*Process, error) {
 	proc := fmt.Sprintf("/proc/%d/", pid)
 	p := &Process{PID: pid}
 	var err error

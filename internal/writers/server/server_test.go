@@ -23,7 +23,7 @@ func must(t *testing.T, err error) {
 // own is this process.
 func own(t *testing.T) *Process {
 	t.Helper()
-	p, err := look(os.Getpid())
+	p, err := inspect(os.Getpid())
 	must(t, err)
 	return p
 }

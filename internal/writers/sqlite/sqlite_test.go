@@ -128,15 +128,15 @@ func TestCopies(t *testing.T) {
 				Must(t, j.Under(ctx, slices.Min(j.Acknowledged())+3))
 				j.Pauses()
 				b := New(t, w, v, names...)
-				b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
+				b.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
 				acked := j.Acknowledged()
 				began := time.Now()
-				b.Well(writer.OnFreeze)
+				b.Succeed(writer.OnFreeze)
 				var copied Files
 				Held(t, v, func() { copied = Copy(t, files, excludes) })
-				b.Well(writer.OnThaw)
+				b.Succeed(writer.OnThaw)
 				window := time.Since(began)
-				b.Well(writer.OnPostSnapshot, writer.OnBackupComplete)
+				b.Succeed(writer.OnPostSnapshot, writer.OnBackupComplete)
 				n, p50, p99, most := j.Pauses()
 				t.Logf(
 					"window with copying %v; %d writes meanwhile: p50 %v, p99 %v, longest %v",
@@ -169,11 +169,11 @@ func TestLocks(t *testing.T) {
 	w := newWriter(t, v[0]+"/*.db")
 	for _, end := range []writer.Handler{writer.OnThaw, writer.OnAbort, writer.OnBackupShutdown} {
 		b := New(t, w, v, wal.Path, del.Path)
-		b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
+		b.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
 		if busy(t, del) {
 			t.Error("writers wait before Freeze")
 		}
-		b.Well(writer.OnFreeze)
+		b.Succeed(writer.OnFreeze)
 		components(t, w) // opens and closes the files, which must not drop the locks
 		if !busy(t, del) || busy(t, wal) {
 			t.Errorf("frozen: writers wait: %v with a journal, %v with WAL", busy(t, del), busy(t, wal))
@@ -189,7 +189,7 @@ func TestLocks(t *testing.T) {
 		) {
 			t.Errorf("frozen: the mode can be changed: %s", out)
 		}
-		b.Well(end)
+		b.Succeed(end)
 		if busy(t, del) {
 			t.Errorf("writers wait after %s", end)
 		}
@@ -214,19 +214,19 @@ func TestTransactionInTheWay(t *testing.T) {
 		}
 	}
 	b := New(t, w, v, d.Path)
-	b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
+	b.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
 	if m := b.Vetoed(writer.OnFreeze, vss.ErrWriterErrorRetryable); !strings.Contains(m, "lock_wait") {
 		t.Errorf("no advice in %q", m)
 	}
 	Must(t, in.Close())
 	Must(t, cmd.Wait())
-	b.Well(writer.OnAbort)
+	b.Succeed(writer.OnAbort)
 	New(
 		t,
 		w,
 		v,
 		d.Path,
-	).Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+	).Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
 }
 
 func TestMissingAndReplaced(t *testing.T) {
@@ -234,17 +234,17 @@ func TestMissingAndReplaced(t *testing.T) {
 	a, b := make1(t, v[0]+"/a.db", "WAL"), make1(t, v[1]+"/b.db", "WAL")
 	w := newWriter(t, v[0]+"/*.db", v[1]+"/*.db")
 	k := New(t, w, v[:1], a.Path, b.Path)
-	k.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+	k.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
 	if m := k.Components.Components; m[0].BackupMetadata == "" || m[1].BackupMetadata != "" {
 		t.Errorf("a set with the volume of one of the two: %q, %q", m[0].BackupMetadata, m[1].BackupMetadata)
 	}
 	k = New(t, w, v, a.Path)
-	k.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
+	k.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
 	Must(t, os.Rename(make1(t, v[0]+"/other", "WAL").Path, a.Path))
 	k.Vetoed(writer.OnFreeze, vss.ErrWriterErrorRetryable)
 	Must(t, os.Remove(b.Path))
 	k = New(t, w, v, b.Path)
-	k.Well(writer.OnPrepareBackup)
+	k.Succeed(writer.OnPrepareBackup)
 	k.Vetoed(writer.OnPrepareSnapshot, vss.ErrWriterErrorRetryable)
 }
 
@@ -256,12 +256,12 @@ func TestRestore(t *testing.T) {
 	Must(t, j.Under(ctx, 5))
 	names, files, excludes := components(t, w)
 	b := New(t, w, v, names...)
-	b.Well(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
+	b.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot)
 	acked := j.Acknowledged()
-	b.Well(writer.OnFreeze)
+	b.Succeed(writer.OnFreeze)
 	var copied Files
 	Held(t, v, func() { copied = Copy(t, files, excludes) })
-	b.Well(writer.OnThaw, writer.OnPostSnapshot)
+	b.Succeed(writer.OnThaw, writer.OnPostSnapshot)
 
 	b.Again()
 	if m := b.Vetoed(writer.OnPreRestore, vss.ErrWriterErrorRetryable); !strings.Contains(m, "(sqlite3)") {
@@ -273,13 +273,13 @@ func TestRestore(t *testing.T) {
 	// A log of the former database is left by an application that was killed.
 	Must(t, os.WriteFile(d.Path+"-wal", []byte("stale"), 0o644))
 	b.Again()
-	b.Well(writer.OnPreRestore)
+	b.Succeed(writer.OnPreRestore)
 	if left, _ := filepath.Glob(d.Path + "*"); len(left) > 0 {
 		t.Fatalf("%v are left when files are to be restored", left)
 	}
 	copied.Put(t, files)
 	b.Component().FileRestoreStatus = vss.RestoredAll
-	b.Well(writer.OnPostRestore)
+	b.Succeed(writer.OnPostRestore)
 	Must(t, d.Check(ctx))
 	Must(t, d.Holds(ctx, acked))
 	if left, _ := filepath.Glob(v[0] + "/.before-restore-*"); len(left) > 0 {
@@ -289,9 +289,9 @@ func TestRestore(t *testing.T) {
 	_, err = d.SQL(ctx, "DELETE FROM journal WHERE n > 1; DELETE FROM sums;")
 	Must(t, err)
 	b.Again()
-	b.Well(writer.OnPreRestore)
+	b.Succeed(writer.OnPreRestore)
 	b.Component().FileRestoreStatus = vss.RestoredNone
-	b.Well(writer.OnPostRestore)
+	b.Succeed(writer.OnPostRestore)
 	if n, err := d.SQL(ctx, "SELECT COUNT(*) FROM journal;"); err != nil || n != "3" {
 		t.Errorf("nothing was restored, and the former database has %q rows, %v", n, err)
 	}

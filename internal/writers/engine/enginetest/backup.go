@@ -58,8 +58,8 @@ func (b *Backup) Do(h writer.Handler) error {
 	return err
 }
 
-// Well delivers events that must succeed.
-func (b *Backup) Well(all ...writer.Handler) {
+// Succeed delivers events that must succeed.
+func (b *Backup) Succeed(all ...writer.Handler) {
 	b.t.Helper()
 	for _, h := range all {
 		Must(b.t, b.Do(h))
