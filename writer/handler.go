@@ -60,3 +60,48 @@ func (h Handler) Failed() vss.WriterState { return handlers[h].failed }
 func (h Handler) Call(ctx context.Context, w Writer, e *Event) error {
 	return handlers[h].call(w, ctx, e)
 }
+
+// HandlerFunc handles all events of a writer. Embed it in a writer that treats them alike.
+type HandlerFunc func(ctx context.Context, h Handler, e *Event) error
+
+// PrepareBackup implements Writer.
+func (f HandlerFunc) PrepareBackup(ctx context.Context, e *Event) error {
+	return f(ctx, OnPrepareBackup, e)
+}
+
+// PrepareSnapshot implements Writer.
+func (f HandlerFunc) PrepareSnapshot(ctx context.Context, e *Event) error {
+	return f(ctx, OnPrepareSnapshot, e)
+}
+
+// Freeze implements Writer.
+func (f HandlerFunc) Freeze(ctx context.Context, e *Event) error { return f(ctx, OnFreeze, e) }
+
+// Thaw implements Writer.
+func (f HandlerFunc) Thaw(ctx context.Context, e *Event) error { return f(ctx, OnThaw, e) }
+
+// PostSnapshot implements Writer.
+func (f HandlerFunc) PostSnapshot(ctx context.Context, e *Event) error {
+	return f(ctx, OnPostSnapshot, e)
+}
+
+// BackupComplete implements Writer.
+func (f HandlerFunc) BackupComplete(ctx context.Context, e *Event) error {
+	return f(ctx, OnBackupComplete, e)
+}
+
+// BackupShutdown implements Writer.
+func (f HandlerFunc) BackupShutdown(ctx context.Context, e *Event) error {
+	return f(ctx, OnBackupShutdown, e)
+}
+
+// Abort implements Writer.
+func (f HandlerFunc) Abort(ctx context.Context, e *Event) error { return f(ctx, OnAbort, e) }
+
+// PreRestore implements Writer.
+func (f HandlerFunc) PreRestore(ctx context.Context, e *Event) error { return f(ctx, OnPreRestore, e) }
+
+// PostRestore implements Writer.
+func (f HandlerFunc) PostRestore(ctx context.Context, e *Event) error {
+	return f(ctx, OnPostRestore, e)
+}

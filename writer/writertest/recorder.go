@@ -149,7 +149,7 @@ func (r *Recorder) handle(ctx context.Context, h writer.Handler, e *writer.Event
 	r.note(h, e.Session)
 	r.mu.Unlock()
 	if act == nil {
-		return r.work(h, e)
+		return Work(h, e)
 	}
 	err := act(ctx, e)
 	r.mu.Lock()
@@ -172,8 +172,8 @@ func (r *Recorder) note(h writer.Handler, s vss.SessionID) {
 	}
 }
 
-// work changes the components as a writer would.
-func (r *Recorder) work(h writer.Handler, e *writer.Event) error {
+// Work changes the components of an event as a writer would.
+func Work(h writer.Handler, e *writer.Event) error {
 	if e.Components == nil {
 		return nil
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/document"
 	"github.com/stillpoint-vss/stillpoint/vss"
 	"github.com/stillpoint-vss/stillpoint/writer"
+	"github.com/stillpoint-vss/stillpoint/writer/writertest"
 )
 
 // died is the exit code of the fault "die".
@@ -21,6 +22,7 @@ const died = 9
 
 // Writer is a test writer.
 type Writer struct {
+	writer.HandlerFunc // handle
 	settings
 	out  *record
 	exit func(code int) // os.Exit
@@ -33,7 +35,9 @@ type Writer struct {
 var _ writer.Writer = (*Writer)(nil)
 
 func newWriter(s *settings, out *record) *Writer {
-	return &Writer{settings: *s, out: out, exit: os.Exit, sessions: map[vss.SessionID]*watched{}}
+	w := &Writer{settings: *s, out: out, exit: os.Exit, sessions: map[vss.SessionID]*watched{}}
+	w.HandlerFunc = w.handle
+	return w
 }
 
 // eventName returns the name of a handler in configurations and records, which is that of a hook writer's executable.
@@ -189,7 +193,7 @@ func (w *Writer) handle(ctx context.Context, h writer.Handler, e *writer.Event) 
 		}()
 		err = w.commit(ctx, f, e)
 	} else {
-		err = work(h, e)
+		err = writertest.Work(h, e)
 	}
 	if err != nil || e.Failure != nil {
 		w.failed(e.Session)
@@ -211,74 +215,4 @@ func (f *fault) did() string {
 		return "lie " + f.Lie
 	}
 	return f.Do
-}
-
-// work does what a correct writer may do with its components.
-func work(h writer.Handler, e *writer.Event) error {
-	if e.Components == nil {
-		return nil
-	}
-	for _, c := range e.Components.Components {
-		switch h {
-		case writer.OnPrepareBackup:
-			if err := c.SetBackupMetadata("prepared for " + e.BackupType.String()); err != nil {
-				return err
-			}
-		case writer.OnPostSnapshot:
-			c.BackupStamp = e.SetID.String()
-		case writer.OnPreRestore:
-			c.RestoreTarget = vss.TargetOriginal
-		}
-	}
-	return nil
-}
-
-// PrepareBackup implements writer.Writer.
-func (w *Writer) PrepareBackup(ctx context.Context, e *writer.Event) error {
-	return w.handle(ctx, writer.OnPrepareBackup, e)
-}
-
-// PrepareSnapshot implements writer.Writer.
-func (w *Writer) PrepareSnapshot(ctx context.Context, e *writer.Event) error {
-	return w.handle(ctx, writer.OnPrepareSnapshot, e)
-}
-
-// Freeze implements writer.Writer.
-func (w *Writer) Freeze(ctx context.Context, e *writer.Event) error {
-	return w.handle(ctx, writer.OnFreeze, e)
-}
-
-// Thaw implements writer.Writer.
-func (w *Writer) Thaw(ctx context.Context, e *writer.Event) error {
-	return w.handle(ctx, writer.OnThaw, e)
-}
-
-// PostSnapshot implements writer.Writer.
-func (w *Writer) PostSnapshot(ctx context.Context, e *writer.Event) error {
-	return w.handle(ctx, writer.OnPostSnapshot, e)
-}
-
-// BackupComplete implements writer.Writer.
-func (w *Writer) BackupComplete(ctx context.Context, e *writer.Event) error {
-	return w.handle(ctx, writer.OnBackupComplete, e)
-}
-
-// BackupShutdown implements writer.Writer.
-func (w *Writer) BackupShutdown(ctx context.Context, e *writer.Event) error {
-	return w.handle(ctx, writer.OnBackupShutdown, e)
-}
-
-// Abort implements writer.Writer.
-func (w *Writer) Abort(ctx context.Context, e *writer.Event) error {
-	return w.handle(ctx, writer.OnAbort, e)
-}
-
-// PreRestore implements writer.Writer.
-func (w *Writer) PreRestore(ctx context.Context, e *writer.Event) error {
-	return w.handle(ctx, writer.OnPreRestore, e)
-}
-
-// PostRestore implements writer.Writer.
-func (w *Writer) PostRestore(ctx context.Context, e *writer.Event) error {
-	return w.handle(ctx, writer.OnPostRestore, e)
 }

@@ -33,6 +33,7 @@ var events = map[writer.Handler]string{
 
 // hook is a writer made of executables. Its only state between events are the marks of frozen sessions.
 type hook struct {
+	writer.HandlerFunc // handle
 	settings
 	folder   string
 	marks    string // folder of the marks
@@ -189,54 +190,4 @@ func reply(out []byte, to *document.WriterComponents) error {
 		}
 	}
 	return nil
-}
-
-// PrepareBackup implements writer.Writer.
-func (h *hook) PrepareBackup(ctx context.Context, e *writer.Event) error {
-	return h.handle(ctx, writer.OnPrepareBackup, e)
-}
-
-// PrepareSnapshot implements writer.Writer.
-func (h *hook) PrepareSnapshot(ctx context.Context, e *writer.Event) error {
-	return h.handle(ctx, writer.OnPrepareSnapshot, e)
-}
-
-// Freeze implements writer.Writer.
-func (h *hook) Freeze(ctx context.Context, e *writer.Event) error {
-	return h.handle(ctx, writer.OnFreeze, e)
-}
-
-// Thaw implements writer.Writer.
-func (h *hook) Thaw(ctx context.Context, e *writer.Event) error {
-	return h.handle(ctx, writer.OnThaw, e)
-}
-
-// PostSnapshot implements writer.Writer.
-func (h *hook) PostSnapshot(ctx context.Context, e *writer.Event) error {
-	return h.handle(ctx, writer.OnPostSnapshot, e)
-}
-
-// BackupComplete implements writer.Writer.
-func (h *hook) BackupComplete(ctx context.Context, e *writer.Event) error {
-	return h.handle(ctx, writer.OnBackupComplete, e)
-}
-
-// BackupShutdown implements writer.Writer.
-func (h *hook) BackupShutdown(ctx context.Context, e *writer.Event) error {
-	return h.handle(ctx, writer.OnBackupShutdown, e)
-}
-
-// Abort implements writer.Writer.
-func (h *hook) Abort(ctx context.Context, e *writer.Event) error {
-	return h.handle(ctx, writer.OnAbort, e)
-}
-
-// PreRestore implements writer.Writer.
-func (h *hook) PreRestore(ctx context.Context, e *writer.Event) error {
-	return h.handle(ctx, writer.OnPreRestore, e)
-}
-
-// PostRestore implements writer.Writer.
-func (h *hook) PostRestore(ctx context.Context, e *writer.Event) error {
-	return h.handle(ctx, writer.OnPostRestore, e)
 }

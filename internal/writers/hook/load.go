@@ -125,6 +125,7 @@ func load(folder, run string, logger *slog.Logger) (*hook, error) {
 		log:      logger.With("writer", s.Name),
 		commands: map[writer.Handler]command{},
 	}
+	h.HandlerFunc = h.handle
 	return h, h.find()
 }
 

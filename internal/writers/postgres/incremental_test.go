@@ -288,7 +288,8 @@ func heldWAL(t *testing.T, s *pgserver.Server, v []string) {
 		before := held()
 		b := New(t, w, v, s.Data)
 		b.BackupType = c.kind
-		b.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw, writer.OnPostSnapshot)
+		b.Succeed(writer.OnPrepareBackup, writer.OnPrepareSnapshot, writer.OnFreeze, writer.OnThaw,
+			writer.OnPostSnapshot)
 		b.Components.Components[0].BackupSucceeded = c.well
 		b.Succeed(writer.OnBackupComplete)
 		if after := held(); after != before {

@@ -82,8 +82,8 @@ func (s *saved) Resume(tag string) (ran bool, earlier []aside.Moved, err error) 
 	return n.Running, n.Aside, nil
 }
 
-// CheckRestored implements engine.Layer. With WAL of the backup missing a server would start without an error, with the data
-// of an earlier time.
+// CheckRestored implements engine.Layer. With WAL of the backup missing a server would start without an error, with
+// the data of an earlier time.
 func (s *saved) CheckRestored(all bool) error {
 	switch {
 	case !all && s.After != "":
