@@ -66,6 +66,7 @@ type Coordinator struct {
 	sessions map[string]*Session
 	creating *creation // the set that is being created, from StartSnapshotSet on
 	busySets map[vss.SnapshotSetID]bool
+	owned    map[vss.SnapshotSetID]bool // by an open session, which created or imported them
 }
 
 // New returns a coordinator with its providers loaded. A provider that can't be loaded is logged and left out.
@@ -73,7 +74,7 @@ type Coordinator struct {
 func New(ctx context.Context, c Config) (*Coordinator, error) {
 	k := &Coordinator{
 		Config: c, table: steps, stops: map[vss.ProviderID]func(){}, sessions: map[string]*Session{},
-		busySets: map[vss.SnapshotSetID]bool{},
+		busySets: map[vss.SnapshotSetID]bool{}, owned: map[vss.SnapshotSetID]bool{},
 	}
 	if k.HoldLimit <= 0 || k.HoldLimit > hold.MaxLimit {
 		return nil, vss.E("Configure", vss.ErrInvalidArg, fmt.Errorf("hold limit %v", k.HoldLimit)).

@@ -74,7 +74,7 @@ func (s *Session) importDocument(ctx context.Context, a *Async, doc *document.Co
 		return 0, err
 	}
 	s.mu.Lock()
-	s.owned = append(s.owned, set.ID)
+	s.own(set.ID)
 	s.mu.Unlock()
 	return code, nil
 }

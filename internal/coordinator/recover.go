@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"maps"
 	"strings"
 
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
@@ -181,23 +182,13 @@ func (k *Coordinator) rescan(ctx context.Context) {
 
 // seen returns what is loaded and in use now.
 func (k *Coordinator) seen() *recovery.Seen {
-	s := &recovery.Seen{Providers: map[vss.ProviderID]bool{}, Busy: k.busy(), Owned: map[vss.SnapshotSetID]bool{}}
+	s := &recovery.Seen{Providers: map[vss.ProviderID]bool{}, Busy: k.busy()}
 	for _, kind := range k.loaded() {
 		s.Providers[kind.Properties().ID] = true
 	}
 	k.mu.Lock()
-	open := make([]*Session, 0, len(k.sessions))
-	for _, o := range k.sessions {
-		open = append(open, o)
-	}
+	s.Owned = maps.Clone(k.owned)
 	k.mu.Unlock()
-	for _, o := range open {
-		o.mu.Lock()
-		for _, set := range o.owned {
-			s.Owned[set] = true
-		}
-		o.mu.Unlock()
-	}
 	return s
 }
 
@@ -205,10 +196,7 @@ func (k *Coordinator) seen() *recovery.Seen {
 func (k *Coordinator) busy() map[vss.SnapshotSetID]bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	out := map[vss.SnapshotSetID]bool{}
-	for id := range k.busySets {
-		out[id] = true
-	}
+	out := maps.Clone(k.busySets)
 	if k.creating != nil {
 		out[k.creating.id] = true
 	}

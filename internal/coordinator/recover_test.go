@@ -102,3 +102,20 @@ func TestRecoveryWaitsForProvider(t *testing.T) {
 	must(t, func() error { _, _, err := s.Delete(t.Context(), set.GUID, vss.ObjectSnapshotSet, true); return err }())
 	w.clean("deleted")
 }
+
+// TestProviderComesBack: the copies of an open session outlive the process of their provider; those of one that ended
+// while it was gone are deleted when it is back.
+func TestProviderComesBack(t *testing.T) {
+	w := newWorld(t)
+	defer w.Shutdown()
+	stays, ends := w.create(vss.ContextBackup, "/a"), w.create(vss.ContextBackup, "/b")
+	must(t, w.RemoveProvider(t.Context(), firstID, true))
+	ends.Close()
+	w.wantEvent(events.AutoReleaseFailed)
+	must(t, w.AddProvider(t.Context(), w.providers()[1]))
+	if n := w.arrays[0].Copies(); n != 1 || len(w.records(stays.set.id)) != 1 {
+		t.Errorf("%d copies", n)
+	}
+	stays.Close()
+	w.clean("closed")
+}

@@ -209,6 +209,14 @@ func (s *Session) async(f func(context.Context, *Async) (vss.Code, error)) *Asyn
 	return a
 }
 
+// own records that the session created or imported a set. The caller holds mu.
+func (s *Session) own(set vss.SnapshotSetID) {
+	s.owned = append(s.owned, set)
+	s.k.mu.Lock()
+	s.k.owned[set] = true
+	s.k.mu.Unlock()
+}
+
 // Async finds an operation of this session. Errors: VSS_E_OBJECT_NOT_FOUND.
 func (s *Session) Async(id string) (*Async, error) {
 	s.mu.Lock()
@@ -297,6 +305,9 @@ func (s *Session) Close() {
 	}
 	s.writers.Shutdown(ctx, s.target())
 	s.k.mu.Lock()
+	defer s.k.mu.Unlock()
 	delete(s.k.sessions, s.Token)
-	s.k.mu.Unlock()
+	for _, set := range s.owned {
+		delete(s.k.owned, set)
+	}
 }

@@ -107,7 +107,7 @@ func (s *Session) DoSnapshotSet(limit time.Duration) (a *Async, err error) {
 			return 0, err
 		}
 		s.phase = phaseCreated
-		s.owned = append(s.owned, c.id)
+		s.own(c.id)
 		s.describeSet(c)
 		return vss.OK, nil
 	}), nil
