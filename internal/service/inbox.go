@@ -17,38 +17,23 @@ import (
 func inBoxWriters(cfg *config.Config, run string, logger *slog.Logger) ([]writer.Writer, []error) {
 	w := &cfg.Writers
 	all := []writer.Writer{
-		postgres.New(
-			postgres.Config{
-				Only:        w.Postgres.Clusters,
-				Connections: w.Postgres.Connections,
-				HoldWAL:     w.Postgres.HoldWAL,
-				Logger:      logger,
-			},
-		),
-		mariadb.New(
-			mariadb.Config{
-				Servers:  w.MariaDB.Servers,
-				Defaults: w.MariaDB.Defaults,
-				LockWait: w.MariaDB.LockWait.Duration,
-				Logger:   logger,
-			},
-		),
-		redis.New(
-			redis.Config{
-				Servers:     w.Redis.Servers,
-				Credentials: w.Redis.Credentials,
-				Marks:       filepath.Join(run, "redis"),
-				Logger:      logger,
-			},
-		),
+		postgres.New(postgres.Config{
+			Only: w.Postgres.Clusters, Connections: w.Postgres.Connections, HoldWAL: w.Postgres.HoldWAL,
+			Logger: logger,
+		}),
+		mariadb.New(mariadb.Config{
+			Servers: w.MariaDB.Servers, Defaults: w.MariaDB.Defaults, LockWait: w.MariaDB.LockWait.Duration,
+			Logger: logger,
+		}),
+		redis.New(redis.Config{
+			Servers: w.Redis.Servers, Credentials: w.Redis.Credentials, Marks: filepath.Join(run, "redis"),
+			Logger: logger,
+		}),
 	}
 	if len(w.SQLite.Databases) > 0 {
-		all = append(
-			all,
-			sqlite.New(
-				sqlite.Config{Databases: w.SQLite.Databases, LockWait: w.SQLite.LockWait.Duration, Logger: logger},
-			),
-		)
+		all = append(all, sqlite.New(sqlite.Config{
+			Databases: w.SQLite.Databases, LockWait: w.SQLite.LockWait.Duration, Logger: logger,
+		}))
 	}
 	hooks, errs := hook.Load(w.Hooks, filepath.Join(run, "hooks"), logger)
 	return append(all, hooks...), errs

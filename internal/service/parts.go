@@ -40,86 +40,58 @@ type parts struct {
 // embedded is the name of the array that is part of the service.
 const embedded = "local"
 
-func assemble(
-	ctx context.Context,
-	cfg *config.Config,
-	o Options,
-	store *catalog.Store,
-	quiet *journal.Ring,
-	logger *slog.Logger,
-) (*parts, error) {
-	p := &parts{logger: logger}
-	ok := false
+// assembly is what parts are made from.
+type assembly struct {
+	cfg    *config.Config
+	o      Options
+	store  *catalog.Store
+	quiet  *journal.Ring
+	logger *slog.Logger
+}
+
+// assemble creates the parts. On failure it closes those that it has created.
+func (a assembly) assemble(ctx context.Context) (_ *parts, err error) {
+	p := &parts{logger: a.logger, events: events.New(a.store, a.logger)}
 	defer func() {
-		if !ok {
+		if err != nil {
 			p.close()
 		}
 	}()
-	pools, err := openPools(cfg, o.State)
+	if err := a.storage(ctx, p); err != nil {
+		return nil, err
+	}
+	host, err := a.host(p)
 	if err != nil {
 		return nil, err
 	}
-	if p.array, err = array.Open(ctx, array.Config{Name: embedded, Pools: pools, Targets: []array.Target{loop.Target{}},
-		LowWater: int64(cfg.Array.LowWater), Logger: logger}); err != nil {
-		for _, n := range pools {
-			err = errors.Join(err, n.Close())
-		}
-		return nil, err
-	}
-	p.closers = append(p.closers, p.array.Close)
-	p.events = events.New(store, logger)
-	p.disks, err = vds.New(vds.Config{
-		Host: cfg.Host.Name, Arrays: []array.Array{p.array},
-		Initiators: map[string]vds.Initiator{"loop": loop.Initiator{}}, StateDir: o.State,
-		Logger: logger, InUse: func(id vss.LUNID) string { return p.coordinator.InUse(id) },
-		Event: func(kind events.Kind, severity events.Severity, object string, err error) {
-			p.events.Problem(kind, severity, vss.SnapshotSetID{}, object, err)
-		},
+	inBox, notLoaded := inBoxWriters(a.cfg, a.o.Run, a.logger)
+	registry, err := writers.New(writers.Config{
+		RunDir: a.o.Run, InBox: inBox, Accounts: writers.Accounts(a.cfg), Trust: writers.Trust(a.cfg), Logger: a.logger,
 	})
-	if err != nil {
-		return nil, err
-	}
-	host, err := copies.NewHost(copies.Config{
-		Name: cfg.Host.Name, RunDir: o.Run, DeviceDir: deviceDir(o.Run), LettersRoot: cfg.LettersRoot(o.Run),
-		ExposeRoots: cfg.ExposeRoots(o.Run),
-		Letters:     func(name string) bool { return cfg.Volumes[name] != "" }, Catalog: store, Events: p.events,
-		Disks: copies.Manager(p.disks), Logger: logger,
-	})
-	if err != nil {
-		return nil, err
-	}
-	inBox, notLoaded := inBoxWriters(cfg, o.Run, logger)
-	registry, err := writers.New(
-		writers.Config{
-			RunDir:   o.Run,
-			InBox:    inBox,
-			Accounts: writers.Accounts(cfg),
-			Trust:    writers.Trust(cfg),
-			Logger:   logger,
-		},
-	)
 	if err != nil {
 		return nil, err
 	}
 	p.closers = append(p.closers, registry.Close)
 	p.providers, err = providers.New(providers.Config{
-		RunDir: o.Run, Accounts: cfg.Providers.Accounts, Report: p.reportProvider, Logger: logger,
+		RunDir: a.o.Run, Accounts: a.cfg.Providers.Accounts, Report: p.reportProvider, Logger: a.logger,
 	})
 	if err != nil {
 		return nil, err
 	}
 	p.closers = append(p.closers, p.providers.Close)
-	hardware := lun.New(lun.Config{Host: cfg.Host.Name, Arrays: p.disks.Arrays, Logger: logger})
+	hardware := lun.New(lun.Config{Host: a.cfg.Host.Name, Arrays: p.disks.Arrays, Logger: a.logger})
+	limits := a.cfg.Writers.Limits
 	p.coordinator, err = coordinator.New(ctx, coordinator.Config{
-		Name: cfg.Host.Name, HoldLimit: cfg.Service.HoldLimit.Duration, Catalog: store, Events: p.events,
-		Volumes: volume.New(volume.Options{Names: cfg.Volumes}), Holder: &holder{runDir: o.Run, logger: logger},
-		Host: host, Providers: []provider.Provider{hardware}, LookForProviders: p.providers.Look,
-		Writers: registry.Running, RequiredWriters: cfg.Writers.Required(),
+		Name: a.cfg.Host.Name, HoldLimit: a.cfg.Service.HoldLimit.Duration, Catalog: a.store, Events: p.events,
+		Volumes: volume.New(volume.Options{Names: a.cfg.Volumes}),
+		Holder:  &holder{runDir: a.o.Run, logger: a.logger}, Host: host,
+		Providers: []provider.Provider{hardware}, LookForProviders: p.providers.Look,
+		Writers: registry.Running, RequiredWriters: a.cfg.Writers.Required(),
 		WriterLimits: writerset.Limits{
-			Identify:        cfg.Writers.Limits.Identify.Duration,
-			PrepareSnapshot: cfg.Writers.Limits.PrepareSnapshot.Duration, Work: cfg.Writers.Limits.Work.Duration,
+			Identify: limits.Identify.Duration, PrepareSnapshot: limits.PrepareSnapshot.Duration,
+			Work: limits.Work.Duration,
 		},
-		Quiet: quiet, Logger: logger,
+		Quiet: a.quiet, Logger: a.logger,
 	})
 	if err != nil {
 		return nil, err
@@ -127,11 +99,45 @@ func assemble(
 	for _, err := range notLoaded {
 		p.events.Problem(events.WriterNotLoaded, events.Error, vss.SnapshotSetID{}, "", err)
 	}
-	if err := p.forward(ctx); err != nil {
-		return nil, err
+	return p, p.forward(ctx)
+}
+
+// storage creates the embedded array and the disk manager.
+func (a assembly) storage(ctx context.Context, p *parts) error {
+	pools, err := openPools(a.cfg, a.o.State)
+	if err != nil {
+		return err
 	}
-	ok = true
-	return p, nil
+	p.array, err = array.Open(ctx, array.Config{
+		Name: embedded, Pools: pools, Targets: []array.Target{loop.Target{}}, LowWater: int64(a.cfg.Array.LowWater),
+		Logger: a.logger,
+	})
+	if err != nil {
+		for _, n := range pools {
+			err = errors.Join(err, n.Close())
+		}
+		return err
+	}
+	p.closers = append(p.closers, p.array.Close)
+	p.disks, err = vds.New(vds.Config{
+		Host: a.cfg.Host.Name, Arrays: []array.Array{p.array},
+		Initiators: map[string]vds.Initiator{"loop": loop.Initiator{}}, StateDir: a.o.State, Logger: a.logger,
+		InUse: func(id vss.LUNID) string { return p.coordinator.InUse(id) },
+		Event: func(kind events.Kind, severity events.Severity, object string, err error) {
+			p.events.Problem(kind, severity, vss.SnapshotSetID{}, object, err)
+		},
+	})
+	return err
+}
+
+// host creates the keeper of copies on this host.
+func (a assembly) host(p *parts) (*copies.Host, error) {
+	return copies.NewHost(copies.Config{
+		Name: a.cfg.Host.Name, RunDir: a.o.Run, DeviceDir: deviceDir(a.o.Run),
+		LettersRoot: a.cfg.LettersRoot(a.o.Run), ExposeRoots: a.cfg.ExposeRoots(a.o.Run),
+		Letters: func(name string) bool { return a.cfg.Volumes[name] != "" },
+		Catalog: a.store, Events: p.events, Disks: copies.Manager(p.disks), Logger: a.logger,
+	})
 }
 
 // reportProvider records what happens to providers in other processes.
@@ -166,11 +172,8 @@ func openPools(cfg *config.Config, state string) ([]array.NamedPool, error) {
 	var out []array.NamedPool
 	for _, c := range cfg.Array.Pools {
 		var p array.Pool
-		err := error(
-			vss.E("OpenPool", vss.ErrNotSupported, fmt.Errorf("pools of type %s", c.Type)).
-				On(c.Name).
-				Advise("configure a reflink pool, which is a folder on XFS or btrfs"),
-		)
+		err := error(vss.E("OpenPool", vss.ErrNotSupported, fmt.Errorf("pools of type %s", c.Type)).On(c.Name).
+			Advise("configure a reflink pool, which is a folder on XFS or btrfs"))
 		if c.Type == "reflink" {
 			p, err = pool.Open(c.Path)
 		}

@@ -83,7 +83,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer store.Close()
-	parts, err := assemble(ctx, cfg, o, store, ring, logger)
+	parts, err := assembly{cfg, o, store, ring, logger}.assemble(ctx)
 	if err != nil {
 		return err
 	}
