@@ -36,6 +36,6 @@
 //	  created             created               one transaction: the set exists
 //
 // A copy that leaves the table is aborted; one that is deleted goes created -> deleted before it is removed.
-// Recovery (package recovery, and recover.go) runs first at every start: a set that was not complete is rolled back, one
-// that was complete is finished.
+// Recovery (package recovery, and recover.go) runs first at every start: a set that was not complete is rolled back,
+// one that was complete is finished.
 package coordinator
