@@ -89,9 +89,11 @@ type Devices interface {
 	RestoreFileSystemUUID(ctx context.Context, node, uuid string) error
 }
 
-// Editor changes the flags of one disk.
+// Editor changes the flags of one disk. The error of a change wraps disk.ErrTableChanged, and nothing is written, once
+// another program has changed the table; Reload reads it again.
 type Editor interface {
 	Table() *disk.Table
+	Reload() error
 	SetFlags(set, clr vss.DiskFlags) error
 	SetPartitionFlags(number int, set, clr vss.DiskFlags) error
 	Close() error

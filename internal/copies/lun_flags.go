@@ -12,9 +12,10 @@ import (
 
 // original is one disk of the set with its descriptor, open and locked while its flags may differ.
 type original struct {
-	device string
-	editor Editor
-	before catalog.Flagged
+	device  string
+	editor  Editor
+	before  catalog.Flagged
+	changed bool // another program changed the partition table since Intent
 }
 
 // openWait is how long the lock of an original is waited for.
@@ -66,7 +67,7 @@ func (m *lunMember) open(ctx context.Context, device string, lun vss.LUNInformat
 			before.Before[p.Number] = p.Flags
 		}
 	}
-	o := &original{device, e, before}
+	o := &original{device: device, editor: e, before: before}
 	m.disks = append(m.disks, o)
 	return o, nil
 }
@@ -110,10 +111,40 @@ func (m *lunMember) Unmark(context.Context) error {
 	if !m.marked {
 		return nil
 	}
-	if err := m.eachDisk(func(o *original) error { return restoreFlags(o.editor, o.before) }); err != nil {
+	if err := m.eachDisk(func(o *original) error { return o.restore() }); err != nil {
 		return err
 	}
 	m.marked = false
+	return nil
+}
+
+// restore puts the flags back. In a table that another program has changed meanwhile only the flags of the partitions
+// that it still has are written; Verify fails the set then.
+func (o *original) restore() error {
+	err := restoreFlags(o.editor, o.before)
+	if !errors.Is(err, disk.ErrTableChanged) {
+		return err
+	}
+	o.changed = true
+	if err := o.editor.Reload(); err != nil {
+		return err
+	}
+	return restoreKnown(o.editor, o.before)
+}
+
+// restoreKnown is restoreFlags for a table that may have other partitions than it had.
+func restoreKnown(e Editor, before catalog.Flagged) error {
+	t := e.Table()
+	if t.Style != disk.StyleGPT {
+		return restoreFlags(e, before)
+	}
+	for _, p := range t.Partitions {
+		if f, known := before.Before[p.Number]; known && p.Data && p.Flags != f {
+			if err := e.SetPartitionFlags(p.Number, f, vss.FlagsShadowCopy&^f); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
@@ -145,6 +176,10 @@ func (m *lunMember) Verify(context.Context) error {
 		t, err := m.k.disks().Table(o.device)
 		if err != nil {
 			return err
+		}
+		if o.changed {
+			return vss.E("VerifyFlags", vss.ErrUnexpected, disk.ErrTableChanged).On(o.device).
+				Advise("its changes are kept; create the copies again when it has finished")
 		}
 		clean := t.Flags == o.before.Disk || t.Style != disk.StyleMBR
 		for _, p := range t.Partitions {
@@ -190,7 +225,7 @@ func (h *Host) restoreOriginal(ctx context.Context, device string, f catalog.Fla
 		return err
 	}
 	defer e.Close()
-	if err := restoreFlags(e, f); err != nil {
+	if err := restoreKnown(e, f); err != nil {
 		return err
 	}
 	ro := f.Disk&vss.FlagReadOnly != 0

@@ -195,6 +195,30 @@ func TestFlagsOfOriginals(t *testing.T) {
 	}
 }
 
+// A partition that another program adds while the flags are set stays, unflagged, and fails the set (trust 8).
+func TestTableChangedMeanwhile(t *testing.T) {
+	x := newWorld(t)
+	k, _, luns := x.hardware(1, disk.StyleGPT)
+	d, _ := x.w.ByInformation(t.Context(), &luns[0])
+	s := x.begin(k, vss.ContextBackup, x.w.Volume("/srv/a", "ext4", luns[0])).reach(stepMark + 1)
+	added := disk.Partition{Number: 7, Start: 1 << 20, Size: 1 << 20, Data: true, Flags: vss.FlagReadOnly}
+	x.w.AddPartition(d.LUN.ID, added)
+	must(t, s.m.Unmark(t.Context()))
+	tab := x.w.TableOf(luns[0])
+	for _, p := range tab.Partitions {
+		if want := map[bool]vss.DiskFlags{true: vss.FlagReadOnly}[p.Number == 7]; p.Flags != want {
+			t.Errorf("partition %d has flags %v, want %v", p.Number, p.Flags, want)
+		}
+	}
+	if tab.Partitions[len(tab.Partitions)-1].Number != 7 {
+		t.Errorf("the partition that was added is missing: %+v", tab.Partitions)
+	}
+	if err := s.m.Verify(t.Context()); !errors.Is(err, disk.ErrTableChanged) {
+		t.Errorf("Verify: %v", err)
+	}
+	s.m.Release()
+}
+
 // Originals that can't be restored now are errors; those that don't exist any more are not.
 func TestRestoreOriginals(t *testing.T) {
 	x := newWorld(t)

@@ -9,9 +9,14 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
+// ErrTableChanged is the cause of the error of a change to a table that another program has written to since it was
+// read: nothing was changed.
+var ErrTableChanged = errors.New("another program has changed the partition table")
+
 // Editor changes a disk's flags and identity through one writable descriptor, locked (flock) from Open to Close. udev
-// respects that lock: it looks at a disk again only when the lock is free, so nothing happens to live mounts. Table
-// is what is on the disk: a failed change leaves it as it was.
+// respects that lock: it looks at a disk again only when the lock is free, so nothing happens to live mounts. Programs
+// that edit partition tables may ignore the lock: the table is read again before each write, and one that differs from
+// what was read or written before is left alone until Reload. A failed change leaves Table as it was.
 type Editor struct {
 	blocks *blocks
 	lock   *os.File // the descriptor that has the lock
@@ -86,7 +91,29 @@ func (e *Editor) Close() error {
 	return err
 }
 
-// Table is the table as it is now.
+// Reload reads the table again, so that changes apply to what another program has written.
+func (e *Editor) Reload() error {
+	d, err := readDisk(e.blocks, e.disk.name)
+	if err == nil {
+		e.disk = d
+	}
+	return err
+}
+
+// checkUnchanged reads the table again. Its error wraps ErrTableChanged if that differs from Table.
+func (e *Editor) checkUnchanged() error {
+	now, err := readDisk(e.blocks, e.disk.name)
+	if err != nil {
+		return err
+	}
+	if !now.same(e.disk) {
+		return vss.E("EditTable", vss.ErrUnexpected, ErrTableChanged).On(e.disk.name).
+			Advise("its changes are kept; try again when it has finished")
+	}
+	return nil
+}
+
+// Table returns the table as it was last read or written.
 func (e *Editor) Table() *Table { return e.disk.table() }
 
 // SetFlags sets and clears flags of every data partition (GPT) or of the disk (MBR). They are durable when it returns.
@@ -118,6 +145,9 @@ func (e *Editor) setFlags(number int, set, clr vss.DiskFlags) error {
 	if err := d.editable(); err != nil {
 		return err
 	}
+	if err := e.checkUnchanged(); err != nil {
+		return err
+	}
 	var err error
 	if d.gpt != nil {
 		err = e.changeGPT(func(g *gpt) { g.setFlags(number, set, clr) })
@@ -145,7 +175,7 @@ func (e *Editor) changeGPT(change func(*gpt)) error {
 	return nil
 }
 
-// SetIdentity returns the disk these ids and reads them back. It must name every partition. Errors:
+// SetIdentity writes these ids to the disk and reads them back. It must name every partition. Errors:
 // VSS_E_CANNOT_REVERT_DISKID.
 func (e *Editor) SetIdentity(id Identity) error {
 	d := e.disk
@@ -154,6 +184,8 @@ func (e *Editor) SetIdentity(id Identity) error {
 	case err != nil:
 	case !e.Table().Identity.fits(id):
 		err = errors.New("the identity is of a disk with another table or other partitions")
+	case e.checkUnchanged() != nil:
+		err = ErrTableChanged
 	case d.gpt != nil:
 		err = e.changeGPT(func(g *gpt) { g.setIdentity(id) })
 	case d.mbr != nil:
@@ -182,8 +214,8 @@ func (i Identity) equal(o Identity) bool {
 	return i.Style == o.Style && i.Disk == o.Disk && slices.Equal(i.Partitions, o.Partitions)
 }
 
-// RenewIdentity returns the disk and its partitions fresh ids. A disk without a table has none: nothing happens.
-// Errors: VSS_E_CANNOT_REVERT_DISKID.
+// RenewIdentity writes new ids to the disk and its partitions and returns them. A disk without a table has none:
+// nothing happens. Errors: VSS_E_CANNOT_REVERT_DISKID.
 func (e *Editor) RenewIdentity() (Identity, error) {
 	id := e.Table().Identity
 	if id.Style == StyleNone {

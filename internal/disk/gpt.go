@@ -168,6 +168,14 @@ func (g *gpt) editable(size int64) error {
 	return nil
 }
 
+// same reports whether both are the same table, whichever of its copies they were read from.
+func (g *gpt) same(o *gpt) bool {
+	part := func(g *gpt) []byte {
+		return slices.Concat(g.header[hdrFirst:hdrArrayLBA], g.header[hdrEntries:hdrArrayCRC])
+	}
+	return bytes.Equal(part(g), part(o)) && bytes.Equal(g.entries, o.entries) && g.backup == o.backup
+}
+
 var errNoHeader = errors.New("no GPT header")
 
 func readHeader(r io.ReaderAt, size, sector int64, lba uint64) (*gpt, error) {

@@ -1,11 +1,13 @@
 package disk
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"math"
+	"slices"
 
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -166,6 +168,12 @@ func (m *mbr) roomForRecord(name string) error {
 		)
 	}
 	return nil
+}
+
+// same reports whether both are the same table with the same record in the gap.
+func (m *mbr) same(o *mbr) bool {
+	return bytes.Equal(m.sector0, o.sector0) && m.recordAt == o.recordAt && bytes.Equal(m.record, o.record) &&
+		slices.Equal(m.logical, o.logical)
 }
 
 // setFlags writes our record, or takes it away when no flag is left, so that the disk is as it was before.

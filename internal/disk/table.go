@@ -175,6 +175,19 @@ func protective(sector []byte) bool {
 	return false
 }
 
+// same reports whether both are the same table, flags and identities included.
+func (d *onDisk) same(o *onDisk) bool {
+	switch {
+	case (d.gpt == nil) != (o.gpt == nil) || (d.mbr == nil) != (o.mbr == nil):
+		return false
+	case d.gpt != nil:
+		return d.gpt.same(o.gpt)
+	case d.mbr != nil:
+		return d.mbr.same(o.mbr)
+	}
+	return true
+}
+
 func (d *onDisk) table() *Table {
 	t := &Table{SectorSize: d.sector, Size: d.size}
 	switch {

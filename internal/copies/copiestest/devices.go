@@ -102,7 +102,8 @@ func (w *World) Edit(_ context.Context, device string, _ bool) (copies.Editor, e
 	if err != nil {
 		return nil, err
 	}
-	return &editor{w, device, lun}, nil
+	e := &editor{w: w, device: device, lun: lun}
+	return e, e.Reload()
 }
 
 // Lock implements copies.Disks.
@@ -157,16 +158,31 @@ func (l *lockedDisk) SetFlags(ctx context.Context, set, clr vss.DiskFlags) error
 
 func (l *lockedDisk) Unlock() { l.w.release(l.d.Device) }
 
+// AddPartition adds a partition to the table of a LUN, as another program does.
+func (w *World) AddPartition(lun vss.LUNID, p disk.Partition) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tables[lun].Partitions = append(w.tables[lun].Partitions, p)
+}
+
 type editor struct {
 	w      *World
 	device string
 	lun    vss.LUNID
+	seen   int // partitions when the table was last read
 }
 
 func (e *editor) Table() *disk.Table {
 	e.w.mu.Lock()
 	defer e.w.mu.Unlock()
 	return clone(e.w.tables[e.lun])
+}
+
+func (e *editor) Reload() error {
+	e.w.mu.Lock()
+	defer e.w.mu.Unlock()
+	e.seen = len(e.w.tables[e.lun].Partitions)
+	return nil
 }
 
 func (e *editor) SetFlags(set, clr vss.DiskFlags) error { return e.SetPartitionFlags(0, set, clr) }
@@ -181,6 +197,9 @@ func (e *editor) SetPartitionFlags(number int, set, clr vss.DiskFlags) error {
 	}
 	e.w.mu.Lock()
 	defer e.w.mu.Unlock()
+	if len(e.w.tables[e.lun].Partitions) != e.seen {
+		return vss.E(op, vss.ErrUnexpected, disk.ErrTableChanged).On(e.device)
+	}
 	e.w.setFlags(e.lun, number, set, clr)
 	return nil
 }
