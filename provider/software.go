@@ -44,7 +44,8 @@ type Volume struct {
 	Size       int64        // bytes
 }
 
-// Offer describes how a provider would copy a volume.
+// Offer describes how a provider would copy a volume. This version of the service can't suspend devices: a volume whose
+// offer needs that, by HoldSuspend or Suspends, isn't added to a set (VSS_E_VOLUME_NOT_SUPPORTED).
 type Offer struct {
 	Hold HoldMode
 	// Suspends lists the devices that CommitSnapshots suspends and resumes itself. The service's guards resume them
