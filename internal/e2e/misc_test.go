@@ -27,8 +27,10 @@ func TestOtherNamespace(t *testing.T) {
 	if err := os.MkdirAll(point, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("sh", "-c", "mount "+node+" "+point+" && echo there > "+point+"/file && echo ready && exec sleep 300")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL, Unshareflags: unix.CLONE_NEWNS}
+	cmd := exec.Command("sh", "-c",
+		"mount "+node+" "+point+" && echo there > "+point+"/file && echo ready && exec sleep 300")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL,
+		Unshareflags: unix.CLONE_NEWNS}
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -63,7 +65,8 @@ func TestPlex(t *testing.T) {
 	point := w.volume("a", "128M", "ext4", "gpt")
 	w.write(filepath.Join(point, "file"), strings.Repeat("x", 20<<20))
 	s := w.create("--no-writers", "--plex", point)
-	if !slices.Contains(s.ShadowCopies[0].Attributes, "plex") || slices.Contains(s.ShadowCopies[0].Attributes, "differential") {
+	if !slices.Contains(s.ShadowCopies[0].Attributes, "plex") ||
+		slices.Contains(s.ShadowCopies[0].Attributes, "differential") {
 		t.Errorf("attributes %v", s.ShadowCopies[0].Attributes)
 	}
 	id := s.ShadowCopies[0].LUNs[0]
