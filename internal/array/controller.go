@@ -247,20 +247,6 @@ func (c *Controller) snapshot(e *entry) LUN {
 	return e.copy()
 }
 
-// change alters a record durably, or not at all. The caller holds work.
-func (c *Controller) change(e *entry, f func(*LUN)) (LUN, error) {
-	l := c.snapshot(e)
-	f(&l)
-	if err := writeRecord(e.pool.RecordDir(), &l); err != nil {
-		return LUN{}, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	l.Percent = max(l.Percent, e.Percent)
-	e.LUN = l
-	return e.copy(), nil
-}
-
 func (c *Controller) changeByID(op string, id vss.LUNID, f func(*LUN)) (LUN, error) {
 	c.work.Lock()
 	defer c.work.Unlock()

@@ -64,6 +64,8 @@ func (c *Controller) MarkImported(_ context.Context, host string, ids []vss.LUNI
 		return vss.E("LocateLuns", vss.ErrInvalidArg, errors.New("no host name")).
 			Advise("name the host that the copies were mapped to")
 	}
+	c.work.Lock()
+	defer c.work.Unlock()
 	return c.changeAll("LocateLuns", ids, func(l *LUN) error {
 		if l.Imported {
 			return vss.E(
@@ -77,36 +79,10 @@ func (c *Controller) MarkImported(_ context.Context, host string, ids []vss.LUNI
 	})
 }
 
-// changeAll alters all of these records or, unless the controller dies in the middle, none.
-func (c *Controller) changeAll(op string, ids []vss.LUNID, f func(*LUN) error) error {
-	c.work.Lock()
-	defer c.work.Unlock()
-	before, after := make([]LUN, len(ids)), make([]LUN, len(ids))
-	entries := make([]*entry, len(ids))
-	for i, id := range ids {
-		e, err := c.find(op, id)
-		if err != nil {
-			return err
-		}
-		entries[i], before[i], after[i] = e, c.snapshot(e), c.snapshot(e)
-		if err := f(&after[i]); err != nil {
-			return err
-		}
-	}
-	for i, e := range entries {
-		if _, err := c.change(e, func(l *LUN) { *l = after[i] }); err != nil {
-			for j, e := range entries[:i] {
-				_, undo := c.change(e, func(l *LUN) { *l = before[j] })
-				err = errors.Join(err, undo)
-			}
-			return err
-		}
-	}
-	return nil
-}
-
 // MakePlain makes ordinary LUNs of copies.
 func (c *Controller) MakePlain(_ context.Context, ids []vss.LUNID) error {
+	c.work.Lock()
+	defer c.work.Unlock()
 	return c.changeAll("BreakLun", ids, func(l *LUN) error {
 		l.Kind, l.Set, l.Final, l.State = KindPlain, vss.SnapshotSetID{}, true, StateReady
 		return nil

@@ -128,18 +128,6 @@ func readRecords(dir string) ([]LUN, error) {
 
 func recordPath(dir string, id vss.LUNID) string { return filepath.Join(dir, id.Plain()+".json") }
 
-// writeRecord is durable when it returns.
-func writeRecord(dir string, l *LUN) error {
-	b, err := json.MarshalIndent(l, "", "  ")
-	if err == nil {
-		err = fault.Around("array", "write-record", func() error { return atomicfile.Write(recordPath(dir, l.ID), b) })
-	}
-	if err != nil {
-		return vss.E("WriteRecord", vss.ErrUnexpected, err).On(l.Name).Advise("is the pool full?")
-	}
-	return nil
-}
-
 func removeRecord(dir string, id vss.LUNID) error {
 	err := fault.Around("array", "remove-record", func() error { return os.Remove(recordPath(dir, id)) })
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
