@@ -156,8 +156,8 @@ func TestHarnessKilled(t *testing.T) {
 		select {}
 	}
 	lane.Lab(t)
-	for _, who := range []string{"harness", "kernel"} {
-		t.Run(who, func(t *testing.T) {
+	for _, killed := range []string{"harness", "kernel"} {
+		t.Run(killed, func(t *testing.T) {
 			cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run=^TestHarnessKilled$")
 			cmd.Env = append(os.Environ(), victimEnv+"=harness")
 			out, err := cmd.StdoutPipe()
@@ -184,7 +184,7 @@ func TestHarnessKilled(t *testing.T) {
 				t.Errorf("a guest of %d processes: this test looks for the wrong ones", n)
 			}
 			victim := cmd.Process
-			if who == "kernel" {
+			if killed == "kernel" {
 				if victim, err = os.FindProcess(pid); err != nil {
 					t.Fatal(err)
 				}

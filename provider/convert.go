@@ -58,8 +58,9 @@ func (p *parser) lun(l *vssv1.LunInformation) vss.LUNInformation {
 		p.err = badMessage("LunInformation", "a LUN's description is missing or out of range")
 	}
 	o := vss.LUNInformation{
-		Version: l.GetVersion(), DeviceType: uint8(l.GetDeviceType()), DeviceTypeModifier: uint8(l.GetDeviceTypeModifier()),
-		CommandQueueing: l.GetCommandQueueing(), BusType: vss.BusType(l.GetBusType()), VendorID: l.GetVendorId(),
+		Version: l.GetVersion(), DeviceType: uint8(l.GetDeviceType()),
+		DeviceTypeModifier: uint8(l.GetDeviceTypeModifier()),
+		CommandQueueing:    l.GetCommandQueueing(), BusType: vss.BusType(l.GetBusType()), VendorID: l.GetVendorId(),
 		ProductID: l.GetProductId(), ProductRevision: l.GetProductRevision(), SerialNumber: l.GetSerialNumber(),
 		DiskSignature: p.guid(l.GetDiskSignature()),
 	}

@@ -163,8 +163,9 @@ func (k *Keeper) BeginPrepareSnapshot(
 		path := k.path(set, snapshot)
 		b := &begun{volume: v, offer: offer, path: path, keptCopy: keptCopy{VolumeUUID: v.UUID}}
 		b.SnapshotProperties = SnapshotProperties{
-			ID: snapshot, SetID: set, DeviceObject: path, OriginalVolume: v.Name, OriginatingHost: host, ServiceHost: host,
-			ProviderID: k.props.ID, Attributes: c | k.method(c), State: vss.StateCreated,
+			ID: snapshot, SetID: set, DeviceObject: path, OriginalVolume: v.Name, OriginatingHost: host,
+			ServiceHost: host,
+			ProviderID:  k.props.ID, Attributes: c | k.method(c), State: vss.StateCreated,
 		}
 		k.mu.Lock()
 		defer k.mu.Unlock()

@@ -50,7 +50,7 @@ func (f *folders) Surface(_ context.Context, path string) (provider.Location, er
 	return provider.Location{Folder: path}, nil
 }
 
-// SetWritable keeps who may write in a file.
+// SetWritable stores the permission to write in a file.
 func (f *folders) SetWritable(_ context.Context, path string, on bool) error {
 	if on {
 		return os.WriteFile(filepath.Join(path, "writable"), nil, 0o600)

@@ -112,7 +112,7 @@ func NewMachine(drop func(ctx context.Context, set vss.SnapshotSetID) error) *Ma
 	return &Machine{drop: drop}
 }
 
-// Now tells which set the machine knows and how far it is.
+// Now returns the set in progress and its state.
 func (m *Machine) Now() (vss.SnapshotSetID, vss.SnapshotState) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -294,7 +294,7 @@ func (m *Machine) dropNow(ctx context.Context, set vss.SnapshotSetID) error {
 	if !due {
 		return nil
 	}
-	err := m.drop(context.WithoutCancel(ctx), set) // a caller who goes away must not leave half of it
+	err := m.drop(context.WithoutCancel(ctx), set) // must be complete even if the caller gives up
 	if err == nil {
 		m.mu.Lock()
 		m.dirty = false

@@ -32,7 +32,7 @@ type Properties struct {
 
 // Provider is what every kind of provider does for a set (IVssProviderCreateSnapshotSet and IVssProviderNotifications).
 type Provider interface {
-	// Properties tell who this is. Cheap; may be asked at any time.
+	// Properties returns the provider's identity. It is quick, and may be called at any time.
 	Properties(ctx context.Context) (Properties, error)
 	// OnLoad comes once after the provider was bound, before anything else. Errors: also VSS_E_PROVIDER_VETO.
 	OnLoad(ctx context.Context) error
@@ -54,7 +54,7 @@ type Provider interface {
 	// PostFinalCommitSnapshots ends the creation: the copies are read-only from here and AbortSnapshots no longer
 	// touches them.
 	PostFinalCommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error
-	// AbortSnapshots undoes whatever of the set isn't created, committed copies included. May be repeated. Errors:
+	// AbortSnapshots undoes everything of a set that isn't created, committed copies included. May be repeated. Errors:
 	// VSS_E_OBJECT_NOT_FOUND for a set it doesn't know, which the coordinator tolerates.
 	AbortSnapshots(ctx context.Context, set vss.SnapshotSetID) error
 }

@@ -182,9 +182,11 @@ func (r *recorded) identify(more string) {
 	set := func(dir, rest string) string {
 		return fmt.Sprintf(`{"path": %q, "filespec": "*", "recursive": true%s}`, filepath.Join(r.point, dir), rest)
 	}
-	tree := fmt.Sprintf(`{"backup_schema": 3, "restore_method": {"method": "if-can-replace", "writer_restore": "always"},
+	tree := fmt.Sprintf(`{"backup_schema": 3,
+"restore_method": {"method": "if-can-replace", "writer_restore": "always"},
 "components": [{"type": "filegroup", "logical_path": "", "name": "files", "selectable": true, "files": [%s, %s, %s%s]},
- {"type": "filegroup", "logical_path": "files", "name": "part", "selectable": false, "selectable_for_restore": true, "files": [{"path": %q, "filespec": "f"}]}],
+ {"type": "filegroup", "logical_path": "files", "name": "part", "selectable": false,
+  "selectable_for_restore": true, "files": [{"path": %q, "filespec": "f"}]}],
 "exclude_files": [{"path": %q, "filespec": "temp"}]}`,
 		set("data", ""), set("live", `, "mask": 15`),
 		set("placed", fmt.Sprintf(`, "alternate_path": %q`, filepath.Join(r.point, "export"))), more,
@@ -286,7 +288,8 @@ func TestBackupEvents(t *testing.T) {
 		defer r.script("post-snapshot", "true")
 		var b backupDoc
 		r.vss(&b, backup("--type", "incremental", r.point, "--", "sh", "-c",
-			fmt.Sprintf(`cp "$VSS_FILES_FROM" %s; cp "$VSS_FILES_FROM0" %s0; cat %s/data/f %s/live/f %s/export/f >%s.text`, got, got, r.point, r.point, r.point, got))...)
+			fmt.Sprintf(`cp "$VSS_FILES_FROM" %s; cp "$VSS_FILES_FROM0" %s0; `+
+				`cat %s/data/f %s/live/f %s/export/f >%s.text`, got, got, r.point, r.point, r.point, got))...)
 		if b.BackupType != "incremental" || len(b.Components) != 1 || !b.Components[0].Succeeded || b.BC != bc {
 			t.Errorf("%+v", b)
 		}
@@ -316,7 +319,8 @@ func TestBackupEvents(t *testing.T) {
 
 	t.Run("builds on another", func(t *testing.T) {
 		r.script("post-snapshot",
-			`echo '{"components": [{"type": "filegroup", "logical_path": "", "name": "files", "backup_stamp": "one"}]}'`)
+			`echo '{"components": [`+
+				`{"type": "filegroup", "logical_path": "", "name": "files", "backup_stamp": "one"}]}'`)
 		r.vss(nil, backup("--component", "recorder/files", r.point, "--", "true")...)
 		r.script("post-snapshot", "true")
 		r.saw(append(taken, "backup-complete", "backup-shutdown")...)

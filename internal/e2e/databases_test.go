@@ -451,7 +451,8 @@ func TestBackupMariaDB(t *testing.T) {
 		if p, err := s.Process(ctx); err != nil || p == nil || p.PID == before.PID {
 			t.Fatalf("%s: the server after the restore: %+v, %v; before: process %d", damage, p, err, before.PID)
 		}
-		if got := sql("SELECT COUNT(*), SUM(n) FROM test.kept; SELECT COUNT(*) FROM test.apart"); got != "10000\t50005000\n5000" {
+		if got := sql("SELECT COUNT(*), SUM(n) FROM test.kept; " +
+			"SELECT COUNT(*) FROM test.apart"); got != "10000\t50005000\n5000" {
 			t.Errorf("%s: the tables have %q", damage, got)
 		}
 		if err := s.Check(ctx); err != nil {

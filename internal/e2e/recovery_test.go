@@ -24,7 +24,8 @@ func TestAutoRecovery(t *testing.T) {
 			for name, text := range map[string]string{
 				"writer.toml": "id = \"7c1f0e52-88a1-4a57-9a0c-0a4b9d1c7e01\"\nname = \"Recovering\"\n",
 				"identify": fmt.Sprintf(`#!/bin/sh
-echo '{"components":[{"type":"filegroup","name":"app","logical_path":"","selectable":true,"flags":1,"files":[{"path":"%s","filespec":"*","recursive":true}]}],
+echo '{"components":[{"type":"filegroup","name":"app","logical_path":"","selectable":true,"flags":1,
+"files":[{"path":"%s","filespec":"*","recursive":true}]}],
 "exclude_files_from_snapshot":[{"path":"%s","filespec":"temp"}]}'
 `, point, point),
 				"post-snapshot": `#!/bin/sh

@@ -190,8 +190,8 @@ func TestUdev(t *testing.T) {
 	for _, l := range h.look().luns {
 		p := l.Disk.Partitions[0]
 		// udevd hears of a new file system when mkfs has closed the device, which settle doesn't wait for.
-		for end := time.Now().Add(20 * time.Second); sh(t,
-			"udevadm settle; readlink -f /dev/disk/by-uuid/"+p.UUID+" || true") != p.Device+"\n"; time.Sleep(50 * time.Millisecond) {
+		link := "udevadm settle; readlink -f /dev/disk/by-uuid/" + p.UUID + " || true"
+		for end := time.Now().Add(20 * time.Second); sh(t, link) != p.Device+"\n"; time.Sleep(50 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("%s has no link by UUID", p.Device)
 			}

@@ -185,7 +185,8 @@ func attributes(t conformance.T, w *HardwareWorld) {
 		if x.want {
 			wants(t, x.name+": BeginPrepareSnapshot", err, vss.OK)
 		} else {
-			wants(t, x.name+": BeginPrepareSnapshot", err, vss.ErrUnsupportedContext, vss.ErrVolumeNotSupportedByProvider, vss.ErrInvalidArg, vss.ErrProviderVeto)
+			wants(t, x.name+": BeginPrepareSnapshot", err, vss.ErrUnsupportedContext,
+				vss.ErrVolumeNotSupportedByProvider, vss.ErrInvalidArg, vss.ErrProviderVeto)
 		}
 		c.abort(t, x.name)
 	}

@@ -74,14 +74,14 @@ func key(l *vss.LUNInformation) string {
 // find gives a LUN, or nil. The caller holds mu.
 func (a *Array) find(l *vss.LUNInformation) *memoryLUN { return a.luns[key(l)] }
 
-// Write sets a LUN's content; Read tells it; Visible says whether the host may see it; Copies counts the copies.
+// Write sets a LUN's content; Read returns it; Visible reports whether the host may see it; Copies counts the copies.
 func (a *Array) Write(l vss.LUNInformation, b byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.find(&l).content = b
 }
 
-// Read tells a LUN's content, 0 for none.
+// Read returns a LUN's content, 0 for none.
 func (a *Array) Read(l vss.LUNInformation) byte {
 	a.mu.Lock()
 	defer a.mu.Unlock()

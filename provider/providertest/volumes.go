@@ -200,7 +200,8 @@ func contexts(t conformance.T, w *SoftwareWorld) {
 		if x.want {
 			wants(t, x.name+": BeginPrepareSnapshot", err, vss.OK)
 		} else {
-			wants(t, x.name+": BeginPrepareSnapshot", err, vss.ErrUnsupportedContext, vss.ErrVolumeNotSupportedByProvider, vss.ErrInvalidArg, vss.ErrProviderVeto)
+			wants(t, x.name+": BeginPrepareSnapshot", err, vss.ErrUnsupportedContext,
+				vss.ErrVolumeNotSupportedByProvider, vss.ErrInvalidArg, vss.ErrProviderVeto)
 		}
 		c.abort(t, x.name)
 	}
@@ -362,7 +363,8 @@ func snapshotProperties(t conformance.T, w *SoftwareWorld) {
 	must(t, "GetSnapshotProperties", err)
 	properties, err := c.p.Properties(t.Context())
 	must(t, "Properties", err)
-	if p.ID != id || p.SetID != c.set || p.Count != 2 || p.OriginalVolume == "" || p.ProviderID != properties.ID || p.State != vss.StateCreated ||
+	if p.ID != id || p.SetID != c.set || p.Count != 2 || p.OriginalVolume == "" || p.ProviderID != properties.ID ||
+		p.State != vss.StateCreated ||
 		p.Created.IsZero() || time.Since(p.Created) > time.Hour ||
 		p.OriginatingHost == "" ||
 		p.ServiceHost == "" {

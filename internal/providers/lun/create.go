@@ -25,7 +25,7 @@ func (p *Provider) onArrays(e provider.Call, set vss.SnapshotSetID, do func(part
 	return each(p.noted(set), func(x part) error { return lost(e.String(), set, do(x)) })
 }
 
-// EndPrepareSnapshots implements provider.Provider. An abort makes it return at once, whatever the arrays do; drop
+// EndPrepareSnapshots implements provider.Provider. An abort makes it return at once, in any state of the arrays; drop
 // waits for them.
 func (p *Provider) EndPrepareSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
 	const e = provider.CallEndPrepare
@@ -47,7 +47,8 @@ func (p *Provider) EndPrepareSnapshots(ctx context.Context, set vss.SnapshotSetI
 		case <-prepared:
 			return err
 		case <-ctx.Done():
-			return vss.E(e.String(), vss.ErrProviderVeto, fmt.Errorf("it was given up while the arrays prepared: %w", ctx.Err())).
+			return vss.E(e.String(), vss.ErrProviderVeto,
+				fmt.Errorf("it was given up while the arrays prepared: %w", ctx.Err())).
 				On(set.String()).Advise("create the set anew")
 		}
 	})
@@ -151,7 +152,8 @@ func (p *Provider) target(
 		}
 	}
 	if now, state := p.machine.Now(); now == set && state != vss.StateAborted && state != vss.StateCreated {
-		return vss.LUNInformation{}, vss.E(op, vss.ErrBadState, fmt.Errorf("the set is %s and has no copy of it", state)).
+		return vss.LUNInformation{}, vss.E(op, vss.ErrBadState,
+			fmt.Errorf("the set is %s and has no copy of it", state)).
 			On(origin.lun.Name).Advise("ask after PostCommitSnapshots for LUNs that are in the set")
 	}
 	return vss.LUNInformation{}, vss.E(op, vss.ErrObjectNotFound, fmt.Errorf("set %s has no copy of it", set)).

@@ -58,7 +58,8 @@ func (v *inventory) find(op string, info *vss.LUNInformation) (found, error) {
 	case len(hits) == 1:
 		return hits[0], nil
 	case len(hits) > 1:
-		return found{}, vss.E(op, vss.ErrProviderVeto, fmt.Errorf("LUNs with this page 0x83 are on the arrays %s and %s", hits[0].lun.Array, hits[1].lun.Array)).
+		return found{}, vss.E(op, vss.ErrProviderVeto,
+			fmt.Errorf("LUNs with this page 0x83 are on the arrays %s and %s", hits[0].lun.Array, hits[1].lun.Array)).
 			On(label(info)).Advise("one of the two pools is a copy of the other: take it out of its array")
 	case len(v.silent) > 0:
 		return found{}, vss.E(

@@ -39,7 +39,7 @@ func methodOf(op string, c vss.Context) (array.Method, error) {
 	case c.Has(vss.AttrClientAccessible):
 		return refuse("client-accessible copies are a software provider's")
 	case c.Has(vss.AttrFileShare):
-		return refuse("a LUN is no file share")
+		return refuse("a LUN isn't a file share")
 	case c.Has(vss.AttrDifferential | vss.AttrPlex):
 		return refuse("both methods are asked for, a copy has one")
 	case c.Has(vss.AttrPlex):
@@ -74,7 +74,8 @@ func (v *inventory) plan(op string, parts []part, m array.Method, luns []vss.LUN
 		case had < 0:
 			out[at].requests = append(slices.Clip(out[at].requests), array.CopyRequest{Origin: f.lun.ID, Method: m})
 		case out[at].requests[had].Method != m:
-			return nil, vss.E(op, vss.ErrUnsupportedContext, errors.New("the set copies it by the other method already")).
+			return nil, vss.E(op, vss.ErrUnsupportedContext,
+				errors.New("the set copies it by the other method already")).
 				On(f.lun.Name).Advise("ask for one method in a set")
 		}
 	}
@@ -87,7 +88,8 @@ func fits(ctx context.Context, op string, parts []part) error {
 		ok, err := p.array.CanCopy(ctx, p.requests)
 		if err == nil && !ok {
 			err = vss.E(op, vss.ErrInsufficientStorage, errors.New("the array can't make these copies now")).
-				Advise("delete old shadow copies: vss delete --oldest VOLUME; or give the pool more space: vss array list")
+				Advise("delete old shadow copies: vss delete --oldest VOLUME; or give the pool more space: vss array " +
+					"list")
 		}
 		return err
 	})

@@ -212,7 +212,7 @@ func TestResyncRefused(t *testing.T) {
 	refuse("the second is on another array", vss.ErrProviderVeto, copies, o[0], o[1])
 	refuse("the second is a shadow copy", vss.ErrProviderVeto, copies, o[0], targets[2])
 	refuse("one target twice", vss.ErrInvalidArg, copies, o[0], o[0])
-	refuse("the second source is no copy", vss.ErrObjectNotFound, []vss.LUNInformation{targets[0], o[0]}, o[0], o[2])
+	refuse("the second source isn't a copy", vss.ErrObjectNotFound, []vss.LUNInformation{targets[0], o[0]}, o[0], o[2])
 	refuse("the second is nobody's", vss.ErrObjectNotFound, copies, o[0], providertest.NewLUN())
 	_, err := w.arrays[0].Array.Map(ctx, w.originals[2].ID, "elsewhere")
 	must(t, err)

@@ -36,7 +36,7 @@ Flags:
   --cases PATTERN     run only the cases whose name matches the regular expression
   --json              write one JSON document to standard output
 
-The service must not use the provider or writer meanwhile: let it serve at a socket outside of /run/vss. Commands are run
+The service must not use the provider or writer meanwhile: use a socket outside of /run/vss. Commands are run
 by /bin/sh. The cases are those of the Go packages providertest and writertest; see docs/providers.md.
 
 Example:
