@@ -24,8 +24,8 @@ func Listen(folder, name string) (net.Listener, error) {
 }
 
 // Serve serves a provider, which is a Hardware or a Software, on a listener until ctx ends. The service finds it when
-// the listener is a socket in RUN/providers. Calls under way end first, unless they run on after their own context has
-// ended with ctx. Errors: E_INVALIDARG for a provider of neither kind.
+// the listener is a socket in RUN/providers. Calls under way end first, unless they run on after their own context
+// has ended with ctx. Errors: E_INVALIDARG for a provider of neither kind.
 func Serve(ctx context.Context, l net.Listener, p Provider, logger *slog.Logger) error {
 	s := wire.NewServer(logger)
 	vssv1.RegisterSnapshotProviderServer(s, &server{p: p})
