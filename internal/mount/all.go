@@ -12,9 +12,10 @@ import (
 // can only be removed there.
 var ErrElsewhere = errors.New("it is mounted in the mount namespace of another process")
 
-// UnmountAll removes all mounts of file systems on a device, the newest first. Mounts in other namespaces that the kernel
-// removes with those of this one don't matter; any other one is an error that wraps ErrElsewhere, and nothing is
-// unmounted. Errors are *os.PathError, with the path of the mount; a mount in use is unix.EBUSY unless force is set.
+// UnmountAll removes all mounts of file systems on a device, the newest first. Mounts in other namespaces that the
+// kernel removes with those of this one don't matter; any other one is an error that wraps ErrElsewhere, and nothing
+// is unmounted. Errors are *os.PathError, with the path of the mount; a mount in use is unix.EBUSY unless force is
+// set.
 func UnmountAll(device string, force bool) error {
 	here, elsewhere := of(device)
 	for _, m := range elsewhere {

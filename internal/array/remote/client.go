@@ -260,25 +260,9 @@ func (c *client) Events(ctx context.Context) (<-chan array.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := make(chan array.Event, 64)
-	go func() {
-		defer close(out)
-		for {
-			m, err := stream.Recv()
-			if err != nil {
-				return
-			}
-			var p reply
-			e := p.event(m)
-			if p.err != nil {
-				continue
-			}
-			select {
-			case out <- e:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return out, nil
+	return wire.Receive(ctx, stream.Recv, 64, func(m *vssv1.ArrayEvent) (array.Event, bool) {
+		var p reply
+		e := p.event(m)
+		return e, p.err == nil
+	}), nil
 }
