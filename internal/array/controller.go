@@ -12,7 +12,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Config is what a controller is made of. A pool may be opened lazily: Pools are asked when they are first needed.
+// Config configures a Controller. A pool may be opened lazily: its methods are called when they are first needed.
 type Config struct {
 	Name     string
 	Pools    []NamedPool
@@ -158,7 +158,7 @@ func settled(s State) State {
 	return s
 }
 
-// Close ends the background work and lets the pools go. It may be repeated.
+// Close ends the background work and closes the pools. It may be repeated.
 func (c *Controller) Close() error {
 	c.stop()
 	c.background.Wait()

@@ -87,8 +87,8 @@ func parseRecord(b []byte) (LUN, error) {
 	return l, l.Check()
 }
 
-// readRecords reads all records of a folder. What was being written when the power went is a .new file, and goes once
-// all records are known to be ours: a folder of a newer format is left as it is.
+// readRecords reads all records of a folder. What was being written when the power failed is a .new file, and is
+// removed once all records are known to be ours: a folder of a newer format is left as it is.
 func readRecords(dir string) ([]LUN, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {

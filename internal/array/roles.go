@@ -81,7 +81,7 @@ type Copier interface {
 	WritePaths(ctx context.Context) ([]string, error)
 }
 
-// Worker controls and reports what the array does by itself: hydration, and keeping pools from running full.
+// Worker controls and reports the background work of the array: hydration, and keeping pools from running full.
 type Worker interface {
 	// PauseBackground stops this work until resume is called, or 15 s have passed.
 	PauseBackground(ctx context.Context) (resume func(), err error)

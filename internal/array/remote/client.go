@@ -151,7 +151,7 @@ func (c *client) Mappings(ctx context.Context, host string) ([]array.Mapping, er
 	return out, p.err
 }
 
-// WritePaths implements array.Array. An array on another machine has none that a host could meet.
+// WritePaths implements array.Array. An array on another machine has none on this host.
 func (c *client) WritePaths(ctx context.Context) ([]string, error) {
 	m, err := c.rpc.ListWritePaths(ctx, &vssv1.ListWritePathsRequest{})
 	return m.GetPaths(), err
