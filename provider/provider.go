@@ -134,14 +134,8 @@ type Hardware interface {
 	// BeginPrepareSnapshot starts the slow work for one copy and returns at once. A LUN that another copy of the set
 	// has named is copied once. Errors: also VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED, VSS_E_NESTED_VOLUME_LIMIT,
 	// VSS_E_UNSUPPORTED_CONTEXT.
-	BeginPrepareSnapshot(
-		ctx context.Context,
-		set vss.SnapshotSetID,
-		snapshot vss.SnapshotID,
-		c vss.Context,
-		devices []string,
-		luns []vss.LUNInformation,
-	) error
+	BeginPrepareSnapshot(ctx context.Context, set vss.SnapshotSetID, snapshot vss.SnapshotID, c vss.Context,
+		devices []string, luns []vss.LUNInformation) error
 	// GetTargetLUNs returns the descriptions of the copies of these originals, in the same order. It is called after
 	// PostCommitSnapshots, when no host sees the copies yet. Errors: VSS_E_BAD_STATE before the copies are taken.
 	GetTargetLUNs(

@@ -237,15 +237,7 @@ func (m *Memory) EndPrepareSnapshots(ctx context.Context, set vss.SnapshotSetID)
 		m.array.mu.Lock()
 		gate := m.array.gate
 		m.array.mu.Unlock()
-		if gate == nil {
-			return nil
-		}
-		select {
-		case <-gate:
-			return nil
-		case <-ctx.Done():
-			return vss.E("EndPrepareSnapshots", vss.ErrProviderVeto, ctx.Err())
-		}
+		return waitFor(ctx, gate)
 	})
 }
 

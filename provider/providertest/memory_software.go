@@ -94,13 +94,8 @@ func (m *MemorySoftware) IsVolumeSnapshotted(
 }
 
 // BeginPrepareSnapshot implements provider.Software.
-func (m *MemorySoftware) BeginPrepareSnapshot(
-	ctx context.Context,
-	set vss.SnapshotSetID,
-	id vss.SnapshotID,
-	v provider.Volume,
-	c vss.Context,
-) error {
+func (m *MemorySoftware) BeginPrepareSnapshot(ctx context.Context, set vss.SnapshotSetID, id vss.SnapshotID,
+	v provider.Volume, c vss.Context) error {
 	return m.Machine.Begin(ctx, set, func(ctx context.Context) error {
 		if err := m.allows(c); err != nil {
 			return err
