@@ -19,7 +19,7 @@ func (p *parser) guid(s string) vss.GUID {
 func (p *parser) set(s string) vss.SnapshotSetID   { return vss.SnapshotSetID{GUID: p.guid(s)} }
 func (p *parser) snapshot(s string) vss.SnapshotID { return vss.SnapshotID{GUID: p.guid(s)} }
 
-// badMessage is E_INVALIDARG for a message that no honest peer sends.
+// badMessage returns E_INVALIDARG for a message that breaks the protocol.
 func badMessage(op, why string) error {
 	return vss.E(op, vss.ErrInvalidArg, nil).Advise(why)
 }

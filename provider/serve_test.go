@@ -319,7 +319,7 @@ func TestEventsOverSocket(t *testing.T) {
 	}
 }
 
-// TestNeitherKind refuses to serve what nobody could call.
+// TestNeitherKind tries to serve a provider that is neither hardware nor software.
 func TestNeitherKind(t *testing.T) {
 	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
 	if err != nil {

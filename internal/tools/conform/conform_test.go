@@ -107,17 +107,17 @@ func software(t *testing.T, wrap func(provider.Software) provider.Software) opti
 
 // Providers that break one rule each.
 type (
-	abortLater  struct{ provider.Hardware } // AbortSnapshots does nothing
-	keepsOnLoad struct{ provider.Hardware } // BeginPrepareSnapshot accepts strangers
-	deaf        struct{ provider.Software } // Events never ends
-	forgetful   struct{ provider.Software } // Query lists nothing
-	eager       struct{ provider.Software } // Consider accepts every context
-	bigPayload  struct{ provider.Software } // Describe returns something else each time
+	abortLater struct{ provider.Hardware } // AbortSnapshots does nothing
+	credulous  struct{ provider.Hardware } // AreLUNsSupported accepts every LUN
+	deaf       struct{ provider.Software } // Events never ends
+	forgetful  struct{ provider.Software } // Query lists nothing
+	eager      struct{ provider.Software } // Consider accepts every context
+	backwards  struct{ provider.Software } // Describe returns a last cut before the first
 )
 
 func (abortLater) AbortSnapshots(context.Context, vss.SnapshotSetID) error { return nil }
 
-func (keepsOnLoad) AreLUNsSupported(
+func (credulous) AreLUNsSupported(
 	_ context.Context,
 	_ vss.Context,
 	_ []string,
@@ -136,7 +136,7 @@ func (eager) Consider(context.Context, provider.Volume, vss.Context) (provider.O
 	return provider.Offer{}, nil
 }
 
-func (b bigPayload) Describe(ctx context.Context, set vss.SnapshotSetID, id vss.SnapshotID) (provider.Copy, error) {
+func (b backwards) Describe(ctx context.Context, set vss.SnapshotSetID, id vss.SnapshotID) (provider.Copy, error) {
 	c, err := b.Software.Describe(ctx, set, id)
 	c.LastCut = c.FirstCut.Add(-1)
 	return c, err
@@ -152,7 +152,7 @@ func TestHardware(t *testing.T) {
 			"Repeated", "OutOfOrder", "AbortAfterEveryStep", "AbortInEndPrepare", "UnknownSet", "CancelledContext",
 			"Restart",
 		}},
-		"AreLunsSupported says yes always": {func(p provider.Hardware) provider.Hardware { return keepsOnLoad{p} },
+		"AreLunsSupported accepts everything": {func(p provider.Hardware) provider.Hardware { return credulous{p} },
 			[]string{
 				"Attributes", "Stranger",
 			}},
@@ -186,9 +186,9 @@ func TestSoftware(t *testing.T) {
 		"Events never ends": {func(p provider.Software) provider.Software { return deaf{p} }, nil},
 		"Query lists nothing": {func(p provider.Software) provider.Software { return forgetful{p} },
 			[]string{"SnapshotProperties"}},
-		"Consider says yes always": {func(p provider.Software) provider.Software { return eager{p} },
+		"Consider accepts everything": {func(p provider.Software) provider.Software { return eager{p} },
 			[]string{"Contexts", "UnknownVolume"}},
-		"the last cut is the earlier": {func(p provider.Software) provider.Software { return bigPayload{p} },
+		"the last cut is the earlier": {func(p provider.Software) provider.Software { return backwards{p} },
 			[]string{"HappyPath", "UnknownCopy", "SurfaceAndWithdraw", "Delete", "AfterRestart", "Revert"}},
 	} {
 		t.Run(name, func(t *testing.T) {
