@@ -2,25 +2,28 @@ package mount
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 
 	"golang.org/x/sys/unix"
 )
 
-// ErrElsewhere is the cause of the error that UnmountAll returns for a mount in the namespace of another process, which
-// can only be removed there.
+// ErrElsewhere is the cause of the error that UnmountAll returns for a mount that can't be removed from the namespace of
+// another process, in most cases since it is in use there.
 var ErrElsewhere = errors.New("it is mounted in the mount namespace of another process")
 
-// UnmountAll removes all mounts of file systems on a device, the newest first. Mounts in other namespaces that the
-// kernel removes with those of this one don't matter; any other one is an error that wraps ErrElsewhere, and nothing
-// is unmounted. Errors are *os.PathError, with the path of the mount; a mount in use is unix.EBUSY unless force is
-// set.
+// UnmountAll removes all mounts of file systems on a device, the newest first, from all mount namespaces: those of the
+// others first. One that can't be removed there is an error that wraps ErrElsewhere, and the mounts of this namespace
+// stay. Errors are *os.PathError, with the path of the mount; a mount in use is unix.EBUSY unless force is set.
 func UnmountAll(device string, force bool) error {
 	here, elsewhere := of(device)
-	for _, m := range elsewhere {
-		if !slices.ContainsFunc(here, m.follows) {
-			return &os.PathError{Op: "unmount", Path: m.Path(), Err: ErrElsewhere}
+	for _, m := range slices.Backward(elsewhere) {
+		if slices.ContainsFunc(here, m.follows) {
+			continue // the kernel removes it with that one
+		}
+		if err := Unmount(m.Path(), Owner{ID: m.ID}, force); err != nil {
+			return &os.PathError{Op: "unmount", Path: m.Path(), Err: fmt.Errorf("%w: %w", ErrElsewhere, err)}
 		}
 	}
 	for _, m := range slices.Backward(here) {
