@@ -49,6 +49,8 @@ type Masker interface {
 	// host that no target of the array reaches.
 	Map(ctx context.Context, id vss.LUNID, host string) (LUN, error)
 	Unmap(ctx context.Context, id vss.LUNID, host string) (LUN, error)
+	// MapAll is Map for several LUNs. If their records can't be written, none is mapped that wasn't.
+	MapAll(ctx context.Context, host string, ids []vss.LUNID) error
 	// Mappings lists the LUNs that a host may see. It changes nothing.
 	Mappings(ctx context.Context, host string) ([]Mapping, error)
 	// MarkImported records that a host surfaced copies, which happens once. Errors: VSS_E_BAD_STATE, and none is

@@ -111,6 +111,11 @@ func (c *client) Map(ctx context.Context, id vss.LUNID, host string) (array.LUN,
 	return one(c.rpc.MapLun(ctx, &vssv1.MapArrayLunRequest{Id: id.String(), Host: host}))
 }
 
+// MapAll implements array.Array.
+func (c *client) MapAll(ctx context.Context, host string, ids []vss.LUNID) error {
+	return done(c.rpc.MapLuns(ctx, &vssv1.MapArrayLunsRequest{Host: host, Ids: texts(ids)}))
+}
+
 // Unmap implements array.Array.
 func (c *client) Unmap(ctx context.Context, id vss.LUNID, host string) (array.LUN, error) {
 	return one(c.rpc.UnmapLun(ctx, &vssv1.MapArrayLunRequest{Id: id.String(), Host: host}))

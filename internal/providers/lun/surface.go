@@ -29,17 +29,17 @@ func (p *Provider) LocateLUNs(ctx context.Context, luns []vss.LUNInformation) er
 	}
 	slices.SortStableFunc(all, func(a, b found) int { return cmp.Compare(a.lun.Array, b.lun.Array) })
 	var unmasked []found
-	err = func() error {
-		for _, f := range all {
-			if !slices.Contains(f.lun.MappedTo, p.cfg.Host) {
-				unmasked = append(unmasked, f) // also if Map fails: it may have mapped it
-			}
-			if _, err := f.array.Map(ctx, f.lun.ID, p.cfg.Host); err != nil {
-				return err
-			}
+	for _, f := range all {
+		if !slices.Contains(f.lun.MappedTo, p.cfg.Host) {
+			unmasked = append(unmasked, f)
 		}
-		return p.mark(ctx, op, all)
-	}()
+	}
+	err = byArray(all, func(first found, ids []vss.LUNID) error {
+		return first.array.MapAll(ctx, p.cfg.Host, ids)
+	})
+	if err == nil {
+		err = p.mark(ctx, op, all)
+	}
 	if err == nil {
 		return nil
 	}
@@ -52,18 +52,28 @@ func (p *Provider) LocateLUNs(ctx context.Context, luns []vss.LUNInformation) er
 
 // mark marks the copies as imported at each array.
 func (p *Provider) mark(ctx context.Context, op string, all []found) error {
+	marked := false
+	return byArray(all, func(first found, ids []vss.LUNID) error {
+		err := first.array.MarkImported(ctx, p.cfg.Host, ids)
+		if err != nil && marked {
+			return vss.E(op, vss.ErrProviderVeto, err).On(first.lun.Array).
+				Advise("the copies on the other arrays count as imported now: delete the set and create it anew")
+		}
+		marked = true
+		return err
+	})
+}
+
+// byArray calls f for each array, with its first LUN and the ids of all, until it fails. The LUNs of one array follow
+// each other in all.
+func byArray(all []found, f func(first found, ids []vss.LUNID) error) error {
 	for from := 0; from < len(all); {
-		a := all[from].array
 		var ids []vss.LUNID
 		to := from
-		for ; to < len(all) && all[to].array == a; to++ {
+		for ; to < len(all) && all[to].array == all[from].array; to++ {
 			ids = append(ids, all[to].lun.ID)
 		}
-		if err := a.MarkImported(ctx, p.cfg.Host, ids); err != nil {
-			if from > 0 {
-				return vss.E(op, vss.ErrProviderVeto, err).On(all[from].lun.Array).
-					Advise("the copies on the other arrays count as imported now: delete the set and create it anew")
-			}
+		if err := f(all[from], ids); err != nil {
 			return err
 		}
 		from = to
