@@ -126,7 +126,7 @@ func (k *localKind) DropRemains(ctx context.Context, set vss.SnapshotSetID, reco
 	return nil
 }
 
-// delete deletes one copy; that it doesn't exist any more is no error.
+// delete deletes one copy; a missing copy isn't an error.
 func (k *localKind) delete(ctx context.Context, r *catalog.Snapshot) error {
 	err := k.plain(ctx, callDelete, func(ctx context.Context) error {
 		_, _, err := k.sw.DeleteSnapshots(ctx, []provider.Ref{ref(r)}, true)

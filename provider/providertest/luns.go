@@ -164,7 +164,8 @@ func attributes(t conformance.T, w *HardwareWorld) {
 	for _, x := range append(contextCases(p),
 		contextCase{"both methods", vss.ContextAppRollback | vss.AttrDifferential | vss.AttrPlex, false},
 		contextCase{"transportable", vss.ContextAppRollback | vss.AttrTransportable, p.Can(provider.CanTransport)},
-		contextCase{"client-accessible-writers", vss.ContextClientAccessibleWriters, p.Can(provider.CanClientAccessible)},
+		contextCase{"client-accessible-writers", vss.ContextClientAccessibleWriters,
+			p.Can(provider.CanClientAccessible)},
 	) {
 		ok, _, err := w.Provider.AreLUNsSupported(t.Context(), x.c, devices(v), slices.Clone(v))
 		if err != nil || ok != x.want {

@@ -47,7 +47,8 @@ func (p *Provider) EndPrepareSnapshots(ctx context.Context, set vss.SnapshotSetI
 		case <-prepared:
 			return err
 		case <-ctx.Done():
-			return vss.E(e.String(), vss.ErrProviderVeto, fmt.Errorf("it was given up while the arrays prepared: %w", ctx.Err())).
+			return vss.E(e.String(), vss.ErrProviderVeto,
+				fmt.Errorf("it was given up while the arrays prepared: %w", ctx.Err())).
 				On(set.String()).Advise("create the set again")
 		}
 	})

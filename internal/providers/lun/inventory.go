@@ -58,10 +58,12 @@ func (v *inventory) find(op string, info *vss.LUNInformation) (found, error) {
 	case len(hits) == 1:
 		return hits[0], nil
 	case len(hits) > 1:
-		return found{}, vss.E(op, vss.ErrProviderVeto, fmt.Errorf("LUNs with this page 0x83 are on the arrays %s and %s", hits[0].lun.Array, hits[1].lun.Array)).
+		return found{}, vss.E(op, vss.ErrProviderVeto,
+			fmt.Errorf("LUNs with this page 0x83 are on the arrays %s and %s", hits[0].lun.Array, hits[1].lun.Array)).
 			On(label(info)).Advise("one of the two pools is a copy of the other; remove it from its array")
 	case len(v.failed) > 0:
-		return found{}, vss.E(op, vss.ErrProviderVeto, fmt.Errorf("an array that may have the LUN doesn't answer: %w", errors.Join(v.failed...))).
+		return found{}, vss.E(op, vss.ErrProviderVeto,
+			fmt.Errorf("an array that may have the LUN doesn't answer: %w", errors.Join(v.failed...))).
 			On(label(info)).Advise("`vss array list` shows which arrays answer; try again when all do")
 	}
 	return found{}, vss.E(op, vss.ErrObjectNotFound, errors.New("no array that this host speaks to has this LUN")).

@@ -70,7 +70,8 @@ func (v *inventory) plan(op string, parts []part, m array.Method, luns []vss.LUN
 		case had < 0:
 			out[at].requests = append(slices.Clip(out[at].requests), array.CopyRequest{Origin: f.lun.ID, Method: m})
 		case out[at].requests[had].Method != m:
-			return nil, vss.E(op, vss.ErrUnsupportedContext, errors.New("the set already copies the LUN by the other method")).
+			return nil, vss.E(op, vss.ErrUnsupportedContext,
+				errors.New("the set already copies the LUN by the other method")).
 				On(f.lun.Name).Advise("use one method for all copies in a set")
 		}
 	}
