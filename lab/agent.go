@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openLine opens the line to the host. The terminal is made raw: it would change and echo what passes.
+// openLine opens the line to the host. The terminal is set to raw mode, since it would change and echo the data.
 func openLine() (*os.File, error) {
 	fd, err := unix.Open("/dev/tty1", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -32,10 +32,10 @@ func openLine() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "tty1"), err
 }
 
-// drain waits until all that was written is with the host.
+// drain waits until everything written has reached the host.
 func drain(f *os.File) { _ = unix.IoctlSetInt(int(f.Fd()), unix.TCSBRK, 1) }
 
-// run runs a command of our own set-up, before the agent takes over waiting for processes.
+// run runs a command during the set-up, before the agent takes over waiting for processes.
 func run(args ...string) error {
 	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
 		return fmt.Errorf("%v: %w: %s", args, err, out)
@@ -43,15 +43,15 @@ func run(args ...string) error {
 	return nil
 }
 
-// worker starts the commands and waits for all children of this process, which inherits those whose parents have died.
+// worker starts commands and waits for all children of this process, including adopted ones.
 type worker struct {
 	line  sender
 	mu    sync.Mutex
 	calls map[uint32]int               // number of a command -> process
-	waits map[int]chan unix.WaitStatus // process -> who waits for it
+	waits map[int]chan unix.WaitStatus // process -> channel for its status
 }
 
-// agent answers the host's commands and never returns.
+// agent executes the host's commands and never returns.
 func agent() {
 	l, err := openLine()
 	if err != nil {
@@ -112,13 +112,25 @@ func (w *worker) reap() {
 	}
 }
 
-// do runs one command and sends what it writes and its status.
+// do runs one command and sends its output and status.
 func (w *worker) do(id uint32, c command) {
 	status, err := w.execute(id, c)
 	if err != nil {
 		_ = w.line.send(frameErr, id, []byte("lab: "+err.Error()+"\n"))
 	}
 	_ = w.line.send(frameExit, id, []byte(strconv.Itoa(status)))
+}
+
+// environment returns the environment of a command: its own, with the guest's name and what the agent has set up.
+func environment(c command) []string {
+	name, _ := os.Hostname()
+	env := append(c.Env, guestEnv+"="+name)
+	for _, k := range []string{"HOME", "PATH", "DM_DISABLE_UDEV"} {
+		if v, ok := os.LookupEnv(k); ok {
+			env = append(env, k+"="+v)
+		}
+	}
+	return env
 }
 
 func (w *worker) execute(id uint32, c command) (int, error) {
@@ -128,13 +140,6 @@ func (w *worker) execute(id uint32, c command) (int, error) {
 	path, err := exec.LookPath(c.Args[0])
 	if err != nil {
 		return 127, err
-	}
-	name, _ := os.Hostname()
-	env := append(c.Env, guestEnv+"="+name)
-	for _, k := range []string{"HOME", "PATH", "DM_DISABLE_UDEV"} {
-		if v, ok := os.LookupEnv(k); ok {
-			env = append(env, k+"="+v)
-		}
 	}
 	if !exists(c.Dir) {
 		c.Dir = "/"
@@ -151,13 +156,15 @@ func (w *worker) execute(id uint32, c command) (int, error) {
 		if err != nil {
 			return 127, err
 		}
-		defer r.Close() // ends the copying, where a child of the command's has kept the other end
+		defer r.Close() // ends the copying if a child of the command still has the other end
 		defer wr.Close()
 		files = append(files, wr)
 		copied.Go(func() { w.copy(r, kind, id) })
 	}
-	w.mu.Lock() // nobody reaps it before it is known
-	p, err := os.StartProcess(path, c.Args, &os.ProcAttr{Dir: c.Dir, Env: env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true}})
+	w.mu.Lock() // must not be reaped before it is registered
+	p, err := os.StartProcess(path, c.Args, &os.ProcAttr{
+		Dir: c.Dir, Env: environment(c), Files: files, Sys: &syscall.SysProcAttr{Setsid: true},
+	})
 	if err != nil {
 		w.mu.Unlock()
 		return 127, err

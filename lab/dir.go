@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// newDir is a directory that is gone after the test, or after this process was killed: a shell in a session of its own
-// waits for the end of the pipe that only we hold.
+// newDir returns a directory that is removed after the test, or after this process was killed: a shell in its own
+// session waits for the end of a pipe that only this process has.
 func newDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "vss-lab-")

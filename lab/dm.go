@@ -9,29 +9,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LogWrites puts dm-log-writes over dev, in a guest with the module of that name: what is written to the path it returns goes
-// to dev, and to the disk log with the order of writes and flushes. The log is read on the host, by ReadLog, when the
-// device is gone: at the end of the test in the guest.
+// LogWrites puts dm-log-writes over dev, in a guest with the module of that name: data written to the returned path
+// goes to dev, and to the disk log together with the order of writes and flushes. The host reads the log with ReadLog
+// when the device has been removed at the end of the test in the guest.
 func LogWrites(t testing.TB, name, dev, log string) string {
 	t.Helper()
 	return dmCreate(t, name, fmt.Sprintf("0 %d log-writes %s %s", sectors(t, dev), dev, log))
 }
 
-// Mark writes a mark into the log of the device that LogWrites named so. Writes that no flush has followed yet come after it
-// in the log.
+// Mark writes a mark into the log of the device that LogWrites returned. Writes that have not been flushed appear
+// after it in the log.
 func Mark(t testing.TB, name, mark string) {
 	t.Helper()
 	dmsetup(t, "message", name, "0", "mark", mark)
 }
 
-// Flakey puts a device over dev that passes everything on, until DropWrites, in a guest with the module dm-flakey.
+// Flakey puts a device over dev that passes everything on until DropWrites, in a guest with the module dm-flakey.
 func Flakey(t testing.TB, name, dev string) string {
 	t.Helper()
 	return dmCreate(t, name, fmt.Sprintf("0 %d linear %s 0", sectors(t, dev), dev))
 }
 
-// DropWrites makes all writes to the device that Flakey named so vanish from now on, without an error, as if the power had
-// been cut. What the file system on it has not written yet is lost too.
+// DropWrites discards all further writes to a device of Flakey without an error, like a power failure. Data that its
+// file system has not written yet is lost as well.
 func DropWrites(t testing.TB, name, dev string) {
 	t.Helper()
 	dmsetup(t, "suspend", "--nolockfs", name)
@@ -56,7 +56,7 @@ func dmsetup(t testing.TB, args ...string) {
 	}
 }
 
-// sectors is the size of a block device in units of 512 bytes.
+// sectors returns the size of a block device in units of 512 bytes.
 func sectors(t testing.TB, dev string) int64 {
 	t.Helper()
 	f, err := os.Open(dev)

@@ -7,24 +7,25 @@ import (
 	"time"
 )
 
-// Guest describes a kernel to boot and what it has.
+// Guest describes a kernel to boot and its devices.
 type Guest struct {
-	Name    string        // host name; "" is "guest"
-	Memory  int           // MiB; 0 is 512. The host gives it as it is used
-	Disks   []Disk        // /dev/ubda, /dev/ubdb, ...
-	Modules []string      // kernel modules to load before the first command. Many are loaded by themselves when needed
-	Root    string        // "ext4", "xfs": the root lies on the last disk, and can be frozen; "": on a tmpfs over the host's
-	Udev    bool          // udevd runs: /dev/disk/by-*, rules. Costs some 5 s
-	Systemd bool          // systemd is the first process, and runs udevd. Costs some 10 s
+	Name    string   // host name; "" is "guest"
+	Memory  int      // MiB; 0 is 512. The host allocates it as it is used
+	Disks   []Disk   // /dev/ubda, /dev/ubdb, ...
+	Modules []string // kernel modules to load before the first command. Many are loaded on demand
+	// "ext4", "xfs": the root is on the last disk, and can be frozen; "": on a tmpfs over the host's
+	Root    string
+	Udev    bool          // udevd runs: /dev/disk/by-*, rules. Takes about 5 s
+	Systemd bool          // systemd is the first process, and runs udevd. Takes about 10 s
 	Address string        // address/prefix on a Net
 	Timeout time.Duration // of Run and Enter, boot included; 0 is 1 minute
 }
 
-// Disk is a file that is a disk of the guest's.
+// Disk is a disk of the guest, stored in a file.
 type Disk struct {
-	Size int64  // bytes: a new one, empty, that goes with the test
-	Path string // or this one
-	Sync bool   // each write is on the host's disk before it is answered (O_SYNC)
+	Size int64  // bytes: a new, empty file, which is removed after the test
+	Path string // or this file
+	Sync bool   // each write is on the host's disk before it is acknowledged (O_SYNC)
 }
 
 func (g *Guest) fill() {
@@ -39,7 +40,7 @@ func (g *Guest) fill() {
 	}
 }
 
-// images makes the disks that don't exist yet below dir, and gives the paths of all.
+// images creates the disks that don't exist below dir, and returns the paths of all.
 func (g *Guest) images(dir string) ([]string, error) {
 	if g.Root != "" && len(g.Disks) == 0 {
 		return nil, fmt.Errorf("a guest with an %s root needs a disk", g.Root)
@@ -58,7 +59,7 @@ func (g *Guest) images(dir string) ([]string, error) {
 	return out, nil
 }
 
-// image makes a file of size bytes, all of them holes.
+// image creates a sparse file of size bytes.
 func image(path string, size int64) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
@@ -68,7 +69,7 @@ func image(path string, size int64) error {
 	return f.Truncate(size)
 }
 
-// kernel is the kernel's command line.
+// kernel returns the kernel's command line.
 func (g *Guest) kernel(m *Machine, boot string) []string {
 	out := []string{
 		fmt.Sprintf("mem=%dM", g.Memory), "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "quiet",

@@ -16,7 +16,7 @@ const lvmWithoutUdev = `activation { udev_sync=0 udev_rules=0 verify_udev_operat
 devices { obtain_device_list_from_udev=0 }
 `
 
-// initialize is the guest's first process: it makes the root, and becomes the agent or systemd.
+// initialize is the guest's first process: it creates the root, and becomes the agent or systemd.
 func initialize() {
 	p, err := setUp(os.Getenv(dirEnv))
 	if err == nil {
@@ -29,7 +29,7 @@ func initialize() {
 	fail(err)
 }
 
-// fail tells the host what is wrong and powers off.
+// fail reports an error to the host and powers off.
 func fail(err error) {
 	fmt.Fprintln(os.Stderr, "lab:", err)
 	if l, open := openLine(); open == nil {
@@ -45,12 +45,11 @@ func powerOff() {
 	select {}
 }
 
-// setUp makes the guest's root and all that doesn't need the first command.
+// setUp creates the guest's root and everything that doesn't depend on the first command.
 func setUp(dir string) (plan, error) {
 	var p plan
-	for _, e := range [][2]string{{"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, {"HOME", "/root"}} {
-		_ = os.Setenv(e[0], e[1])
-	}
+	_ = os.Setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+	_ = os.Setenv("HOME", "/root")
 	b, err := os.ReadFile(filepath.Join(dir, planFile))
 	if err != nil {
 		return p, err
@@ -71,7 +70,8 @@ func setUp(dir string) (plan, error) {
 	if err := unix.Sethostname([]byte(g.Name)); err != nil {
 		return p, os.NewSyscallError("sethostname", err)
 	}
-	for name, text := range map[string]string{"hosts": "127.0.0.1 localhost " + g.Name + "\n", "hostname": g.Name + "\n", "fstab": ""} {
+	files := map[string]string{"hosts": "127.0.0.1 localhost " + g.Name + "\n", "hostname": g.Name + "\n", "fstab": ""}
+	for name, text := range files {
 		if err := os.WriteFile("/etc/"+name, []byte(text), 0o644); err != nil {
 			return p, err
 		}
@@ -92,25 +92,32 @@ func setUp(dir string) (plan, error) {
 			return p, err
 		}
 	}
+	return p, setUpDevices(g)
+}
+
+// setUpDevices configures LVM, and starts udevd if the guest has it and systemd doesn't start it.
+func setUpDevices(g Guest) error {
 	lvm := lvmWithoutUdev
 	if g.Udev || g.Systemd {
 		lvm = "activation { monitoring=0 }\n"
 	} else {
-		_ = os.Setenv("DM_DISABLE_UDEV", "1") // dmsetup makes the nodes itself, and waits for nobody
+		_ = os.Setenv("DM_DISABLE_UDEV", "1") // dmsetup creates the nodes itself, and doesn't wait for udev
 	}
 	if exists("/etc/lvm") {
 		if err := os.WriteFile("/etc/lvm/lvmlocal.conf", []byte(lvm), 0o644); err != nil {
-			return p, err
+			return err
 		}
 	}
 	if g.Udev && !g.Systemd {
-		for _, c := range [][]string{{"/lib/systemd/systemd-udevd", "--daemon"}, {"udevadm", "trigger", "--action=add"}, {"udevadm", "settle"}} {
+		for _, c := range [][]string{
+			{"/lib/systemd/systemd-udevd", "--daemon"}, {"udevadm", "trigger", "--action=add"}, {"udevadm", "settle"},
+		} {
 			if err := run(c...); err != nil {
-				return p, err
+				return err
 			}
 		}
 	}
-	return p, nil
+	return nil
 }
 
 func exists(path string) bool { _, err := os.Stat(path); return err == nil }
@@ -125,7 +132,7 @@ func mount(source, target, kind string, flags uintptr, data string) error {
 	return nil
 }
 
-// makeRoot puts the new root together at /run/root and goes there.
+// makeRoot assembles the new root at /run/root and changes to it.
 func makeRoot(p plan, dir string) error {
 	const root = "/run/root"
 	if err := mount("tmpfs", "/run/over", "tmpfs", 0, "mode=755"); err != nil {
@@ -142,7 +149,8 @@ func makeRoot(p plan, dir string) error {
 	if err := os.MkdirAll(old, 0o700); err != nil {
 		return err
 	}
-	for _, m := range [][4]string{ // what the host has in /run and /mnt is hidden; its /tmp, where test programs are, is not
+	// /run and /mnt of the host are hidden, but not its /tmp, which has the test programs
+	for _, m := range [][4]string{
 		{"tmpfs", "run", "tmpfs", "mode=755"}, {"tmpfs", "mnt", "tmpfs", "mode=755"},
 		{"devtmpfs", "dev", "devtmpfs", ""}, {"devpts", "dev/pts", "devpts", ""}, {"tmpfs", "dev/shm", "tmpfs", ""},
 		{"proc", "proc", "proc", ""}, {"sysfs", "sys", "sysfs", ""}, {"cgroup", "sys/fs/cgroup", "cgroup2", ""},
@@ -152,7 +160,7 @@ func makeRoot(p plan, dir string) error {
 			return err
 		}
 	}
-	// Not chroot: kernel threads, which start modprobe and uevent helpers, must see the new root too.
+	// Not chroot: kernel threads, which start modprobe and uevent helpers, must use the new root, too.
 	if err := unix.PivotRoot(root, old); err != nil {
 		return os.NewSyscallError("pivot_root", err)
 	}
@@ -186,16 +194,17 @@ func overlay(lower, target string) error {
 			return err
 		}
 	}
-	return mount("overlay", target, "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s/up,workdir=%s/work", lower, name, name))
+	return mount("overlay", target, "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s/up,workdir=%s/work", lower, name,
+		name))
 }
 
-// lastDisk is the node of the guest's last disk.
+// lastDisk returns the node of the guest's last disk.
 func lastDisk(g Guest) string { return "/dev/ubd" + string(rune('a'+len(g.Disks)-1)) }
 
-// rootExe is where this program lies on a root of its own.
+// rootExe is the path of this program on a root of its own.
 const rootExe = "/stillpoint.test"
 
-// diskRoot makes a root on the last disk: this program, /etc and the folders that everybody writes to are on it. /usr is
+// diskRoot creates a root on the last disk with this program, /etc and the folders that all programs write to. /usr is
 // the host's.
 func diskRoot(p plan, root string) error {
 	dev := lastDisk(p.Guest)
@@ -226,7 +235,7 @@ func furnish(root string) error {
 			return err
 		}
 	}
-	// Not os.Executable: before the guest has a /proc of its own it sees the host's, and finds the kernel there.
+	// Not os.Executable: before the guest has a /proc of its own it uses the host's, and finds the kernel there.
 	if err := copyFile(os.Args[0], root+rootExe); err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ const victimEnv = "VSS_LAB_TEST_VICTIM"
 
 func TestMain(m *testing.M) { RunTests(m) }
 
-// TestRun: a command's status and output come out, the host keeps nothing of what it writes.
+// TestRun: output and status of a command are returned, and the host keeps nothing that it writes.
 func TestRun(t *testing.T) {
 	t.Setenv("VSS_LAB_TEST", "from outside")
 	mark := fmt.Sprintf("/var/tmp/vss-lab-test-%d", os.Getpid())
@@ -28,11 +28,13 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	r, err := Run(t, Guest{Disks: []Disk{{Size: 3 << 20}, {Size: 5 << 20, Sync: true}}}, "sh", "-c",
-		`echo "$VSS_LAB_TEST"; pwd; id -u; blockdev --getsize64 /dev/ubda /dev/ubdb; echo wrong >&2; echo x >`+mark+`; cat `+mark+`; exit 7`)
+		`echo "$VSS_LAB_TEST"; pwd; id -u; blockdev --getsize64 /dev/ubda /dev/ubdb; `+
+			`echo wrong >&2; echo x >`+mark+`; cat `+mark+`; exit 7`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Result{Exit: 7, Stdout: fmt.Sprintf("from outside\n%s\n0\n%d\n%d\nx\n", dir, 3<<20, 5<<20), Stderr: "wrong\n"}
+	want := Result{Exit: 7, Stdout: fmt.Sprintf("from outside\n%s\n0\n%d\n%d\nx\n", dir, 3<<20, 5<<20),
+		Stderr: "wrong\n"}
 	if r != want {
 		t.Errorf("got %+v, want %+v", r, want)
 	}
@@ -41,7 +43,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestCommands: several at once, all kinds of ends, much output, and a guest that is cut off under them.
+// TestCommands runs several commands at once, with all kinds of ends, much output, and a guest that is cut off
+// meanwhile.
 func TestCommands(t *testing.T) {
 	m := Boot(t, Guest{Name: "alone"})
 	for _, c := range []struct {
@@ -50,11 +53,13 @@ func TestCommands(t *testing.T) {
 	}{
 		{[]string{"hostname"}, Result{Stdout: "alone\n"}},
 		{[]string{"sh", "-c", "kill -9 $$"}, Result{Exit: 137}},
-		{[]string{"/no/such/program"}, Result{Exit: 127, Stderr: "lab: exec: \"/no/such/program\": stat /no/such/program: no such file or directory\n"}},
+		{[]string{"/no/such/program"}, Result{Exit: 127,
+			Stderr: "lab: exec: \"/no/such/program\": stat /no/such/program: no such file or directory\n"}},
 		{[]string{"sh", "-c", "sleep 100 & echo started"}, Result{Stdout: "started\n"}},
 		{[]string{"sh", "-c", "(sleep 0.01 &); sleep 0.2; ps -o stat= -A | grep -c Z"}, Result{Exit: 1, Stdout: "0\n"}},
 		{[]string{"head", "-c", "3000000", "/dev/zero"}, Result{Stdout: strings.Repeat("\x00", 3000000)}},
-		{[]string{"printf", `\0\001\003\004\n\r\021\023\032\177\377`}, Result{Stdout: "\x00\x01\x03\x04\n\r\x11\x13\x1a\x7f\xff"}},
+		{[]string{"printf", `\0\001\003\004\n\r\021\023\032\177\377`},
+			Result{Stdout: "\x00\x01\x03\x04\n\r\x11\x13\x1a\x7f\xff"}},
 	} {
 		if r, err := m.Run(t.Context(), c.args...); err != nil || r != c.want {
 			t.Errorf("%v: %.300q, %v", c.args, fmt.Sprint(r), err)
@@ -68,7 +73,8 @@ func TestCommands(t *testing.T) {
 	}
 	ctx, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	if r, err := m.Run(ctx, "sh", "-c", "trap 'echo asked' QUIT; while :; do sleep 77; done"); !errors.Is(err, context.DeadlineExceeded) || r.Exit != 137 || r.Stdout != "asked\n" {
+	if r, err := m.Run(ctx, "sh", "-c", "trap 'echo asked' QUIT; while :; do sleep 77; done"); !errors.Is(err,
+		context.DeadlineExceeded) || r.Exit != 137 || r.Stdout != "asked\n" {
 		t.Errorf("past its limit, with more to say: %+v, %v", r, err)
 	}
 	if out := m.Sh("pgrep -c -x -f 'sleep 77' || true"); out != "0\n" {
@@ -80,7 +86,7 @@ func TestCommands(t *testing.T) {
 		_, err := m.Run(context.Background(), "sleep", "60")
 		died <- err
 	}()
-	m.Sh("true") // answered while the other runs
+	m.Sh("true") // answered while the other one runs
 	m.Cut()
 	if err := <-died; !errors.Is(err, ErrDied) {
 		t.Errorf("command in a guest that is cut off: %v", err)
@@ -95,7 +101,8 @@ func TestTimeLimit(t *testing.T) {
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("endless command: %v", err)
 	}
-	if _, err = Run(t, Guest{Modules: []string{"no-such"}}, "true"); err == nil || !strings.Contains(err.Error(), "no module no-such") {
+	if _, err = Run(t, Guest{Modules: []string{"no-such"}}, "true"); err == nil ||
+		!strings.Contains(err.Error(), "no module no-such") {
 		t.Errorf("missing module: %v", err)
 	}
 	if _, err = Run(t, Guest{}, "sh", "-c", "echo c >/proc/sysrq-trigger; sleep 60"); !errors.Is(err, ErrDied) {
@@ -106,7 +113,7 @@ func TestTimeLimit(t *testing.T) {
 	}
 }
 
-// TestEnter: what a test comes to in a guest is what it comes to outside.
+// TestEnter: the result of a test in a guest is its result outside.
 func TestEnter(t *testing.T) {
 	lane.Lab(t)
 	for _, c := range []struct {
@@ -125,7 +132,7 @@ func TestEnter(t *testing.T) {
 	}
 }
 
-// TestInner is what TestEnter runs; by itself it is the good case.
+// TestInner is what TestEnter runs; by itself it succeeds.
 func TestInner(t *testing.T) {
 	if !Enter(t, Guest{}) {
 		return
@@ -138,7 +145,7 @@ func TestInner(t *testing.T) {
 	}
 }
 
-// TestHarnessKilled: neither process nor directory is left of a test program that was killed, nor of a guest whose kernel
+// TestHarnessKilled: no process and no directory is left of a test program that was killed, or of a guest whose kernel
 // was killed from outside.
 func TestHarnessKilled(t *testing.T) {
 	if os.Getenv(victimEnv) == "harness" {
@@ -149,8 +156,8 @@ func TestHarnessKilled(t *testing.T) {
 		select {}
 	}
 	lane.Lab(t)
-	for _, who := range []string{"harness", "kernel"} {
-		t.Run(who, func(t *testing.T) {
+	for _, killed := range []string{"harness", "kernel"} {
+		t.Run(killed, func(t *testing.T) {
 			cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run=^TestHarnessKilled$")
 			cmd.Env = append(os.Environ(), victimEnv+"=harness")
 			out, err := cmd.StdoutPipe()
@@ -177,7 +184,7 @@ func TestHarnessKilled(t *testing.T) {
 				t.Errorf("a guest of %d processes: this test looks for the wrong ones", n)
 			}
 			victim := cmd.Process
-			if who == "kernel" {
+			if killed == "kernel" {
 				if victim, err = os.FindProcess(pid); err != nil {
 					t.Fatal(err)
 				}
@@ -196,7 +203,7 @@ func TestHarnessKilled(t *testing.T) {
 	}
 }
 
-// processesIn lists the processes in a PID namespace.
+// processesIn returns the processes in a PID namespace.
 func processesIn(space string) []string {
 	var out []string
 	all, _ := filepath.Glob("/proc/[0-9]*")

@@ -7,11 +7,11 @@ import (
 	"sync"
 )
 
-// What goes over the line to a guest, its tty1 in raw mode: frames of a kind (1 byte), the number of a command (4 bytes,
-// big-endian), a length (4 bytes) and that many bytes.
+// Frames on the line to a guest, its tty1 in raw mode: a kind (1 byte), the number of a command (4 bytes, big-endian),
+// a length (4 bytes) and that many bytes.
 const (
-	frameUp     = 'u' // from the guest: it takes commands
-	frameFailed = 'f' // it couldn't set itself up, and why
+	frameUp     = 'u' // from the guest: ready for commands
+	frameFailed = 'f' // from the guest: its set-up failed, with the reason
 	frameRun    = 'r' // to the guest: a command, as JSON
 	frameKill   = 'k' // send a signal to that command and its children
 	frameHalt   = 'h' // sync and power off
@@ -20,7 +20,7 @@ const (
 	frameExit   = 'x' // exit status, a decimal number
 )
 
-// maxFrame is how long a frame can be, in bytes: a longer one is a line out of step.
+// maxFrame is the maximum length of a frame in bytes: a longer one means that the line is out of step.
 const maxFrame = 1 << 20
 
 type frame struct {
@@ -59,9 +59,9 @@ func (s *sender) send(kind byte, id uint32, data []byte) error {
 	return err
 }
 
-// command is what frameRun carries.
+// command is the content of frameRun.
 type command struct {
 	Args []string `json:"args"`
 	Env  []string `json:"env"`
-	Dir  string   `json:"dir"` // where it is missing in the guest: /
+	Dir  string   `json:"dir"` // if it doesn't exist in the guest: /
 }

@@ -22,16 +22,16 @@ const (
 	logVersion = 1
 )
 
-// LogFlags tell what an entry is.
+// LogFlags is the kind of an entry.
 type LogFlags uint64
 
 // Flags of entries.
 const (
 	LogFlush    LogFlags = 1 << iota // the disk's cache was flushed before this write
-	LogFUA                           // the write itself is past the cache
+	LogFUA                           // the write itself bypassed the cache
 	LogDiscard                       // no data
-	LogMark                          // by Mark, no data
-	LogMetadata                      // the file system called it metadata
+	LogMark                          // from Mark, no data
+	LogMetadata                      // marked as metadata by the file system
 )
 
 // LogEntry is one write, discard, flush or mark.
@@ -39,16 +39,16 @@ type LogEntry struct {
 	Offset, Length int64 // bytes of the disk
 	Flags          LogFlags
 	Mark           string
-	data           int64 // where its data are in the log
+	data           int64 // offset of its data in the log
 }
 
-// Log is what was written to a disk by way of LogWrites, in order.
+// Log has the writes to a disk of LogWrites, in order.
 type Log struct {
 	Entries []LogEntry
 	f       *os.File
 }
 
-// ReadLog reads a log from the file that was a guest's disk. Close it.
+// ReadLog reads a log from the file of a guest's disk. The caller must close it.
 func ReadLog(path string) (_ *Log, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -68,7 +68,7 @@ func ReadLog(path string) (_ *Log, err error) {
 		return nil, err
 	}
 	if super.Magic != logMagic || super.Version != logVersion || super.Sector < 512 || super.Sector > 1<<16 {
-		return nil, fmt.Errorf("it is none of dm-log-writes: %+v", super)
+		return nil, fmt.Errorf("not a log of dm-log-writes: %+v", super)
 	}
 	l := &Log{f: f}
 	sector := int64(super.Sector)
@@ -83,7 +83,8 @@ func ReadLog(path string) (_ *Log, err error) {
 		if err := binary.Read(bytes.NewReader(head), binary.LittleEndian, &e); err != nil {
 			return nil, err
 		}
-		entry := LogEntry{Offset: int64(e.Sector) * sector, Length: int64(e.Sectors) * sector, Flags: LogFlags(e.Flags), data: at}
+		entry := LogEntry{Offset: int64(e.Sector) * sector, Length: int64(e.Sectors) * sector, Flags: LogFlags(e.Flags),
+			data: at}
 		switch {
 		case entry.Flags&LogMark != 0:
 			entry.Length = 0
@@ -99,14 +100,14 @@ func ReadLog(path string) (_ *Log, err error) {
 // Close closes the log's file.
 func (l *Log) Close() error { return l.f.Close() }
 
-// Mark is the number of the entry that is this mark, -1 if there is none.
+// Mark returns the number of the entry of a mark, -1 if there is none.
 func (l *Log) Mark(name string) int {
 	return slices.IndexFunc(l.Entries, func(e LogEntry) bool { return e.Flags&LogMark != 0 && e.Mark == name })
 }
 
-// Flushes are the numbers of the entries with LogFlush or LogFUA, the moments at which something becomes certain: all that
-// comes before the first kind is on the disk whatever happens, and so is the second kind itself. The log's order is that in
-// which writes became certain: one that is not flushed yet comes after marks that were made later.
+// Flushes returns the numbers of the entries with LogFlush or LogFUA, at which data becomes durable: all entries
+// before the first kind, and the second kind itself, are on the disk in any case. The order of the log is the order in
+// which writes became durable: a write that isn't flushed yet appears after marks that were made later.
 func (l *Log) Flushes() []int {
 	var out []int
 	for i, e := range l.Entries {
@@ -117,8 +118,9 @@ func (l *Log) Flushes() []int {
 	return out
 }
 
-// Replay does entries from (with) to (without) to the file disk, which is as the log's disk was at from: empty for 0. Call it
-// again from where it ended to go on. Without those for which lost is true, if it isn't nil: a cache that lost them.
+// Replay applies the entries from (inclusive) to (exclusive) to the file disk, which has the state at from: empty for
+// 0. It may be called again to continue. Entries for which lost returns true, if it isn't nil, are omitted like those
+// lost by a cache.
 func (l *Log) Replay(disk *os.File, from, to int, lost func(i int) bool) error {
 	for i := from; i < to; i++ {
 		e := l.Entries[i]
@@ -132,14 +134,15 @@ func (l *Log) Replay(disk *os.File, from, to int, lost func(i int) bool) error {
 			}
 			continue
 		}
-		if _, err := io.Copy(io.NewOffsetWriter(disk, e.Offset), io.NewSectionReader(l.f, e.data, e.Length)); err != nil {
+		if _, err := io.Copy(io.NewOffsetWriter(disk, e.Offset),
+			io.NewSectionReader(l.f, e.data, e.Length)); err != nil {
 			return fmt.Errorf("write of entry %d: %w", i, err)
 		}
 	}
 	return nil
 }
 
-// Image makes the file path, size bytes long, a disk as it was just before entry to.
+// Image creates the file path of size bytes, a disk in the state before entry to.
 func (l *Log) Image(path string, size int64, to int) error {
 	if err := image(path, size); err != nil {
 		return err

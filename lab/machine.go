@@ -16,22 +16,21 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/stillpoint-vss/stillpoint/internal/lane"
 )
 
-// bootWithin is how long a guest may take until it runs commands: some ten times what it needs, for machines under load.
+// bootWithin is how long a guest may take until it executes commands: about ten times of what it needs, for machines
+// under load.
 const bootWithin = 2 * time.Minute
 
-// ErrDied is that the guest's kernel ended, or was cut off, while somebody waited for it.
+// ErrDied means that the guest's kernel ended, or was cut off, while a call waited for it.
 var ErrDied = errors.New("the guest died")
 
-// Machine is a guest that has been booted; it keeps its disks and its directory when it is cut off and booted again.
+// Machine is a booted guest; it keeps its disks and its directory when it is cut off and booted again.
 type Machine struct {
 	g        Guest
 	t        testing.TB
 	dir      string
-	exe      string // this program, as the guest finds it
+	exe      string // this program, by its path in the guest
 	disks    []string
 	th       *thread
 	tap, mac string
@@ -40,7 +39,7 @@ type Machine struct {
 	now      *running   // nil when it is off
 }
 
-// running is one life of a guest.
+// running is one run of a guest.
 type running struct {
 	cmd     *exec.Cmd
 	line    sender
@@ -52,16 +51,11 @@ type running struct {
 	last    uint32
 }
 
-// Boot starts a guest and waits until it takes commands. The test's end cuts it off. Like all methods of Machine but Run it
-// ends the test where it fails.
+// Boot starts a guest and waits until it executes commands. It is cut off at the end of the test. Like all methods of
+// Machine except Run, it ends the test if it fails.
 func Boot(t testing.TB, g Guest) *Machine {
 	t.Helper()
-	lane.Lab(t)
-	th, err := newThread(true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(th.end)
+	th := threadFor(t)
 	m := newMachine(t, g, th)
 	m.Boot()
 	return m
@@ -85,14 +79,14 @@ func newMachine(t testing.TB, g Guest, th *thread) *Machine {
 	return m
 }
 
-// Dir is a directory of the host's that the guest can write to, as /lab. A file that the host changes after the guest has
-// read it may look old to the guest.
+// Dir returns a directory of the host that the guest can write to, as /lab. If the host changes a file after the guest
+// has read it, the guest may see the old content.
 func (m *Machine) Dir() string { return m.dir }
 
-// Disk is the path of the file that is disk i.
+// Disk returns the path of the file of disk i.
 func (m *Machine) Disk(i int) string { return m.disks[i] }
 
-// Boot switches it on, after Cut or Halt.
+// Boot switches the guest on, after Cut or Halt.
 func (m *Machine) Boot() {
 	m.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), bootWithin)
@@ -115,7 +109,8 @@ func (m *Machine) boot(ctx context.Context) error {
 	if err := os.WriteFile(filepath.Join(m.dir, planFile), about, 0o600); err != nil {
 		return err
 	}
-	r := &running{console: filepath.Join(boot, "console"), dead: make(chan struct{}), up: make(chan frame, 1), calls: map[uint32]call{}}
+	r := &running{console: filepath.Join(boot, "console"), dead: make(chan struct{}), up: make(chan frame, 1),
+		calls: map[uint32]call{}}
 	if err := r.start(m.th, m.g.kernel(m, boot)); err != nil {
 		return err
 	}
@@ -124,7 +119,7 @@ func (m *Machine) boot(ctx context.Context) error {
 	m.mu.Unlock()
 	select {
 	case f := <-r.up:
-		r.up <- f // stays there: it comes once in a life
+		r.up <- f // kept for later: it is sent once in a run
 		if f.kind == frameFailed {
 			err = fmt.Errorf("%s can't set itself up: %s", m.g.Name, f.data)
 		}
@@ -140,7 +135,7 @@ func (m *Machine) boot(ctx context.Context) error {
 	return nil
 }
 
-// start starts the kernel and listens to its line.
+// start starts the kernel and listens on its line.
 func (r *running) start(th *thread, args []string) error {
 	fromUs, toGuest, err := os.Pipe()
 	if err != nil {
@@ -163,7 +158,8 @@ func (r *running) start(th *thread, args []string) error {
 	r.cmd = exec.Command("linux.uml", args...)
 	r.cmd.Stdout, r.cmd.Stderr = console, console
 	r.cmd.ExtraFiles = []*os.File{fromUs, toUs}
-	r.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC, Pdeathsig: syscall.SIGKILL, Setsid: true}
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC,
+		Pdeathsig: syscall.SIGKILL, Setsid: true}
 	if err := th.do(r.cmd.Start); err != nil {
 		toGuest.Close()
 		fromGuest.Close()
@@ -181,7 +177,7 @@ func (r *running) start(th *thread, args []string) error {
 	}()
 	go r.remind()
 	go func() {
-		_ = r.cmd.Wait() // returns when the whole PID namespace has ended: only then are the disks' locks free
+		_ = r.cmd.Wait() // returns when the PID namespace has ended; the disks' locks are released only then
 		close(r.dead)
 		toGuest.Close()
 		fromGuest.Close()
@@ -189,9 +185,10 @@ func (r *running) start(th *thread, args []string) error {
 	return nil
 }
 
-// remind sends the kernel its timer's signal four times a second, as long as it lives. Now and then one is lost between the two
-// kernels (linux.uml 6.1 on 6.18, five times in two hours of busy guests: the next event lay in the past, nothing was armed),
-// and then nothing that waits for a time goes on: one signal more, and it looks what is due. One too many does nothing.
+// remind sends the kernel its timer signal four times a second. Occasionally one is lost between the two kernels
+// (linux.uml 6.1 on 6.18, five times in two hours of busy guests: the next event was in the past, and no timer was
+// armed), and then nothing that waits for a time continues. Another signal makes the kernel check what is due; an
+// unnecessary one has no effect.
 func (r *running) remind() {
 	often := time.NewTicker(250 * time.Millisecond)
 	defer often.Stop()
@@ -205,8 +202,8 @@ func (r *running) remind() {
 	}
 }
 
-// watch copies what is written to the file that it returns to r.console, and kills a kernel that panics: it would only
-// stand still.
+// watch copies what is written to the returned file to r.console, and kills a kernel that panics, which would
+// otherwise hang.
 func (r *running) watch() (*os.File, error) {
 	to, err := os.Create(r.console)
 	if err != nil {
@@ -225,7 +222,8 @@ func (r *running) watch() (*os.File, error) {
 			l, err := in.ReadString('\n')
 			_, _ = to.WriteString(l)
 			if panicked == nil && strings.Contains(l, "Kernel panic - not syncing") {
-				panicked = time.AfterFunc(200*time.Millisecond, func() { _ = r.cmd.Process.Kill() }) // the trace follows
+				// the trace follows
+				panicked = time.AfterFunc(200*time.Millisecond, func() { _ = r.cmd.Process.Kill() })
 			}
 			if err != nil {
 				return
@@ -239,7 +237,7 @@ func (r *running) deliver(f frame) {
 	if f.kind == frameUp || f.kind == frameFailed {
 		select {
 		case r.up <- f:
-		default: // the guest rebooted by itself, and knows no more of the commands under way
+		default: // the guest has rebooted itself, and lost the commands in progress
 			_ = r.cmd.Process.Kill()
 		}
 		return
@@ -255,13 +253,14 @@ func (r *running) deliver(f frame) {
 	}
 }
 
-// log is the end of what the kernel and our first process wrote.
+// log returns the end of the output of the kernel and our first process.
 func (r *running) log() []byte {
 	b, _ := os.ReadFile(r.console)
 	return b[max(0, len(b)-8192):]
 }
 
-// Cut is a power cut: the kernel is killed and the disks are left as they are. It may be called when it is off already.
+// Cut is a power failure: the kernel is killed and the disks are left as they are. It may be called when it is off
+// already.
 func (m *Machine) Cut() {
 	m.mu.Lock()
 	r := m.now
@@ -273,7 +272,8 @@ func (m *Machine) Cut() {
 	}
 }
 
-// Halt writes all to the disks and switches it off. After 20 s without success it is cut off and the test fails.
+// Halt writes everything to the disks and switches the guest off. After 20 s without success it is cut off and the
+// test fails.
 func (m *Machine) Halt() {
 	m.t.Helper()
 	if err := m.halt(); err != nil {
@@ -300,7 +300,7 @@ func (m *Machine) halt() error {
 	}
 }
 
-// Console is the end of the kernel's log and of what our first process wrote in this life.
+// Console returns the end of the output of the kernel and our first process in this run.
 func (m *Machine) Console() string {
 	b, _ := os.ReadFile(filepath.Join(m.dir, fmt.Sprintf("boot-%d", m.boots), "console"))
 	return string(b)

@@ -5,25 +5,25 @@ import (
 	"testing"
 )
 
-// Environment of processes in guests. The kernel hands what it doesn't know of its command line to its first process.
+// Environment of processes in guests. The kernel passes unknown parts of its command line to its first process.
 const (
 	dirEnv   = "VSS_LAB_DIR"   // first process: Machine.Dir, on the host's file system
 	agentEnv = "VSS_LAB_AGENT" // systemd's child that answers commands
 	guestEnv = "VSS_LAB_GUEST" // commands: the guest's name
 )
 
-// planFile is what Machine.Dir tells the guest about itself.
+// planFile is what Machine.Dir describes about the guest.
 const planFile = "plan.json"
 
 type plan struct {
 	Guest Guest `json:"guest"`
-	Fresh bool  `json:"fresh"` // first boot: the root's disk is still empty
+	Fresh bool  `json:"fresh"` // first boot: the root's disk is empty
 }
 
 var mainCalled bool
 
-// Main must be the first call of TestMain in a package whose tests use guests: where this process was started as the first
-// of a guest it stays in here.
+// Main must be the first call of TestMain in a package whose tests use guests. In a process that was started as the
+// first of a guest it doesn't return.
 func Main() {
 	mainCalled = true
 	switch {
@@ -34,7 +34,7 @@ func Main() {
 	}
 }
 
-// RunTests is a TestMain for packages that need nothing else in theirs.
+// RunTests is a TestMain for packages that need nothing else.
 func RunTests(m *testing.M) {
 	Main()
 	os.Exit(m.Run())

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// modulesDir holds the modules of user-mode kernels, by release.
+// modulesDir has the modules of user-mode kernels, by release.
 const modulesDir = "/usr/lib/uml/modules"
 
 func kernelRelease() (string, error) {
@@ -23,7 +23,7 @@ func kernelRelease() (string, error) {
 	return unix.ByteSliceToString(u.Release[:]), nil
 }
 
-// loadModules loads kernel modules and what they depend on. It starts no process: each costs 50 ms in a guest.
+// loadModules loads kernel modules and their dependencies. It starts no process: each takes 50 ms in a guest.
 func loadModules(names ...string) error {
 	if len(names) == 0 {
 		return nil
@@ -41,7 +41,7 @@ func loadModules(names ...string) error {
 	if err != nil {
 		return err
 	}
-	files := map[string][]string{} // name -> its file and those it needs, the deepest last
+	files := map[string][]string{} // name -> its file and those it depends on, the deepest last
 	for s := bufio.NewScanner(bytes.NewReader(b)); s.Scan(); {
 		file, needs, _ := strings.Cut(s.Text(), ":")
 		files[moduleName(file)] = append([]string{file}, strings.Fields(needs)...)

@@ -5,8 +5,6 @@ import (
 	"net/netip"
 	"os/exec"
 	"testing"
-
-	"github.com/stillpoint-vss/stillpoint/internal/lane"
 )
 
 // Net is a private network of guests: a bridge in a network namespace of its own.
@@ -16,15 +14,10 @@ type Net struct {
 	taps int
 }
 
-// NewNet makes a network; it goes with the test.
+// NewNet creates a network, which is removed after the test.
 func NewNet(t testing.TB) *Net {
 	t.Helper()
-	lane.Lab(t)
-	th, err := newThread(true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(th.end)
+	th := threadFor(t)
 	n := &Net{t: t, th: th}
 	n.ip("link", "add", "br0", "type", "bridge")
 	n.ip("link", "set", "br0", "up")
@@ -43,13 +36,13 @@ func (n *Net) ip(args ...string) {
 	}
 }
 
-// Add makes a guest with g.Address on this network, switched off. It keeps its hardware address over boots: with a random
-// one the others go on sending to the old one for half a minute.
+// Add creates a guest with g.Address on this network, switched off. It keeps its hardware address across boots: with a
+// random one the others would send to the old one for half a minute.
 func (n *Net) Add(g Guest) *Machine {
 	n.t.Helper()
 	p, err := netip.ParsePrefix(g.Address)
 	if err != nil || !p.Addr().Is4() {
-		n.t.Fatalf("address %q of %s is no IPv4 address/prefix", g.Address, g.Name)
+		n.t.Fatalf("address %q of %s isn't an IPv4 address/prefix", g.Address, g.Name)
 	}
 	m := newMachine(n.t, g, n.th)
 	a := p.Addr().As4()

@@ -9,7 +9,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 )
 
-// TestCut: what was synced is there after a power cut, what was not is gone.
+// TestCut: after a power failure synced data is present, and other data is lost.
 func TestCut(t *testing.T) {
 	m := Boot(t, Guest{Disks: []Disk{{Size: 64 << 20}}})
 	m.Sh("mkfs.ext4 -q /dev/ubda; mount /dev/ubda /mnt; echo safe >/mnt/a; sync; echo lost >/mnt/b")
@@ -25,7 +25,7 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// TestRootDisk: a root on a disk of its own outlives a power cut.
+// TestRootDisk: a root on a disk of its own survives a power failure.
 func TestRootDisk(t *testing.T) {
 	m := Boot(t, Guest{Root: "xfs", Disks: []Disk{{Size: 1 << 20}, {Size: 512 << 20}}})
 	m.Sh("echo safe >/root/a; sync; echo lost >/root/b")
@@ -36,7 +36,7 @@ func TestRootDisk(t *testing.T) {
 	}
 }
 
-// TestLogWrites: a disk as it was at a mark holds what was written before and not what was after.
+// TestLogWrites: a disk in the state at a mark has what was written before and not what was written after.
 func TestLogWrites(t *testing.T) {
 	if Inside() {
 		dev := LogWrites(t, "watched", "/dev/ubda", "/dev/ubdb")
@@ -77,7 +77,8 @@ func TestLogWrites(t *testing.T) {
 	}
 	defer f.Close()
 	early := read(t, mid)
-	if err := l.Replay(f, between, len(l.Entries), func(int) bool { return true }); err != nil || !bytes.Equal(early, read(t, mid)) {
+	if err := l.Replay(f, between, len(l.Entries), func(int) bool { return true }); err != nil ||
+		!bytes.Equal(early, read(t, mid)) {
 		t.Errorf("a cache that lost everything changed the disk (%v)", err)
 	}
 	steps := at("steps", between)
@@ -93,7 +94,8 @@ func TestLogWrites(t *testing.T) {
 		t.Errorf("replayed to its end it isn't the disk (%v)", err)
 	}
 	g := Boot(t, Guest{Disks: []Disk{{Path: mid}, {Path: end}, {Path: at("cut", flushes[len(flushes)-1])}}})
-	for dev, want := range map[string]string{"/dev/ubda": "before\nlost+found\n", "/dev/ubdb": "after\nbefore\nlost+found\n"} {
+	for dev, want := range map[string]string{"/dev/ubda": "before\nlost+found\n",
+		"/dev/ubdb": "after\nbefore\nlost+found\n"} {
 		if out := g.Sh("mount " + dev + " /mnt; ls /mnt; umount /mnt"); out != want {
 			t.Errorf("%s holds %q", dev, out)
 		}
@@ -110,7 +112,7 @@ func read(t *testing.T, path string) []byte {
 	return b
 }
 
-// TestFlakey: writes vanish though everybody is told that they are on the disk.
+// TestFlakey: writes are lost although they were acknowledged.
 func TestFlakey(t *testing.T) {
 	if Inside() {
 		dev := Flakey(t, "flaky", "/dev/ubda")

@@ -17,15 +17,15 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 )
 
-// Result is what a command left.
+// Result is the result of a command.
 type Result struct {
-	Exit           int // status; 128+N when signal N ended it, 127 when it couldn't be started
+	Exit           int // status; 128+N if signal N ended it, 127 if it couldn't be started
 	Stdout, Stderr string
 }
 
-// Run runs a command in the guest, in this process' environment and directory, and waits for it. Several may run at once.
-// Any exit status is a result; an error is ErrDied, or that of ctx, whose end kills the command with its children: by SIGQUIT
-// first, by which a Go program says where it stands.
+// Run runs a command in the guest, with this process's environment and directory, and waits for it. Several may run at
+// once. Any exit status is a result. An error is ErrDied, or that of ctx, whose end kills the command with its
+// children: first by SIGQUIT, which makes a Go program print its goroutines.
 func (m *Machine) Run(ctx context.Context, args ...string) (Result, error) {
 	m.mu.Lock()
 	r := m.now
@@ -65,23 +65,25 @@ func (m *Machine) Run(ctx context.Context, args ...string) (Result, error) {
 				return Result{Exit: status, Stdout: out.String(), Stderr: errs.String()}, err
 			}
 		case <-r.dead:
-			return Result{Stdout: out.String(), Stderr: errs.String()}, fmt.Errorf("%s: %w\n%s", m.g.Name, ErrDied, r.log())
+			return Result{Stdout: out.String(), Stderr: errs.String()},
+				fmt.Errorf("%s: %w\n%s", m.g.Name, ErrDied, r.log())
 		case <-stop:
 			stop, quit = nil, time.After(2*time.Second)
-			_ = r.line.send(frameKill, id, []byte{byte(unix.SIGQUIT)}) // a Go program says where it stands
+			_ = r.line.send(frameKill, id, []byte{byte(unix.SIGQUIT)}) // a Go program prints its goroutines
 		case <-quit:
 			quit, late = nil, time.After(5*time.Second)
 			_ = r.line.send(frameKill, id, []byte{byte(unix.SIGKILL)})
 		case <-late:
-			return Result{Stdout: out.String(), Stderr: errs.String()}, fmt.Errorf("%s doesn't answer any more: %w\n%s", m.g.Name, ctx.Err(), r.log())
+			return Result{Stdout: out.String(), Stderr: errs.String()},
+				fmt.Errorf("%s doesn't answer any more: %w\n%s", m.g.Name, ctx.Err(), r.log())
 		}
 	}
 }
 
-// call is a command under way, as the reader of the line sees it.
+// call is a command in progress, for the reader of the line.
 type call struct {
 	frames chan frame
-	over   chan struct{} // closed when nobody takes its frames any more
+	over   chan struct{} // closed when its frames are no longer read
 }
 
 func (r *running) call() (uint32, call) {
@@ -100,7 +102,7 @@ func (r *running) forget(id uint32) {
 	delete(r.calls, id)
 }
 
-// Sh runs a shell script (set -e) in the guest within 1 minute and gives its output. Any failure of it ends the test.
+// Sh runs a shell script (set -e) in the guest within 1 minute and returns its output. A failure ends the test.
 func (m *Machine) Sh(script string) string {
 	m.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -112,8 +114,8 @@ func (m *Machine) Sh(script string) string {
 	return r.Stdout
 }
 
-// Run boots a guest, runs one command in it and halts it, all within g.Timeout. Errors are ErrDied and, past the limit,
-// context.DeadlineExceeded; the guest is gone in any case.
+// Run boots a guest, runs one command in it and halts it, all within g.Timeout. Errors are ErrDied and, past the
+// limit, context.DeadlineExceeded; the guest is removed in any case.
 func Run(t testing.TB, g Guest, args ...string) (Result, error) {
 	t.Helper()
 	lane.Lab(t)
@@ -136,11 +138,11 @@ func Run(t testing.TB, g Guest, args ...string) (Result, error) {
 	return r, err
 }
 
-// Inside says whether this process runs in a guest.
+// Inside reports whether this process runs in a guest.
 func Inside() bool { return os.Getenv(guestEnv) != "" }
 
-// Enter makes a test run in a guest: outside it boots one, runs this same test in there and reports for it; the caller
-// returns then. Inside it returns true.
+// Enter makes a test run in a guest. Outside it boots one, runs the same test there, reports its result and returns
+// false; the caller then returns. Inside it returns true.
 func Enter(t *testing.T, g Guest) bool {
 	t.Helper()
 	if Inside() {
@@ -153,7 +155,7 @@ func Enter(t *testing.T, g Guest) bool {
 	return false
 }
 
-// Test runs the inner side of the calling test, where Inside is true, in a guest that is there.
+// Test runs the inner part of the calling test, where Inside is true, in a running guest.
 func (m *Machine) Test(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), m.g.Timeout)
@@ -168,19 +170,21 @@ func (m *Machine) test(ctx context.Context, t *testing.T) {
 		exe = rootExe
 	}
 	limit, _ := ctx.Deadline()
-	args := []string{exe, "-test.v", "-test.count=1", "-test.run=" + pattern(t.Name()), "-test.timeout=" + time.Until(limit).String()}
+	args := []string{exe, "-test.v", "-test.count=1", "-test.run=" + pattern(t.Name()), "-test.timeout=" +
+		time.Until(limit).String()}
 	if testing.Short() {
 		args = append(args, "-test.short")
 	}
 	r, err := m.Run(ctx, args...)
 	t.Logf("in %s:\n%s%s", m.g.Name, r.Stdout, r.Stderr)
-	passed := strings.Contains(r.Stdout, "--- PASS: "+t.Name()+" ") // a test that was skipped or not found has proven nothing
+	// a test that was skipped or not found doesn't count
+	passed := strings.Contains(r.Stdout, "--- PASS: "+t.Name()+" ")
 	if err != nil || r.Exit != 0 || !passed {
 		t.Errorf("%s: exit %d, error %v, passed: %v\n%s", m.g.Name, r.Exit, err, passed, m.Console())
 	}
 }
 
-// pattern is the -test.run of exactly one test or subtest.
+// pattern returns the -test.run for exactly one test or subtest.
 func pattern(name string) string {
 	parts := strings.Split(name, "/")
 	for i, p := range parts {

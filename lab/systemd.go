@@ -34,10 +34,12 @@ OOMScoreAdjust=-1000
 			return err
 		}
 	}
-	if err := os.WriteFile("/etc/tmpfiles.d/tmp.conf", nil, 0o644); err != nil { // nothing empties /tmp: this program is there
+	// nothing may empty /tmp, which has this program
+	if err := os.WriteFile("/etc/tmpfiles.d/tmp.conf", nil, 0o644); err != nil {
 		return err
 	}
-	if err := os.Remove("/.dockerenv"); err != nil && !errors.Is(err, os.ErrNotExist) { // or it takes this for a container, and leaves much out
+	// otherwise systemd assumes a container, and omits much
+	if err := os.Remove("/.dockerenv"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	const systemd = "/lib/systemd/systemd"

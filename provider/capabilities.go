@@ -39,16 +39,10 @@ func (p Properties) Can(c Capability) bool { return slices.Contains(p.Capabiliti
 func (p Properties) Allows(c vss.Context) error {
 	for _, n := range needs {
 		if c.Has(n.bit) && !p.Can(n.c) {
-			return vss.E(
-				"CheckCapabilities",
-				vss.ErrUnsupportedContext,
-				fmt.Errorf("provider %q doesn't support %s copies", p.Name, n.c),
-			).
-				On(
-					p.ID.String(),
-				).Advise(
-				"choose another provider or another context; `vss list providers` lists what each supports",
-			)
+			return vss.E("CheckCapabilities", vss.ErrUnsupportedContext,
+				fmt.Errorf("provider %q doesn't support %s copies", p.Name, n.c)).
+				On(p.ID.String()).
+				Advise("choose another provider or another context; `vss list providers` lists what each supports")
 		}
 	}
 	return nil

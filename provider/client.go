@@ -148,12 +148,12 @@ func (c *client) AbortSnapshots(ctx context.Context, set vss.SnapshotSetID) erro
 	return err
 }
 
-// surplus refuses lists of different lengths before they are sent, and replies that don't answer what was asked.
-func surplus(op string, a, b int) error {
+// sameLength returns E_INVALIDARG for two lists of different lengths.
+func sameLength(op string, a, b int) error {
 	if a == b {
 		return nil
 	}
-	return vss.E(op, vss.ErrInvalidArg, fmt.Errorf("%d and %d entries that belong to each other", a, b))
+	return vss.E(op, vss.ErrInvalidArg, fmt.Errorf("the lists have %d and %d entries", a, b))
 }
 
 type hardwareClient struct {
@@ -177,7 +177,7 @@ func (c *hardwareClient) AreLUNsSupported(
 	var p parser
 	filled := p.luns(r.GetLuns())
 	if p.err == nil && r.GetSupported() {
-		p.err = surplus("AreLunsSupported", len(filled), len(luns))
+		p.err = sameLength("AreLunsSupported", len(filled), len(luns))
 	}
 	for i := range min(len(filled), len(luns)) {
 		filled[i].Interconnects = luns[i].Interconnects // a provider leaves these unchanged
@@ -268,7 +268,7 @@ func (c *hardwareClient) ResyncLUNs(
 	sources, targets []vss.LUNInformation,
 	progress func(percent float64),
 ) error {
-	if err := surplus("ResyncLuns", len(sources), len(targets)); err != nil {
+	if err := sameLength("ResyncLuns", len(sources), len(targets)); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)

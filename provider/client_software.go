@@ -154,25 +154,9 @@ func (c *softwareClient) Events(ctx context.Context) (<-chan Event, error) {
 		}
 		return nil, err
 	}
-	out := make(chan Event)
-	go func() {
-		defer close(out)
-		for {
-			m, err := stream.Recv()
-			if err != nil {
-				return
-			}
-			var p parser
-			e := p.event(m)
-			if p.err != nil {
-				continue
-			}
-			select {
-			case out <- e:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return out, nil
+	return wire.Receive(ctx, stream.Recv, 0, func(m *vssv1.ProviderEvent) (Event, bool) {
+		var p parser
+		e := p.event(m)
+		return e, p.err == nil
+	}), nil
 }

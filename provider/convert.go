@@ -19,7 +19,7 @@ func (p *parser) guid(s string) vss.GUID {
 func (p *parser) set(s string) vss.SnapshotSetID   { return vss.SnapshotSetID{GUID: p.guid(s)} }
 func (p *parser) snapshot(s string) vss.SnapshotID { return vss.SnapshotID{GUID: p.guid(s)} }
 
-// badMessage is E_INVALIDARG for a message that no honest peer sends.
+// badMessage returns E_INVALIDARG for a message that breaks the protocol.
 func badMessage(op, why string) error {
 	return vss.E(op, vss.ErrInvalidArg, nil).Advise(why)
 }
@@ -58,8 +58,9 @@ func (p *parser) lun(l *vssv1.LunInformation) vss.LUNInformation {
 		p.err = badMessage("LunInformation", "a LUN's description is missing or out of range")
 	}
 	o := vss.LUNInformation{
-		Version: l.GetVersion(), DeviceType: uint8(l.GetDeviceType()), DeviceTypeModifier: uint8(l.GetDeviceTypeModifier()),
-		CommandQueueing: l.GetCommandQueueing(), BusType: vss.BusType(l.GetBusType()), VendorID: l.GetVendorId(),
+		Version: l.GetVersion(), DeviceType: uint8(l.GetDeviceType()),
+		DeviceTypeModifier: uint8(l.GetDeviceTypeModifier()),
+		CommandQueueing:    l.GetCommandQueueing(), BusType: vss.BusType(l.GetBusType()), VendorID: l.GetVendorId(),
 		ProductID: l.GetProductId(), ProductRevision: l.GetProductRevision(), SerialNumber: l.GetSerialNumber(),
 		DiskSignature: p.guid(l.GetDiskSignature()),
 	}

@@ -52,7 +52,7 @@ func TestBadMessages(t *testing.T) {
 	}
 }
 
-// FuzzLUN reads whatever arrives as a LUN's description: what is accepted survives another trip unchanged.
+// FuzzLUN decodes any description of a LUN: an accepted one is unchanged by encoding and decoding.
 func FuzzLUN(f *testing.F) {
 	full := fullLUN()
 	for _, m := range []*vssv1.LunInformation{lunOut(&full), {}, {DeviceType: 256, DiskSignature: "x"}} {

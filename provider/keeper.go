@@ -163,8 +163,9 @@ func (k *Keeper) BeginPrepareSnapshot(
 		path := k.path(set, snapshot)
 		b := &begun{volume: v, offer: offer, path: path, keptCopy: keptCopy{VolumeUUID: v.UUID}}
 		b.SnapshotProperties = SnapshotProperties{
-			ID: snapshot, SetID: set, DeviceObject: path, OriginalVolume: v.Name, OriginatingHost: host, ServiceHost: host,
-			ProviderID: k.props.ID, Attributes: c | k.method(c), State: vss.StateCreated,
+			ID: snapshot, SetID: set, DeviceObject: path, OriginalVolume: v.Name, OriginatingHost: host,
+			ServiceHost: host,
+			ProviderID:  k.props.ID, Attributes: c | k.method(c), State: vss.StateCreated,
 		}
 		k.mu.Lock()
 		defer k.mu.Unlock()
@@ -382,8 +383,8 @@ func (k *Keeper) save(set vss.SnapshotSetID, kept []keptCopy) error {
 	return atomicfile.Write(k.record(set.String()), b)
 }
 
-// kept returns the copies of all created sets. The caller holds mu.
-func (k *Keeper) kept() ([]keptCopy, error) {
+// load returns the contents of all records. The caller holds mu.
+func (k *Keeper) load() ([]keptCopy, error) {
 	paths, err := filepath.Glob(k.record("*"))
 	if err != nil {
 		return nil, err
@@ -403,8 +404,15 @@ func (k *Keeper) kept() ([]keptCopy, error) {
 		}
 		all = append(all, kept...)
 	}
-	return slices.DeleteFunc(all, func(c keptCopy) bool { // deleted by a process that died before it changed the record
+	return all, nil
+}
+
+// kept returns the copies of all created sets, without those that were deleted by a process that died before it changed
+// the record. The caller holds mu.
+func (k *Keeper) kept() ([]keptCopy, error) {
+	all, err := k.load()
+	return slices.DeleteFunc(all, func(c keptCopy) bool {
 		_, err := os.Lstat(k.path(c.SetID, c.ID))
 		return errors.Is(err, fs.ErrNotExist)
-	}), nil
+	}), err
 }

@@ -85,7 +85,7 @@ func (k *Keeper) forget(id vss.SnapshotID) error {
 func (k *Keeper) change(id vss.SnapshotID, f func(kept []keptCopy, i int) []keptCopy) (bool, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	all, err := k.kept()
+	all, err := k.load()
 	if err != nil {
 		return false, err
 	}

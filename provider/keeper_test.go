@@ -50,7 +50,7 @@ func (f *folders) Surface(_ context.Context, path string) (provider.Location, er
 	return provider.Location{Folder: path}, nil
 }
 
-// SetWritable keeps who may write in a file.
+// SetWritable stores the permission to write in a file.
 func (f *folders) SetWritable(_ context.Context, path string, on bool) error {
 	if on {
 		return os.WriteFile(filepath.Join(path, "writable"), nil, 0o600)
@@ -195,6 +195,33 @@ func TestKeeperLeftovers(t *testing.T) {
 		if left := entries(t, folder); len(left) != want {
 			t.Errorf("after %d calls and a new process: %v, want %d copies", n+1, left, want)
 		}
+	}
+}
+
+// TestKeeperForgets deletes the copies of a set: nothing is left in the folder, not even the record.
+func TestKeeperForgets(t *testing.T) {
+	folder, volumes := t.TempDir(), folderVolumes(t, 2)
+	k := newKeeper(t, folder, &folders{})
+	set := vss.SnapshotSetID{GUID: vss.NewGUID()}
+	var refs []provider.Ref
+	var errs []error
+	for _, v := range volumes {
+		id := vss.SnapshotID{GUID: vss.NewGUID()}
+		refs = append(refs, provider.Ref{ID: id, Payload: []byte(set.String() + "." + id.String())})
+		errs = append(errs, k.BeginPrepareSnapshot(t.Context(), set, id, v, vss.ContextAppRollback))
+	}
+	errs = append(errs, k.EndPrepareSnapshots(t.Context(), set), k.PreCommitSnapshots(t.Context(), set),
+		k.CommitSnapshots(t.Context(), set), k.PostCommitSnapshots(t.Context(), set, 2),
+		k.PreFinalCommitSnapshots(t.Context(), set), k.PostFinalCommitSnapshots(t.Context(), set))
+	for n, want := range []int{2, 0} { // copies and record after each deletion
+		_, _, err := k.DeleteSnapshots(t.Context(), refs[n:n+1], false)
+		errs = append(errs, err)
+		if all, err := os.ReadDir(folder); err != nil || len(all) != want {
+			t.Errorf("%d files after %d deletions, want %d: %v", len(all), n+1, want, err)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -9,11 +9,11 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Call is a call that moves a shadow copy set at a provider.
+// Call is a call that changes the state of a shadow copy set at a provider.
 type Call int
 
-// The calls, in the order of a creation. Begin of another set than the present one is a call of its own: the old set
-// is dead.
+// The calls, in the order of a creation. CallBeginOther is CallBegin for another set than the present one, which was
+// abandoned.
 const (
 	CallBegin Call = iota
 	CallBeginOther
@@ -32,10 +32,10 @@ var callNames = [callCount]string{
 	"PostCommitSnapshots", "PreFinalCommitSnapshots", "PostFinalCommitSnapshots", "AbortSnapshots",
 }
 
-// String is the name of the call's method.
+// String returns the name of the method.
 func (c Call) String() string { return callNames[c] }
 
-// action is what a call does in a state.
+// action is the effect of a call in a state.
 type action int
 
 const (
@@ -51,10 +51,10 @@ const (
 	reject                // VSS_E_PROVIDER_VETO, nothing changes: the copies are finished
 )
 
-// table is what a provider does with each call in each state.
+// table has the action for each call in each state.
 //
-// It differs from the sample provider in one place: the sample takes a set for created after PostCommitSnapshots and
-// keeps it from there on; here that is so after PostFinalCommitSnapshots. Source: shadow-copy-creation-for-providers,
+// It differs from the vendor's sample provider in one place: there a set is created, and kept, after
+// PostCommitSnapshots; here after PostFinalCommitSnapshots. Source: shadow-copy-creation-for-providers,
 // VSS_SNAPSHOT_STATE.
 var table = map[vss.SnapshotState][callCount]action{
 	//                                  begin   other    end      pre      commit   post     prefinal postfinal abort
@@ -75,7 +75,7 @@ var table = map[vss.SnapshotState][callCount]action{
 	vss.StateAborted:                   {begin, begin, missing, missing, missing, missing, missing, missing, keep},
 }
 
-// steps are the states that each step goes through and ends in.
+// steps has the states during and after each step.
 var steps = map[Call]struct{ during, after vss.SnapshotState }{
 	CallEndPrepare:      {vss.StateProcessingPrepare, vss.StatePrepared},
 	CallPreCommit:       {vss.StateProcessingPreCommit, vss.StatePreCommitted},
@@ -85,13 +85,12 @@ var steps = map[Call]struct{ during, after vss.SnapshotState }{
 	CallPostFinalCommit: {vss.StateProcessingPostFinalCommit, vss.StateCreated},
 }
 
-// Machine keeps a provider to the order of calls. It knows one set, the one that is being created, and calls the
-// provider's work when it is due; all methods may be called from many goroutines. Begin and the first step of a set
-// may not overlap, which the coordinator sees to.
+// Machine enforces the order of calls. It knows one set, the one that is being created, and runs the provider's work
+// for the calls that are due. Its methods may be called from multiple goroutines; only Begin and the first step of
+// the same set must not overlap, which the service ensures.
 //
-// A set that is given up becomes aborted at once. Its work is undone at once, too, unless its volumes may be held at
-// that moment: undoing writes, so it is left to the Abort or Begin that follows. The same goes for a step that
-// failed.
+// A call out of order aborts the set. Its work is undone at once, unless its volumes may be held at that moment:
+// undoing writes, so that is done by the next Abort or Begin. The same applies after a step that failed.
 type Machine struct {
 	drop func(ctx context.Context, set vss.SnapshotSetID) error
 
@@ -105,21 +104,21 @@ type Machine struct {
 	cancel  context.CancelFunc // of the step under way
 }
 
-// NewMachine makes a machine. Drop undoes all that was done for a set, committed copies included, and may be called
-// again after it failed. A drop that nobody asked for (the old set, when a new one begins) has nobody to report to:
-// it must log.
+// NewMachine returns a machine. Drop undoes everything that was done for a set, including copies that are taken;
+// after a failure it may be called again. When a new set begins, drop is called for the former one and its error is
+// ignored, so drop must log it.
 func NewMachine(drop func(ctx context.Context, set vss.SnapshotSetID) error) *Machine {
 	return &Machine{drop: drop}
 }
 
-// Now tells which set the machine knows and how far it is.
+// Now returns the set that the machine knows, and its state.
 func (m *Machine) Now() (vss.SnapshotSetID, vss.SnapshotState) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.set, m.state
 }
 
-// Pending says whether a set is neither created nor gone: a reason to refuse OnUnload.
+// Pending reports whether a set is being created, or aborted and not undone yet: OnUnload may refuse then.
 func (m *Machine) Pending() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -133,8 +132,8 @@ func (m *Machine) look(set vss.SnapshotSetID, same, other Call) action {
 	return table[m.state][other]
 }
 
-// Begin takes one more copy into a set, or begins a set, by calling start. When start fails, the copy is not in the
-// set; a set that has no other is aborted. Errors: those of start; VSS_E_PROVIDER_VETO out of order.
+// Begin adds a copy to a set, or begins a set, by calling start. If start fails, the copy is not in the set, and a set
+// without other copies is aborted. Errors: those of start; VSS_E_PROVIDER_VETO out of order.
 func (m *Machine) Begin(ctx context.Context, set vss.SnapshotSetID, start func(ctx context.Context) error) error {
 	m.work.Lock()
 	defer m.work.Unlock()
@@ -172,15 +171,15 @@ func (m *Machine) Begin(ctx context.Context, set vss.SnapshotSetID, start func(c
 			m.mu.Lock()
 			m.state = vss.StateAborted
 			m.mu.Unlock()
-			_ = m.dropNow(ctx, set) // start's error counts; what this leaves goes with the next Abort or Begin
+			_ = m.dropNow(ctx, set) // start's error counts; the next Abort or Begin undoes what is left
 		}
 		return err
 	}
 }
 
-// Step does one of the steps from EndPrepare to PostFinalCommit by calling run, whose context also ends when the set is
-// aborted while it waits in EndPrepare. Errors: those of run; VSS_E_OBJECT_NOT_FOUND; VSS_E_PROVIDER_VETO out of
-// order or aborted meanwhile.
+// Step makes one of the steps from EndPrepare to PostFinalCommit by calling run. The context of run in EndPrepare also
+// ends when the set is aborted. Errors: those of run; VSS_E_OBJECT_NOT_FOUND for an unknown set; VSS_E_PROVIDER_VETO
+// out of order, or if the set was aborted meanwhile.
 func (m *Machine) Step(ctx context.Context, e Call, set vss.SnapshotSetID, run func(ctx context.Context) error) error {
 	m.mu.Lock()
 	a := missing
@@ -210,7 +209,7 @@ func (m *Machine) Step(ctx context.Context, e Call, set vss.SnapshotSetID, run f
 	switch {
 	case m.state != s.during: // given up meanwhile
 		return vss.E(e.String(), vss.ErrProviderVeto, errors.New("the set was given up meanwhile")).On(set.String()).
-			Advise("create the set anew")
+			Advise("create the set again")
 	case err != nil:
 		m.state = vss.StateAborted
 	default:
@@ -220,8 +219,8 @@ func (m *Machine) Step(ctx context.Context, e Call, set vss.SnapshotSetID, run f
 	return err
 }
 
-// Abort undoes a set that isn't created; a waiting EndPrepare is cancelled at once, any other step ends first.
-// Errors: those of drop, and Abort may be repeated; VSS_E_OBJECT_NOT_FOUND.
+// Abort undoes a set that is not created. It cancels EndPrepare, and waits for any other step to end. Errors: those of
+// drop, after which Abort may be called again; VSS_E_OBJECT_NOT_FOUND for an unknown set.
 func (m *Machine) Abort(ctx context.Context, set vss.SnapshotSetID) error {
 	m.work.Lock()
 	defer m.work.Unlock()
@@ -253,7 +252,7 @@ func (m *Machine) Abort(ctx context.Context, set vss.SnapshotSetID) error {
 	}
 }
 
-// giveUpLocked makes the set aborted and cancels a waiting EndPrepare. The caller holds mu.
+// giveUpLocked marks the set as aborted and cancels EndPrepare. The caller holds mu.
 func (m *Machine) giveUpLocked() {
 	if m.state == vss.StateProcessingPrepare {
 		m.cancel()
@@ -261,7 +260,8 @@ func (m *Machine) giveUpLocked() {
 	m.state = vss.StateAborted
 }
 
-// giveUp answers a call that is out of order. The caller holds mu, which it gives back, and maybe work.
+// giveUp returns the error for a call out of order, and aborts the set. The caller holds mu, which giveUp unlocks, and
+// work if working is set.
 func (m *Machine) giveUp(ctx context.Context, e Call, set vss.SnapshotSetID, a action, working bool) error {
 	was, running := m.state, m.running
 	if a == refuse {
@@ -270,7 +270,7 @@ func (m *Machine) giveUp(ctx context.Context, e Call, set vss.SnapshotSetID, a a
 	m.mu.Unlock()
 	err := error(
 		vss.E(e.String(), vss.ErrProviderVeto, fmt.Errorf("the set is %s", was)).On(set.String()).
-			Advise("the calls came out of order; create the set anew"),
+			Advise("the calls came out of order; create the set again"),
 	)
 	switch was {
 	case vss.StatePreparing, vss.StatePrepared, vss.StatePostCommitted, vss.StatePreFinalCommitted:
@@ -286,7 +286,7 @@ func (m *Machine) giveUp(ctx context.Context, e Call, set vss.SnapshotSetID, a a
 	return errors.Join(err, m.dropNow(ctx, set))
 }
 
-// dropNow undoes what an aborted set left behind. The caller holds work.
+// dropNow undoes the work of an aborted set. The caller holds work.
 func (m *Machine) dropNow(ctx context.Context, set vss.SnapshotSetID) error {
 	m.mu.Lock()
 	due := m.set == set && m.state == vss.StateAborted && m.dirty
@@ -294,7 +294,7 @@ func (m *Machine) dropNow(ctx context.Context, set vss.SnapshotSetID) error {
 	if !due {
 		return nil
 	}
-	err := m.drop(context.WithoutCancel(ctx), set) // a caller who goes away must not leave half of it
+	err := m.drop(context.WithoutCancel(ctx), set) // must be complete even if the caller gives up
 	if err == nil {
 		m.mu.Lock()
 		m.dirty = false

@@ -203,7 +203,8 @@ func TestMachineEveryCell(t *testing.T) {
 					}
 					step := <-b.ended
 					// A step that was given up must not read as done; one that ended before the abort was.
-					if given := w.after == vss.StateAborted && !waits || s == vss.StateProcessingPrepare; given != (step != nil) {
+					if given := w.after == vss.StateAborted && !waits ||
+						s == vss.StateProcessingPrepare; given != (step != nil) {
 						t.Errorf("the step under way returned %v", step)
 					}
 				}

@@ -23,9 +23,9 @@ func Listen(folder, name string) (net.Listener, error) {
 	return wire.Listen(filepath.Join(folder, name+".sock"), 0o600, "")
 }
 
-// Serve serves a provider, which is a Hardware or a Software, on a listener until ctx ends. The service finds it when the
-// listener is a socket in RUN/providers. Calls under way end first, unless they run on after their own context has ended
-// with ctx. Errors: E_INVALIDARG for a provider of neither kind.
+// Serve serves a provider, which is a Hardware or a Software, on a listener until ctx ends. The service finds it when
+// the listener is a socket in RUN/providers. Calls under way end first, unless they run on after their own context
+// has ended with ctx. Errors: E_INVALIDARG for a provider of neither kind.
 func Serve(ctx context.Context, l net.Listener, p Provider, logger *slog.Logger) error {
 	s := wire.NewServer(logger)
 	vssv1.RegisterSnapshotProviderServer(s, &server{p: p})
@@ -58,7 +58,7 @@ func (s *server) OnLoad(ctx context.Context, _ *vssv1.OnLoadRequest) (*vssv1.Pro
 	return &vssv1.ProviderDone{}, s.p.OnLoad(ctx)
 }
 
-// OnUnload puts S_FALSE into the reply: it is no failure, and no status can say so.
+// OnUnload puts S_FALSE into the reply, since it isn't a failure and a status can't express it.
 func (s *server) OnUnload(ctx context.Context, r *vssv1.OnUnloadRequest) (*vssv1.OnUnloadReply, error) {
 	err := s.p.OnUnload(ctx, r.GetForce())
 	if errors.Is(err, vss.False) {

@@ -105,7 +105,7 @@ func (s *hardwareServer) OnLunStateChange(
 	return &vssv1.ProviderDone{}, s.p.OnLUNStateChange(ctx, copies, originals, vss.LUNStateChange(r.GetChange()))
 }
 
-// ResyncLuns ends when the coordinator is gone, too: the stream's context ends with the connection.
+// ResyncLuns ends with the connection, too: the stream's context ends then.
 func (s *hardwareServer) ResyncLuns(r *vssv1.ResyncLunsRequest, stream progressStream) error {
 	p := parser{err: pairs("ResyncLuns", len(r.GetSources()), len(r.GetTargets()))}
 	sources, targets := p.luns(r.GetSources()), p.luns(r.GetTargets())

@@ -188,19 +188,27 @@ func TestSoftwareOverSocket(t *testing.T) {
 		{"PreFinal", func() error { return p.PreFinalCommitSnapshots(ctx, set) }, []any{"prefinal", set}},
 		{"PostFinal", func() error { return p.PostFinalCommitSnapshots(ctx, set) }, []any{"postfinal", set}},
 		{"Abort", func() error { return p.AbortSnapshots(ctx, set) }, []any{"abort", set}},
-		{"Begin", func() error { return p.BeginPrepareSnapshot(ctx, set, id, srv, vss.ContextNASRollback) }, []any{set, id, srv, vss.ContextNASRollback}},
+		{"Begin", func() error { return p.BeginPrepareSnapshot(ctx, set, id, srv, vss.ContextNASRollback) },
+			[]any{set, id, srv, vss.ContextNASRollback}},
 		{"Surface", func() error { _, err := p.Surface(ctx, ref); return err }, []any{"surface", ref}},
 		{"SetWritable", func() error { return p.SetWritable(ctx, ref, true) }, []any{"writable", ref, true}},
 		{"Withdraw", func() error { return p.Withdraw(ctx, ref, true) }, []any{"withdraw", ref, true}},
 		{"WritePaths", func() error { _, err := p.WritePaths(ctx, set); return err }, []any{"paths", set}},
 		{"Describe", func() error { _, err := p.Describe(ctx, set, id); return err }, []any{"describe", set, id}},
-		{"Consider", func() error { _, err := p.Consider(ctx, srv, vss.ContextBackup); return err }, []any{srv, vss.ContextBackup}},
-		{"SetProperty text", func() error { return p.SetSnapshotProperty(ctx, id, provider.PropertyExposedName, "") }, []any{id, provider.PropertyExposedName, ""}},
+		{"Consider", func() error { _, err := p.Consider(ctx, srv, vss.ContextBackup); return err },
+			[]any{srv, vss.ContextBackup}},
+		{"SetProperty text", func() error { return p.SetSnapshotProperty(ctx, id, provider.PropertyExposedName, "") },
+			[]any{id, provider.PropertyExposedName, ""}},
 		{"SetProperty attributes", func() error {
 			return p.SetSnapshotProperty(ctx, id, provider.PropertyAttributes, vss.AttrExposedLocally)
 		}, []any{id, provider.PropertyAttributes, vss.AttrExposedLocally}},
 		{"Revert", func() error { return p.RevertToSnapshot(ctx, ref) }, []any{ref}},
-		{"Delete", func() error { _, _, err := p.DeleteSnapshots(ctx, []provider.Ref{ref, {ID: id}}, true); return err }, []any{[]provider.Ref{ref, {ID: id}}, true}},
+		{"Delete", func() error {
+			_, _,
+				err := p.DeleteSnapshots(ctx, []provider.Ref{ref, {ID: id}}, true)
+			return err
+		},
+			[]any{[]provider.Ref{ref, {ID: id}}, true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r.err = nil
@@ -263,14 +271,15 @@ func TestSoftwareOverSocket(t *testing.T) {
 		t.Errorf("Describe with a payload that is too large: %v", err)
 	}
 	var progress []float64
-	if err := p.EndPrepareSnapshots(provider.WithReport(ctx, func(f float64) { progress = append(progress, f) }), set); err != nil ||
+	if err := p.EndPrepareSnapshots(provider.WithReport(ctx, func(f float64) { progress = append(progress, f) }),
+		set); err != nil ||
 		!cmp.Equal(progress, []float64{25, 75}) {
 		t.Errorf("EndPrepareSnapshots reported %v, %v", progress, err)
 	}
 	r.err = vss.ErrObjectNotFound
 	if n, failed, err := p.DeleteSnapshots(ctx, []provider.Ref{ref}, false); n != 3 || failed != id ||
 		!errors.Is(err, vss.ErrObjectNotFound) {
-		t.Errorf("a failed delete tells %d, %s, %v", n, failed, err)
+		t.Errorf("a failed delete returns %d, %s, %v", n, failed, err)
 	}
 	r.err = vss.False
 	if err := p.OnUnload(ctx, false); !errors.Is(err, vss.False) {
@@ -310,7 +319,7 @@ func TestEventsOverSocket(t *testing.T) {
 	}
 }
 
-// TestNeitherKind refuses to serve what nobody could call.
+// TestNeitherKind tries to serve a provider that is neither hardware nor software.
 func TestNeitherKind(t *testing.T) {
 	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
 	if err != nil {
@@ -347,7 +356,8 @@ func TestProviderDies(t *testing.T) {
 	first := connect()
 	hw := first.(provider.Hardware)
 	set, id := vss.SnapshotSetID{GUID: vss.NewGUID()}, vss.SnapshotID{GUID: vss.NewGUID()}
-	if err := hw.BeginPrepareSnapshot(t.Context(), set, id, vss.ContextBackup, []string{"/dev/x"}, originals); err != nil {
+	if err := hw.BeginPrepareSnapshot(t.Context(), set, id, vss.ContextBackup, []string{"/dev/x"},
+		originals); err != nil {
 		t.Fatal(err)
 	}
 	waiting := make(chan error, 1)

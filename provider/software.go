@@ -15,8 +15,9 @@ type HoldMode int32
 
 // The modes. The numbers are part of the protocol.
 const (
-	HoldFreeze  HoldMode = 0 // the file system is frozen: what is on the device is consistent
-	HoldFlush   HoldMode = 1 // the file system is only flushed: the commit itself takes a consistent copy of a running one
+	HoldFreeze HoldMode = 0 // the file system is frozen: what is on the device is consistent
+	// the file system is only flushed: the commit itself takes a consistent copy of a running one
+	HoldFlush   HoldMode = 1
 	HoldSuspend HoldMode = 2 // the volume's device is suspended: for volumes without a file system that can be frozen
 )
 
@@ -44,7 +45,8 @@ type Volume struct {
 	Size       int64        // bytes
 }
 
-// Offer describes how a provider would copy a volume.
+// Offer describes how a provider would copy a volume. This version of the service can't suspend devices: a volume whose
+// offer needs that, by HoldSuspend or Suspends, isn't added to a set (VSS_E_VOLUME_NOT_SUPPORTED).
 type Offer struct {
 	Hold HoldMode
 	// Suspends lists the devices that CommitSnapshots suspends and resumes itself. The service's guards resume them
@@ -135,8 +137,8 @@ type RevertStatus struct {
 // Software is a provider that keeps copies of single volumes on this host (IVssSoftwareSnapshotProvider). The system
 // provider is one, too.
 //
-// A provider needs no store of its own for finished copies: whatever it returns as Copy.Payload comes back in each
-// Ref. It must find unfinished copies of a former process by itself, in AbortSnapshots and OnLoad.
+// A provider needs no store of its own for finished copies: the Copy.Payload that it returns is part of each Ref. It
+// must find unfinished copies of a former process by itself, in AbortSnapshots and OnLoad.
 type Software interface {
 	Provider
 	// IsVolumeSupported reports whether copies of the volume are possible in principle, even if not at this moment (a

@@ -312,7 +312,7 @@ var codeTexts = map[Code]codeText{
 		"a critical volume is on a disk that disaster recovery cannot handle",
 	},
 	ErrFSSTimeout:        {"VSS_E_FSS_TIMEOUT", "the copy of a file share was not prepared in time"},
-	ErrNotImpl:           {"E_NOTIMPL", "not implemented"},
+	ErrNotImpl:           {"E_NOTIMPL", "the operation isn't implemented"},
 	ErrPointer:           {"E_POINTER", "a required argument is missing"},
 	ErrFail:              {"E_FAIL", "the operation failed"},
 	ErrGenericUnexpected: {"E_UNEXPECTED", "an internal failure (former name of VSS_E_UNEXPECTED)"},

@@ -142,7 +142,7 @@ type Info struct {
 	Targets       []string
 }
 
-// Event is a change that the array made by itself.
+// Event is a change that the array made without a request.
 type Event struct {
 	Time       time.Time
 	LUN        LUN

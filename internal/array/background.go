@@ -71,7 +71,7 @@ func (c *Controller) hydrate(e *entry) {
 	})
 }
 
-// PauseBackground stops what the controller does by itself: hydration, and watching the space.
+// PauseBackground stops the background work: hydration, and watching the space.
 func (c *Controller) PauseBackground(ctx context.Context) (func(), error) {
 	resume, err := c.pause.stop(ctx)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Config is what a controller is made of. A pool may be opened lazily: Pools are asked when they are first needed.
+// Config configures a Controller. A pool may be opened lazily: its methods are called when they are first needed.
 type Config struct {
 	Name     string
 	Pools    []NamedPool
@@ -158,7 +158,7 @@ func settled(s State) State {
 	return s
 }
 
-// Close ends the background work and lets the pools go. It may be repeated.
+// Close ends the background work and closes the pools. It may be repeated.
 func (c *Controller) Close() error {
 	c.stop()
 	c.background.Wait()
@@ -245,20 +245,6 @@ func (c *Controller) snapshot(e *entry) LUN {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return e.copy()
-}
-
-// change alters a record durably, or not at all. The caller holds work.
-func (c *Controller) change(e *entry, f func(*LUN)) (LUN, error) {
-	l := c.snapshot(e)
-	f(&l)
-	if err := writeRecord(e.pool.RecordDir(), &l); err != nil {
-		return LUN{}, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	l.Percent = max(l.Percent, e.Percent)
-	e.LUN = l
-	return e.copy(), nil
 }
 
 func (c *Controller) changeByID(op string, id vss.LUNID, f func(*LUN)) (LUN, error) {

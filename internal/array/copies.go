@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -126,6 +127,7 @@ func (c *Controller) introduceCopies(
 ) ([]LUN, error) {
 	out := make([]LUN, len(r))
 	cuts := map[string][]Cut{}
+	var added []*entry
 	for i, q := range r {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -134,12 +136,18 @@ func (c *Controller) introduceCopies(
 		if err != nil {
 			return nil, err
 		}
-		e.Set, e.Host = of.id, of.host
-		if err := c.introduce(e); err != nil {
-			return nil, err
+		if slices.ContainsFunc(added, func(o *entry) bool { return o.Name == e.Name }) {
+			return nil, nameTaken("PrepareCopies", e.Name)
 		}
+		e.Set, e.Host = of.id, of.host
+		added = append(added, e)
 		s.copies = append(s.copies, e.ID)
 		cuts[e.Pool] = append(cuts[e.Pool], Cut{e.Origin, e.ID})
+	}
+	if err := c.introduce(added...); err != nil {
+		return nil, err
+	}
+	for i, e := range added {
 		out[i] = e.copy()
 	}
 	for name, k := range cuts {
@@ -292,37 +300,37 @@ func (c *Controller) FinishCopies(_ context.Context, set vss.SnapshotSetID, host
 	}
 	c.work.Lock()
 	defer c.work.Unlock()
-	var errs []error
+	var unsaved []error
 	for _, k := range s.cutters {
-		errs = append(errs, k.Close())
+		unsaved = append(unsaved, k.Close())
 	}
 	s.cutters = nil
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(unsaved...); err != nil {
 		return nil, vss.E(op, vss.ErrProviderVeto, fmt.Errorf("a copy could not be made durable: %w", err)).
 			On(set.String())
 	}
-	var out []LUN
-	for _, id := range s.copies {
-		c.mu.Lock()
-		e := c.luns[id]
-		c.mu.Unlock()
-		if e == nil {
-			return nil, vss.E(
-				op, vss.ErrObjectNotFound, errors.New("a copy of the set no longer exists"),
-			).On(id.String())
+	entries := make([]*entry, len(s.copies))
+	c.mu.Lock()
+	for i, id := range s.copies {
+		entries[i] = c.luns[id]
+	}
+	c.mu.Unlock()
+	if i := slices.Index(entries, nil); i >= 0 {
+		return nil, vss.E(op, vss.ErrObjectNotFound, errors.New("a copy of the set no longer exists")).
+			On(s.copies[i].String())
+	}
+	out, errs := c.changeMany(entries, func(l *LUN) {
+		if l.State == StatePreparing {
+			l.State, l.Skew, l.Flags = StateCommitted, s.skew, s.flags[l.ID]
 		}
-		l, err := c.change(e, func(l *LUN) {
-			if l.State == StatePreparing {
-				l.State, l.Skew, l.Flags = StateCommitted, s.skew, s.flags[id]
-			}
-		})
-		if err != nil {
-			return nil, err
-		}
+	})
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	for i, l := range out {
 		if l.Method == MethodPlex && l.Percent < 100 {
-			c.hydrate(e)
+			c.hydrate(entries[i])
 		}
-		out = append(out, l)
 	}
 	return out, nil
 }

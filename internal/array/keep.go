@@ -44,10 +44,9 @@ func (c *Controller) KeepCopies(_ context.Context, set vss.SnapshotSetID, host s
 			return vss.E("KeepCopies", vss.ErrBadState, fmt.Errorf("a copy is %s", e.State)).On(e.Name)
 		}
 	}
-	for _, e := range all {
-		if _, err := c.change(e, func(l *LUN) { l.State, l.Final = StateReady, true }); err != nil {
-			return err
-		}
+	_, errs := c.changeMany(all, func(l *LUN) { l.State, l.Final = StateReady, true })
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
 	c.mu.Lock()
 	delete(c.cuts, hostSet{set, host})

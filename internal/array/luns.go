@@ -19,9 +19,7 @@ func (c *Controller) freeName(op, name string, self vss.LUNID) error {
 	defer c.mu.Unlock()
 	for _, e := range c.luns {
 		if e.Name == name && e.ID != self {
-			return vss.E(op, vss.VDSErrInvalidOperation, errors.New("a LUN of this name exists")).
-				On(name).
-				Advise("choose another name")
+			return nameTaken(op, name)
 		}
 	}
 	if !NameOK(name) {
@@ -33,6 +31,11 @@ func (c *Controller) freeName(op, name string, self vss.LUNID) error {
 			Advise("choose another name")
 	}
 	return nil
+}
+
+func nameTaken(op, name string) error {
+	return vss.E(op, vss.VDSErrInvalidOperation, errors.New("a LUN of this name exists")).On(name).
+		Advise("choose another name")
 }
 
 // Sizes of LUNs, in bytes.
@@ -99,22 +102,6 @@ func (c *Controller) Create(_ context.Context, r CreateRequest) (LUN, error) {
 		return LUN{}, errors.Join(err, c.erase(e))
 	}
 	return c.change(e, func(l *LUN) { l.State = StateReady })
-}
-
-// introduce makes a record durable before its LUN exists.
-func (c *Controller) introduce(e *entry) error {
-	c.mu.Lock()
-	for _, o := range c.luns {
-		e.Order = max(e.Order, o.Order+1)
-	}
-	c.mu.Unlock()
-	if err := writeRecord(e.pool.RecordDir(), &e.LUN); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	c.luns[e.ID] = e
-	c.mu.Unlock()
-	return nil
 }
 
 // erase deletes a LUN's data, then its record. The caller holds work, or the controller is being opened.

@@ -10,27 +10,49 @@ import (
 
 // Map unmasks a LUN to a host.
 func (c *Controller) Map(ctx context.Context, id vss.LUNID, host string) (LUN, error) {
+	if err := c.MapAll(ctx, host, []vss.LUNID{id}); err != nil {
+		return LUN{}, err
+	}
+	return c.LUN(ctx, id)
+}
+
+// MapAll unmasks LUNs to a host.
+func (c *Controller) MapAll(ctx context.Context, host string, ids []vss.LUNID) error {
+	const op = "UnmaskLun"
 	c.work.Lock()
 	defer c.work.Unlock()
-	e, err := c.find("UnmaskLun", id)
-	if err != nil {
-		return LUN{}, err
-	}
-	if !NameOK(host) {
-		return LUN{}, vss.E("UnmaskLun", vss.ErrInvalidArg, errors.New("no host name")).On(e.Name)
-	}
-	t, err := c.target("UnmaskLun", host)
-	if err != nil {
-		return LUN{}, err
-	}
-	l := c.snapshot(e)
-	// Recorded first: a host must not see a LUN that isn't mapped to it by its record.
-	if !slices.Contains(l.MappedTo, host) {
-		if l, err = c.change(e, func(l *LUN) { l.MappedTo = append(l.MappedTo, host) }); err != nil {
-			return LUN{}, err
+	var all []*entry
+	var masked []vss.LUNID
+	for _, id := range ids {
+		e, err := c.find(op, id)
+		if err != nil {
+			return err
+		}
+		if !NameOK(host) {
+			return vss.E(op, vss.ErrInvalidArg, errors.New("no host name")).On(e.Name)
+		}
+		all = append(all, e)
+		if !slices.Contains(c.snapshot(e).MappedTo, host) {
+			masked = append(masked, id)
 		}
 	}
-	return l, t.Export(ctx, l, e.pool.Backing(id), host)
+	t, err := c.target(op, host)
+	if err != nil {
+		return err
+	}
+	// Recorded first: a host must not see a LUN that isn't mapped to it by its record.
+	if err := c.changeAll(op, masked, func(l *LUN) error {
+		l.MappedTo = append(l.MappedTo, host)
+		return nil
+	}); err != nil {
+		return err
+	}
+	for _, e := range all {
+		if err := t.Export(ctx, c.snapshot(e), e.pool.Backing(e.ID), host); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Unmap masks a LUN from a host.
@@ -64,6 +86,8 @@ func (c *Controller) MarkImported(_ context.Context, host string, ids []vss.LUNI
 		return vss.E("LocateLuns", vss.ErrInvalidArg, errors.New("no host name")).
 			Advise("name the host that the copies were mapped to")
 	}
+	c.work.Lock()
+	defer c.work.Unlock()
 	return c.changeAll("LocateLuns", ids, func(l *LUN) error {
 		if l.Imported {
 			return vss.E(
@@ -77,36 +101,10 @@ func (c *Controller) MarkImported(_ context.Context, host string, ids []vss.LUNI
 	})
 }
 
-// changeAll alters all of these records or, unless the controller dies in the middle, none.
-func (c *Controller) changeAll(op string, ids []vss.LUNID, f func(*LUN) error) error {
-	c.work.Lock()
-	defer c.work.Unlock()
-	before, after := make([]LUN, len(ids)), make([]LUN, len(ids))
-	entries := make([]*entry, len(ids))
-	for i, id := range ids {
-		e, err := c.find(op, id)
-		if err != nil {
-			return err
-		}
-		entries[i], before[i], after[i] = e, c.snapshot(e), c.snapshot(e)
-		if err := f(&after[i]); err != nil {
-			return err
-		}
-	}
-	for i, e := range entries {
-		if _, err := c.change(e, func(l *LUN) { *l = after[i] }); err != nil {
-			for j, e := range entries[:i] {
-				_, undo := c.change(e, func(l *LUN) { *l = before[j] })
-				err = errors.Join(err, undo)
-			}
-			return err
-		}
-	}
-	return nil
-}
-
 // MakePlain makes ordinary LUNs of copies.
 func (c *Controller) MakePlain(_ context.Context, ids []vss.LUNID) error {
+	c.work.Lock()
+	defer c.work.Unlock()
 	return c.changeAll("BreakLun", ids, func(l *LUN) error {
 		l.Kind, l.Set, l.Final, l.State = KindPlain, vss.SnapshotSetID{}, true, StateReady
 		return nil

@@ -87,8 +87,8 @@ func parseRecord(b []byte) (LUN, error) {
 	return l, l.Check()
 }
 
-// readRecords reads all records of a folder. What was being written when the power went is a .new file, and goes once
-// all records are known to be ours: a folder of a newer format is left as it is.
+// readRecords reads all records of a folder. What was being written when the power failed is a .new file, and is
+// removed once all records are known to be ours: a folder of a newer format is left as it is.
 func readRecords(dir string) ([]LUN, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -127,18 +127,6 @@ func readRecords(dir string) ([]LUN, error) {
 }
 
 func recordPath(dir string, id vss.LUNID) string { return filepath.Join(dir, id.Plain()+".json") }
-
-// writeRecord is durable when it returns.
-func writeRecord(dir string, l *LUN) error {
-	b, err := json.MarshalIndent(l, "", "  ")
-	if err == nil {
-		err = fault.Around("array", "write-record", func() error { return atomicfile.Write(recordPath(dir, l.ID), b) })
-	}
-	if err != nil {
-		return vss.E("WriteRecord", vss.ErrUnexpected, err).On(l.Name).Advise("is the pool full?")
-	}
-	return nil
-}
 
 func removeRecord(dir string, id vss.LUNID) error {
 	err := fault.Around("array", "remove-record", func() error { return os.Remove(recordPath(dir, id)) })

@@ -49,6 +49,8 @@ type Masker interface {
 	// host that no target of the array reaches.
 	Map(ctx context.Context, id vss.LUNID, host string) (LUN, error)
 	Unmap(ctx context.Context, id vss.LUNID, host string) (LUN, error)
+	// MapAll is Map for several LUNs. If their records can't be written, none is mapped that wasn't.
+	MapAll(ctx context.Context, host string, ids []vss.LUNID) error
 	// Mappings lists the LUNs that a host may see. It changes nothing.
 	Mappings(ctx context.Context, host string) ([]Mapping, error)
 	// MarkImported records that a host surfaced copies, which happens once. Errors: VSS_E_BAD_STATE, and none is
@@ -81,7 +83,7 @@ type Copier interface {
 	WritePaths(ctx context.Context) ([]string, error)
 }
 
-// Worker controls and reports what the array does by itself: hydration, and keeping pools from running full.
+// Worker controls and reports the background work of the array: hydration, and keeping pools from running full.
 type Worker interface {
 	// PauseBackground stops this work until resume is called, or 15 s have passed.
 	PauseBackground(ctx context.Context) (resume func(), err error)

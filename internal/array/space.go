@@ -9,7 +9,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// How often free space is looked at while copies exist: at ease, and when it may run out.
+// Intervals at which free space is checked while copies exist: normally, and when it may run out.
 const (
 	watchEvery   = 250 * time.Millisecond
 	watchClosely = 10 * time.Millisecond

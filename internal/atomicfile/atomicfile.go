@@ -15,7 +15,16 @@ const Suffix = ".new"
 
 // Write replaces the content of a file, or creates it, with permissions 0600. The new content survives a power cut when
 // Write returns. At most one caller may write a file at a time.
-func Write(path string, content []byte) error { return replace(path, content, true) }
+func Write(path string, content []byte) error {
+	if err := WriteOne(path, content); err != nil {
+		return err
+	}
+	return SyncFolders(filepath.Dir(path))
+}
+
+// WriteOne is Write for one of several files in a folder, without its last step: the caller makes the names of all of
+// them durable with one SyncFolders.
+func WriteOne(path string, content []byte) error { return replace(path, content, true) }
 
 // Replace is Write for a file that only needs to survive the death of the process.
 func Replace(path string, content []byte) error { return replace(path, content, false) }
@@ -28,7 +37,7 @@ func replace(path string, content []byte, durable bool) error {
 	return save(f, path, content, durable)
 }
 
-// save writes the content, closes the file and gives it its name.
+// save writes the content, closes the file and gives it its name. The name isn't durable yet.
 func save(f *os.File, path string, content []byte, durable bool) error {
 	_, err := f.Write(content)
 	if err == nil && durable {
@@ -39,9 +48,6 @@ func save(f *os.File, path string, content []byte, durable bool) error {
 	}
 	if err == nil {
 		err = os.Rename(f.Name(), path)
-	}
-	if err == nil && durable {
-		err = SyncFolders(filepath.Dir(path))
 	}
 	return err
 }
@@ -83,7 +89,10 @@ func (f *File) Path() string { return f.path }
 func (f *File) Save(content []byte) error {
 	err := save(f.temp, f.path, content, true)
 	f.saved = err == nil
-	return err
+	if err != nil {
+		return err
+	}
+	return SyncFolders(filepath.Dir(f.path))
 }
 
 // Discard closes the file. What Save has written stays.

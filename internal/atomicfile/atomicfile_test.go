@@ -32,7 +32,8 @@ func want(t *testing.T, path, content string) {
 }
 
 func TestWrite(t *testing.T) {
-	for name, write := range map[string]func(string, []byte) error{"write": Write, "replace": Replace} {
+	for name, write := range map[string]func(string, []byte) error{"write": Write, "one": WriteOne,
+		"replace": Replace} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "file")
 			must(t, write(path, []byte("first")))

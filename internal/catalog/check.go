@@ -11,8 +11,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// check reads a file from end to end, without writing to it, before anything else does: bbolt trusts its pages, and whoever
-// stumbled over a damaged one later would die in the middle of a creation.
+// check reads a file from end to end, without writing to it, before it is used: bbolt trusts its pages, and the service
+// would panic at a damaged one during a creation.
 func check(path string) error {
 	st, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) || err == nil && st.Size() == 0 { // empty: its maker died before the first write
@@ -48,13 +48,14 @@ func checkFormat(path string, tx *bolt.Tx) error {
 	}
 	if format == nil {
 		if k, _ := tx.Cursor().First(); k != nil {
-			return errors.New("it is no catalogue: it has buckets but no format")
+			return errors.New("the file isn't a catalogue: it has buckets but no format")
 		}
 		return nil
 	}
 	n, err := strconv.Atoi(string(format))
 	if err != nil || n < 1 || n > Format {
-		return vss.E("OpenCatalog", vss.ErrNotSupported, fmt.Errorf("the catalogue has format %q, this program knows up to %d", format, Format)).
+		return vss.E("OpenCatalog", vss.ErrNotSupported,
+			fmt.Errorf("the catalogue has format %q, this program knows up to %d", format, Format)).
 			On(path).Advise("use the newer program that wrote it; nothing was changed")
 	}
 	return nil

@@ -36,8 +36,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// work makes and removes sets for ever, and says which of it is durable: "+N" for set N with its device number, "-N" when
-// it is gone.
+// work makes and removes sets for ever, and says which of it is durable: "+N" for set N with its device number, "-N"
+// when it is gone.
 func work(path string) {
 	s, err := Open(path)
 	if err != nil {

@@ -10,14 +10,15 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// The bucket of members says nothing that the copies' records don't say: it spares reading thousands of them for the few of one
-// set. A transaction that changes the one changes the other, so that a crash leaves them in step; Open makes it anew for a
-// catalogue that was written by a program which didn't have it.
+// The bucket of members says nothing that the copies' records don't say: it spares reading thousands of them for the
+// few of one set. A transaction that changes the one changes the other, so that a crash leaves them in step; Open
+// makes it anew for a catalogue that was written by a program which didn't have it.
 
 // setName stands before the set's id in a copy's record.
 const setName = `"set_id":"`
 
-// setOf is the set that a copy's record names. The rest isn't read: Open does this for every copy. False for a damaged record.
+// setOf is the set that a copy's record names. The rest isn't read: Open does this for every copy. False for a damaged
+// record.
 func setOf(record []byte) (set vss.SnapshotSetID, ok bool) {
 	_, rest, _ := bytes.Cut(record, []byte(setName))
 	name, _, _ := bytes.Cut(rest, []byte(`"`))

@@ -28,7 +28,7 @@ func wantMembers(t testing.TB, s *Store) {
 	}
 }
 
-// Whatever is done, members and copies stay in step, also where a copy comes into another set or a transaction is aborted.
+// After any operation members and copies agree, also where a copy comes into another set or a transaction is aborted.
 func TestMembersStayInStep(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "catalog.db")
 	s := open(t, path)
@@ -100,7 +100,8 @@ func TestMembersOfDamagedCopies(t *testing.T) {
 	s := open(t, path)
 	must(t, s.db.Update(func(tx *bolt.Tx) error {
 		b := tx.Bucket(bucketSnapshots)
-		return errors.Join(b.Put([]byte(snapshotID(21).Plain()), []byte("text")), b.Put([]byte(snapshotID(22).Plain()), []byte(setName)))
+		return errors.Join(b.Put([]byte(snapshotID(21).Plain()), []byte("text")),
+			b.Put([]byte(snapshotID(22).Plain()), []byte(setName)))
 	}))
 	must(t, s.Close())
 	s = open(t, path)

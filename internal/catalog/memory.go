@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// memory has the copies that were listed, under the hash of the bytes they were decoded from: to decode 10,000 takes a fifth
-// of a second of processor time, to find them here a twentieth of that. What is written needs no care: other bytes are another
-// record.
+// memory has the copies that were listed, under the hash of the bytes they were decoded from: to decode 10,000 takes a
+// fifth of a second of processor time, to find them here a twentieth of that. What is written needs no care: other
+// bytes are another record.
 type memory struct {
 	mu     sync.RWMutex
 	copies map[[sha256.Size]byte]Snapshot

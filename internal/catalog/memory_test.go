@@ -7,8 +7,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// TestListRemembers: a list that comes from memory is the catalogue as it is, whatever was written and whatever its callers
-// did with what they got.
+// TestListRemembers: a list from memory equals the catalogue after any writes, and after callers have modified the
+// results.
 func TestListRemembers(t *testing.T) {
 	s := fresh(t)
 	want := []Snapshot{sampleSnapshot(1, 1), sampleSnapshot(2, 1)}
@@ -54,7 +54,7 @@ func TestListRemembers(t *testing.T) {
 	}
 }
 
-// TestMemoryIsBounded: what is no more in the catalogue doesn't stay in memory for ever.
+// TestMemoryIsBounded: what was removed from the catalogue is removed from memory, too.
 func TestMemoryIsBounded(t *testing.T) {
 	s := fresh(t)
 	v := sampleSnapshot(1, 1)

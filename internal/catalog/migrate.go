@@ -11,16 +11,16 @@ import (
 )
 
 // migrations turns a catalogue of an older format into one of Format: migrations[i] takes format i+1 to format i+2. A
-// migration works on the stored JSON, not on the types of this package, which later formats change. It keeps every field
-// that it doesn't know, leaves a record that can't be read as it is, for the reader to report, and changes nothing when it
-// runs a second time.
+// migration works on the stored JSON, not on the types of this package, which later formats change. It keeps every
+// field that it doesn't know, leaves a record that can't be read as it is, for the reader to report, and changes
+// nothing when it runs a second time.
 var migrations = []func(*bolt.Tx) error{
 	setKinds,
 }
 
-// migrate takes a catalogue from its format to Format and records that. Open runs it within one transaction: after a crash
-// the catalogue has its former format and contents, and the next Open migrates it anew. A catalogue without a format is a
-// new one.
+// migrate takes a catalogue from its format to Format and records that. Open runs it within one transaction: after a
+// crash the catalogue has its former format and contents, and the next Open migrates it anew. A catalogue without a
+// format is a new one.
 func migrate(tx *bolt.Tx) error {
 	meta := tx.Bucket(bucketMeta)
 	format := Format

@@ -33,13 +33,13 @@ type former struct {
 	NextDevice int `json:"next_device"`
 }
 
-// formerCatalog copies the fixture of format 1 into a folder of the test, and returns its path and what it must have after
-// the migration.
+// formerCatalog copies the fixture of format 1 into a folder of the test, and returns its path and what it must have
+// after the migration.
 //
-// The program of commit 076ba50 wrote testdata/076ba50.db, and listed it as testdata/076ba50.json. It has sets of one and of
-// three volumes (ext4, XFS, btrfs and a subvolume of it), plain and exposed copies, full and differential ones, a
-// transportable set and one that was imported, a backup set whose requester has ended, two breaks that were cut off before
-// and after their point of no return, a deletion and a creation that were cut off by SIGKILL, and events.
+// The program of commit 076ba50 wrote testdata/076ba50.db, and listed it as testdata/076ba50.json. It has sets of one
+// and of three volumes (ext4, XFS, btrfs and a subvolume of it), plain and exposed copies, full and differential ones,
+// a transportable set and one that was imported, a backup set whose requester has ended, two breaks that were cut off
+// before and after their point of no return, a deletion and a creation that were cut off by SIGKILL, and events.
 func formerCatalog(t testing.TB) (path string, want former) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "catalog.db")
@@ -67,8 +67,10 @@ func unzip(t testing.TB, path string) []byte {
 func wantFormer(t testing.TB, s *Store, want former) {
 	t.Helper()
 	got := former{
-		Sets: read(t, s, sets), Snapshots: read(t, s, (*Tx).Snapshots), Creations: read(t, s, (*Tx).Creations), Breaks: read(t, s, (*Tx).Breaks),
-		Events: read(t, s, func(tx *Tx) ([]Event, error) { return tx.Events(time.Time{}) }), NextDevice: want.NextDevice,
+		Sets: read(t, s, sets), Snapshots: read(t, s, (*Tx).Snapshots), Creations: read(t, s, (*Tx).Creations),
+		Breaks:     read(t, s, (*Tx).Breaks),
+		Events:     read(t, s, func(tx *Tx) ([]Event, error) { return tx.Events(time.Time{}) }),
+		NextDevice: want.NextDevice,
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-former +migrated:\n%s", d)
@@ -123,7 +125,8 @@ func records(t testing.TB, path string) map[string]string {
 func TestMigrations(t *testing.T) {
 	tests := []func(*testing.T){testSetKinds}
 	if len(migrations) != Format-1 || len(tests) != len(migrations) {
-		t.Fatalf("format %d needs %d migrations and tests; there are %d and %d", Format, Format-1, len(migrations), len(tests))
+		t.Fatalf("format %d needs %d migrations and tests; there are %d and %d", Format, Format-1, len(migrations),
+			len(tests))
 	}
 	for i, test := range tests {
 		t.Run(fmt.Sprintf("to format %d", i+2), test)
@@ -191,7 +194,8 @@ func TestMigrationIsOneTransaction(t *testing.T) {
 				before, pages := records(t, path), unzip(t, "testdata/076ba50.db.gz")
 				c := child(t, "open", path)
 				c.Env = append(c.Env, fault.Variable+"="+point+" "+action)
-				if out, err := c.CombinedOutput(); err == nil || (action == "kill") != strings.Contains(err.Error(), "killed") {
+				if out, err := c.CombinedOutput(); err == nil ||
+					(action == "kill") != strings.Contains(err.Error(), "killed") {
 					t.Fatalf("the child ended with %v: %s", err, out)
 				}
 				if now, err := os.ReadFile(path); err != nil || !bytes.HasPrefix(now, pages) {

@@ -49,7 +49,8 @@ func TestFormat1(t *testing.T) {
 		}
 	}
 	must(t, s.Update(func(tx *Tx) error {
-		return errors.Join(tx.PutSet(sampleSet(1)), tx.PutSnapshot(sampleSnapshot(11, 1)), tx.PutSnapshot(sampleSnapshot(12, 1)),
+		return errors.Join(tx.PutSet(sampleSet(1)), tx.PutSnapshot(sampleSnapshot(11, 1)),
+			tx.PutSnapshot(sampleSnapshot(12, 1)),
 			tx.PutCreation(sampleCreation(2)), tx.PutBreak(sampleBreak(1)))
 	}))
 	wantFilled(t, s)
@@ -145,14 +146,16 @@ func TestDamagedFile(t *testing.T) {
 		name string
 		make func() []byte
 	}{
-		{"text", func() []byte { return []byte("this is no database") }},
+		{"text", func() []byte { return []byte("this isn't a database") }},
 		{"one byte", func() []byte { return []byte{0} }},
 		{"zeros", func() []byte { return make([]byte, len(good)) }},
-		{"both heads overwritten", func() []byte { return append(bytes.Repeat([]byte{0xa5}, 2*page), good[2*page:]...) }},
+		{"both heads overwritten",
+			func() []byte { return append(bytes.Repeat([]byte{0xa5}, 2*page), good[2*page:]...) }},
 		{"cut to the heads", func() []byte { return good[:2*page] }},
 		{"the last page gone", func() []byte { return good[:size-page] }},
 		{"cut in the middle of a page", func() []byte { return good[:size-page/2] }},
-		{"all data overwritten", func() []byte { return append(good[:2*page:2*page], bytes.Repeat([]byte{0xff}, len(good)-2*page)...) }},
+		{"all data overwritten",
+			func() []byte { return append(good[:2*page:2*page], bytes.Repeat([]byte{0xff}, len(good)-2*page)...) }},
 		{"all data zeroed", func() []byte { return append(good[:2*page:2*page], make([]byte, len(good)-2*page)...) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -243,7 +246,7 @@ func TestSecondOpener(t *testing.T) {
 	_, err := Open(path)
 	wantCode(t, err, vss.ErrBadState)
 
-	// Nor does another process get it, and it says who to stop.
+	// Nor does another process get it; its error names the process to stop.
 	out, err := child(t, "open", path).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "VSS_E_BAD_STATE") {
 		t.Errorf("a second process: %v, %q", err, out)

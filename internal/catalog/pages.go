@@ -11,9 +11,9 @@ import (
 	"os"
 )
 
-// pages checks the structure of a bbolt file: that every page of the tree lies in the file, is of its kind, is used once and
-// has its keys in order, and that no page is both free and in use. bbolt has a check of its own, which follows what pages
-// say: a damaged one sends it out of the mapping, or round in a circle.
+// pages checks the structure of a bbolt file: that every page of the tree lies in the file, is of its kind, is used
+// once and has its keys in order, and that no page is both free and in use. bbolt has a check of its own, which
+// follows what pages say: a damaged one sends it out of the mapping, or round in a circle.
 type pages struct {
 	file io.ReaderAt
 	size int    // of a page, in bytes
@@ -27,8 +27,10 @@ const (
 	kindBranch   = 1
 	kindLeaf     = 2
 	kindFreeList = 16
-	elementSize  = 16 // branch: position, key size uint32, page uint64; leaf: flags, position, key size, value size uint32
-	bucketFlag   = 1  // of a leaf's element: its value is a bucket, root page uint64, sequence uint64 and, without a root, a page
+	// branch: position, key size uint32, page uint64; leaf: flags, position, key size, value size uint32
+	elementSize = 16
+	// of a leaf's element: its value is a bucket, root page uint64, sequence uint64 and, without a root, a page
+	bucketFlag   = 1
 	bucketHeader = 16
 
 	headSize     = 64 // magic, version, page size, flags uint32; then, uint64 each:
@@ -76,7 +78,8 @@ func (p *pages) newest() (head []byte) {
 		}
 		sum := fnv.New64a()
 		sum.Write(b[:headSum])
-		if ne.Uint32(b) == headMagic && ne.Uint64(b[headSum:]) == sum.Sum64() && (head == nil || ne.Uint64(b[headTx:]) > ne.Uint64(head[headTx:])) {
+		if ne.Uint32(b) == headMagic && ne.Uint64(b[headSum:]) == sum.Sum64() &&
+			(head == nil || ne.Uint64(b[headTx:]) > ne.Uint64(head[headTx:])) {
 			head = b
 		}
 	}
@@ -186,7 +189,8 @@ func keysOf(b []byte, id uint64, offset int, first, next []byte) ([][]byte, erro
 			return nil, fmt.Errorf("a key on page %d lies outside of it", id)
 		}
 		key := b[from : from+size]
-		if i == 0 && first != nil && bytes.Compare(key, first) < 0 || i > 0 && bytes.Compare(key, keys[i-1]) <= 0 || next != nil && bytes.Compare(key, next) >= 0 {
+		if i == 0 && first != nil && bytes.Compare(key, first) < 0 || i > 0 && bytes.Compare(key, keys[i-1]) <= 0 ||
+			next != nil && bytes.Compare(key, next) >= 0 {
 			return nil, fmt.Errorf("the keys on page %d are out of order", id)
 		}
 		keys = append(keys, key)
@@ -205,7 +209,7 @@ func (p *pages) free(id uint64) error {
 		count, ids = ne.Uint64(ids), ids[8:]
 	}
 	if ne.Uint16(b[8:]) != kindFreeList || count > uint64(len(ids)/8) {
-		return fmt.Errorf("page %d is no list of %d free pages", id, count)
+		return fmt.Errorf("page %d isn't a list of %d free pages", id, count)
 	}
 	for i := range count {
 		f := ne.Uint64(ids[8*i:])

@@ -1,5 +1,6 @@
-// Package catalog is what a host must remember when the process ends: shadow copy sets, their copies, creations, breaks and
-// deletions under way, and events. It is one bbolt file, written by one process; tools go through the service, never the file.
+// Package catalog is what a host must remember when the process ends: shadow copy sets, their copies, creations,
+// breaks and deletions under way, and events. It is one bbolt file, written by one process; tools go through the
+// service, never the file.
 //
 // The tree of buckets and keys (all values JSON unless said otherwise):
 //
@@ -83,7 +84,8 @@ const (
 	KindLocal Kind = "local" // on this host, by a software or system provider
 )
 
-// Local is the state of a local copy, which belongs to its provider: the service stores it and passes it to every later call.
+// Local is the state of a local copy, which belongs to its provider: the service stores it and passes it to every
+// later call.
 type Local struct {
 	Version int    `json:"version"` // of Data, chosen by the provider
 	Data    []byte `json:"data"`
@@ -99,32 +101,33 @@ type LUN struct {
 
 // Snapshot is one shadow copy.
 type Snapshot struct {
-	ID                 vss.SnapshotID    `json:"id"`
-	SetID              vss.SnapshotSetID `json:"set_id"`
-	Order              int               `json:"order"` // place in the set, from 0, as the volumes were added
-	Count              int               `json:"count"` // copies in the set when it was created
-	State              vss.SnapshotState `json:"state"`
-	OriginalVolume     string            `json:"original_volume"`
-	FileSystem         string            `json:"file_system"`
-	FileSystemUUID     string            `json:"file_system_uuid,omitempty"` // the original's; of btrfs the fsid
-	CopyUUID           string            `json:"copy_uuid,omitempty"`        // btrfs: the fsid that the copy got at import
-	Subvolume          string            `json:"subvolume,omitempty"`
-	DeviceNumber       int               `json:"device_number,omitempty"` // N of its device object; 0: none yet
-	ProviderID         vss.ProviderID    `json:"provider_id"`
-	ProviderName       string            `json:"provider_name"`
-	Attributes         vss.Attributes    `json:"attributes"`
-	Created            time.Time         `json:"created"`
-	ExposedAt          string            `json:"exposed_at,omitempty"`
-	OriginatingMachine string            `json:"originating_machine"`
-	ServiceMachine     string            `json:"service_machine"`
-	Consistency        vss.Consistency   `json:"consistency"`
-	Kind               Kind              `json:"kind"`
-	LUNs               []LUN             `json:"luns"`               // of KindLUN
-	Local              *Local            `json:"local,omitempty"`    // of KindLocal
-	FirstCut           time.Time         `json:"first_cut,omitzero"` // no write before it is missing; zero: unknown
-	LastCut            time.Time         `json:"last_cut,omitzero"`  // no write after it is included; zero: unknown
-	Extents            []vss.Extent      `json:"extents"`
-	Imported           bool              `json:"imported"` // surfaced on this host, by creation or by ImportSnapshots
+	ID             vss.SnapshotID    `json:"id"`
+	SetID          vss.SnapshotSetID `json:"set_id"`
+	Order          int               `json:"order"` // place in the set, from 0, as the volumes were added
+	Count          int               `json:"count"` // copies in the set when it was created
+	State          vss.SnapshotState `json:"state"`
+	OriginalVolume string            `json:"original_volume"`
+	FileSystem     string            `json:"file_system"`
+	FileSystemUUID string            `json:"file_system_uuid,omitempty"` // the original's; of btrfs the fsid
+	// btrfs: the fsid that the copy got at import
+	CopyUUID           string          `json:"copy_uuid,omitempty"`
+	Subvolume          string          `json:"subvolume,omitempty"`
+	DeviceNumber       int             `json:"device_number,omitempty"` // N of its device object; 0: none yet
+	ProviderID         vss.ProviderID  `json:"provider_id"`
+	ProviderName       string          `json:"provider_name"`
+	Attributes         vss.Attributes  `json:"attributes"`
+	Created            time.Time       `json:"created"`
+	ExposedAt          string          `json:"exposed_at,omitempty"`
+	OriginatingMachine string          `json:"originating_machine"`
+	ServiceMachine     string          `json:"service_machine"`
+	Consistency        vss.Consistency `json:"consistency"`
+	Kind               Kind            `json:"kind"`
+	LUNs               []LUN           `json:"luns"`               // of KindLUN
+	Local              *Local          `json:"local,omitempty"`    // of KindLocal
+	FirstCut           time.Time       `json:"first_cut,omitzero"` // no write before it is missing; zero: unknown
+	LastCut            time.Time       `json:"last_cut,omitzero"`  // no write after it is included; zero: unknown
+	Extents            []vss.Extent    `json:"extents"`
+	Imported           bool            `json:"imported"` // surfaced on this host, by creation or by ImportSnapshots
 }
 
 // Flagged is an original disk whose flags a creation is about to change.

@@ -38,9 +38,9 @@ type Store struct {
 	known memory
 }
 
-// Open opens the catalogue, creates it if it doesn't exist, and migrates one of an older format. Errors: VSS_E_NOT_SUPPORTED
-// for a file of a newer format and VSS_E_UNEXPECTED for a damaged file, both of which are left unchanged; VSS_E_BAD_STATE if
-// another service has it open; VSS_E_UNEXPECTED for any other failure.
+// Open opens the catalogue, creates it if it doesn't exist, and migrates one of an older format. Errors:
+// VSS_E_NOT_SUPPORTED for a file of a newer format and VSS_E_UNEXPECTED for a damaged file, both of which are left
+// unchanged; VSS_E_BAD_STATE if another service has it open; VSS_E_UNEXPECTED for any other failure.
 func Open(path string) (*Store, error) {
 	const op = "OpenCatalog"
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -55,7 +55,8 @@ func Open(path string) (*Store, error) {
 	}
 	s := &Store{db: db}
 	if err := db.Update(func(tx *bolt.Tx) error {
-		for _, b := range [][]byte{bucketMeta, bucketSets, bucketSnapshots, bucketMembers, bucketCreations, bucketBreaks, bucketEvents} {
+		for _, b := range [][]byte{bucketMeta, bucketSets, bucketSnapshots, bucketMembers, bucketCreations,
+			bucketBreaks, bucketEvents} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 				return err
 			}
@@ -76,7 +77,8 @@ const lockWait = 2 * time.Second
 
 const (
 	fullHint   = "is the file system of the state directory full?"
-	damageHint = "the catalogue can't be read; move it away to start with an empty one, `vss doctor` then lists what it misses"
+	damageHint = "the catalogue can't be read; move it away to start with an empty one, `vss doctor` then lists what " +
+		"it misses"
 )
 
 func openError(op, path string, err error) error {
@@ -84,7 +86,8 @@ func openError(op, path string, err error) error {
 	case errors.Is(err, vss.ErrNotSupported):
 		return err
 	case errors.Is(err, bolterrors.ErrTimeout):
-		return vss.E(op, vss.ErrBadState, err).On(path).Advise("another vssd uses this state directory; stop it or give --state")
+		return vss.E(op, vss.ErrBadState,
+			err).On(path).Advise("another vssd uses this state directory; stop it or give --state")
 	}
 	return vss.E(op, vss.ErrUnexpected, err).On(path).Advise(damageHint)
 }
@@ -264,8 +267,8 @@ func (t *Tx) AddEvents(events []Event) error {
 	return nil
 }
 
-// Events lists the events since a time, in the order in which they were added: from the first one of that time on, all that were
-// added after it. A clock that was set back hides none.
+// Events lists the events since a time, in the order in which they were added: from the first one of that time on, all
+// that were added after it. A clock that was set back hides none.
 func (t *Tx) Events(since time.Time) ([]Event, error) {
 	var out []Event
 	err := t.tx.Bucket(bucketEvents).ForEach(func(k, b []byte) error {

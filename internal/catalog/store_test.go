@@ -71,10 +71,13 @@ var when = time.Date(2024, 2, 29, 23, 59, 59, 123456789, time.UTC)
 func sampleSet(n int) Set {
 	return Set{
 		ID: setID(n), Context: vss.Context(0x5), Created: when, Count: 3, Hold: 12345678, WriterWindow: 3 * time.Second,
-		Consistency: vss.ConsistencyFileSystem, ConsistencyReason: "writer \"x\" failed", Timeline: []Step{{"freeze", 5, 17}},
+		Consistency: vss.ConsistencyFileSystem, ConsistencyReason: "writer \"x\" failed",
+		Timeline: []Step{{"freeze", 5, 17}},
 		Writers: []Writer{{
-			ID: vss.WriterID{GUID: id(7)}, InstanceID: vss.WriterInstanceID{GUID: id(8)}, Name: "PostgreSQL", State: vss.WriterFailedAtFreeze,
-			Failure: vss.ErrWriterErrorOutOfResources, Message: "too slow", Application: 7, Level: vss.LevelSystem, Frozen: time.Second, Components: 2,
+			ID: vss.WriterID{GUID: id(7)}, InstanceID: vss.WriterInstanceID{GUID: id(8)}, Name: "PostgreSQL",
+			State:   vss.WriterFailedAtFreeze,
+			Failure: vss.ErrWriterErrorOutOfResources, Message: "too slow", Application: 7, Level: vss.LevelSystem,
+			Frozen: time.Second, Components: 2,
 		}},
 		Finishing: true,
 	}
@@ -82,41 +85,52 @@ func sampleSet(n int) Set {
 
 func sampleLUN(n int, serial string) vss.LUNInformation {
 	return vss.LUNInformation{
-		Version: 1, DeviceType: 2, DeviceTypeModifier: 3, CommandQueueing: true, BusType: vss.BusISCSI, VendorID: "STILLPNT", ProductID: "LUN",
+		Version: 1, DeviceType: 2, DeviceTypeModifier: 3, CommandQueueing: true, BusType: vss.BusISCSI,
+		VendorID: "STILLPNT", ProductID: "LUN",
 		ProductRevision: "1", SerialNumber: serial, DiskSignature: id(n),
-		DeviceIDs:     []vss.StorageIdentifier{{CodeSet: vss.CodeSetBinary, Type: vss.IdentifierNAA, ID: []byte{0x60, 0, 0xff, byte(n)}}},
+		DeviceIDs: []vss.StorageIdentifier{{CodeSet: vss.CodeSetBinary, Type: vss.IdentifierNAA,
+			ID: []byte{0x60, 0, 0xff, byte(n)}}},
 		Interconnects: []vss.Interconnect{{Type: vss.InterconnectSCSI, Port: []byte{1}, Address: []byte{2, 3}}},
 	}
 }
 
 func sampleIdentity(n int) disk.Identity {
-	return disk.Identity{Style: disk.StyleGPT, Disk: id(n), Partitions: []disk.PartitionID{{Number: 1, ID: id(n + 1)}, {Number: 128, ID: id(n + 2)}}}
+	return disk.Identity{Style: disk.StyleGPT, Disk: id(n),
+		Partitions: []disk.PartitionID{{Number: 1, ID: id(n + 1)}, {Number: 128, ID: id(n + 2)}}}
 }
 
 func sampleSnapshot(n, set int) Snapshot {
 	return Snapshot{
-		ID: snapshotID(n), SetID: setID(set), Order: 100 - n, Count: 2, State: vss.StateCreated, OriginalVolume: "/srv/data base", FileSystem: "btrfs", FileSystemUUID: "u",
-		CopyUUID: "v", Subvolume: "/@", DeviceNumber: n, ProviderID: vss.ProviderID{GUID: id(9)}, ProviderName: "lun", Attributes: vss.AttrPersistent,
-		Created: when, ExposedAt: "/mnt/x", OriginatingMachine: "a", ServiceMachine: "b", Consistency: vss.ConsistencyApplication,
-		LUNs:    []LUN{{sampleLUN(1, "s1"), sampleIdentity(20), sampleLUN(2, "s2"), vss.LUNID{GUID: id(30)}}},
-		Extents: []vss.Extent{{LUN: 1, Start: 1 << 20, Length: 1 << 40}}, Imported: true,
-		Kind: KindLUN, Local: &Local{Version: 3, Data: []byte("where it is")}, FirstCut: when, LastCut: when.Add(time.Millisecond),
+		ID: snapshotID(n), SetID: setID(set), Order: 100 - n, Count: 2, State: vss.StateCreated,
+		OriginalVolume: "/srv/data base", FileSystem: "btrfs", FileSystemUUID: "u",
+		CopyUUID: "v", Subvolume: "/@", DeviceNumber: n, ProviderID: vss.ProviderID{GUID: id(9)}, ProviderName: "lun",
+		Attributes: vss.AttrPersistent,
+		Created:    when, ExposedAt: "/mnt/x", OriginatingMachine: "a", ServiceMachine: "b",
+		Consistency: vss.ConsistencyApplication,
+		LUNs:        []LUN{{sampleLUN(1, "s1"), sampleIdentity(20), sampleLUN(2, "s2"), vss.LUNID{GUID: id(30)}}},
+		Extents:     []vss.Extent{{LUN: 1, Start: 1 << 20, Length: 1 << 40}}, Imported: true,
+		Kind: KindLUN, Local: &Local{Version: 3, Data: []byte("where it is")}, FirstCut: when,
+		LastCut: when.Add(time.Millisecond),
 	}
 }
 
 func sampleCreation(n int) Creation {
 	return Creation{
-		Set: setID(n), Begun: when, Providers: []vss.ProviderID{{GUID: id(9)}}, Suspended: []string{"/dev/vg/data"}, Writers: true,
-		Flagged: []Flagged{{LUN: sampleLUN(1, "s1"), Disk: vss.FlagHidden, Before: map[int]vss.DiskFlags{1: vss.FlagReadOnly, 15: 0}}},
+		Set: setID(n), Begun: when, Providers: []vss.ProviderID{{GUID: id(9)}}, Suspended: []string{"/dev/vg/data"},
+		Writers: true,
+		Flagged: []Flagged{{LUN: sampleLUN(1, "s1"), Disk: vss.FlagHidden,
+			Before: map[int]vss.DiskFlags{1: vss.FlagReadOnly, 15: 0}}},
 	}
 }
 
 func sampleBreak(n int) Break {
-	return Break{Set: setID(n), Before: []BreakLUN{{vss.LUNID{GUID: id(30)}, sampleIdentity(40)}}, Forgetting: true, ReadWrite: true, MaskLUNs: true}
+	return Break{Set: setID(n), Before: []BreakLUN{{vss.LUNID{GUID: id(30)}, sampleIdentity(40)}}, Forgetting: true,
+		ReadWrite: true, MaskLUNs: true}
 }
 
 func sampleEvent(n int) Event {
-	return Event{Time: when.Add(time.Duration(n) * time.Second), Severity: "warning", What: "hold-overrun", Provider: "lun", SetID: setID(n), Object: "/srv",
+	return Event{Time: when.Add(time.Duration(n) * time.Second), Severity: "warning", What: "hold-overrun",
+		Provider: "lun", SetID: setID(n), Object: "/srv",
 		Code: vss.ErrHoldWritesTimeout, Message: fmt.Sprint(n), Hint: "try again"}
 }
 
@@ -124,8 +138,10 @@ func sampleEvent(n int) Event {
 func fill(t testing.TB, s *Store) {
 	t.Helper()
 	must(t, s.Update(func(tx *Tx) error {
-		return errors.Join(tx.PutSet(sampleSet(1)), tx.PutSnapshot(sampleSnapshot(11, 1)), tx.PutSnapshot(sampleSnapshot(12, 1)),
-			tx.PutCreation(sampleCreation(2)), tx.PutBreak(sampleBreak(1)), tx.AddEvents([]Event{sampleEvent(1), sampleEvent(2)}))
+		return errors.Join(tx.PutSet(sampleSet(1)), tx.PutSnapshot(sampleSnapshot(11, 1)),
+			tx.PutSnapshot(sampleSnapshot(12, 1)),
+			tx.PutCreation(sampleCreation(2)), tx.PutBreak(sampleBreak(1)),
+			tx.AddEvents([]Event{sampleEvent(1), sampleEvent(2)}))
 	}))
 }
 
@@ -137,7 +153,8 @@ func wantFilled(t testing.TB, s *Store) {
 		cmp.Diff([]Snapshot{sampleSnapshot(11, 1), sampleSnapshot(12, 1)}, read(t, s, (*Tx).Snapshots)),
 		cmp.Diff([]Creation{sampleCreation(2)}, read(t, s, (*Tx).Creations)),
 		cmp.Diff([]Break{sampleBreak(1)}, read(t, s, (*Tx).Breaks)),
-		cmp.Diff([]Event{sampleEvent(1), sampleEvent(2)}, read(t, s, func(tx *Tx) ([]Event, error) { return tx.Events(time.Time{}) })),
+		cmp.Diff([]Event{sampleEvent(1), sampleEvent(2)},
+			read(t, s, func(tx *Tx) ([]Event, error) { return tx.Events(time.Time{}) })),
 	} {
 		if d != "" {
 			t.Errorf("-stored +read:\n%s", d)
@@ -179,7 +196,8 @@ func TestEverythingComesBack(t *testing.T) {
 	changed := sampleSnapshot(12, 1)
 	changed.ExposedAt, changed.LUNs = "", nil
 	must(t, s.Update(func(tx *Tx) error {
-		return errors.Join(tx.PutSnapshot(changed), tx.RemoveCreation(setID(2)), tx.RemoveBreak(setID(1)), tx.RemoveBreak(setID(99)))
+		return errors.Join(tx.PutSnapshot(changed), tx.RemoveCreation(setID(2)), tx.RemoveBreak(setID(1)),
+			tx.RemoveBreak(setID(99)))
 	}))
 	if d := cmp.Diff([]Snapshot{sampleSnapshot(11, 1), changed}, read(t, s, (*Tx).Snapshots)); d != "" {
 		t.Error(d)
@@ -192,7 +210,8 @@ func TestEverythingComesBack(t *testing.T) {
 func TestSetGoesWithItsLastCopy(t *testing.T) {
 	s := fresh(t)
 	must(t, s.Update(func(tx *Tx) error {
-		return errors.Join(tx.PutSet(sampleSet(1)), tx.PutSet(sampleSet(2)), tx.PutSnapshot(sampleSnapshot(11, 1)), tx.PutSnapshot(sampleSnapshot(12, 1)),
+		return errors.Join(tx.PutSet(sampleSet(1)), tx.PutSet(sampleSet(2)), tx.PutSnapshot(sampleSnapshot(11, 1)),
+			tx.PutSnapshot(sampleSnapshot(12, 1)),
 			tx.PutSnapshot(sampleSnapshot(21, 2)), tx.PutSnapshot(sampleSnapshot(22, 2)))
 	}))
 	state := func() string {
@@ -227,9 +246,11 @@ func TestSetGoesWithItsLastCopy(t *testing.T) {
 func TestSnapshotsOf(t *testing.T) {
 	s := fresh(t)
 	must(t, s.Update(func(tx *Tx) error {
-		return errors.Join(tx.PutSnapshot(sampleSnapshot(11, 1)), tx.PutSnapshot(sampleSnapshot(21, 2)), tx.PutSnapshot(sampleSnapshot(12, 1)))
+		return errors.Join(tx.PutSnapshot(sampleSnapshot(11, 1)), tx.PutSnapshot(sampleSnapshot(21, 2)),
+			tx.PutSnapshot(sampleSnapshot(12, 1)))
 	}))
-	for set, want := range map[int][]Snapshot{1: {sampleSnapshot(12, 1), sampleSnapshot(11, 1)}, 2: {sampleSnapshot(21, 2)}, 3: nil} {
+	for set, want := range map[int][]Snapshot{1: {sampleSnapshot(12, 1), sampleSnapshot(11, 1)},
+		2: {sampleSnapshot(21, 2)}, 3: nil} {
 		got := read(t, s, func(tx *Tx) ([]Snapshot, error) { return tx.SnapshotsOf(setID(set)) })
 		if d := cmp.Diff(want, got); d != "" {
 			t.Errorf("set %d: %s", set, d)
@@ -260,7 +281,10 @@ func TestNextDeviceNeverRepeats(t *testing.T) {
 	}
 	s := open(t, path)
 	for _, damage := range []string{"", "x", "0", "-1", "99999999999999999999"} {
-		must(t, s.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyNextDevice, []byte(damage)) }))
+		must(t, s.db.Update(func(tx *bolt.Tx) error {
+			return tx.Bucket(bucketMeta).Put(keyNextDevice,
+				[]byte(damage))
+		}))
 		err := s.Update(func(tx *Tx) error {
 			_, err := tx.NextDevice()
 			return err
@@ -274,7 +298,8 @@ func TestAbortedTransactionLeavesNothing(t *testing.T) {
 	fill(t, s)
 	err := s.Update(func(tx *Tx) error {
 		_, err := tx.NextDevice()
-		must(t, errors.Join(err, tx.RemoveSet(setID(1)), tx.PutSet(sampleSet(3)), tx.RemoveCreation(setID(2)), tx.RemoveBreak(setID(1)), tx.AddEvents([]Event{sampleEvent(3)})))
+		must(t, errors.Join(err, tx.RemoveSet(setID(1)), tx.PutSet(sampleSet(3)), tx.RemoveCreation(setID(2)),
+			tx.RemoveBreak(setID(1)), tx.AddEvents([]Event{sampleEvent(3)})))
 		return vss.E("Break", vss.ErrProviderVeto, nil)
 	})
 	if !errors.Is(err, vss.ErrProviderVeto) {
@@ -325,7 +350,7 @@ func TestEventsAreTrimmedInOrder(t *testing.T) {
 		t.Error(d)
 	}
 
-	// A clock that was set back changes nothing about the order, and hides nothing from who asks for what came since.
+	// A clock that was set back changes nothing about the order, and hides no event from a query by time.
 	back := sampleEvent(0)
 	back.Message, back.Time = "set back", when.Add(-time.Hour)
 	must(t, s.Update(func(tx *Tx) error { return tx.AddEvents([]Event{back}) }))
@@ -334,7 +359,8 @@ func TestEventsAreTrimmedInOrder(t *testing.T) {
 	if d := cmp.Diff(all[MaxEvents-4:], late); d != "" {
 		t.Error(d)
 	}
-	if len(all) != MaxEvents || !cmp.Equal(all[MaxEvents-1], back) || slices.ContainsFunc(all, func(e Event) bool { return e.Message == fmt.Sprint(extra) }) {
+	if len(all) != MaxEvents || !cmp.Equal(all[MaxEvents-1], back) ||
+		slices.ContainsFunc(all, func(e Event) bool { return e.Message == fmt.Sprint(extra) }) {
 		t.Error("the newest event isn't last, or the oldest wasn't dropped")
 	}
 }

@@ -92,7 +92,7 @@ func (k *Coordinator) cutOff(r *recovery.Recorded, now *recovery.Seen) []copies.
 		add(a, "the creation of set %v was cut off and is not undone")
 	}
 	for _, a := range recovery.Plan(recovery.StageBreaks, r, now) {
-		add(a, "the break of set %v was cut off and is neither finished nor undone")
+		add(a, "the break of set %v was cut off and is neither done nor undone")
 	}
 	return out
 }

@@ -138,8 +138,7 @@ type result struct {
 
 // errLate is the cause of a call that was given up.
 type errLate struct {
-	m   method
-	old bool // there was progress before
+	m method
 }
 
 func (e *errLate) Error() string {

@@ -196,7 +196,7 @@ func TestHangs(t *testing.T) {
 }
 
 // A preparation that shows progress may take as long as it likes; without any for five minutes it has failed. A
-// cancelled one returns at once, and its cancellation is no failure of the provider.
+// cancelled one returns at once, and its cancellation isn't a failure of the provider.
 func TestProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := newWorld(t)

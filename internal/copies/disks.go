@@ -45,7 +45,7 @@ type Disks interface {
 	Lock(ctx context.Context, d vds.Disk) (LockedDisk, error)
 	// MakePlain makes ordinary LUNs of copies, in their arrays. LUNs that no array has are left out.
 	MakePlain(ctx context.Context, ids []vss.LUNID) error
-	// KeepCopies tells the arrays that a set which a host made is created. Arrays that have no copy of it are left out.
+	// KeepCopies informs the arrays that a set of a host is created. Arrays without copies of it are omitted.
 	KeepCopies(ctx context.Context, set vss.SnapshotSetID, host string) error
 	// WritePaths returns what the arrays write to when they copy LUNs.
 	WritePaths(ctx context.Context) ([]string, error)

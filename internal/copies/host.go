@@ -114,8 +114,8 @@ func (h *Host) LUNs(ctx context.Context, v *volume.Volume) []vss.LUNID {
 	return ids
 }
 
-// Keep tells the arrays that a set is created. Recovery finishes a set so: its providers, which were restarted, don't know
-// it.
+// Keep informs the arrays that a set is created. Recovery finishes a set in this way, since restarted providers don't
+// know it.
 func (h *Host) Keep(ctx context.Context, set vss.SnapshotSetID) error {
 	return h.cfg.Disks.KeepCopies(ctx, set, h.cfg.Name)
 }
@@ -208,7 +208,7 @@ func (h *Host) unlink(r *catalog.Snapshot) {
 	}
 }
 
-// Withdraw takes a copy off this host, whatever still uses it: the copy of an aborted set. What fails is logged.
+// Withdraw removes the copy of an aborted set from this host, even if it is in use. Errors are logged.
 func (h *Host) Withdraw(ctx context.Context, c Copy) {
 	h.unlink(c.Record())
 	if err := c.Withdraw(ctx, true); err != nil {

@@ -219,7 +219,7 @@ func (i *inspection) access(context.Context) []Finding {
 	for _, l := range i.h.links() {
 		// the device object of a copy that was broken works until the next start
 		if _, err := os.Stat(l); !known[l] && err != nil {
-			out.add("info", "device object "+l+" belongs to no copy and leads nowhere", repairHint,
+			out.add("info", "device object "+l+" is of no copy and leads nowhere", repairHint,
 				func(context.Context) error { return os.Remove(l) })
 		}
 	}

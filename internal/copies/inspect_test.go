@@ -87,7 +87,7 @@ func TestInspect(t *testing.T) {
 		{"a stale device object", func(x *world, _ *set) func() {
 			must(x, os.Symlink("/nowhere", filepath.Join(x.dir, "dev", "HarddiskVolumeShadowCopy77")))
 			return nil
-		}, "belongs to no copy", true},
+		}, "is of no copy", true},
 		{"an exposure that isn't mounted", func(x *world, s *set) func() {
 			s.records[0].ExposedAt = filepath.Join(x.dir, "exposed", "a")
 			must(x, s.put())

@@ -1,4 +1,4 @@
-// Package copies keeps shadow copies on this host, whatever made them. A Kind is a provider together with the way in
+// Package copies manages shadow copies on this host, of any provider. A Kind is a provider together with the way in
 // which its copies are kept: LUN copies of hardware providers, which arrive as disks, and local copies of software and
 // system providers, which are devices or folders. A Member is a kind's part in one set that is being created, a Copy is
 // one copy that exists. Host holds what is the same for all kinds: device objects, mounts, exposures and deletion.
@@ -53,7 +53,7 @@ type Kind interface {
 	DropRemains(ctx context.Context, set vss.SnapshotSetID, records []*catalog.Snapshot) error
 	// Inspect compares what the provider has with what is known and returns what differs.
 	Inspect(ctx context.Context, known Known) ([]Finding, error)
-	// Unload tells the provider that it is let go. The error is the provider's own.
+	// Unload informs the provider that it is no longer used. The error is the provider's own.
 	Unload(ctx context.Context, force bool) error
 }
 
@@ -71,7 +71,7 @@ func (o *Obstacle) Error() string { return o.Err.Error() }
 // Unwrap returns the reason.
 func (o *Obstacle) Unwrap() error { return o.Err }
 
-// Member is a kind's part in the creation of one set. It knows only the copies that it began, and tells its provider of
+// Member is a kind's part in the creation of one set. It knows only the copies that it began, and its provider receives
 // no others. Apart from Uses, which may be called at any time, methods are called one after the other; Abort may come
 // while EndPrepare waits. Methods that call the provider contain the fault points "provider/METHOD".
 type Member interface {
@@ -99,20 +99,20 @@ type Member interface {
 	Pause(ctx context.Context) (resume func(), err error)
 	PreCommit(ctx context.Context) error
 	// Commit takes the point in time. Ctx carries the deadline of the hold: a provider that isn't back by then has
-	// failed with VSS_E_HOLD_WRITES_TIMEOUT, whatever it returns later.
+	// failed with VSS_E_HOLD_WRITES_TIMEOUT; its later result is ignored.
 	Commit(ctx context.Context) error
-	// PostCommit tells the provider that writes go on; count is the number of copies in the set.
+	// PostCommit informs the provider that writes have resumed; count is the number of copies in the set.
 	PostCommit(ctx context.Context, count int) error
-	// Collect fills in the records of this member's copies, matched by id, with what the provider says of them:
+	// Collect fills in the records of this member's copies, matched by id, with what the provider returns for them:
 	// provider, kind, attributes, LUNs or payload, first and last cut.
 	Collect(ctx context.Context, records []*catalog.Snapshot) error
-	// BeginRecovery tells the provider of writes to come and makes the copies writable; EndRecovery makes them
+	// BeginRecovery announces writes to the provider and makes the copies writable; EndRecovery makes them
 	// read-only again. The copies are this member's, as Surface returned them.
 	BeginRecovery(ctx context.Context, here []Copy) error
 	EndRecovery(ctx context.Context, here []Copy) error
 	PreFinalCommit(ctx context.Context) error
 	PostFinalCommit(ctx context.Context) error
-	// Abort has the provider drop what it made. That it doesn't know the set is no error; others aren't translated.
+	// Abort makes the provider delete what it created. An unknown set isn't an error; other errors aren't translated.
 	Abort(ctx context.Context) error
 }
 
@@ -133,8 +133,8 @@ type Copy interface {
 	// TakeAway ends access to the copy in a way that Restore can undo. Kept reports what other copies need. Errors:
 	// VSS_E_VOLUME_IN_USE.
 	TakeAway(ctx context.Context, kept Kept, force bool) error
-	// Remove deletes the copy for good, after TakeAway. A copy that doesn't exist any more is no error. Resumed says
-	// that a former service had begun the deletion.
+	// Remove deletes the copy permanently, after TakeAway. A missing copy isn't an error. Resumed reports that a former
+	// service had begun the deletion.
 	Remove(ctx context.Context, kept Kept, resumed bool) error
 }
 

@@ -24,28 +24,13 @@ var (
 	_ Watcher = (*localKind)(nil)
 )
 
-// identify describes a volume to a provider.
-func identify(v *volume.Volume) provider.Volume {
-	p := provider.Volume{
-		Name: v.Name, FileSystem: v.FileSystem, UUID: v.UUID, Subvolume: v.Subvolume,
-		Device: v.Device, Devices: v.Disks, Extents: v.Extents,
-	}
-	if len(v.MountPoints) > 0 {
-		p.Mount = v.MountPoints[0]
-	}
-	for _, e := range v.Extents {
-		p.Size += e.Length
-	}
-	return p
-}
-
 // Supports implements Kind.
 func (k *localKind) Supports(ctx context.Context, v *volume.Volume, c vss.Context) (bool, error) {
 	if k.props.Allows(c) != nil {
 		return false, nil
 	}
 	return call(ctx, k.caller, callSupported, noSet, func(ctx context.Context) (bool, error) {
-		return k.sw.IsVolumeSupported(ctx, identify(v), c)
+		return k.sw.IsVolumeSupported(ctx, v.Identity(), c)
 	})
 }
 
@@ -56,7 +41,7 @@ func (k *localKind) Consider(ctx context.Context, v *volume.Volume, c vss.Contex
 	}
 	var obstacle error
 	offer, err := call(ctx, k.caller, callConsider, noSet, func(ctx context.Context) (provider.Offer, error) {
-		o, err := k.sw.Consider(ctx, identify(v), c)
+		o, err := k.sw.Consider(ctx, v.Identity(), c)
 		if errors.Is(err, vss.ErrVolumeNotSupportedByProvider) { // an answer, not a failure
 			obstacle, err = err, nil
 		}
@@ -76,7 +61,7 @@ type snapshotted struct {
 // Snapshotted implements Kind.
 func (k *localKind) Snapshotted(ctx context.Context, v *volume.Volume) (bool, vss.SnapshotCompatibility, error) {
 	s, err := call(ctx, k.caller, callSnapshotted, noSet, func(ctx context.Context) (s snapshotted, err error) {
-		s.yes, s.disable, err = k.sw.IsVolumeSnapshotted(ctx, identify(v))
+		s.yes, s.disable, err = k.sw.IsVolumeSnapshotted(ctx, v.Identity())
 		return s, err
 	})
 	return s.yes, s.disable, err
@@ -141,7 +126,7 @@ func (k *localKind) DropRemains(ctx context.Context, set vss.SnapshotSetID, reco
 	return nil
 }
 
-// delete deletes one copy; that it doesn't exist any more is no error.
+// delete deletes one copy; a missing copy isn't an error.
 func (k *localKind) delete(ctx context.Context, r *catalog.Snapshot) error {
 	err := k.plain(ctx, callDelete, func(ctx context.Context) error {
 		_, _, err := k.sw.DeleteSnapshots(ctx, []provider.Ref{ref(r)}, true)

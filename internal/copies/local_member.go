@@ -26,7 +26,7 @@ func (m *localMember) Kind() Kind { return m.k }
 // Begin implements Member.
 func (m *localMember) Begin(ctx context.Context, id vss.SnapshotID, v *volume.Volume, o Offer) error {
 	err := m.k.do(ctx, callBegin, m.set, func(ctx context.Context) error {
-		return m.k.sw.BeginPrepareSnapshot(ctx, m.set, id, identify(v), m.context)
+		return m.k.sw.BeginPrepareSnapshot(ctx, m.set, id, v.Identity(), m.context)
 	})
 	if err != nil {
 		return err

@@ -58,7 +58,7 @@ func (k *lunKind) sources(ctx context.Context, v *volume.Volume) ([]vss.LUNInfor
 	return out, nil
 }
 
-// Supports implements Kind: the provider knows every LUN, whatever it can do with them now.
+// Supports implements Kind. It reports whether the provider knows all LUNs, in any state.
 func (k *lunKind) Supports(ctx context.Context, v *volume.Volume, c vss.Context) (bool, error) {
 	sources, err := k.sources(ctx, v)
 	if err != nil || k.props.Allows(c) != nil {
@@ -131,7 +131,7 @@ func (k *lunKind) openAll(records []*catalog.Snapshot) []*lunCopy {
 	return out
 }
 
-// stateChange tells the provider of a change of LUNs. Nothing is called where there are none.
+// stateChange reports a change of LUNs to the provider, unless there are none.
 func (k *lunKind) stateChange(
 	ctx context.Context,
 	m method,
@@ -225,7 +225,7 @@ func (k *lunKind) DropRemains(ctx context.Context, set vss.SnapshotSetID, record
 	return k.abort(ctx, set)
 }
 
-// empty has the provider delete a LUN on which no copy is left. One that doesn't exist any more is no error.
+// empty makes the provider delete a LUN without copies. A missing LUN isn't an error.
 func (k *lunKind) empty(ctx context.Context, l catalog.LUN) error {
 	err := k.plain(ctx, callOnLUNEmpty, func(ctx context.Context) error { return k.hw.OnLUNEmpty(ctx, "", &l.Copy) })
 	if errors.Is(err, vss.ErrObjectNotFound) {
@@ -237,8 +237,8 @@ func (k *lunKind) empty(ctx context.Context, l catalog.LUN) error {
 // Inspect implements Kind: what the arrays have, the host's inspection sees.
 func (k *lunKind) Inspect(context.Context, Known) ([]Finding, error) { return nil, nil }
 
-// parallel is how many copies or disks are worked on at the same time.
-const parallel = 8
+// parallel is how many copies or disks are worked on at the same time. Most of the time each waits for its disk's cache.
+const parallel = 32
 
 // each runs f for 0 to n-1, a few at the same time, and returns the errors in order.
 func each(n int, f func(i int) error) []error {

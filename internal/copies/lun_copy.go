@@ -43,7 +43,7 @@ func here(l *catalog.LUN, d vds.Disk) error {
 	}
 	return vss.E("FindDisk", vss.ErrMissingDisk, nil).
 		On(l.LUNID.String()).
-		Advise("`vss lun list` shows whether the LUN exists and who may see it")
+		Advise("`vss lun list` shows whether the LUN exists and the hosts that may see it")
 }
 
 // find looks up the disks, once.

@@ -60,7 +60,7 @@ func (s *sequence) PostFinalCommit(ctx context.Context) error {
 // Abort implements Member.
 func (s *sequence) Abort(ctx context.Context) error { return s.abort(ctx, s.set) }
 
-// abort has a provider drop what it has of a set; that it has nothing is no error.
+// abort makes a provider delete what it has of a set; an unknown set isn't an error.
 func (b *base) abort(ctx context.Context, set vss.SnapshotSetID) error {
 	err := b.plain(ctx, callAbort, func(ctx context.Context) error { return b.provider.AbortSnapshots(ctx, set) })
 	if errors.Is(err, vss.ErrObjectNotFound) {

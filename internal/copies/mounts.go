@@ -172,7 +172,7 @@ func (h *Host) MountPrivate(ctx context.Context, c Copy, token string) (path str
 	return path, nil
 }
 
-// UnmountPrivate takes private mounts off, whatever still uses them.
+// UnmountPrivate removes private mounts, even if they are in use.
 func (h *Host) UnmountPrivate(paths []string) {
 	h.mu.Lock()
 	owners := make([]mount.Owner, len(paths))

@@ -105,5 +105,5 @@ func (b *blocks) WriteAt(p []byte, off int64) (int, error) {
 // Sync makes all writes durable; on a device it flushes the disk's own cache too.
 func (b *blocks) Sync() error { return b.file.Sync() }
 
-// Close lets the disk go.
+// Close closes the disk.
 func (b *blocks) Close() error { return b.file.Close() }

@@ -82,7 +82,7 @@ func newEditor(ctx context.Context, device string, b *blocks, lock *os.File) (*E
 	return e, nil
 }
 
-// Close lets the disk go, its lock last.
+// Close closes the disk and then releases its lock.
 func (e *Editor) Close() error {
 	err := e.blocks.Close()
 	if e.lock != e.blocks.file {

@@ -22,7 +22,7 @@ type FileSystem struct {
 	DeviceID                       uint64
 }
 
-// ProbeFileSystem reads the superblock of a device or image: ext, XFS and btrfs by itself, other kinds by blkid. A
+// ProbeFileSystem reads the superblock of a device or image: ext, XFS and btrfs itself, other kinds by blkid. A
 // device that can't be read is an error; one with nothing on it is not.
 func ProbeFileSystem(device string) (FileSystem, error) {
 	f, err := os.Open(device)

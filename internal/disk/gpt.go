@@ -342,7 +342,7 @@ func (g *gpt) clone() *gpt {
 	return &c
 }
 
-// end puts the backup at the end of a disk.
+// end moves the backup to the end of a disk.
 func (g *gpt) end(size int64) {
 	g.backup = uint64(size/g.sector) - 1
 	g.backupArray = g.backup - g.sectors()

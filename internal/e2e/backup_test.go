@@ -38,8 +38,8 @@ type restoreDoc struct {
 	Writers    []writerDoc
 }
 
-// TestBackupPostgres: a cluster on three volumes is backed up by tar, dropped and restored: the writer stops the server and
-// starts it again, and what was committed before the backup is there.
+// TestBackupPostgres: a cluster on three volumes is backed up by tar, dropped and restored: the writer stops the
+// server and starts it again, and what was committed before the backup is there.
 func TestBackupPostgres(t *testing.T) {
 	for _, damage := range []string{"dropped", "running"} {
 		t.Run(damage, func(t *testing.T) { backUpPostgres(t, damage == "dropped") })
@@ -51,10 +51,12 @@ func backUpPostgres(t *testing.T, drop bool) {
 	if err := os.Chmod(w.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	v := []string{w.volume("data", "512M", "ext4", "gpt"), w.volume("wal", "512M", "xfs", "gpt"), w.volume("space", "256M", "ext4", "mbr")}
+	v := []string{w.volume("data", "512M", "ext4", "gpt"), w.volume("wal", "512M", "xfs", "gpt"),
+		w.volume("space", "256M", "ext4", "mbr")}
 	s := &pgserver.Server{
 		Data: filepath.Join(v[0], "pg"), WAL: filepath.Join(v[1], "pg"), Run: filepath.Join(w.dir, "pgrun"),
-		Tablespaces: map[string]string{"space": filepath.Join(v[2], "pg")}, Settings: map[string]string{"max_wal_size": "160MB", "min_wal_size": "80MB"},
+		Tablespaces: map[string]string{"space": filepath.Join(v[2], "pg")},
+		Settings:    map[string]string{"max_wal_size": "160MB", "min_wal_size": "80MB"},
 	}
 	ctx := context.Background()
 	t.Cleanup(func() { _ = s.Stop(ctx) })
@@ -69,13 +71,15 @@ func backUpPostgres(t *testing.T, drop bool) {
 	if err := s.Make(ctx); err != nil {
 		t.Fatal(err)
 	}
-	sql("CREATE TABLE kept AS SELECT generate_series(1, 10000) AS n; CREATE TABLE apart TABLESPACE space AS SELECT generate_series(1, 5000) AS n")
+	sql("CREATE TABLE kept AS SELECT generate_series(1, 10000) AS n; CREATE TABLE apart TABLESPACE space AS SELECT " +
+		"generate_series(1, 5000) AS n")
 
 	bc, wm, archive := filepath.Join(w.dir, "b.xml"), filepath.Join(w.dir, "wm"), filepath.Join(w.dir, "b.tar")
 	var b backupDoc
 	w.vss(&b, "backup", "--bc", bc, "--wm", wm, v[0], v[1], v[2], "--", "sh", "-c",
 		`cp "$VSS_FILES_FROM" `+archive+`.list; tar -cPf `+archive+` --no-recursion --null -T "$VSS_FILES_FROM0"`)
-	if len(b.Components) != 1 || !b.Components[0].Succeeded || b.Components[0].Stamp == "" || len(b.WM) != 1 || b.Consistency != "application" {
+	if len(b.Components) != 1 || !b.Components[0].Succeeded || b.Components[0].Stamp == "" || len(b.WM) != 1 ||
+		b.Consistency != "application" {
 		t.Fatalf("%+v", b)
 	}
 	text, err := os.ReadFile(archive + ".list")
@@ -84,7 +88,8 @@ func backUpPostgres(t *testing.T, drop bool) {
 	}
 	lines := strings.Split(string(text), "\n")
 	for path, want := range map[string]bool{
-		s.Data + "/PG_VERSION": true, s.Data + "/base": true, s.Data + "/postmaster.pid": false, s.Data + "/pg_wal": true,
+		s.Data + "/PG_VERSION": true, s.Data + "/base": true, s.Data + "/postmaster.pid": false, s.Data +
+			"/pg_wal": true,
 		s.Data + "/pg_notify": false, s.WAL + "/archive_status": true,
 	} {
 		if slices.Contains(lines, path) != want {
@@ -115,8 +120,10 @@ func backUpPostgres(t *testing.T, drop bool) {
 		}
 	}
 	var r restoreDoc
-	w.vss(&r, "restore", "--bc", bc, "--wm", wm, "--", "sh", "-c", `test ! -e `+s.Data+`/PG_VERSION && tar -xPf `+archive)
-	if len(r.Components) != 1 || r.Components[0].Status != "all" || r.Components[0].Failure != "" || r.ExitCode != 0 || r.SessionID == "" {
+	w.vss(&r, "restore", "--bc", bc, "--wm", wm, "--", "sh", "-c",
+		`test ! -e `+s.Data+`/PG_VERSION && tar -xPf `+archive)
+	if len(r.Components) != 1 || r.Components[0].Status != "all" || r.Components[0].Failure != "" || r.ExitCode != 0 ||
+		r.SessionID == "" {
 		t.Errorf("%+v", r)
 	}
 	if n := sql("SELECT count(*), sum(n) FROM kept"); n != "10000|50005000" {
@@ -136,7 +143,8 @@ type recorded struct {
 	point, hook, log string
 }
 
-// newRecorded makes the writer, on a host that more is added to the configuration of. The writer's data are on a volume, in a folder that must come from the copy and one that needn't.
+// newRecorded makes the writer, on a host that more is added to the configuration of. The writer's data are on a
+// volume, in a folder that must come from the copy and one that needn't.
 func newRecorded(t *testing.T, more string) *recorded {
 	w := newWorld(t)
 	r := &recorded{world: w, hook: filepath.Join(w.dir, "hooks", "recorder"), log: filepath.Join(w.dir, "log")}
@@ -144,9 +152,11 @@ func newRecorded(t *testing.T, more string) *recorded {
 		t.Fatal(err)
 	}
 	w.configure(fmt.Sprintf("[writers]\nhooks = [%q]\n", filepath.Dir(r.hook)) + more)
-	w.write(filepath.Join(r.hook, "writer.toml"), "id = \"6f0a2f1c-3f0e-4a37-9d53-2d5b7d1f0001\"\nname = \"Recorder\"\n")
+	w.write(filepath.Join(r.hook, "writer.toml"),
+		"id = \"6f0a2f1c-3f0e-4a37-9d53-2d5b7d1f0001\"\nname = \"Recorder\"\n")
 	r.script("identify", "true")
-	for _, e := range []string{"prepare-backup", "prepare-snapshot", "freeze", "thaw", "post-snapshot", "abort", "backup-complete", "backup-shutdown", "pre-restore", "post-restore"} {
+	for _, e := range []string{"prepare-backup", "prepare-snapshot", "freeze", "thaw", "post-snapshot", "abort",
+		"backup-complete", "backup-shutdown", "pre-restore", "post-restore"} {
 		r.script(e, "true")
 	}
 	r.point = w.volume("a", "64M", "ext4", "gpt")
@@ -172,11 +182,14 @@ func (r *recorded) identify(more string) {
 	set := func(dir, rest string) string {
 		return fmt.Sprintf(`{"path": %q, "filespec": "*", "recursive": true%s}`, filepath.Join(r.point, dir), rest)
 	}
-	tree := fmt.Sprintf(`{"backup_schema": 3, "restore_method": {"method": "if-can-replace", "writer_restore": "always"},
+	tree := fmt.Sprintf(`{"backup_schema": 3,
+"restore_method": {"method": "if-can-replace", "writer_restore": "always"},
 "components": [{"type": "filegroup", "logical_path": "", "name": "files", "selectable": true, "files": [%s, %s, %s%s]},
- {"type": "filegroup", "logical_path": "files", "name": "part", "selectable": false, "selectable_for_restore": true, "files": [{"path": %q, "filespec": "f"}]}],
+ {"type": "filegroup", "logical_path": "files", "name": "part", "selectable": false,
+  "selectable_for_restore": true, "files": [{"path": %q, "filespec": "f"}]}],
 "exclude_files": [{"path": %q, "filespec": "temp"}]}`,
-		set("data", ""), set("live", `, "mask": 15`), set("placed", fmt.Sprintf(`, "alternate_path": %q`, filepath.Join(r.point, "export"))), more,
+		set("data", ""), set("live", `, "mask": 15`),
+		set("placed", fmt.Sprintf(`, "alternate_path": %q`, filepath.Join(r.point, "export"))), more,
 		filepath.Join(r.dir, "elsewhere"), filepath.Join(r.point, "data"))
 	r.write(filepath.Join(r.dir, "tree.json"), tree)
 	r.script("identify", "exec cat "+filepath.Join(r.dir, "tree.json"))
@@ -187,7 +200,8 @@ func (r *recorded) script(event, does string) {
 	r.Helper()
 	text := "#!/bin/sh\n"
 	if event != "identify" {
-		text += `status=$(tr -d '\n' | sed -n 's/.*"file_restore_status":"\([a-z]*\)".*/ \1/p')` + "\necho \"$VSS_EVENT$status\" >>" + r.log + "\n"
+		text += `status=$(tr -d '\n' | sed -n 's/.*"file_restore_status":"\([a-z]*\)".*/ \1/p')` +
+			"\necho \"$VSS_EVENT$status\" >>" + r.log + "\n"
 	}
 	path := filepath.Join(r.hook, event)
 	r.write(path+".new", text+does+"\n")
@@ -217,7 +231,8 @@ func (r *recorded) into(x result, v any) {
 	}
 }
 
-// TestBackupEvents: what a writer sees of backups and restores that succeed, fail and are refused, and what their commands see.
+// TestBackupEvents: what a writer sees of backups and restores that succeed, fail and are refused, and what their
+// commands see.
 func TestBackupEvents(t *testing.T) {
 	r := newRecorded(t, "")
 	bc, wm, got := filepath.Join(r.dir, "b.xml"), filepath.Join(r.dir, "wm"), filepath.Join(r.dir, "got")
@@ -244,7 +259,8 @@ func TestBackupEvents(t *testing.T) {
 		var b backupDoc
 		x := r.try(backup(r.point, "--", "true")...)
 		r.into(x, &b)
-		if x.code != 1 || len(b.Components) != 1 || b.Components[0].Succeeded || !strings.Contains(b.Components[0].Failure, "elsewhere") {
+		if x.code != 1 || len(b.Components) != 1 || b.Components[0].Succeeded ||
+			!strings.Contains(b.Components[0].Failure, "elsewhere") {
 			t.Errorf("exit %d, %+v", x.code, b.Components)
 		}
 		r.saw(append(taken, "backup-complete", "backup-shutdown")...)
@@ -264,25 +280,30 @@ func TestBackupEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.write(filepath.Join(r.dir, "tree.json"), strings.ReplaceAll(string(tree), `"filespec": "f"}`, `"filespec": "f", "mask": 15}`)) // may be read where it is
+	// may be read where it is
+	r.write(filepath.Join(r.dir, "tree.json"), strings.ReplaceAll(string(tree), `"filespec": "f"}`,
+		`"filespec": "f", "mask": 15}`))
 	t.Run("complete", func(t *testing.T) {
 		r.script("post-snapshot", fmt.Sprintf("for f in data/f live/f export/f; do echo after >%s/$f; done", r.point))
 		defer r.script("post-snapshot", "true")
 		var b backupDoc
 		r.vss(&b, backup("--type", "incremental", r.point, "--", "sh", "-c",
-			fmt.Sprintf(`cp "$VSS_FILES_FROM" %s; cp "$VSS_FILES_FROM0" %s0; cat %s/data/f %s/live/f %s/export/f >%s.text`, got, got, r.point, r.point, r.point, got))...)
+			fmt.Sprintf(`cp "$VSS_FILES_FROM" %s; cp "$VSS_FILES_FROM0" %s0; `+
+				`cat %s/data/f %s/live/f %s/export/f >%s.text`, got, got, r.point, r.point, r.point, got))...)
 		if b.BackupType != "incremental" || len(b.Components) != 1 || !b.Components[0].Succeeded || b.BC != bc {
 			t.Errorf("%+v", b)
 		}
 		r.saw(append(taken, "backup-complete", "backup-shutdown")...)
 		in := func(p string) string { return filepath.Join(r.point, p) }
-		want := []string{in("data"), in("data/f"), in("data/sub"), in("data/sub/empty"), in("data/sub/g"), in("live"), in("live/f"), in("export"), in("export/f"), filepath.Join(elsewhere, "f")}
+		want := []string{in("data"), in("data/f"), in("data/sub"), in("data/sub/empty"), in("data/sub/g"), in("live"),
+			in("live/f"), in("export"), in("export/f"), filepath.Join(elsewhere, "f")}
 		text, _ := os.ReadFile(got)
 		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
 		if slices.Sort(lines); !slices.Equal(lines, slices.Sorted(slices.Values(want))) {
 			t.Errorf("listed: %q, want %q", lines, want)
 		}
-		if nuls, _ := os.ReadFile(got + "0"); strings.Count(string(nuls), "\x00") != len(want)+1 || !strings.Contains(string(nuls), in("data/line\nbreak")+"\x00") {
+		if nuls, _ := os.ReadFile(got + "0"); strings.Count(string(nuls), "\x00") != len(want)+1 ||
+			!strings.Contains(string(nuls), in("data/line\nbreak")+"\x00") {
 			t.Errorf("the list with NUL: %q", nuls)
 		}
 		if text, _ := os.ReadFile(got + ".text"); string(text) != "beforeafter\nbefore" {
@@ -290,23 +311,28 @@ func TestBackupEvents(t *testing.T) {
 		}
 		if text, err := os.ReadFile(bc); err != nil {
 			t.Error(err)
-		} else if d, err := document.Parse(text); err != nil || len(d.Writers) != 1 || !d.Writers[0].Components[0].BackupSucceeded || !d.SelectComponents {
+		} else if d, err := document.Parse(text); err != nil || len(d.Writers) != 1 ||
+			!d.Writers[0].Components[0].BackupSucceeded || !d.SelectComponents {
 			t.Errorf("%+v, %v", d, err)
 		}
 	})
 
 	t.Run("builds on another", func(t *testing.T) {
-		r.script("post-snapshot", `echo '{"components": [{"type": "filegroup", "logical_path": "", "name": "files", "backup_stamp": "one"}]}'`)
+		r.script("post-snapshot",
+			`echo '{"components": [`+
+				`{"type": "filegroup", "logical_path": "", "name": "files", "backup_stamp": "one"}]}'`)
 		r.vss(nil, backup("--component", "recorder/files", r.point, "--", "true")...)
 		r.script("post-snapshot", "true")
 		r.saw(append(taken, "backup-complete", "backup-shutdown")...)
 		seen := filepath.Join(r.dir, "seen")
 		r.script("prepare-snapshot", "env | grep VSS_BACKUP_TYPE >"+seen)
 		var b backupDoc
-		r.vss(&b, backup("--type", "differential", "--previous", bc, "--component", "6F0A2F1C-3F0E-4A37-9D53-2D5B7D1F0001", r.point, "--", "true")...)
+		r.vss(&b, backup("--type", "differential", "--previous", bc, "--component",
+			"6F0A2F1C-3F0E-4A37-9D53-2D5B7D1F0001", r.point, "--", "true")...)
 		r.script("prepare-snapshot", "true")
 		r.saw(append(taken, "backup-complete", "backup-shutdown")...)
-		if text, _ := os.ReadFile(seen); strings.TrimSpace(string(text)) != "VSS_BACKUP_TYPE=differential" || b.BackupType != "differential" {
+		if text, _ := os.ReadFile(seen); strings.TrimSpace(string(text)) != "VSS_BACKUP_TYPE=differential" ||
+			b.BackupType != "differential" {
 			t.Errorf("the writer was told %s", text)
 		}
 		text, err := os.ReadFile(bc)
@@ -323,7 +349,8 @@ func TestBackupEvents(t *testing.T) {
 		var d restoreDoc
 		r.vss(&d, restore("--", "sh", "-c", "cp $VSS_FILES_FROM "+got)...)
 		r.saw("pre-restore", "post-restore=all")
-		if len(d.Components) != 1 || d.Components[0].Status != "all" || len(d.Writers) != 1 || d.Writers[0].State != "stable" {
+		if len(d.Components) != 1 || d.Components[0].Status != "all" || len(d.Writers) != 1 ||
+			d.Writers[0].State != "stable" {
 			t.Errorf("%+v", d)
 		}
 		text, _ := os.ReadFile(got)
@@ -404,8 +431,10 @@ func TestBackupEvents(t *testing.T) {
 	})
 	t.Run("wrong usage", func(t *testing.T) {
 		for _, args := range [][]string{
-			{"backup", "--bc", bc, r.point, "--", "true"}, {"backup", "--wm", wm, r.point, "--", "true"}, backup(r.point), backup("--", "true"),
-			backup("--no-writers", r.point, "--", "true"), backup("--transportable", r.point, "--", "true"), backup("--type", "whole", r.point, "--", "true"),
+			{"backup", "--bc", bc, r.point, "--", "true"}, {"backup", "--wm", wm, r.point, "--", "true"},
+			backup(r.point), backup("--", "true"),
+			backup("--no-writers", r.point, "--", "true"), backup("--transportable", r.point, "--", "true"),
+			backup("--type", "whole", r.point, "--", "true"),
 			{"restore", "--", "true"}, restore(), restore("x", "--", "true"),
 		} {
 			if x := r.try(args...); x.code != 2 {
@@ -415,7 +444,8 @@ func TestBackupEvents(t *testing.T) {
 		r.saw()
 	})
 	t.Run("nothing fits", func(t *testing.T) {
-		for _, args := range [][]string{backup("--component", "Recorder/none", r.point, "--", "true"), backup("--component", "nobody", r.point, "--", "true")} {
+		for _, args := range [][]string{backup("--component", "Recorder/none", r.point, "--", "true"),
+			backup("--component", "nobody", r.point, "--", "true")} {
 			if x := r.try(args...); x.code != 125 || !strings.Contains(string(x.stdout), "VSS_E_OBJECT_NOT_FOUND") {
 				t.Errorf("vss %v: exit %d\n%s", args, x.code, x.stdout)
 			}

@@ -56,7 +56,8 @@ func BenchmarkManyCopies(b *testing.B) {
 	b.ReportMetric(list.at(100), "list-max-ms")
 	b.ReportMetric(w.resident(), "resident-MB")
 	b.ReportMetric(0, "ns/op")
-	b.Logf("load average %s before, %s after; median of each step in ms:\nfirst:%s\nlast: %s", load, loadAverage(b), &first, &last)
+	b.Logf("load average %s before, %s after; median of each step in ms:\nfirst:%s\nlast: %s", load, loadAverage(b),
+		&first, &last)
 }
 
 // createAgain makes a persistent set of a volume, as a program does, and gives its id.
@@ -64,7 +65,8 @@ func (w *world) createAgain(c *requester.Client, v *benchVolume, f *stepFigures)
 	w.Helper()
 	w.soil([]*benchVolume{v})
 	began := time.Now()
-	made, err := c.Create(context.Background(), requester.Options{Program: "bench", Context: vss.ContextNASRollback, Volumes: []string{v.point}}, nil)
+	made, err := c.Create(context.Background(), requester.Options{Program: "bench", Context: vss.ContextNASRollback,
+		Volumes: []string{v.point}}, nil)
 	if err != nil {
 		w.Fatalf("create: %v\n%s", err, w.log())
 	}
@@ -78,9 +80,9 @@ func (w *world) createAgain(c *requester.Client, v *benchVolume, f *stepFigures)
 	return made.Set.ID.String()
 }
 
-// listTimes starts the service and asks for all copies as often as everything is measured, each time from the call to the
-// last copy received. In milliseconds it also gives how long the start took, and the processor time of the service for one
-// list, which says more than its duration where others keep the machine busy.
+// listTimes starts the service and asks for all copies as often as everything is measured, each time from the call to
+// the last copy received. In milliseconds it also gives how long the start took, and the processor time of the service
+// for one list, which says more than its duration where others keep the machine busy.
 func (w *world) listTimes(want int) (start, cpu float64, list *figures) {
 	w.Helper()
 	began := time.Now()
@@ -126,8 +128,8 @@ func (w *world) processorTime() float64 {
 	return 10 * (user + system)
 }
 
-// fill adds so many records of copies to the catalogue of a service that isn't running: sets of one volume that another host
-// shall import, as like to a real one as its own. At the end of the test the catalogue is what it was.
+// fill adds so many records of copies to the catalogue of a service that isn't running: sets of one volume that
+// another host shall import, as like to a real one as its own. At the end of the test the catalogue is what it was.
 func (w *world) fill(n int) {
 	w.Helper()
 	path := filepath.Join(w.state, "catalog.db")

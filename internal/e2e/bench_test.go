@@ -26,10 +26,11 @@ const benchRounds = 30
 // dirtyBytes is what each volume has unwritten when a round begins.
 const dirtyBytes = 1 << 20
 
-// BenchmarkHold is the hold of sets of 1, 8 and 32 volumes, beside two floors: a bare program that freezes the same file
-// systems at once, makes the same copies at once by the pool's own primitive, and thaws them at once. The first does just
-// that, so that its freeze writes out what is dirty; the second runs syncfs on all of them before, as a creation does. Every
-// round has the same dirty data, and the three take turns. Times are in milliseconds; ratio is of the medians.
+// BenchmarkHold is the hold of sets of 1, 8 and 32 volumes, beside two floors: a bare program that freezes the same
+// file systems at once, makes the same copies at once by the pool's own primitive, and thaws them at once. The first
+// does just that, so that its freeze writes out what is dirty; the second runs syncfs on all of them before, as a
+// creation does. Every round has the same dirty data, and the three take turns. Times are in milliseconds; ratio is of
+// the medians.
 func BenchmarkHold(b *testing.B) {
 	w := newWorld(b)
 	var all []*benchVolume
@@ -101,7 +102,8 @@ func (f *stepFigures) add(step string, ms float64) {
 
 // String is the median of each step, the longest first.
 func (f *stepFigures) String() string {
-	names := slices.SortedFunc(maps.Keys(f.steps), func(a, b string) int { return cmp.Compare(f.steps[b].at(50), f.steps[a].at(50)) })
+	names := slices.SortedFunc(maps.Keys(f.steps),
+		func(a, b string) int { return cmp.Compare(f.steps[b].at(50), f.steps[a].at(50)) })
 	var s strings.Builder
 	for _, n := range names {
 		fmt.Fprintf(&s, " %s %.1f", n, f.steps[n].at(50))
@@ -258,8 +260,8 @@ func ioctlOf(f *os.File, request uintptr, arg unsafe.Pointer) error {
 	return nil
 }
 
-// BenchmarkFragmented is the hold of a LUN in 100,000 pieces beside that of one with the same data in one piece; both are
-// made anew in the same pool, have the same dirty data, and take turns.
+// BenchmarkFragmented is the hold of a LUN in 100,000 pieces beside that of one with the same data in one piece; both
+// are made anew in the same pool, have the same dirty data, and take turns.
 func BenchmarkFragmented(b *testing.B) {
 	const pieces, block = 100_000, 4096
 	w := newWorld(b)
@@ -296,8 +298,8 @@ func BenchmarkFragmented(b *testing.B) {
 	b.Logf("load average %s before, %s after; %d and %d extents", load, loadAverage(b), extents[0], extents[1])
 }
 
-// lay writes so many blocks of a file, each step bytes after the one before. Its space is one piece of the volume, so that
-// the volume's LUN has what was written in as many pieces as the file.
+// lay writes so many blocks of a file, each step bytes after the one before. Its space is one piece of the volume, so
+// that the volume's LUN has what was written in as many pieces as the file.
 func (w *world) lay(path string, blocks, step, block int64) {
 	w.Helper()
 	f, err := os.Create(path)

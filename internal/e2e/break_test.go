@@ -39,8 +39,10 @@ var breakTable = []breakRow{
 	{name: "read-write, original masked", flags: rw, original: "masked", reverted: true, write: true},
 	{name: "revert all, original visible", flags: all, original: "visible", err: vss.ErrBreakRevertIDFailed},
 	{name: "revert all, original masked", flags: all, original: "masked", reverted: true},
-	{name: "read-write and revert all, original visible", flags: rw | all, original: "visible", err: vss.ErrBreakRevertIDFailed},
-	{name: "read-write and revert all, original masked", flags: rw | all, original: "masked", reverted: true, write: true},
+	{name: "read-write and revert all, original visible", flags: rw | all, original: "visible",
+		err: vss.ErrBreakRevertIDFailed},
+	{name: "read-write and revert all, original masked", flags: rw | all, original: "masked", reverted: true,
+		write: true},
 	{name: "revert none, original visible", flags: none, original: "visible"},
 	{name: "revert none, original masked", flags: none, original: "masked"},
 	{name: "read-write and revert none", flags: rw | none, original: "visible", write: true},
@@ -62,7 +64,8 @@ func TestBreakTable(t *testing.T) {
 			client := w.connect()
 			for _, row := range breakTable {
 				t.Run(row.name, func(t *testing.T) {
-					r := &breakCase{world: &world{TB: t, dir: w.dir, state: w.state, run: w.run}, row: row, style: style, point: point, client: client}
+					r := &breakCase{world: &world{TB: t, dir: w.dir, state: w.state, run: w.run}, row: row,
+						style: style, point: point, client: client}
 					r.prove()
 				})
 			}
@@ -106,8 +109,10 @@ func (c *breakCase) prove() {
 	}
 	c.refused("VSS_E_OBJECT_NOT_FOUND", "break", c.set.SetID)
 	c.refused("VSS_E_OBJECT_NOT_FOUND", "show", c.set.SetID)
-	if len(broken) != 1 || broken[0].Masked != c.row.masked || broken[0].ReadWrite != c.row.write || broken[0].Reverted != c.row.reverted {
-		c.Errorf("the break says %+v, want masked %v, read/write %v, reverted %v", broken, c.row.masked, c.row.write, c.row.reverted)
+	if len(broken) != 1 || broken[0].Masked != c.row.masked || broken[0].ReadWrite != c.row.write ||
+		broken[0].Reverted != c.row.reverted {
+		c.Errorf("the break says %+v, want masked %v, read/write %v, reverted %v", broken, c.row.masked, c.row.write,
+			c.row.reverted)
 	}
 	after := c.lun(c.copy.ID)
 	if after.Kind != "plain" {
@@ -118,7 +123,8 @@ func (c *breakCase) prove() {
 			c.Errorf("a masked LUN is at %q, mapped to %v", after.Device, after.MappedTo)
 		}
 		c.vss(nil, "lun", "unmask", after.ID) // it is all there, and still has the copy's flags and identity
-		if after = c.lun(c.copy.ID); !slices.Equal(c.flags(after), []string{"hidden", "no-auto-mount", "read-only", "shadow-copy"}) || after.Disk.ID != c.copy.Disk.ID {
+		if after = c.lun(c.copy.ID); !slices.Equal(c.flags(after),
+			[]string{"hidden", "no-auto-mount", "read-only", "shadow-copy"}) || after.Disk.ID != c.copy.Disk.ID {
 			c.Errorf("a masked LUN comes back with flags %v and id %s", c.flags(after), after.Disk.ID)
 		}
 	} else {
@@ -150,7 +156,8 @@ func (c *breakCase) flags(l lunDoc) []string {
 
 // bornWithFlags: the copy has the four flags and an identity of its own, the original has no flag.
 func (c *breakCase) bornWithFlags() {
-	if got := c.flags(c.copy); !slices.Equal(got, []string{"hidden", "no-auto-mount", "read-only", "shadow-copy"}) || !c.copy.ReadOnly {
+	if got := c.flags(c.copy); !slices.Equal(got, []string{"hidden", "no-auto-mount", "read-only", "shadow-copy"}) ||
+		!c.copy.ReadOnly {
 		c.Errorf("the copy has flags %v, read-only %v", got, c.copy.ReadOnly)
 	}
 	o := c.lun("orig")
@@ -195,7 +202,8 @@ func (c *breakCase) intact() {
 		c.Errorf("the set after a failed break: %+v", s.ShadowCopies)
 	}
 	after := c.lun(c.copy.ID)
-	if after.Kind != "shadow-copy" || after.Disk.ID != c.copy.Disk.ID || !slices.Equal(c.flags(after), c.flags(c.copy)) || !after.ReadOnly {
+	if after.Kind != "shadow-copy" || after.Disk.ID != c.copy.Disk.ID ||
+		!slices.Equal(c.flags(after), c.flags(c.copy)) || !after.ReadOnly {
 		c.Errorf("the LUN after a failed break: %+v, before %+v", after, c.copy)
 	}
 	exposed := filepath.Join(c.run, "exposed", "intact")

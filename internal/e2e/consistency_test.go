@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestConsistency: what each copy and the set promise, with the reason, and that a set which promises less than is required
-// is deleted again.
+// TestConsistency: what each copy and the set promise, with the reason, and that a set which promises less than is
+// required is deleted again.
 func TestConsistency(t *testing.T) {
 	s := newStage(t, "")
 	a, b := s.volumes[0], s.volumes[1]
@@ -30,16 +30,28 @@ func TestConsistency(t *testing.T) {
 		reason  []string
 	}{
 		{"a writer vouches", []part{{name: "DB"}}, nil, []string{a}, []string{"application"}, "application", nil},
-		{"writers vouch on both volumes", []part{{name: "DB"}, {name: "Log", path: b}}, nil, []string{a, b}, []string{"application", "application"}, "application", nil},
-		{"no writer has data on one", []part{{name: "DB"}}, nil, []string{a, b}, []string{"application", "file-system"}, "file-system", []string{"no writer has data on", b}},
-		{"one of two vetoes", []part{{name: "DB"}, {name: "Bad", faults: at("freeze", "veto", `code = "VSS_E_WRITERERROR_RETRYABLE"`)}}, nil, []string{a}, []string{"file-system"}, "file-system", []string{"Bad", "failed-at-freeze", "VSS_E_WRITERERROR_RETRYABLE"}},
-		{"a veto elsewhere", []part{{name: "DB"}, {name: "Bad", path: b, faults: at("prepare-snapshot", "veto")}}, nil, []string{a, b}, []string{"application", "file-system"}, "file-system", []string{"Bad"}},
-		{"a veto of nobody's volume", []part{{name: "DB"}, {name: "Bad", path: "/nowhere", faults: at("prepare-snapshot", "veto")}}, nil, []string{a}, []string{"application"}, "application", nil},
-		{"one dies while it is frozen", []part{{name: "DB"}, {name: "Bad", faults: at("thaw", "die")}}, nil, []string{a}, []string{"file-system"}, "file-system", []string{"Bad", "VSS_E_WRITER_NOT_RESPONDING"}},
-		{"post-snapshot fails", []part{{name: "DB", faults: at("post-snapshot", "fail")}}, nil, []string{a}, []string{"file-system"}, "file-system", []string{"DB", "failed-at-post-snapshot"}},
-		{"left out", []part{{name: "DB"}}, []string{"--writer-exclude", "DB"}, []string{a}, []string{"file-system"}, "file-system", []string{"no writer has data on"}},
-		{"no writers", []part{{name: "DB"}}, []string{"--no-writers"}, []string{a}, []string{"file-system"}, "file-system", []string{"no writers were involved"}},
-		{"not mounted", []part{{name: "DB"}}, nil, []string{a, raw}, []string{"application", "crash"}, "crash", []string{"no mounted file system"}},
+		{"writers vouch on both volumes", []part{{name: "DB"}, {name: "Log", path: b}}, nil, []string{a, b},
+			[]string{"application", "application"}, "application", nil},
+		{"no writer has data on one", []part{{name: "DB"}}, nil, []string{a, b}, []string{"application", "file-system"},
+			"file-system", []string{"no writer has data on", b}},
+		{"one of two vetoes", []part{{name: "DB"},
+			{name: "Bad", faults: at("freeze", "veto", `code = "VSS_E_WRITERERROR_RETRYABLE"`)}}, nil, []string{a},
+			[]string{"file-system"}, "file-system", []string{"Bad", "failed-at-freeze", "VSS_E_WRITERERROR_RETRYABLE"}},
+		{"a veto elsewhere", []part{{name: "DB"}, {name: "Bad", path: b, faults: at("prepare-snapshot", "veto")}}, nil,
+			[]string{a, b}, []string{"application", "file-system"}, "file-system", []string{"Bad"}},
+		{"a veto of nobody's volume", []part{{name: "DB"},
+			{name: "Bad", path: "/nowhere", faults: at("prepare-snapshot", "veto")}}, nil, []string{a},
+			[]string{"application"}, "application", nil},
+		{"one dies while it is frozen", []part{{name: "DB"}, {name: "Bad", faults: at("thaw", "die")}}, nil,
+			[]string{a}, []string{"file-system"}, "file-system", []string{"Bad", "VSS_E_WRITER_NOT_RESPONDING"}},
+		{"post-snapshot fails", []part{{name: "DB", faults: at("post-snapshot", "fail")}}, nil, []string{a},
+			[]string{"file-system"}, "file-system", []string{"DB", "failed-at-post-snapshot"}},
+		{"left out", []part{{name: "DB"}}, []string{"--writer-exclude", "DB"}, []string{a}, []string{"file-system"},
+			"file-system", []string{"no writer has data on"}},
+		{"no writers", []part{{name: "DB"}}, []string{"--no-writers"}, []string{a}, []string{"file-system"},
+			"file-system", []string{"no writers were involved"}},
+		{"not mounted", []part{{name: "DB"}}, nil, []string{a, raw}, []string{"application", "crash"}, "crash",
+			[]string{"no mounted file system"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := s.in(t)
@@ -75,7 +87,9 @@ func TestConsistency(t *testing.T) {
 	}
 	t.Run("required", func(t *testing.T) {
 		s := s.in(t)
-		players := []*player{s.play(part{name: "DB"}), s.play(part{name: "Bad", faults: at("freeze", "veto", `code = "VSS_E_WRITERERROR_OUTOFRESOURCES"`, `message = "out of paper"`)})}
+		players := []*player{s.play(part{name: "DB"}),
+			s.play(part{name: "Bad", faults: at("freeze", "veto", `code = "VSS_E_WRITERERROR_OUTOFRESOURCES"`,
+				`message = "out of paper"`)})}
 		why := s.refused("VSS_E_WRITERERROR_OUTOFRESOURCES", "create", "--require", "application", a)
 		if !strings.Contains(why.Cause, "out of paper") || !strings.Contains(why.Cause, "Bad") {
 			t.Errorf("%+v", why)
@@ -97,15 +111,18 @@ func TestConsistency(t *testing.T) {
 	})
 }
 
-// TestWriterPolicy: a writer that is required fails the set wherever it fails, with its own code, also when it isn't there; a
-// requester can leave it out.
+// TestWriterPolicy: a writer that is required fails the set wherever it fails, with its own code, also when it isn't
+// there; a requester can leave it out.
 func TestWriterPolicy(t *testing.T) {
 	s := newStage(t, "[writers.policy]\nNeeded = \"require\"\nOther = \"report\"\n")
 	for _, tc := range []struct{ name, fault, code string }{
-		{"prepare-backup", at("prepare-backup", "veto", `code = "VSS_E_WRITERERROR_RETRYABLE"`), "VSS_E_WRITERERROR_RETRYABLE"},
-		{"prepare-snapshot", at("prepare-snapshot", "fail", `code = "VSS_E_WRITERERROR_INCONSISTENTSNAPSHOT"`), "VSS_E_WRITERERROR_INCONSISTENTSNAPSHOT"},
+		{"prepare-backup", at("prepare-backup", "veto", `code = "VSS_E_WRITERERROR_RETRYABLE"`),
+			"VSS_E_WRITERERROR_RETRYABLE"},
+		{"prepare-snapshot", at("prepare-snapshot", "fail", `code = "VSS_E_WRITERERROR_INCONSISTENTSNAPSHOT"`),
+			"VSS_E_WRITERERROR_INCONSISTENTSNAPSHOT"},
 		{"freeze", at("freeze", "veto", `code = "VSS_E_WRITERERROR_RETRYABLE"`), "VSS_E_WRITERERROR_RETRYABLE"},
-		{"freeze, for good", at("freeze", "fail", `code = "VSS_E_WRITERERROR_OUTOFRESOURCES"`), "VSS_E_WRITERERROR_OUTOFRESOURCES"},
+		{"freeze, for good", at("freeze", "fail", `code = "VSS_E_WRITERERROR_OUTOFRESOURCES"`),
+			"VSS_E_WRITERERROR_OUTOFRESOURCES"},
 		{"thaw", at("thaw", "veto", `code = "VSS_E_WRITERERROR_OUTOFRESOURCES"`), "VSS_E_WRITERERROR_OUTOFRESOURCES"},
 		{"thaw, dead", at("thaw", "die"), "VSS_E_WRITER_NOT_RESPONDING"},
 		{"post-snapshot", at("post-snapshot", "veto"), "VSS_E_WRITERERROR_NONRETRYABLE"},
@@ -126,7 +143,8 @@ func TestWriterPolicy(t *testing.T) {
 		s := s.in(t)
 		other := s.play(part{name: "Other", faults: at("freeze", "veto")})
 		s.refused("VSS_E_WRITER_NOT_RESPONDING", "create", s.volumes[0])
-		for _, args := range [][]string{{"--writer-exclude", "Needed"}, {"--writer-include", "Other"}, {"--no-writers"}} {
+		for _, args := range [][]string{{"--writer-exclude", "Needed"}, {"--writer-include", "Other"},
+			{"--no-writers"}} {
 			s.vss(nil, "delete", s.create(append(args, s.volumes[0])...).SetID)
 		}
 		s.script(append(s.backupOf(other), "DoSnapshotSet => VSS_S_ASYNC_FINISHED")...) // components of others only
@@ -141,7 +159,8 @@ func TestWriterPolicy(t *testing.T) {
 	})
 }
 
-// TestServiceKilledWhileFrozen: writers that are frozen when the service dies are told Abort by their own side of the socket.
+// TestServiceKilledWhileFrozen: writers that are frozen when the service dies are told Abort by their own side of the
+// socket.
 func TestServiceKilledWhileFrozen(t *testing.T) {
 	s := newStage(t, "")
 	for _, point := range []string{"create/pre-commit/before", "create/hold/after", "create/thaw/before"} {
@@ -154,13 +173,15 @@ func TestServiceKilledWhileFrozen(t *testing.T) {
 			if r := s.try("create", s.volumes[0]); r.code == 0 {
 				t.Fatal("the service was not reached")
 			}
-			for end := time.Now().Add(10 * time.Second); players[0].frozen() || players[1].frozen(); time.Sleep(5 * time.Millisecond) {
+			for end := time.Now().Add(10 * time.Second); players[0].frozen() ||
+				players[1].frozen(); time.Sleep(5 * time.Millisecond) {
 				if time.Now().After(end) {
 					t.Fatalf("frozen without a service: %v, %v", players[0].events(), players[1].events())
 				}
 			}
 			for _, p := range players {
-				if e := p.events(); !slices.Contains(e, "freeze") || !slices.Contains(e, "abort") || slices.Contains(e, "thaw") {
+				if e := p.events(); !slices.Contains(e, "freeze") || !slices.Contains(e, "abort") ||
+					slices.Contains(e, "thaw") {
 					t.Errorf("%s was told %v", p.name, e)
 				}
 			}
@@ -197,8 +218,10 @@ func TestFsfreezeHook(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		text := fmt.Sprintf("id = \"{9d3f2f5e-0000-4000-8000-0000000000%02d}\"\nname = %q\nstyle = \"fsfreeze-hook\"\npaths = [%q]\n%s", len(name), name, s.volumes[0], more)
-		for file, content := range map[string]string{"writer.toml": text, "fsfreeze-hook": dispatcher, "fsfreeze-hook.d/10-app.sh": "#!/bin/sh\n" + script} {
+		text := fmt.Sprintf("id = \"{9d3f2f5e-0000-4000-8000-0000000000%02d}\"\nname = %q\nstyle = "+
+			"\"fsfreeze-hook\"\npaths = [%q]\n%s", len(name), name, s.volumes[0], more)
+		for file, content := range map[string]string{"writer.toml": text, "fsfreeze-hook": dispatcher,
+			"fsfreeze-hook.d/10-app.sh": "#!/bin/sh\n" + script} {
 			if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o755); err != nil {
 				t.Fatal(err)
 			}
@@ -214,9 +237,11 @@ func TestFsfreezeHook(t *testing.T) {
 		result, label, log string
 	}{
 		{"well", "", "echo $1 >>" + log, "", "application", "freeze thaw"},
-		{"vetoes", "", "echo $1 >>" + log + "\n[ $1 = thaw ] || { echo no room >&2; exit 3; }", "", "file-system", "freeze thaw"},
+		{"vetoes", "", "echo $1 >>" + log + "\n[ $1 = thaw ] || { echo no room >&2; exit 3; }", "", "file-system",
+			"freeze thaw"},
 		{"retries later", "", "[ $1 = thaw ] || exit 75", "", "file-system", ""},
-		{"fails the set", "on_failure = \"abort\"\n", "echo $1 >>" + log + "\n[ $1 = thaw ] || exit 3", "VSS_E_UNEXPECTED_WRITER_ERROR", "", "freeze thaw"},
+		{"fails the set", "on_failure = \"abort\"\n", "echo $1 >>" + log + "\n[ $1 = thaw ] || exit 3",
+			"VSS_E_UNEXPECTED_WRITER_ERROR", "", "freeze thaw"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := s.in(t)

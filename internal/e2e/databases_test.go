@@ -27,7 +27,8 @@ type subject struct {
 	component string // by which its writer knows it
 	volumes   []string
 	journal   func(context.Context) (*load.Journal, error) // starts clients, each of which begins with row 1
-	// prove opens what the copies hold, mounted in the order of the volumes: it is whole, and has what was acknowledged.
+	// prove opens what the copies hold, mounted in the order of the volumes: it is whole, and has what was
+	// acknowledged.
 	prove func(ctx context.Context, roots []string, saved metadata, acknowledged []int64) error
 	after func() error // what must be so when a set is made; nil: nothing
 }
@@ -39,8 +40,8 @@ type metadata struct {
 	Position uint64 `json:"binlog_position"`
 }
 
-// copies copies a database under load, as often as the issue wants, and proves each copy. What was acknowledged up to the moment
-// that its writer notes as frozen must be there.
+// copies copies a database under load, as often as the issue wants, and proves each copy. What was acknowledged up to
+// the moment that its writer notes as frozen must be there.
 func (w *world) copies(full int, s subject) {
 	w.Helper()
 	var windows, holds, middles, slows, pauses []time.Duration
@@ -66,7 +67,8 @@ func (w *world) copies(full int, s subject) {
 				w.Fatalf("the load failed: %v", err)
 			}
 			if made.Set.Consistency != "application" {
-				w.Fatalf("the set is %s consistent: %s; writers %+v", made.Set.Consistency, made.Set.ConsistencyReason, made.Set.Writers)
+				w.Fatalf("the set is %s consistent: %s; writers %+v", made.Set.Consistency, made.Set.ConsistencyReason,
+					made.Set.Writers)
 			}
 			if writes == 0 {
 				w.Fatal("nobody wrote while the set was made")
@@ -94,7 +96,8 @@ func (w *world) copies(full int, s subject) {
 			return
 		}
 	}
-	w.Logf("%d copies; writer window %s; hold %s; writes while a set is made, by copy: the middle one %s; the 99th percentile %s; the longest pause %s",
+	w.Logf("%d copies; writer window %s; hold %s; writes while a set is made, by copy: the middle one %s; the 99th "+
+		"percentile %s; the longest pause %s",
 		len(windows), spread(windows), spread(holds), spread(middles), spread(slows), spread(pauses))
 }
 
@@ -135,7 +138,8 @@ func (l *ledger) before(moment time.Time) []int64 {
 	return l.acked[last]
 }
 
-// component copies one component, as a backup program does that keeps the copies: a set made of volumes has no backup metadata.
+// component copies one component, as a backup program does that keeps the copies: a set made of volumes has no backup
+// metadata.
 func (w *world) component(ctx context.Context, name string, volumes []string) *requester.Created {
 	w.Helper()
 	client := w.connect()
@@ -222,7 +226,8 @@ func newMariaDB(w *world) (*mariadbtest.Server, []string) {
 	w.Helper()
 	w.open()
 	v := []string{w.volume("data", "512M", "ext4", "gpt"), w.volume("logs", "512M", "xfs", "gpt")}
-	s := &mariadbtest.Server{Data: filepath.Join(v[0], "data"), Redo: filepath.Join(v[1], "redo"), Binlog: filepath.Join(v[1], "binlog"), Run: filepath.Join(w.dir, "server")}
+	s := &mariadbtest.Server{Data: filepath.Join(v[0], "data"), Redo: filepath.Join(v[1], "redo"),
+		Binlog: filepath.Join(v[1], "binlog"), Run: filepath.Join(w.dir, "server")}
 	w.Cleanup(func() { _ = s.Stop(context.Background()) })
 	if err := s.Make(context.Background()); err != nil {
 		w.Fatal(err)
@@ -230,9 +235,9 @@ func newMariaDB(w *world) (*mariadbtest.Server, []string) {
 	return s, v
 }
 
-// TestMariaDB copies a server under load, of clients that write to InnoDB and to Aria tables. On each copy a server starts, CHECK
-// TABLE is content, every commit acknowledged before the freeze is there; and the position in the metadata is the end of the binary
-// log, which tells of just the rows that the tables hold.
+// TestMariaDB copies a server under load, of clients that write to InnoDB and to Aria tables. On each copy a server
+// starts, CHECK TABLE is content, every commit acknowledged before the freeze is there; and the position in the
+// metadata is the end of the binary log, which has exactly the rows of the tables.
 func TestMariaDB(t *testing.T) {
 	w := newWorld(t)
 	s, v := newMariaDB(w)
@@ -240,7 +245,8 @@ func TestMariaDB(t *testing.T) {
 	w.copies(30, subject{
 		component: s.Data, volumes: v,
 		journal: func(ctx context.Context) (*load.Journal, error) {
-			if _, err := s.SQL(ctx, "FLUSH BINARY LOGS"); err != nil { // so that the last file has all rows of these clients
+			// so that the last file has all rows of these clients
+			if _, err := s.SQL(ctx, "FLUSH BINARY LOGS"); err != nil {
 				return nil, err
 			}
 			return s.Journal(ctx, clients, "InnoDB", "Aria")
@@ -256,14 +262,16 @@ func TestMariaDB(t *testing.T) {
 				return err
 			}
 			if filepath.Base(last) != saved.File || uint64(st.Size()) != saved.Position {
-				return fmt.Errorf("the copy's binary log ends in %s at %d, the metadata say %s at %d", filepath.Base(last), st.Size(), saved.File, saved.Position)
+				return fmt.Errorf("the copy's binary log ends in %s at %d, the metadata say %s at %d",
+					filepath.Base(last), st.Size(), saved.File, saved.Position)
 			}
 			logged, err := inserted(ctx, last)
 			if err != nil {
 				return err
 			}
 			there := &mariadbtest.Server{
-				Data: filepath.Join(roots[0], "data"), Redo: filepath.Join(roots[1], "redo"), Binlog: filepath.Join(roots[1], "binlog"), Run: filepath.Join(w.dir, "server-copy"),
+				Data: filepath.Join(roots[0], "data"), Redo: filepath.Join(roots[1], "redo"),
+				Binlog: filepath.Join(roots[1], "binlog"), Run: filepath.Join(w.dir, "server-copy"),
 			}
 			defer func() {
 				if err := there.Stop(ctx); err != nil {
@@ -282,7 +290,8 @@ func TestMariaDB(t *testing.T) {
 			}
 			for client, r := range rows {
 				if logged[client] != r.Count {
-					return fmt.Errorf("client %d has %d rows, the binary log up to %s %d tells of %d", client, r.Count, saved.File, saved.Position, logged[client])
+					return fmt.Errorf("client %d has %d rows, the binary log up to %s %d has %d", client, r.Count,
+						saved.File, saved.Position, logged[client])
 				}
 			}
 			return nil
@@ -290,9 +299,10 @@ func TestMariaDB(t *testing.T) {
 	})
 }
 
-// inserted counts the rows of each client that a binary log tells of.
+// inserted counts the rows of each client in a binary log.
 func inserted(ctx context.Context, binlog string) (map[int]int64, error) {
-	out, err := exec.CommandContext(ctx, "mariadb-binlog", "--no-defaults", "--verify-binlog-checksum", "--base64-output=decode-rows", "-v", binlog).Output()
+	out, err := exec.CommandContext(ctx, "mariadb-binlog", "--no-defaults", "--verify-binlog-checksum",
+		"--base64-output=decode-rows", "-v", binlog).Output()
 	if err != nil {
 		return nil, fmt.Errorf("mariadb-binlog: %w", err)
 	}
@@ -306,13 +316,15 @@ func inserted(ctx context.Context, binlog string) (map[int]int64, error) {
 	return n, nil
 }
 
-// TestRedis copies a server with append-only file under load, that syncs it every second and rewrites it often. Redis's own program
-// finds each copy's files whole, a server starts on them, and every write acknowledged before the freeze is there.
+// TestRedis copies a server with append-only file under load, that syncs it every second and rewrites it often.
+// Redis's own program finds each copy's files whole, a server starts on them, and every write acknowledged before the
+// freeze is there.
 func TestRedis(t *testing.T) {
 	w := newWorld(t)
 	w.open()
 	v := w.volume("data", "512M", "xfs", "gpt")
-	s := &redistest.Server{Dir: filepath.Join(v, "data"), Run: filepath.Join(w.dir, "server"), AOF: true, Settings: map[string]string{"auto-aof-rewrite-min-size": "1mb"}}
+	s := &redistest.Server{Dir: filepath.Join(v, "data"), Run: filepath.Join(w.dir, "server"), AOF: true,
+		Settings: map[string]string{"auto-aof-rewrite-min-size": "1mb"}}
 	ctx := context.Background()
 	t.Cleanup(func() { _ = s.Stop(ctx) })
 	if err := s.Start(ctx); err != nil {
@@ -322,7 +334,8 @@ func TestRedis(t *testing.T) {
 		component: s.Dir, volumes: []string{v},
 		journal: func(ctx context.Context) (*load.Journal, error) { return s.Journal(ctx, 4), nil },
 		prove: func(ctx context.Context, roots []string, _ metadata, acknowledged []int64) error {
-			there := &redistest.Server{Dir: filepath.Join(roots[0], "data"), Run: filepath.Join(w.dir, "server-copy"), AOF: true}
+			there := &redistest.Server{Dir: filepath.Join(roots[0], "data"), Run: filepath.Join(w.dir, "server-copy"),
+				AOF: true}
 			if err := there.Check(ctx); err != nil {
 				return err
 			}
@@ -341,8 +354,8 @@ func TestRedis(t *testing.T) {
 	})
 }
 
-// TestSQLite copies a database in WAL mode under load of several processes, without a stop of any. SQLite finds each copy whole, and
-// every transaction acknowledged before the freeze is there.
+// TestSQLite copies a database in WAL mode under load of several processes, without a stop of any. SQLite finds each
+// copy whole, and every transaction acknowledged before the freeze is there.
 func TestSQLite(t *testing.T) {
 	w := newWorld(t)
 	v := filepath.Join(w.dir, "mnt-data")
@@ -371,8 +384,9 @@ func TestSQLite(t *testing.T) {
 	})
 }
 
-// TestBackupMariaDB: a server on two volumes is backed up by tar, then damaged and restored: the writer stops the server and starts it
-// again, what was committed before the backup is there, and the binary log from the stamp on brings back what came after.
+// TestBackupMariaDB: a server on two volumes is backed up by tar, then damaged and restored: the writer stops the
+// server and starts it again, what was committed before the backup is there, and the binary log from the stamp on
+// brings back what came after.
 func TestBackupMariaDB(t *testing.T) {
 	w := newWorld(t)
 	s, v := newMariaDB(w)
@@ -385,11 +399,14 @@ func TestBackupMariaDB(t *testing.T) {
 		}
 		return out
 	}
-	sql("CREATE TABLE test.kept (n INT PRIMARY KEY) ENGINE=InnoDB SELECT seq AS n FROM test.seq_1_to_10000; CREATE TABLE test.apart (n INT) ENGINE=Aria SELECT seq AS n FROM test.seq_1_to_5000")
+	sql("CREATE TABLE test.kept (n INT PRIMARY KEY) ENGINE=InnoDB SELECT seq AS n FROM test.seq_1_to_10000; CREATE " +
+		"TABLE test.apart (n INT) ENGINE=Aria SELECT seq AS n FROM test.seq_1_to_5000")
 	bc, wm, archive := filepath.Join(w.dir, "b.xml"), filepath.Join(w.dir, "wm"), filepath.Join(w.dir, "b.tar")
 	var b backupDoc
-	w.vss(&b, "backup", "--bc", bc, "--wm", wm, v[0], v[1], "--", "sh", "-c", `tar -cPf `+archive+` --no-recursion --null -T "$VSS_FILES_FROM0"`)
-	if len(b.Components) != 1 || !b.Components[0].Succeeded || b.Components[0].Stamp == "" || len(b.WM) != 1 || b.Consistency != "application" {
+	w.vss(&b, "backup", "--bc", bc, "--wm", wm, v[0], v[1], "--", "sh", "-c",
+		`tar -cPf `+archive+` --no-recursion --null -T "$VSS_FILES_FROM0"`)
+	if len(b.Components) != 1 || !b.Components[0].Succeeded || b.Components[0].Stamp == "" || len(b.WM) != 1 ||
+		b.Consistency != "application" {
 		t.Fatalf("%+v", b)
 	}
 	text, err := os.ReadFile(bc)
@@ -415,7 +432,8 @@ func TestBackupMariaDB(t *testing.T) {
 			}
 		}
 		if r := w.try("restore", "--bc", bc, "--wm", wm, "--", "sh", "-c", "exit 4"); r.code != 4 {
-			t.Errorf("a restore whose command restores nothing and exits with 4: exit %d\n%s%s", r.code, r.stdout, r.stderr)
+			t.Errorf("a restore whose command restores nothing and exits with 4: exit %d\n%s%s", r.code, r.stdout,
+				r.stderr)
 		}
 		if damage == "running" {
 			if n := sql("SELECT COUNT(*) FROM test.kept"); n != "20000" {
@@ -424,14 +442,17 @@ func TestBackupMariaDB(t *testing.T) {
 		}
 		var r restoreDoc
 		w.vss(&r, "restore", "--bc", bc, "--wm", wm, "--", "sh", "-c",
-			fmt.Sprintf("! mariadb -u root -S %s -e 'SELECT 1' && test ! -e %s/ibdata1 && tar -xPf %s", s.Socket(), s.Data, archive))
-		if len(r.Components) != 1 || r.Components[0].Status != "all" || r.Components[0].Failure != "" || r.ExitCode != 0 || r.SessionID == "" {
+			fmt.Sprintf("! mariadb -u root -S %s -e 'SELECT 1' && test ! -e %s/ibdata1 && tar -xPf %s", s.Socket(),
+				s.Data, archive))
+		if len(r.Components) != 1 || r.Components[0].Status != "all" || r.Components[0].Failure != "" ||
+			r.ExitCode != 0 || r.SessionID == "" {
 			t.Errorf("%s: %+v", damage, r)
 		}
 		if p, err := s.Process(ctx); err != nil || p == nil || p.PID == before.PID {
 			t.Fatalf("%s: the server after the restore: %+v, %v; before: process %d", damage, p, err, before.PID)
 		}
-		if got := sql("SELECT COUNT(*), SUM(n) FROM test.kept; SELECT COUNT(*) FROM test.apart"); got != "10000\t50005000\n5000" {
+		if got := sql("SELECT COUNT(*), SUM(n) FROM test.kept; " +
+			"SELECT COUNT(*) FROM test.apart"); got != "10000\t50005000\n5000" {
 			t.Errorf("%s: the tables have %q", damage, got)
 		}
 		if err := s.Check(ctx); err != nil {

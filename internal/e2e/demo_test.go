@@ -19,8 +19,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/requester"
 )
 
-// demoFolder is where a test's demos have their scratch folders. Nothing may be in it at the end, no process may have it in
-// its arguments, and no mount or loop device be below it.
+// demoFolder is where a test's demos have their scratch folders. Nothing may be in it at the end, no process may have
+// it in its arguments, and no mount or loop device be below it.
 func demoFolder(t *testing.T) string {
 	lane.Host(t)
 	dir := lane.Scratch(t)
@@ -116,10 +116,12 @@ func TestDemo(t *testing.T) {
 			t.Errorf("%+v", p)
 		}
 	}
-	if d.Figures.HoldMS <= 0 || d.Figures.WriterWindowMS < d.Figures.HoldMS || d.Figures.Acknowledged == 0 || d.Figures.Recovered < d.Figures.Acknowledged {
+	if d.Figures.HoldMS <= 0 || d.Figures.WriterWindowMS < d.Figures.HoldMS || d.Figures.Acknowledged == 0 ||
+		d.Figures.Recovered < d.Figures.Acknowledged {
 		t.Errorf("%+v", d.Figures)
 	}
-	if d.Set.Context != "app-rollback" || len(d.Set.ShadowCopies) != 2 || len(d.Set.Timeline) == 0 || len(d.Broken.LUNs) != 2 {
+	if d.Set.Context != "app-rollback" || len(d.Set.ShadowCopies) != 2 || len(d.Set.Timeline) == 0 ||
+		len(d.Broken.LUNs) != 2 {
 		t.Errorf("%+v, %+v", d.Set, d.Broken)
 	}
 }

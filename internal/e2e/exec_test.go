@@ -37,7 +37,8 @@ func TestBackupPrograms(t *testing.T) {
 				lines := strings.Split(strings.TrimSpace(output), "\n")
 				return json.Unmarshal([]byte(lines[len(lines)-1]), &last) == nil && last.FilesUnmodified > 500
 			}},
-		{"borg", []string{"borg", "init", "-e", "none"}, append([]string{"borg", "create", "--list", "--filter", "U", "::{now:%s%f}"}, c.volumes...),
+		{"borg", []string{"borg", "init", "-e", "none"},
+			append([]string{"borg", "create", "--list", "--filter", "U", "::{now:%s%f}"}, c.volumes...),
 			func(to string) *exec.Cmd {
 				cmd := exec.Command("sh", "-c", "borg extract ::$(borg list --last 1 --short)")
 				cmd.Dir = to
@@ -50,8 +51,10 @@ func TestBackupPrograms(t *testing.T) {
 			if err := os.MkdirAll(to, 0o755); err != nil {
 				t.Fatal(err)
 			}
-			env := append(os.Environ(), "RESTIC_REPOSITORY="+repo, "RESTIC_PASSWORD=x", "RESTIC_CACHE_DIR="+filepath.Join(w.dir, "cache"),
-				"BORG_REPO="+repo, "BORG_BASE_DIR="+filepath.Join(w.dir, "cache"), "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes")
+			env := append(os.Environ(), "RESTIC_REPOSITORY="+repo, "RESTIC_PASSWORD=x",
+				"RESTIC_CACHE_DIR="+filepath.Join(w.dir, "cache"),
+				"BORG_REPO="+repo, "BORG_BASE_DIR="+filepath.Join(w.dir, "cache"),
+				"BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes")
 			run := func(cmd *exec.Cmd) string {
 				t.Helper()
 				var out bytes.Buffer
@@ -65,7 +68,8 @@ func TestBackupPrograms(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 			defer cancel()
 			backup := func() string {
-				return run(w.command(ctx, append(append([]string{"exec"}, c.volumes...), append([]string{"--"}, p.backup...)...)...))
+				return run(w.command(ctx, append(append([]string{"exec"}, c.volumes...),
+					append([]string{"--"}, p.backup...)...)...))
 			}
 			backup()
 			acknowledged := c.journal.Acknowledged()
@@ -86,7 +90,8 @@ func (c *cluster) startRestored(root string, acknowledged []int64) {
 	c.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
-	there := &pgserver.Server{Data: filepath.Join(root, c.server.Data), Run: filepath.Join(c.dir, "pgrun-restored"), Settings: c.server.Settings}
+	there := &pgserver.Server{Data: filepath.Join(root, c.server.Data), Run: filepath.Join(c.dir, "pgrun-restored"),
+		Settings: c.server.Settings}
 	c.point(filepath.Join(there.Data, "pg_wal"), filepath.Join(root, c.server.WAL))
 	links, _ := filepath.Glob(filepath.Join(there.Data, "pg_tblspc", "*"))
 	if len(links) != 1 {
@@ -104,7 +109,8 @@ func (c *cluster) startRestored(root string, acknowledged []int64) {
 			c.Error(err)
 		}
 	}()
-	for _, f := range []func() error{func() error { return there.Start(ctx) }, func() error { return there.Holds(ctx, acknowledged) }, func() error { return there.Check(ctx) }} {
+	for _, f := range []func() error{func() error { return there.Start(ctx) },
+		func() error { return there.Holds(ctx, acknowledged) }, func() error { return there.Check(ctx) }} {
 		if err := f(); err != nil {
 			c.Errorf("what was restored: %v", err)
 			return
@@ -112,8 +118,8 @@ func (c *cluster) startRestored(root string, acknowledged []int64) {
 	}
 }
 
-// TestExecKilled kills vss, its command or the service in the middle of exec: no mount and nothing frozen is left, and no copy
-// once the service runs again.
+// TestExecKilled kills vss, its command or the service in the middle of exec: no mount and nothing frozen is left, and
+// no copy once the service runs again.
 func TestExecKilled(t *testing.T) {
 	w := newWorld(t)
 	point := w.volume("a", "64M", "ext4", "gpt")
@@ -130,7 +136,8 @@ func TestExecKilled(t *testing.T) {
 		t.Run(victim, func(t *testing.T) {
 			ready := filepath.Join(w.dir, "ready")
 			_ = os.Remove(ready)
-			cmd := w.command(context.Background(), "exec", "--no-writers", point, "--", "sh", "-c", "echo $$ > "+ready+".new; mv "+ready+".new "+ready+"; exec sleep 300")
+			cmd := w.command(context.Background(), "exec", "--no-writers", point, "--", "sh", "-c",
+				"echo $$ > "+ready+".new; mv "+ready+".new "+ready+"; exec sleep 300")
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
@@ -159,7 +166,8 @@ func TestExecKilled(t *testing.T) {
 				_ = cmd.Process.Kill()
 				t.Error("vss exec goes on")
 			}
-			for end := time.Now().Add(10 * time.Second); unix.Kill(pid, 0) == nil && !zombie(pid); time.Sleep(5 * time.Millisecond) {
+			for end := time.Now().Add(10 * time.Second); unix.Kill(pid, 0) == nil &&
+				!zombie(pid); time.Sleep(5 * time.Millisecond) {
 				if time.Now().After(end) {
 					_ = unix.Kill(pid, unix.SIGKILL)
 					t.Fatal("the command lives on without its copies")
@@ -169,7 +177,8 @@ func TestExecKilled(t *testing.T) {
 			for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 				var luns []lunDoc
 				w.vss(&luns, "lun", "list")
-				if len(w.shadows()) == 0 && len(luns) == 1 && mounts() == before { // at once with a service that lives; its next start otherwise
+				// at once with a service that lives; its next start otherwise
+				if len(w.shadows()) == 0 && len(luns) == 1 && mounts() == before {
 					break
 				}
 				if time.Now().After(end) {

@@ -94,7 +94,8 @@ func (f *faultWorld) points(q *sequence) []string {
 	}
 	var out []string
 	for _, p := range strings.Fields(string(text)) {
-		if !slices.Contains(out, p) && slices.ContainsFunc(q.prefix, func(x string) bool { return strings.HasPrefix(p, x) }) {
+		if !slices.Contains(out, p) && slices.ContainsFunc(q.prefix,
+			func(x string) bool { return strings.HasPrefix(p, x) }) {
 			out = append(out, p)
 		}
 	}
@@ -180,8 +181,8 @@ func (f *faultWorld) flowing(when string) {
 	f.flows(f.load, holdLimit+time.Second, when)
 }
 
-// whole: nothing is left over, nothing acknowledged is lost, a second start changes nothing; then what the sequence made or
-// left is cleared away.
+// whole: nothing is left over, nothing acknowledged is lost, a second start changes nothing; then what the sequence
+// made or left is cleared away.
 func (f *faultWorld) whole(when string, r result, set string) {
 	f.Helper()
 	failed := f.Failed()
@@ -214,7 +215,7 @@ func (f *faultWorld) whole(when string, r result, set string) {
 	f.forget(set)
 }
 
-// wellCopies: whatever was begun with a copy that is still there, it is as it was.
+// wellCopies checks that copies which still exist are unchanged, after any operation that was begun.
 func (f *faultWorld) wellCopies(set string) {
 	f.Helper()
 	exposed := filepath.Join(f.dir, "exposed")
@@ -227,7 +228,8 @@ func (f *faultWorld) wellCopies(set string) {
 		}
 		copied, original := l.Disk.Partitions[0], f.lun(l.Origin).Disk.Partitions[0]
 		if copied.UUID != original.UUID {
-			f.Errorf("copy %s of %s has the UUID %s, its original %s", c.ID, c.OriginalVolume, copied.UUID, original.UUID)
+			f.Errorf("copy %s of %s has the UUID %s, its original %s", c.ID, c.OriginalVolume, copied.UUID,
+				original.UUID)
 		}
 		if original.FileSystem == "ext4" {
 			f.tool("e2fsck", "-fn", copied.Device)
@@ -269,16 +271,19 @@ func (f *faultWorld) forget(string) {
 	}
 }
 
-// TestRecoveryKilled kills recovery at each of its own points, and again in the second try: the third ends in the same state.
+// TestRecoveryKilled kills recovery at each of its own points, and again in the second try: the third ends in the same
+// state.
 func TestRecoveryKilled(t *testing.T) {
 	f := newFaultWorld(t)
 	cuts, most := []string{"create/commit/after", "break/change/after", "import/arrive/before"}, 1
 	if lane.Soak(10) == 10 {
-		cuts, most = append(cuts, "create/set-flags/after", "create/post-final-commit/after", "break/make-plain/before", "delete/on-lun-empty/before"), 2
+		cuts, most = append(cuts, "create/set-flags/after", "create/post-final-commit/after", "break/make-plain/before",
+			"delete/on-lun-empty/before"), 2
 	}
 	for _, cut := range cuts {
 		t.Run(strings.ReplaceAll(cut, "/", " "), func(t *testing.T) {
-			f := &faultWorld{world: &world{TB: t, dir: f.dir, state: f.state, run: f.run, config: f.config}, volumes: f.volumes, load: f.load, base: f.base}
+			f := &faultWorld{world: &world{TB: t, dir: f.dir, state: f.state, run: f.run, config: f.config},
+				volumes: f.volumes, load: f.load, base: f.base}
 			file := filepath.Join(f.dir, "points")
 			f.cutOff(cut)
 			_ = os.Remove(file)
@@ -308,7 +313,8 @@ func TestRecoveryKilled(t *testing.T) {
 					f.flowing("recovery killed at " + p)
 					f.clean()
 					if got := f.result(); got != want {
-						t.Fatalf("recovery killed %d times at %s ends with %s, undisturbed with %s\n%s", times, p, got, want, f.log())
+						t.Fatalf("recovery killed %d times at %s ends with %s, undisturbed with %s\n%s", times, p, got,
+							want, f.log())
 					}
 					f.forget("")
 				}

@@ -35,8 +35,8 @@ func (w *world) must(err error) {
 	}
 }
 
-// TestForeignFreeze: another program freezes and thaws as it likes, before and during a creation. What it holds stays held, what it
-// lets go fails the set, and none of ours stays behind.
+// TestForeignFreeze: another program freezes and thaws as it likes, before and during a creation. What it holds stays
+// held, what it lets go fails the set, and none of ours stays behind.
 func TestForeignFreeze(t *testing.T) {
 	f := newFaultWorld(t)
 	t.Cleanup(f.rescue)
@@ -220,8 +220,8 @@ func (f *faultWorld) has(id, name, text string) {
 	f.vss(nil, "unexpose", id)
 }
 
-// TestDeviceRemoved: somebody detaches the loop device of a copy, and of a LUN. Both are missed and put back by a repair, and
-// the copy is whole.
+// TestDeviceRemoved: somebody detaches the loop device of a copy, and of a LUN. Both are missed and put back by a
+// repair, and the copy is whole.
 func TestDeviceRemoved(t *testing.T) {
 	f := newFaultWorld(t)
 	f.vss(nil, "lun", "create", "spare", "--size", "64M")
@@ -243,7 +243,8 @@ func TestDeviceRemoved(t *testing.T) {
 	f.tool("losetup", "-d", device, spare)
 	r := f.try("doctor")
 	t.Logf("doctor: exit %d: %s", r.code, r.stdout)
-	if r.code == 0 || !strings.Contains(string(r.stdout), "of copy "+id+" is not on this host") || !strings.Contains(string(r.stdout), "LUN spare is shown to this host") {
+	if r.code == 0 || !strings.Contains(string(r.stdout), "of copy "+id+" is not on this host") ||
+		!strings.Contains(string(r.stdout), "LUN spare is shown to this host") {
 		t.Errorf("a copy and a LUN without their devices are not missed: %s", r.stdout)
 	}
 	f.try("doctor", "--repair")
@@ -291,8 +292,8 @@ func (w *world) small(dir, kind, size string) (fill func() (free func())) {
 	}
 }
 
-// TestFullDisks: where catalogue or run folder have no room a creation fails with a result, or gets by without it; nothing is held,
-// nothing is lost, and when there is room again all is well.
+// TestFullDisks: where catalogue or run folder have no room a creation fails with a result, or gets by without it;
+// nothing is held, nothing is lost, and when there is room again all is well.
 func TestFullDisks(t *testing.T) {
 	for _, c := range []struct {
 		name, kind, size string
@@ -305,12 +306,14 @@ func TestFullDisks(t *testing.T) {
 			w := newWorld(t)
 			pool := filepath.Join(w.dir, "pool")
 			w.small(pool, "xfs", "1500M")
-			w.configure(fmt.Sprintf("[service]\nidle_exit = \"1h\"\n[[array.pools]]\nname = \"p\"\ntype = \"reflink\"\npath = %q\n", pool))
+			w.configure(fmt.Sprintf("[service]\nidle_exit = \"1h\"\n[[array.pools]]\nname = \"p\"\ntype = "+
+				"\"reflink\"\npath = %q\n", pool))
 			fill := w.small(c.dir(w), c.kind, c.size)
 			volumes := []string{w.volume("a", "64M", "ext4", "gpt"), w.volume("b", "320M", "xfs", "mbr")}
 			load := counterstest.Start(t, volumes...)
 			kept := w.create("--no-writers", volumes[0])
-			p := (&faultWorld{world: w, volumes: volumes, load: load}).pauseAt("create/hold/before", holdLimit, volumes...)
+			p := (&faultWorld{world: w, volumes: volumes, load: load}).pauseAt("create/hold/before", holdLimit,
+				volumes...)
 			free := fill()
 			p.goOn()
 			if set, failed := p.end(); set == nil && (failed.Result == "" || failed.Hint == "") {
@@ -360,7 +363,8 @@ func TestStaleFiles(t *testing.T) {
 		w.must(os.MkdirAll(filepath.Join(w.run, dir), 0o755))
 	}
 	for i := range 2000 {
-		w.write(filepath.Join(w.run, "held", fmt.Sprintf("%d-%d", 4194304+i, i)), []string{"", "{", `{"format":1,"boot":"of yesterday"}`, "\x00\xff"}[i%4])
+		w.write(filepath.Join(w.run, "held", fmt.Sprintf("%d-%d", 4194304+i, i)),
+			[]string{"", "{", `{"format":1,"boot":"of yesterday"}`, "\x00\xff"}[i%4])
 		w.write(filepath.Join(w.run, "writers", fmt.Sprintf("stale%d.sock", i)), "")
 		w.write(filepath.Join(w.run, "providers", fmt.Sprintf("stale%d.sock", i)), "")
 		w.must(os.Symlink("/nowhere", filepath.Join(w.run, "dev", fmt.Sprintf("HarddiskVolumeShadowCopy%d", 100000+i))))
@@ -380,11 +384,13 @@ func TestStaleFiles(t *testing.T) {
 	w.clean()
 }
 
-// TestOutOfMemory: the service gets no more memory from the moment on at which it holds. It may die of it; nothing stays held.
+// TestOutOfMemory: the service gets no more memory from the moment on at which it holds. It may die of it; nothing
+// stays held.
 func TestOutOfMemory(t *testing.T) {
 	f := newFaultWorld(t)
 	t.Cleanup(f.rescue)
-	for _, point := range []string{"create/open-volumes/before", "create/hold/before", "create/hold/after", "create/commit/after"} {
+	for _, point := range []string{"create/open-volumes/before", "create/hold/before", "create/hold/after",
+		"create/commit/after"} {
 		p := f.pauseAt(point, holdLimit, f.volumes...)
 		var before unix.Rlimit
 		f.must(unix.Prlimit(f.service(), unix.RLIMIT_AS, &unix.Rlimit{Cur: 1 << 20, Max: unix.RLIM_INFINITY}, &before))

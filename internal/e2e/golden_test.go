@@ -16,8 +16,8 @@ import (
 	"testing"
 )
 
-// recordJSON names the program, a vss of the commit 076ba50, of which TestJSON records the documents instead of comparing
-// its own with them:
+// recordJSON names the program, a vss of the commit 076ba50, of which TestJSON records the documents instead of
+// comparing its own with them:
 //
 //	VSS_RECORD_JSON=/path/to/vss go test -run 'TestJSON$' ./internal/e2e
 const recordJSON = "VSS_RECORD_JSON"
@@ -164,7 +164,8 @@ func (g *golden) value(key string, v any) any {
 }
 
 // varying are the fields with numbers that differ from run to run.
-var varying = []string{"free", "used", "allocated", "commits_per_s", "acknowledged", "recovered", "counter_data", "counter_wal"}
+var varying = []string{"free", "used", "allocated", "commits_per_s", "acknowledged", "recovered", "counter_data",
+	"counter_wal"}
 
 // patterns are the kinds of text that differ from run to run.
 var patterns = []struct {
@@ -213,7 +214,8 @@ func TestDifferences(t *testing.T) {
 		found int
 	}{
 		{want, 0},
-		{`{"a": 1, "b": 2, "list": [{"step": "hold", "new": {}}, {"step": "release"}], "message": "TEXT", "no": null}`, 0},
+		{`{"a": 1, "b": 2, "list": [{"step": "hold", "new": {}}, {"step": "release"}], "message": "TEXT", "no": null}`,
+			0},
 		{`{"a": 2, "list": [{"step": "hold"}, {"step": "release"}], "message": "TEXT", "no": null}`, 1},
 		{`{"a": "1", "list": [{"step": "hold"}, {"step": "release"}], "message": "", "no": null}`, 2},
 		{`{"list": [{"step": "hold"}], "message": "TEXT", "no": {}}`, 3},

@@ -23,36 +23,39 @@ import (
 	"github.com/stillpoint-vss/stillpoint/requester"
 )
 
-// casualties are whom a test takes out, in order: each of the three who keep a hold, each pair, and all.
+// casualties are the processes that a test kills or stops, in order: each of the three of a hold, each pair, and all.
 var casualties = [][]string{
 	{"vssd"}, {"vss-freezer"}, {"vss-sentinel"},
-	{"vssd", "vss-freezer"}, {"vss-freezer", "vssd"}, {"vssd", "vss-sentinel"}, {"vss-sentinel", "vssd"}, {"vss-freezer", "vss-sentinel"}, {"vss-sentinel", "vss-freezer"},
+	{"vssd", "vss-freezer"}, {"vss-freezer", "vssd"}, {"vssd", "vss-sentinel"}, {"vss-sentinel", "vssd"},
+	{"vss-freezer", "vss-sentinel"}, {"vss-sentinel", "vss-freezer"},
 	{"vssd", "vss-freezer", "vss-sentinel"}, {"vss-sentinel", "vss-freezer", "vssd"},
 }
 
-// holdPoints are where a hold is when it happens: before the first freeze, after the last, before and after the copies are taken,
-// and before the first thaw.
-var holdPoints = []string{"create/hold/before", "create/hold/after", "create/commit/before", "create/commit/after", "create/release/before"}
+// holdPoints are where a hold is when it happens: before the first freeze, after the last, before and after the copies
+// are taken, and before the first thaw.
+var holdPoints = []string{"create/hold/before", "create/hold/after", "create/commit/before", "create/commit/after",
+	"create/release/before"}
 
-// TestGuards kills and stops any one, two and all of the coordinator and its guards at each point of a hold, with writes going on:
-// nothing is frozen one second after the hold limit, and the host is clean after the next start.
+// TestGuards kills and stops any one, two and all of the coordinator and its guards at each point of a hold, with
+// writes going on: nothing is frozen one second after the hold limit, and the host is clean after the next start.
 func TestGuards(t *testing.T) {
 	f := newFaultWorld(t)
 	t.Cleanup(f.rescue)
 	n := 0
 	for _, point := range holdPoints {
-		for _, who := range casualties {
+		for _, victims := range casualties {
 			for _, s := range []syscall.Signal{unix.SIGKILL, unix.SIGSTOP} {
 				if n++; lane.Soak(5) < 5 && n%5 != 0 { // all points, casualties and signals come up, not each with each
 					continue
 				}
-				if absent := f.strike(point, point == holdPoints[0], who, s, holdLimit); absent != nil {
+				if absent := f.strike(point, point == holdPoints[0], victims, s, holdLimit); absent != nil {
 					t.Fatalf("at %s: %v", point, absent)
 				}
 			}
 		}
 	}
-	if absent := f.strike("create/commit/after", false, []string{"vssd", "vss-freezer"}, unix.SIGSTOP, 10*time.Second); absent != nil {
+	if absent := f.strike("create/commit/after", false, []string{"vssd", "vss-freezer"}, unix.SIGSTOP,
+		10*time.Second); absent != nil {
 		t.Fatal(absent)
 	}
 	counterstest.End(t, f.load)
@@ -66,14 +69,15 @@ func TestGuardsAtEveryStep(t *testing.T) {
 	hold := slices.Index(points, holdPoints[0])
 	struck, random := 0, rand.New(rand.NewPCG(seed(t), 0))
 	for i, point := range points {
-		alone := map[string]bool{} // who isn't there
-		for _, who := range casualties[:9] {
+		alone := map[string]bool{} // processes that don't run
+		for _, victims := range casualties[:9] {
 			for _, s := range []syscall.Signal{unix.SIGKILL, unix.SIGSTOP} {
-				if lane.Soak(10) < 10 && random.IntN(60) != 0 || slices.ContainsFunc(who, func(name string) bool { return alone[name] }) {
+				if lane.Soak(10) < 10 && random.IntN(60) != 0 ||
+					slices.ContainsFunc(victims, func(name string) bool { return alone[name] }) {
 					continue
 				}
 				var absent absentError
-				if errors.As(f.strike(point, i <= hold, who, s, holdLimit), &absent) {
+				if errors.As(f.strike(point, i <= hold, victims, s, holdLimit), &absent) {
 					alone[string(absent)] = true
 				} else {
 					struck++
@@ -88,7 +92,7 @@ func TestGuardsAtEveryStep(t *testing.T) {
 	f.load.End()
 }
 
-// absentError names who isn't there to be struck.
+// absentError names a process that doesn't run.
 type absentError string
 
 func (e absentError) Error() string { return "there is no process " + string(e) }
@@ -122,7 +126,8 @@ func (f *faultWorld) pauseAt(point string, limit time.Duration, volumes ...strin
 	f.stop(unix.SIGTERM)
 	p := &paused{faultWorld: f, gate: faulttest.NewGate(f)}
 	f.fault = p.gate.At(point)
-	p.cmd = f.command(context.Background(), append([]string{"--json", "create", "--no-writers", "--hold-limit", limit.String()}, volumes...)...)
+	p.cmd = f.command(context.Background(),
+		append([]string{"--json", "create", "--no-writers", "--hold-limit", limit.String()}, volumes...)...)
 	p.cmd.Stdout = &p.out
 	if err := p.cmd.Start(); err != nil {
 		f.Fatal(err)
@@ -139,7 +144,7 @@ func (f *faultWorld) pauseAt(point string, limit time.Duration, volumes ...strin
 
 func (p *paused) goOn() { p.gate.Open(p) }
 
-// end waits for the command's end. The set is nil if it failed, and the failure then tells why.
+// end waits for the command's end. The set is nil if it failed, and failure is then the reason.
 func (p *paused) end() (*setDoc, failure) {
 	p.Helper()
 	err := p.cmd.Wait()
@@ -156,14 +161,14 @@ func (p *paused) end() (*setDoc, failure) {
 	return &doc.setDoc, failure{}
 }
 
-// strike takes out processes while a creation stands at a point. One that goes on at once comes to the hold without those that were
-// stopped. Errors: absentError, and nothing was done.
-func (f *faultWorld) strike(point string, goesOn bool, who []string, s syscall.Signal, limit time.Duration) error {
+// strike takes out processes while a creation stands at a point. One that goes on at once comes to the hold without
+// those that were stopped. Errors: absentError, and nothing was done.
+func (f *faultWorld) strike(point string, goesOn bool, victims []string, s syscall.Signal, limit time.Duration) error {
 	f.Helper()
-	when := fmt.Sprintf("%v of %v at %s, limit %v", s, who, point, limit)
+	when := fmt.Sprintf("%v of %v at %s, limit %v", s, victims, point, limit)
 	p := f.pauseAt(point, limit, f.volumes...)
 	var pids []int
-	for _, name := range who {
+	for _, name := range victims {
 		found := f.processes(name)
 		if len(found) != 1 {
 			p.goOn()
@@ -180,7 +185,7 @@ func (f *faultWorld) strike(point string, goesOn bool, who []string, s syscall.S
 	if goesOn || s == unix.SIGKILL {
 		p.goOn()
 	}
-	if len(who) == 3 {
+	if len(victims) == 3 {
 		f.thawAll(s)
 	}
 	f.flows(f.load, limit+time.Second, when)
@@ -208,8 +213,8 @@ func (f *faultWorld) strike(point string, goesOn bool, who []string, s syscall.S
 	return nil
 }
 
-// thawAll is what is left to do when all three are gone: an administrator's `vssd thaw`, or after a kill the next start. A stopped
-// coordinator is ended first, as its service manager does: while it lives the hold is its own.
+// thawAll is what is left to do when all three are gone: an administrator's `vssd thaw`, or after a kill the next
+// start. A stopped coordinator is ended first, as its service manager does: while it lives the hold is its own.
 func (f *faultWorld) thawAll(s syscall.Signal) {
 	f.Helper()
 	f.stop(unix.SIGKILL)
@@ -239,17 +244,20 @@ func (f *faultWorld) looksWhole(s *setDoc, when string) {
 	}
 }
 
-// TestHoldOverrun: a hold that takes too long is ended at its limit, whoever is late, and the set fails with the documented code.
+// TestHoldOverrun: a hold that takes too long is ended at its limit, for any late party, and the set fails with the
+// documented code.
 func TestHoldOverrun(t *testing.T) {
 	f := newFaultWorld(t)
 	for _, c := range []struct {
 		point string
 		limit time.Duration
-	}{{"create/commit/before", holdLimit}, {"create/release/before", holdLimit}, {"provider/CommitSnapshots/before", holdLimit}, {"create/commit/before", 10 * time.Second}} {
+	}{{"create/commit/before", holdLimit}, {"create/release/before", holdLimit},
+		{"provider/CommitSnapshots/before", holdLimit}, {"create/commit/before", 10 * time.Second}} {
 		f.stop(unix.SIGTERM)
 		f.fault = fmt.Sprintf("%s delay %v", c.point, c.limit+time.Second)
 		still := f.load.StoodStill(func() {
-			f.refused("VSS_E_HOLD_WRITES_TIMEOUT", append([]string{"create", "--no-writers", "--hold-limit", c.limit.String()}, f.volumes...)...)
+			f.refused("VSS_E_HOLD_WRITES_TIMEOUT",
+				append([]string{"create", "--no-writers", "--hold-limit", c.limit.String()}, f.volumes...)...)
 		})
 		t.Logf("%s: writes stood still for %v, the limit was %v", c.point, still, c.limit)
 		if still > c.limit+time.Second || still < c.limit/2 {
@@ -264,20 +272,20 @@ func TestHoldOverrun(t *testing.T) {
 	counterstest.End(t, f.load)
 }
 
-// TestGuardsInFlush kills and stops who keeps a hold while FIFREEZE itself writes out what is dirty: 1 GB. A freeze can't be cut
-// short, so the volume comes free when its flush is over, and then at once.
+// TestGuardsInFlush kills and stops the processes of a hold while FIFREEZE itself writes out what is dirty: 1 GB. A
+// freeze can't be cut short, so the volume comes free when its flush is over, and then at once.
 func TestGuardsInFlush(t *testing.T) {
 	f := newFaultWorld(t)
 	big := f.volume("c", "1400M", "xfs", "gpt")
 	f.volumes = append(f.volumes, big)
 	t.Cleanup(f.rescue)
 	n := 0
-	for _, who := range casualties[:9] {
+	for _, victims := range casualties[:9] {
 		for _, s := range []syscall.Signal{unix.SIGKILL, unix.SIGSTOP} {
 			if n++; lane.Soak(9) < 9 && n%9 != 1 {
 				continue
 			}
-			f.strikeInFlush(big, who, s)
+			f.strikeInFlush(big, victims, s)
 		}
 	}
 	// Nobody dies: the set fails with the code of a flush that took too long.
@@ -311,12 +319,12 @@ func (f *faultWorld) dirtied(root string, limit time.Duration) *paused {
 	return p
 }
 
-func (f *faultWorld) strikeInFlush(root string, who []string, s syscall.Signal) {
+func (f *faultWorld) strikeInFlush(root string, victims []string, s syscall.Signal) {
 	f.Helper()
-	when := fmt.Sprintf("%v of %v in the flush", s, who)
+	when := fmt.Sprintf("%v of %v in the flush", s, victims)
 	p := f.dirtied(root, holdLimit)
 	var pids []int
-	for _, name := range who {
+	for _, name := range victims {
 		pids = append(pids, f.processes(name)...)
 	}
 	p.goOn()
@@ -354,7 +362,7 @@ const (
 	fithaw   = 0xC0045878 // FITHAW
 )
 
-// thawForeign thaws a file system, whoever froze it, and says what the kernel said.
+// thawForeign thaws a file system that any process froze, and returns the kernel's error.
 func thawForeign(root string) error { return superIoctl(root, fithaw) }
 
 // freezeForeign freezes one as another program would.

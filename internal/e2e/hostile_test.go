@@ -33,9 +33,9 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// TestHostileRequests throws sequences of calls at a live service that no honest requester makes: every method in any order, with
-// what belongs to others, with values of any size, at once, cut off. Each refusal has a result; afterwards the service serves,
-// its host is clean, and it has grown by nothing.
+// TestHostileRequests throws sequences of calls at a live service that no honest requester makes: every method in any
+// order, with what belongs to others, with values of any size, at once, cut off. Each refusal has a result; afterwards
+// the service serves, its host is clean, and it has grown by nothing.
 func TestHostileRequests(t *testing.T) {
 	w := newWorld(t)
 	w.configure("[service]\nidle_exit = \"1h\"\n[accounts]\nnobody = 2\n")
@@ -54,7 +54,8 @@ func TestHostileRequests(t *testing.T) {
 	fresh := w.stacks()
 	w.vss(nil, "list", "providers")
 	h := &hostile{world: w, volumes: volumes, document: document, seed: seed(t)}
-	for _, s := range []protoreflect.ServiceDescriptor{vssv1.File_api_vss_v1_coordinator_proto.Services().Get(0), vssv1.File_api_vss_v1_disks_proto.Services().Get(0)} {
+	for _, s := range []protoreflect.ServiceDescriptor{vssv1.File_api_vss_v1_coordinator_proto.Services().Get(0),
+		vssv1.File_api_vss_v1_disks_proto.Services().Get(0)} {
 		for i := range s.Methods().Len() {
 			h.methods = append(h.methods, s.Methods().Get(i))
 		}
@@ -77,11 +78,12 @@ func TestHostileRequests(t *testing.T) {
 	w.vss(nil, "delete", "--all", "--force")
 	h.forgetLUNs()
 	after := w.settle(before, 80<<10)
-	t.Logf("%d calls, %d refused, with %d different results; the service before and after: %v, %v", h.calls, h.refused, len(h.results), before, after)
+	t.Logf("%d calls, %d refused, with %d different results; the service before and after: %v, %v", h.calls, h.refused,
+		len(h.results), before, after)
 	w.clean()
 	log, err := os.ReadFile(filepath.Join(w.run, "vssd.log"))
 	if err != nil || strings.Contains(string(log), "panic") {
-		t.Errorf("the log, %v, tells of a panic:\n%.4000s", err, log[max(0, strings.Index(string(log), "panic")):])
+		t.Errorf("the log, %v, has a panic:\n%.4000s", err, log[max(0, strings.Index(string(log), "panic")):])
 	}
 	if n := w.stacks(); n > fresh+3 {
 		t.Errorf("%d goroutines, %d in a fresh service", n, fresh)
@@ -109,7 +111,7 @@ func (h *hostile) serves(load *counters.Load) {
 	h.vss(nil, "delete", "--all", "--force")
 }
 
-// forgetLUNs deletes all LUNs but the volumes', whatever was done to them.
+// forgetLUNs deletes all LUNs except those of the volumes, in any state.
 func (h *hostile) forgetLUNs() {
 	h.Helper()
 	var luns []lunDoc
@@ -125,7 +127,7 @@ func (h *hostile) forgetLUNs() {
 	}
 }
 
-// hostile is a requester who means harm.
+// hostile is a malicious requester.
 type hostile struct {
 	*world
 	volumes  []string
@@ -143,8 +145,10 @@ type hostile struct {
 }
 
 // script is what an honest requester calls, in order.
-var script = []string{"InitializeForBackup", "SetContext", "SetBackupState", "GatherWriterMetadata", "AsyncWait", "StartSnapshotSet", "AddToSnapshotSet",
-	"PrepareForBackup", "AsyncWait", "DoSnapshotSet", "AsyncWait", "SaveAsXML", "Query", "ExposeSnapshot", "BackupComplete", "DeleteSnapshots"}
+var script = []string{"InitializeForBackup", "SetContext", "SetBackupState", "GatherWriterMetadata", "AsyncWait",
+	"StartSnapshotSet", "AddToSnapshotSet",
+	"PrepareForBackup", "AsyncWait", "DoSnapshotSet", "AsyncWait", "SaveAsXML", "Query", "ExposeSnapshot",
+	"BackupComplete", "DeleteSnapshots"}
 
 // sequence is one requester's life: of its calls some follow the script and some don't, by several callers at once.
 func (h *hostile) sequence(n uint64) {
@@ -203,9 +207,10 @@ func (h *hostile) dial(account string) *grpc.ClientConn {
 		h.Fatal(err)
 	}
 	uid, _ := strconv.Atoi(u.Uid)
-	conn, err := grpc.NewClient("passthrough:///localhost", grpc.WithTransportCredentials(wire.TransportCredentials(nil)),
+	conn, err := grpc.NewClient("passthrough:///localhost",
+		grpc.WithTransportCredentials(wire.TransportCredentials(nil)),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			runtime.LockOSThread() // the kernel tells the service who this thread is
+			runtime.LockOSThread() // the kernel reports this thread to the service
 			if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, ^uintptr(0), uintptr(uid), ^uintptr(0)); errno != 0 {
 				return nil, errno
 			}
@@ -223,14 +228,16 @@ func (h *hostile) dial(account string) *grpc.ClientConn {
 }
 
 // call makes one call and judges how it was refused.
-func (h *hostile) call(ctx context.Context, conn *grpc.ClientConn, m protoreflect.MethodDescriptor, token string, honest bool) {
+func (h *hostile) call(ctx context.Context, conn *grpc.ClientConn, m protoreflect.MethodDescriptor, token string,
+	honest bool) {
 	in, out := newMessage(m.Input()), newMessage(m.Output())
 	h.mu.Lock()
 	h.honest = honest
 	h.fill(in.ProtoReflect(), token)
 	limit, garbage := 10*time.Second, false
 	if !honest {
-		limit = []time.Duration{0, time.Millisecond, 50 * time.Millisecond, time.Second, 5 * time.Second, 5 * time.Second}[h.random.IntN(6)]
+		limit = []time.Duration{0, time.Millisecond, 50 * time.Millisecond, time.Second, 5 * time.Second,
+			5 * time.Second}[h.random.IntN(6)]
 		garbage = h.random.IntN(25) == 0
 	}
 	h.mu.Unlock()
@@ -288,12 +295,12 @@ func newMessage(d protoreflect.MessageDescriptor) proto.Message {
 	return t.New().Interface()
 }
 
-// scrambled sends what is no message.
+// scrambled sends invalid messages.
 type scrambled struct{}
 
 func (scrambled) Name() string                { return "proto" }
 func (scrambled) Marshal(any) ([]byte, error) { return []byte("\x0a\xff\xff\xff\xff\x0f\x08\xff"), nil }
-func (scrambled) Unmarshal([]byte, any) error { return errors.New("an answer to what is no message") }
+func (scrambled) Unmarshal([]byte, any) error { return errors.New("an answer to an invalid message") }
 func (h *hostile) pick(n int) int             { h.mu.Lock(); defer h.mu.Unlock(); return h.random.IntN(n) }
 func (h *hostile) learn(kind string, values ...string) {
 	h.mu.Lock()
@@ -347,7 +354,7 @@ func (h *hostile) fill(m protoreflect.Message, token string) {
 	}
 }
 
-// value is one for a field that is no message.
+// value returns a value for a field that isn't a message.
 func (h *hostile) value(f protoreflect.FieldDescriptor, token string) protoreflect.Value {
 	if v, ok := sensible[f.Name()]; ok && h.honest {
 		return protoreflect.ValueOf(v[h.random.IntN(len(v))])
@@ -362,17 +369,20 @@ func (h *hostile) value(f protoreflect.FieldDescriptor, token string) protorefle
 	case protoreflect.Int32Kind:
 		return protoreflect.ValueOfInt32([]int32{0, 1, 2, 3, 4, 5, -1, math.MaxInt32, math.MinInt32}[h.random.IntN(9)])
 	case protoreflect.Int64Kind:
-		return protoreflect.ValueOfInt64([]int64{0, 1, 1000, -1, 4 << 20, math.MaxInt64, math.MinInt64, 1 << 50}[h.random.IntN(8)])
+		return protoreflect.ValueOfInt64([]int64{0, 1, 1000, -1, 4 << 20, math.MaxInt64, math.MinInt64,
+			1 << 50}[h.random.IntN(8)])
 	case protoreflect.Uint32Kind:
-		return protoreflect.ValueOfUint32([]uint32{0, 0, 0x19, 0x9, 0x10, 0x20009, 0x20019, 1, 0xffffffff, h.random.Uint32()}[h.random.IntN(10)])
+		return protoreflect.ValueOfUint32([]uint32{0, 0, 0x19, 0x9, 0x10, 0x20009, 0x20019, 1, 0xffffffff,
+			h.random.Uint32()}[h.random.IntN(10)])
 	}
 	panic(fmt.Sprintf("%s is of kind %v: say what is hostile there", f.FullName(), f.Kind()))
 }
 
 // sensible are the values of an honest requester, where they aren't names.
 var sensible = map[protoreflect.Name][]any{
-	"document":       {[]byte(nil)},
-	"context":        {uint32(vss.ContextBackup), uint32(vss.ContextAppRollback), uint32(vss.ContextFileShareBackup), uint32(vss.ContextNASRollback)},
+	"document": {[]byte(nil)},
+	"context": {uint32(vss.ContextBackup), uint32(vss.ContextAppRollback), uint32(vss.ContextFileShareBackup),
+		uint32(vss.ContextNASRollback)},
 	"backup_type":    {int32(vss.BackupFull), int32(vss.BackupCopy)},
 	"timeout_ms":     {int64(5000)},
 	"hold_limit_ms":  {int64(0), int64(1000)},
@@ -416,7 +426,9 @@ func (h *hostile) word(field, message, token string) string {
 		return good(filepath.Join(h.dir, "mnt-v"), filepath.Join(h.dir, "mnt-a", "..", "mnt-v"))
 	case "name":
 		if message == "ExposeRequest" {
-			return good(filepath.Join(h.run, "exposed", "x"), filepath.Join(h.run, "exposed", strings.Repeat("y/", 3000)), filepath.Join(h.dir, "mnt-a", "lost+found"))
+			return good(filepath.Join(h.run, "exposed", "x"),
+				filepath.Join(h.run, "exposed", strings.Repeat("y/", 3000)),
+				filepath.Join(h.dir, "mnt-a", "lost+found"))
 		}
 	}
 	return h.text()
@@ -427,8 +439,10 @@ func last(all []string) []string { return all[max(0, len(all)-6):] }
 
 // text is one that means nothing: never the name of something that is there.
 func (h *hostile) text() string {
-	hard := []string{"", "{}", "{00000000-0000-0000-0000-000000000000}", "{11111111-2222-3333-4444-555555555555}", "nowhere\x00below", "nowhere/../../..", "UUID=", "LABEL=%s%n",
-		"\u202enowhere", "nowhere\n[error] forged", `\\?\Volume{nowhere}\`, "-rf", "nowhere'; rm", strings.Repeat("nowhere", 1000)}
+	hard := []string{"", "{}", "{00000000-0000-0000-0000-000000000000}", "{11111111-2222-3333-4444-555555555555}",
+		"nowhere\x00below", "nowhere/../../..", "UUID=", "LABEL=%s%n",
+		"\u202enowhere", "nowhere\n[error] forged", `\\?\Volume{nowhere}\`, "-rf", "nowhere'; rm",
+		strings.Repeat("nowhere", 1000)}
 	if h.random.IntN(100) == 0 {
 		return strings.Repeat("n", []int{1 << 20, wire.MaxMessage - 200, wire.MaxMessage + 1}[h.random.IntN(3)])
 	}

@@ -22,7 +22,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// TestBadInput goes through what a creation is given and can't do, row by row of the contract; what can be done is done.
+// TestBadInput goes through what a creation is given and can't do, row by row of the contract; what can be done is
+// done.
 func TestBadInput(t *testing.T) {
 	w := newWorld(t)
 	a := w.volume("a", "64M", "ext4", "gpt")
@@ -53,7 +54,8 @@ func TestBadInput(t *testing.T) {
 		w.refused("VSS_E_VOLUME_NOT_SUPPORTED", "create", a, point)
 	})
 	t.Run("the same volume twice", func(t *testing.T) {
-		for _, again := range []string{a, a + "/", folder, filepath.Join(a, "file"), node, "UUID=" + uuid, strings.Replace(a, "/mnt-", "/./mnt-", 1)} {
+		for _, again := range []string{a, a + "/", folder, filepath.Join(a, "file"), node, "UUID=" + uuid,
+			strings.Replace(a, "/mnt-", "/./mnt-", 1)} {
 			w.refused("VSS_E_OBJECT_ALREADY_EXISTS", "create", a, again)
 		}
 	})
@@ -102,7 +104,8 @@ func TestBadInput(t *testing.T) {
 	})
 	t.Run("a context that hardware copies can't have", func(t *testing.T) {
 		w.refused("VSS_E_VOLUME_NOT_SUPPORTED", "create", "--context", "client-accessible", a)
-		w.refused("VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER", "create", "--context", "client-accessible", "--provider", "lun", a)
+		w.refused("VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER", "create", "--context", "client-accessible", "--provider",
+			"lun", a)
 	})
 	t.Run("hold limits", func(t *testing.T) {
 		for _, limit := range []string{"0s", "-1s", "11s", "10.001s"} {
@@ -335,7 +338,8 @@ func TestNewerFormats(t *testing.T) {
 			if err != nil || !bytes.Equal(before, after) {
 				t.Errorf("%s was changed: %v", file, err)
 			}
-			w.tool("sh", "-c", fmt.Sprintf("losetup -n -O NAME -j %s/array/default/luns/*/data/image | xargs -r losetup -d", w.state))
+			w.tool("sh", "-c",
+				fmt.Sprintf("losetup -n -O NAME -j %s/array/default/luns/*/data/image | xargs -r losetup -d", w.state))
 			w.release(filepath.Join(w.state, "array", "default"))
 			if err := os.RemoveAll(w.state); err != nil {
 				t.Fatal(err)
@@ -384,7 +388,8 @@ func TestFullPool(t *testing.T) {
 	}
 	r := w.try("create", "--no-writers", "--plex", point)
 	var doc struct{ Error failure }
-	if err := json.Unmarshal(r.stdout, &doc); err != nil || r.code != 1 || (doc.Error.Result != "VSS_E_VOLUME_NOT_SUPPORTED" && doc.Error.Result != "VSS_E_INSUFFICIENT_STORAGE") {
+	if err := json.Unmarshal(r.stdout, &doc); err != nil || r.code != 1 ||
+		(doc.Error.Result != "VSS_E_VOLUME_NOT_SUPPORTED" && doc.Error.Result != "VSS_E_INSUFFICIENT_STORAGE") {
 		t.Errorf("a copy for which there is no room: exit %d, %s", r.code, r.stdout)
 	}
 	if events := w.try("events"); !bytes.Contains(events.stdout, []byte(`"copy-lost"`)) {

@@ -18,7 +18,8 @@ import (
 // connect reaches the service as a program does.
 func (w *world) connect() *requester.Client {
 	w.Helper()
-	c, err := requester.Connect(context.Background(), requester.ConnectOptions{State: w.state, Run: w.run, Config: w.config, Exe: "/proc/self/exe"})
+	c, err := requester.Connect(context.Background(),
+		requester.ConnectOptions{State: w.state, Run: w.run, Config: w.config, Exe: "/proc/self/exe"})
 	if err != nil {
 		w.Fatalf("connect: %v\n%s", err, w.log())
 	}
@@ -26,7 +27,8 @@ func (w *world) connect() *requester.Client {
 	return c
 }
 
-// TestInstant creates sets under the counter load and looks into every copy: one instant, and a file system without fault.
+// TestInstant creates sets under the counter load and looks into every copy: one instant, and a file system without
+// fault.
 func TestInstant(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -41,7 +43,8 @@ func TestInstant(t *testing.T) {
 			var volumes []string
 			for i, kind := range c.kinds {
 				style := []string{"gpt", "mbr", "whole-disk"}[i%3]
-				volumes = append(volumes, w.volume(fmt.Sprintf("v%d", i), map[string]string{"ext4": "64M", "xfs": "320M", "btrfs": "256M"}[kind], kind, style))
+				volumes = append(volumes, w.volume(fmt.Sprintf("v%d", i),
+					map[string]string{"ext4": "64M", "xfs": "320M", "btrfs": "256M"}[kind], kind, style))
 			}
 			load := counterstest.Start(t, volumes...)
 			client := w.connect()
@@ -57,12 +60,14 @@ func TestInstant(t *testing.T) {
 	}
 }
 
-// lookInto makes a set that goes with its session, and checks each copy. It gives the first counter, which must have grown.
+// lookInto makes a set that goes with its session, and checks each copy. It gives the first counter, which must have
+// grown.
 func (w *world) lookInto(c *requester.Client, volumes, kinds []string, last uint64) uint64 {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	made, err := c.Create(ctx, requester.Options{Program: "test", Context: vss.ContextFileShareBackup, Volumes: volumes}, nil)
+	made, err := c.Create(ctx, requester.Options{Program: "test", Context: vss.ContextFileShareBackup,
+		Volumes: volumes}, nil)
 	if err != nil {
 		w.Fatalf("create: %v\n%s", err, w.log())
 	}

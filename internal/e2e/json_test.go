@@ -11,10 +11,10 @@ import (
 	"testing"
 )
 
-// TestJSON runs every command with --json, with success and with failures, and compares exit codes and documents with those of
-// the program of commit 076ba50 in testdata/json. Scripts depend on them: fields may be added, and the texts of message, cause
-// and hint may change, but nothing else. One more change is agreed: the step of a creation that was called target-luns is
-// called collect.
+// TestJSON runs every command with --json, with success and with failures, and compares exit codes and documents with
+// those of the program of commit 076ba50 in testdata/json. Scripts depend on them: fields may be added, and the texts
+// of message, cause and hint may change, but nothing else. One more change is agreed: the step of a creation that was
+// called target-luns is called collect.
 func TestJSON(t *testing.T) {
 	r := newRecorded(t, `
 [writers.postgres]
@@ -140,10 +140,12 @@ func (j *jsonScript) copies() {
 	j.run("unexpose", 0, "unexpose", at)
 	j.run("unexpose-again", 1, "unexpose", first)
 	j.run("create-command", 0, "create", "--context", "backup", j.point, "--", "true")
-	j.run("create-command-fails", 7, "create", "--context", "backup", "--no-writers", j.point, "--", "sh", "-c", "exit 7")
+	j.run("create-command-fails", 7, "create", "--context", "backup", "--no-writers", j.point, "--", "sh", "-c",
+		"exit 7")
 	j.run("exec", 0, "exec", "--no-writers", j.point, "--", "test", "-e", filepath.Join(j.point, "live"))
 	j.run("exec-fails", 3, "exec", "--no-writers", j.point, "--", "sh", "-c", "exit 3")
-	j.run("create-no-writers", 0, "create", "--no-writers", "--no-autorecovery", "--differential", "--hold-limit", "5s", j.point)
+	j.run("create-no-writers", 0, "create", "--no-writers", "--no-autorecovery", "--differential", "--hold-limit", "5s",
+		j.point)
 	j.run("delete-oldest", 0, "delete", "--oldest", j.b())
 	j.run("delete-volume", 0, "delete", "--volume", j.point)
 	j.run("delete-nothing", 1, "delete", id)

@@ -19,8 +19,9 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
 )
 
-// TestKill kills the service, the freezer or the sentinel at a random moment of a creation under load: nothing is frozen one
-// second after the hold limit, and after a restart nothing is left over and no acknowledged persistent copy is lost.
+// TestKill kills the service, the freezer or the sentinel at a random moment of a creation under load: nothing is
+// frozen one second after the hold limit, and after a restart nothing is left over and no acknowledged persistent copy
+// is lost.
 func TestKill(t *testing.T) {
 	w := newWorld(t)
 	volumes := []string{w.volume("a", "64M", "ext4", "gpt"), w.volume("b", "320M", "xfs", "mbr")}
@@ -61,7 +62,8 @@ func (k *killer) round(victim string) {
 	k.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	cmd := k.command(ctx, "--json", "create", "--no-writers", "--hold-limit", holdLimit.String(), k.volumes[0], k.volumes[1])
+	cmd := k.command(ctx, "--json", "create", "--no-writers", "--hold-limit", holdLimit.String(), k.volumes[0],
+		k.volumes[1])
 	var out strings.Builder
 	cmd.Stdout = &out
 	if err := cmd.Start(); err != nil {
@@ -70,7 +72,8 @@ func (k *killer) round(victim string) {
 	delay := time.Duration(k.random.Int64N(int64(k.span)))
 	time.Sleep(delay)
 	if victim != "vssd" { // guards live for a part of the creation only
-		for end := time.Now().Add(k.span); len(k.processes(victim)) == 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(k.span); len(k.processes(victim)) == 0 &&
+			time.Now().Before(end); time.Sleep(time.Millisecond) {
 		}
 		time.Sleep(time.Duration(k.random.Int64N(int64(k.span / 3))))
 	}
@@ -149,8 +152,8 @@ func (k *killer) check() {
 	}
 }
 
-// clean is what holds of a host at rest, whatever happened before: doctor finds nothing, originals carry no flag, and there
-// is no LUN but the originals and those of finished copies.
+// clean checks what must be true of an idle host after any event: doctor finds nothing, originals have no flags, and
+// there is no LUN but the originals and those of finished copies.
 func (w *world) clean() {
 	w.Helper()
 	var d struct {

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -8,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -27,8 +30,10 @@ func TestOtherNamespace(t *testing.T) {
 	if err := os.MkdirAll(point, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("sh", "-c", "mount "+node+" "+point+" && echo there > "+point+"/file && echo ready && exec sleep 300")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL, Unshareflags: unix.CLONE_NEWNS}
+	cmd := exec.Command("sh", "-c",
+		"mount "+node+" "+point+" && echo there > "+point+"/file && echo ready && exec sleep 300")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL,
+		Unshareflags: unix.CLONE_NEWNS}
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -57,13 +62,61 @@ func TestOtherNamespace(t *testing.T) {
 	}
 }
 
+// stranger starts a process with a mount namespace of its own, which has all mounts of now, in a folder. It ends with the
+// test, or when end is called.
+func (w *world) stranger(dir string) (end func()) {
+	w.Helper()
+	cmd := exec.Command("unshare", "-m", "--propagation", "private", "sh", "-ec", "cd "+dir+"; echo ready; exec sleep 600")
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	w.must(err)
+	end = sync.OnceFunc(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	w.Cleanup(end)
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		w.Fatalf("%q, %v", line, err)
+	}
+	return end
+}
+
+// TestStranger: a process with a mount namespace of its own, which has the mounts of the moment in which it was started, doesn't
+// keep copies and LUNs from being taken off, unless it uses them.
+func TestStranger(t *testing.T) {
+	w := newWorld(t)
+	point := w.volume("a", "64M", "ext4", "gpt")
+	at := filepath.Join(w.run, "exposed", "x")
+	for _, busy := range []bool{false, true} {
+		s := w.create("--no-writers", point)
+		w.vss(nil, "expose", s.ShadowCopies[0].ID, at)
+		end := w.stranger(map[bool]string{false: "/", true: at}[busy])
+		w.vss(nil, "unexpose", at)
+		if busy {
+			if r := w.try("delete", s.SetID); r.code != 1 || !bytes.Contains(r.stdout, []byte("VSS_E_VOLUME_IN_USE")) {
+				t.Errorf("a copy that is in use was deleted: exit %d\n%s", r.code, r.stdout)
+			}
+			end()
+		}
+		w.vss(nil, "delete", s.SetID)
+	}
+	w.stranger("/")
+	w.vss(nil, "lun", "unmount", "a")
+	w.vss(nil, "lun", "mask", "a")
+	w.vss(nil, "lun", "delete", "a")
+	w.clean()
+}
+
 // TestPlex: a plex copy ends up sharing nothing with its origin, which can be destroyed then.
 func TestPlex(t *testing.T) {
 	w := newWorld(t)
 	point := w.volume("a", "128M", "ext4", "gpt")
 	w.write(filepath.Join(point, "file"), strings.Repeat("x", 20<<20))
 	s := w.create("--no-writers", "--plex", point)
-	if !slices.Contains(s.ShadowCopies[0].Attributes, "plex") || slices.Contains(s.ShadowCopies[0].Attributes, "differential") {
+	if !slices.Contains(s.ShadowCopies[0].Attributes, "plex") ||
+		slices.Contains(s.ShadowCopies[0].Attributes, "differential") {
 		t.Errorf("attributes %v", s.ShadowCopies[0].Attributes)
 	}
 	id := s.ShadowCopies[0].LUNs[0]

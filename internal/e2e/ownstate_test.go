@@ -11,8 +11,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/counters/counterstest"
 )
 
-// TestOwnState puts the service's state on a LUN, and takes sets of that very volume: the catalogue's own file system is held,
-// copied, broken, and outlives a death in the middle of it.
+// TestOwnState puts the service's state on a LUN, and takes sets of that very volume: the catalogue's own file system
+// is held, copied, broken, and outlives a death in the middle of it.
 func TestOwnState(t *testing.T) {
 	for _, kind := range []string{"ext4", "xfs"} {
 		t.Run(kind, func(t *testing.T) {
@@ -51,7 +51,8 @@ func TestOwnState(t *testing.T) {
 			}
 
 			// The service dies while it holds its own state; it can't even write that it does.
-			for _, p := range []string{"create/hold/after", "create/commit/after", "create/release/before", "create/release/after"} {
+			for _, p := range []string{"create/hold/after", "create/commit/after", "create/release/before",
+				"create/release/after"} {
 				w.stop(unix.SIGTERM)
 				w.fault = p + " kill"
 				if r := w.try("create", "--no-writers", "--hold-limit", holdLimit.String(), own, other); r.code == 0 {
@@ -68,7 +69,8 @@ func TestOwnState(t *testing.T) {
 			// A hold that overruns is released on time, though nobody can write a line meanwhile.
 			w.stop(unix.SIGTERM)
 			w.fault = "create/hold/after delay 3s"
-			w.refused("VSS_E_HOLD_WRITES_TIMEOUT", "create", "--no-writers", "--hold-limit", holdLimit.String(), own, other)
+			w.refused("VSS_E_HOLD_WRITES_TIMEOUT", "create", "--no-writers", "--hold-limit", holdLimit.String(), own,
+				other)
 			w.fault = ""
 			w.clean()
 			counterstest.End(t, load)

@@ -22,17 +22,20 @@ type cluster struct {
 	journal *load.Journal
 }
 
-// newCluster makes the volumes and the server, and starts the load: pgbench with 8 clients and 4 that keep a journal of what
-// was acknowledged.
+// newCluster makes the volumes and the server, and starts the load: pgbench with 8 clients and 4 that keep a journal
+// of what was acknowledged.
 func newCluster(w *world) *cluster {
 	w.Helper()
 	if err := os.Chmod(w.dir, 0o755); err != nil {
 		w.Fatal(err)
 	}
-	c := &cluster{world: w, volumes: []string{w.volume("data", "512M", "ext4", "gpt"), w.volume("wal", "512M", "xfs", "gpt"), w.volume("space", "256M", "ext4", "mbr")}}
+	c := &cluster{world: w, volumes: []string{w.volume("data", "512M", "ext4", "gpt"),
+		w.volume("wal", "512M", "xfs", "gpt"), w.volume("space", "256M", "ext4", "mbr")}}
 	c.server = &pgserver.Server{
-		Data: filepath.Join(c.volumes[0], "pg"), WAL: filepath.Join(c.volumes[1], "pg"), Run: filepath.Join(w.dir, "pgrun"),
-		Tablespaces: map[string]string{"space": filepath.Join(c.volumes[2], "pg")}, Settings: map[string]string{"max_wal_size": "160MB", "min_wal_size": "80MB"},
+		Data: filepath.Join(c.volumes[0], "pg"), WAL: filepath.Join(c.volumes[1], "pg"),
+		Run:         filepath.Join(w.dir, "pgrun"),
+		Tablespaces: map[string]string{"space": filepath.Join(c.volumes[2], "pg")},
+		Settings:    map[string]string{"max_wal_size": "160MB", "min_wal_size": "80MB"},
 	}
 	ctx := context.Background()
 	w.Cleanup(func() { _ = c.server.Stop(ctx) })
@@ -75,13 +78,15 @@ func TestPostgres(t *testing.T) {
 		}
 	}
 	commits, p50, p99, most := c.journal.Pauses()
-	t.Logf("%d copies; writer window %s; hold %s; commits took p50 %v, p99 %v, max %v of %d", len(windows), spread(windows), spread(holds), p50, p99, most, commits)
+	t.Logf("%d copies; writer window %s; hold %s; commits took p50 %v, p99 %v, max %v of %d", len(windows),
+		spread(windows), spread(holds), p50, p99, most, commits)
 }
 
 // spread is p50, p99 and the longest.
 func spread(d []time.Duration) string {
 	slices.Sort(d)
-	return fmt.Sprintf("p50 %v, p99 %v, max %v", d[len(d)/2].Round(10*time.Microsecond), d[len(d)*99/100].Round(10*time.Microsecond), d[len(d)-1].Round(10*time.Microsecond))
+	return fmt.Sprintf("p50 %v, p99 %v, max %v", d[len(d)/2].Round(10*time.Microsecond),
+		d[len(d)*99/100].Round(10*time.Microsecond), d[len(d)-1].Round(10*time.Microsecond))
 }
 
 // start breaks the set and starts a server on what were its copies.
@@ -94,7 +99,8 @@ func (c *cluster) start(s setDoc, acknowledged []int64) {
 		luns = append(luns, k.LUNs[0])
 	}
 	roots := c.land(s.SetID, luns)
-	there := &pgserver.Server{Data: filepath.Join(roots[0], "pg"), Run: filepath.Join(c.dir, "pgrun-copy"), Settings: c.server.Settings}
+	there := &pgserver.Server{Data: filepath.Join(roots[0], "pg"), Run: filepath.Join(c.dir, "pgrun-copy"),
+		Settings: c.server.Settings}
 	c.point(filepath.Join(there.Data, "pg_wal"), filepath.Join(roots[1], "pg"))
 	links, err := filepath.Glob(filepath.Join(there.Data, "pg_tblspc", "*"))
 	if err != nil || len(links) != 1 {

@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -26,6 +28,7 @@ const imageProvider = "Image Files"
 type imageHost struct {
 	*world
 	program string // the provider's
+	folder  string // of the images, on an XFS
 	store   string
 	volume  string
 	cmd     *exec.Cmd
@@ -37,18 +40,9 @@ func newImageHost(t *testing.T) *imageHost {
 	h.configure("[service]\nidle_exit = \"1h\"\n")
 	h.program = filepath.Join(h.dir, "provider")
 	h.do("go", "build", "-o", h.program, "github.com/stillpoint-vss/stillpoint/examples/provider")
-	folder := pooltest.Folder(t, "xfs", 512<<20)
-	image := filepath.Join(folder, "disk.img")
-	h.store, h.volume = filepath.Join(folder, "copies"), filepath.Join(h.dir, "volume")
-	h.do("truncate", "--size", "32M", image)
-	h.do("mkfs.ext4", "-q", image)
-	device := h.do("losetup", "--find", "--show", image)
-	t.Cleanup(func() { h.do("losetup", "--detach", device) })
-	if err := os.Mkdir(h.volume, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	h.do("mount", device, h.volume)
-	t.Cleanup(func() { h.do("umount", h.volume) })
+	h.folder = pooltest.Folder(t, "xfs", 512<<20)
+	h.store = filepath.Join(h.folder, "copies")
+	h.volume = h.addVolume(t, "volume")
 	t.Cleanup(func() { // before the file systems go
 		h.kill()
 		h.end()
@@ -59,6 +53,22 @@ func newImageHost(t *testing.T) *imageHost {
 		}
 	})
 	return h
+}
+
+// addVolume makes a volume in an image file and mounts it.
+func (h *imageHost) addVolume(t *testing.T, name string) (point string) {
+	t.Helper()
+	image, point := filepath.Join(h.folder, name+".img"), filepath.Join(h.dir, name)
+	h.do("truncate", "--size", "32M", image)
+	h.do("mkfs.ext4", "-q", image)
+	device := h.do("losetup", "--find", "--show", image)
+	t.Cleanup(func() { h.do("losetup", "--detach", device) })
+	if err := os.Mkdir(point, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h.do("mount", device, point)
+	t.Cleanup(func() { h.do("umount", point) })
+	return point
 }
 
 // do runs a program and returns what it prints.
@@ -247,4 +257,88 @@ func (h *imageHost) pass(t *testing.T, private string, log *providertest.Log) (s
 		filepath.Join(h.run, "providers", name),
 		providertest.RecordSoftware(p.(provider.Software), log),
 	)
+}
+
+// TestConform runs vss-conform, as the author of a provider or a writer does, on the examples.
+func TestConform(t *testing.T) {
+	h := newImageHost(t)
+	bin := filepath.Join(h.dir, "bin")
+	h.do("go", "build", "-o", bin+"/", "github.com/stillpoint-vss/stillpoint/cmd/vss-conform",
+		"github.com/stillpoint-vss/stillpoint/examples/writer")
+	conform := func(t *testing.T, args ...string) (r struct {
+		Kind                    string
+		Passed, Failed, Skipped int
+		Cases                   []struct {
+			Name, Outcome string
+			Messages      []string
+		}
+	}) {
+		cmd := exec.Command(filepath.Join(bin, "vss-conform"), append([]string{"--json"}, args...)...)
+		var errs bytes.Buffer
+		cmd.Stderr = &errs
+		out, err := cmd.Output()
+		if jerr := json.Unmarshal(out, &r); err != nil || jerr != nil {
+			t.Errorf("%v, %v: %s %s", err, jerr, out, &errs)
+		}
+		for _, c := range r.Cases {
+			if c.Outcome != "pass" {
+				t.Logf("%s %s: %q", c.Outcome, c.Name, c.Messages)
+			}
+		}
+		return r
+	}
+	t.Run("provider", func(t *testing.T) {
+		second := h.addVolume(t, "second")
+		private, pid := filepath.Join(h.dir, "p"), filepath.Join(h.dir, "pid")
+		start := fmt.Sprintf(
+			"%s --sockets %s --store %s >/dev/null 2>&1 & echo $! >%s",
+			h.program,
+			private,
+			h.store,
+			pid,
+		)
+		if err := os.Mkdir(private, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		h.do("/bin/sh", "-c", start)
+		defer h.do("/bin/sh", "-c", "kill -9 $(cat "+pid+")")
+		socket := filepath.Join(private, "images.sock")
+		for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			if _, err := os.Stat(socket); err == nil || time.Now().After(end) {
+				break
+			}
+		}
+		r := conform(t, "--volume", h.volume, "--volume", second, "--copies", "ls "+h.store+" | grep -vc json || true",
+			"--restart", "kill -9 $(cat "+pid+"); while kill -0 $(cat "+pid+"); do sleep 0.01; done; "+start, socket)
+		if r.Kind != "software provider" || r.Failed != 0 || r.Skipped != 0 || r.Passed < 20 {
+			t.Errorf("%s: %d passed, %d failed, %d skipped", r.Kind, r.Passed, r.Failed, r.Skipped)
+		}
+		if left, err := os.ReadDir(h.store); err != nil || len(left) > 0 {
+			t.Errorf("left: %v, %v", left, err)
+		}
+	})
+	t.Run("writer", func(t *testing.T) {
+		sockets, data := filepath.Join(h.dir, "w"), filepath.Join(h.dir, "notes")
+		if err := os.Mkdir(data, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(filepath.Join(bin, "writer"), "--sockets", sockets, "--data", data)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}()
+		socket := filepath.Join(sockets, "notes.sock")
+		for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			if _, err := os.Stat(socket); err == nil || time.Now().After(end) {
+				break
+			}
+		}
+		r := conform(t, socket)
+		if r.Kind != "writer" || r.Failed != 0 || r.Skipped != 1 || r.Passed < 10 {
+			t.Errorf("%s: %d passed, %d failed, %d skipped", r.Kind, r.Passed, r.Failed, r.Skipped)
+		}
+	})
 }

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestAutoRecovery: a writer recovers its data in the copy and deletes there what is not to be in it, before the copy turns
-// read-only. The original isn't touched, and without recovery the copy can't be.
+// TestAutoRecovery: a writer recovers its data in the copy and deletes there what is not to be in it, before the copy
+// turns read-only. The original isn't touched, and without recovery the copy can't be.
 func TestAutoRecovery(t *testing.T) {
 	for _, fs := range []string{"ext4", "xfs"} {
 		t.Run(fs, func(t *testing.T) {
@@ -24,7 +24,8 @@ func TestAutoRecovery(t *testing.T) {
 			for name, text := range map[string]string{
 				"writer.toml": "id = \"7c1f0e52-88a1-4a57-9a0c-0a4b9d1c7e01\"\nname = \"Recovering\"\n",
 				"identify": fmt.Sprintf(`#!/bin/sh
-echo '{"components":[{"type":"filegroup","name":"app","logical_path":"","selectable":true,"flags":1,"files":[{"path":"%s","filespec":"*","recursive":true}]}],
+echo '{"components":[{"type":"filegroup","name":"app","logical_path":"","selectable":true,"flags":1,
+"files":[{"path":"%s","filespec":"*","recursive":true}]}],
 "exclude_files_from_snapshot":[{"path":"%s","filespec":"temp"}]}'
 `, point, point),
 				"post-snapshot": `#!/bin/sh
@@ -56,7 +57,8 @@ umount "$at"; rmdir "$at"
 				w.vss(nil, "expose", s.ShadowCopies[0].ID, at)
 				_, temp := os.Stat(filepath.Join(at, "temp"))
 				_, mark := os.Stat(filepath.Join(at, "mark"))
-				if _, err := os.Stat(filepath.Join(at, "kept")); err != nil || errors.Is(temp, os.ErrNotExist) != recovers || (mark == nil) != recovers {
+				if _, err := os.Stat(filepath.Join(at, "kept")); err != nil ||
+					errors.Is(temp, os.ErrNotExist) != recovers || (mark == nil) != recovers {
 					t.Errorf("%v: in the copy temp: %v, mark: %v, kept: %v", args, temp, mark, err)
 				}
 				if err := os.WriteFile(filepath.Join(at, "new"), nil, 0o644); err == nil {

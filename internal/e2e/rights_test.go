@@ -127,7 +127,7 @@ func TestAccounts(t *testing.T) {
 	if r, e := w.as("nobody", "", "doctor"); r.code != 1 || e.Result != "E_ACCESSDENIED" {
 		t.Errorf("a requester that isn't root: doctor: exit %d, %s", r.code, r.stdout)
 	}
-	for _, group := range []string{"", "backup"} { // 1: a writer and no requester, whatever its groups
+	for _, group := range []string{"", "backup"} { // 1: a writer and not a requester, with any groups
 		if r, e := w.as("daemon", group, "list", "shadows"); r.code != 1 || e.Result != "E_ACCESSDENIED" {
 			t.Errorf("an account that may not be a requester, group %q: exit %d, %s", group, r.code, r.stdout)
 		}

@@ -31,16 +31,17 @@ func soakTime(t testing.TB) time.Duration {
 	return 20 * time.Second
 }
 
-// TestSoak is a host in trouble: four clients create, expose, look into, break, delete, import and run commands on copies at random,
-// while the service, its guards and the clients themselves are killed at random, and the counter load goes on. Every now and then all
-// stand still and the host is looked at: nothing acknowledged is lost, nothing is left over. In the last quarter the service is left
-// alone, and doesn't grow.
+// TestSoak is a host in trouble: four clients create, expose, look into, break, delete, import and run commands on
+// copies at random, while the service, its guards and the clients themselves are killed at random, and the counter
+// load goes on. Every now and then all stand still and the host is looked at: nothing acknowledged is lost, nothing is
+// left over. In the last quarter the service is left alone, and doesn't grow.
 func TestSoak(t *testing.T) {
 	w := newWorld(t)
 	w.configure("[service]\nidle_exit = \"1h\"\n")
 	s := &soak{world: w, results: map[string]int{}}
 	for i, kind := range []string{"ext4", "xfs", "ext4"} {
-		s.volumes = append(s.volumes, w.volume(fmt.Sprintf("v%d", i), map[string]string{"ext4": "64M", "xfs": "320M"}[kind], kind, []string{"gpt", "mbr", "whole-disk"}[i]))
+		s.volumes = append(s.volumes, w.volume(fmt.Sprintf("v%d", i),
+			map[string]string{"ext4": "64M", "xfs": "320M"}[kind], kind, []string{"gpt", "mbr", "whole-disk"}[i]))
 	}
 	for i := range 4 {
 		s.clients = append(s.clients, &client{soak: s, name: fmt.Sprintf("c%d", i)})
@@ -65,14 +66,16 @@ func TestSoak(t *testing.T) {
 	})
 	counterstest.End(t, s.load)
 	s.look()
-	t.Logf("%d commands, %d kills of the service, %d of guards, %d of clients; writes stood still for %v at most; results %v", s.commands, s.killed["vssd"],
+	t.Logf("%d commands, %d kills of the service, %d of guards, %d of clients; writes stood still for %v at most; "+
+		"results %v", s.commands, s.killed["vssd"],
 		s.killed["vss-freezer"]+s.killed["vss-sentinel"], s.killed["vss"], still, s.results)
 	if s.commands == 0 || s.killed["vssd"] == 0 || s.checked == 0 {
-		t.Errorf("%d commands, %d kills, %d sets looked into: this proves nothing", s.commands, s.killed["vssd"], s.checked)
+		t.Errorf("%d commands, %d kills, %d sets looked into: this proves nothing", s.commands, s.killed["vssd"],
+			s.checked)
 	}
 	log, err := os.ReadFile(filepath.Join(w.run, "vssd.log"))
 	if err != nil || bytes.Contains(log, []byte("panic")) {
-		t.Errorf("the log, %v, tells of a panic:\n%.4000s", err, log[max(0, bytes.Index(log, []byte("panic"))):])
+		t.Errorf("the log, %v, has a panic:\n%.4000s", err, log[max(0, bytes.Index(log, []byte("panic"))):])
 	}
 }
 
@@ -122,7 +125,8 @@ func (s *soak) round(length time.Duration, service bool) {
 	for time.Now().Before(end) && !s.Failed() {
 		time.Sleep(time.Duration(s.random.Int64N(int64(1500 * time.Millisecond))))
 		name := victims[s.random.IntN(len(victims))]
-		for wait := time.Now().Add(time.Second); name != "vssd" && len(s.processes(name)) == 0 && time.Now().Before(wait); time.Sleep(time.Millisecond) {
+		for wait := time.Now().Add(time.Second); name != "vssd" && len(s.processes(name)) == 0 &&
+			time.Now().Before(wait); time.Sleep(time.Millisecond) {
 		}
 		for _, pid := range s.processes(name) {
 			if unix.Kill(pid, unix.SIGKILL) == nil {
@@ -182,8 +186,8 @@ func (s *soak) sweep() {
 	}
 }
 
-// calm lets everybody loose without a kill of the service, whose use of the machine is the same after the last two thirds as after the
-// first.
+// calm lets everybody loose without a kill of the service, whose use of the machine is the same after the last two
+// thirds as after the first.
 func (s *soak) calm(length time.Duration) {
 	s.Helper()
 	use := func(length time.Duration) usage {
@@ -205,8 +209,10 @@ func (s *soak) calm(length time.Duration) {
 }
 
 // excuses are the results that a client may get: others are at work, and the service dies.
-var excuses = []string{"", "VSS_E_SNAPSHOT_SET_IN_PROGRESS", "VSS_E_UNEXPECTED", "E_UNEXPECTED", "VSS_E_HOLD_WRITES_TIMEOUT", "VSS_E_FLUSH_WRITES_TIMEOUT", "VSS_E_OBJECT_NOT_FOUND",
-	"VSS_E_OBJECT_ALREADY_EXISTS", "VSS_E_BAD_STATE", "VSS_E_NO_SNAPSHOTS_IMPORTED", "VSS_E_VOLUME_IN_USE", "VDS_E_OBJECT_NOT_FOUND"}
+var excuses = []string{"", "VSS_E_SNAPSHOT_SET_IN_PROGRESS", "VSS_E_UNEXPECTED", "E_UNEXPECTED",
+	"VSS_E_HOLD_WRITES_TIMEOUT", "VSS_E_FLUSH_WRITES_TIMEOUT", "VSS_E_OBJECT_NOT_FOUND",
+	"VSS_E_OBJECT_ALREADY_EXISTS", "VSS_E_BAD_STATE", "VSS_E_NO_SNAPSHOTS_IMPORTED", "VSS_E_VOLUME_IN_USE",
+	"VDS_E_OBJECT_NOT_FOUND"}
 
 // do runs a command, which may be killed at any moment, and reads its document. It says whether it succeeded.
 func (c *client) do(v any, args ...string) bool {
@@ -243,7 +249,8 @@ func (c *client) do(v any, args ...string) bool {
 	c.results[args[0]+" "+doc.Error.Result]++
 	c.mu.Unlock()
 	if !slices.Contains(excuses, doc.Error.Result) {
-		c.Errorf("%s: vss %s: %s: %s (%s)", c.name, strings.Join(args, " "), doc.Error.Result, doc.Error.Message, doc.Error.Cause)
+		c.Errorf("%s: vss %s: %s: %s (%s)", c.name, strings.Join(args, " "), doc.Error.Result, doc.Error.Message,
+			doc.Error.Cause)
 	}
 	if err != nil {
 		return false
@@ -290,7 +297,8 @@ func (c *client) act() {
 		bc := filepath.Join(c.dir, c.name+".xml")
 		_ = os.Remove(bc)
 		var s setDoc
-		if len(c.sets) < 3 && c.do(nil, append(append(create, "--transportable", "--bc", bc), c.some()...)...) && c.do(&s, "import", "--bc", bc) {
+		if len(c.sets) < 3 && c.do(nil, append(append(create, "--transportable", "--bc", bc), c.some()...)...) &&
+			c.do(&s, "import", "--bc", bc) {
 			c.sets = append(c.sets, s)
 		}
 	case 4, 5: // a look into a set
@@ -313,7 +321,8 @@ func (c *client) act() {
 		}
 	default:
 		volume := c.some()[0]
-		c.do(nil, "exec", "--no-writers", "--wait", "20s", "--hold-limit", holdLimit.String(), volume, "--", "test", "-s", filepath.Join(volume, counters.Name))
+		c.do(nil, "exec", "--no-writers", "--wait", "20s", "--hold-limit", holdLimit.String(), volume, "--", "test",
+			"-s", filepath.Join(volume, counters.Name))
 	}
 }
 

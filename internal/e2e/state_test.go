@@ -29,8 +29,8 @@ func (w *world) usePool(path string) {
 	w.configure(fmt.Sprintf("[[array.pools]]\nname = \"p\"\ntype = \"reflink\"\npath = %q\n", path))
 }
 
-// TestStateTravels: flags and identities are on the LUNs. They outlive the state directory, and go where the pool's files
-// are copied to.
+// TestStateTravels: flags and identities are on the LUNs. They outlive the state directory, and go where the pool's
+// files are copied to.
 func TestStateTravels(t *testing.T) {
 	for _, kind := range []string{"xfs", "btrfs"} {
 		t.Run(kind, func(t *testing.T) {
@@ -51,7 +51,8 @@ func TestStateTravels(t *testing.T) {
 			var b breakDoc
 			w.vss(&b, "break", gone.SetID, "--read-write", "--keep-identity")
 			before := map[string]lunDoc{}
-			for _, l := range append(slices.Clone(kept.ShadowCopies[0].LUNs), kept.ShadowCopies[1].LUNs[0], kept.ShadowCopies[2].LUNs[0], b.LUNs[0].LUN, b.LUNs[1].LUN, b.LUNs[2].LUN) {
+			for _, l := range append(slices.Clone(kept.ShadowCopies[0].LUNs), kept.ShadowCopies[1].LUNs[0],
+				kept.ShadowCopies[2].LUNs[0], b.LUNs[0].LUN, b.LUNs[1].LUN, b.LUNs[2].LUN) {
 				before[l] = w.lun(l)
 			}
 			for _, p := range points {
@@ -70,11 +71,14 @@ func TestStateTravels(t *testing.T) {
 			w.vss(nil, "lun", "rescan")
 			for id, was := range before {
 				now := w.lun(id)
-				if now.Kind != was.Kind || now.Vpd83 != was.Vpd83 || now.Serial != was.Serial || now.Disk.ID != was.Disk.ID || now.ReadOnly != was.ReadOnly || !slices.Equal(now.Disk.Flags, was.Disk.Flags) {
+				if now.Kind != was.Kind || now.Vpd83 != was.Vpd83 || now.Serial != was.Serial ||
+					now.Disk.ID != was.Disk.ID || now.ReadOnly != was.ReadOnly ||
+					!slices.Equal(now.Disk.Flags, was.Disk.Flags) {
 					t.Errorf("LUN %s is %+v\nwas %+v", id, now, was)
 				}
 				for i, p := range now.Disk.Partitions {
-					if o := was.Disk.Partitions[i]; p.ID != o.ID || p.UUID != o.UUID || !slices.Equal(p.Flags, o.Flags) {
+					if o := was.Disk.Partitions[i]; p.ID != o.ID || p.UUID != o.UUID ||
+						!slices.Equal(p.Flags, o.Flags) {
 						t.Errorf("partition %+v, was %+v", p, o)
 					}
 				}
@@ -104,5 +108,8 @@ func (w *world) letGo(pool string) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	w.tool("sh", "-c", fmt.Sprintf("echo %q | while read dev file; do case \"$file\" in %s/*) for p in /sys/block/${dev##*/}/${dev##*/}p*; do [ -e $p ] && delpart $dev $(cat $p/partition); done; losetup -d $dev;; esac; done; true", out, pool))
+	w.tool("sh", "-c",
+		fmt.Sprintf("echo %q | while read dev file; do case \"$file\" in %s/*) for p in "+
+			"/sys/block/${dev##*/}/${dev##*/}p*; do [ -e $p ] && delpart $dev $(cat $p/partition); done; losetup -d "+
+			"$dev;; esac; done; true", out, pool))
 }

@@ -21,7 +21,8 @@ type usage struct {
 }
 
 func (u usage) String() string {
-	return fmt.Sprintf("%d descriptors, %d threads, %d mounts, %d loop devices, %d KiB resident", u.descriptors, u.threads, u.mounts, u.loops, u.resident)
+	return fmt.Sprintf("%d descriptors, %d threads, %d mounts, %d loop devices, %d KiB resident", u.descriptors,
+		u.threads, u.mounts, u.loops, u.resident)
 }
 
 // usage looks at the running service, which must be there.
@@ -64,14 +65,15 @@ func (w *world) usage() usage {
 	return u
 }
 
-// settle waits until the service has given back what it took since before, and fails if it doesn't. Memory is the runtime's to keep:
-// it may grow by so many KiB.
+// settle waits until the service has given back what it took since before, and fails if it doesn't. Memory is the
+// runtime's to keep: it may grow by so many KiB.
 func (w *world) settle(before usage, grown int) usage {
 	w.Helper()
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
 		now := w.usage()
 		small := now.resident < before.resident+grown
-		if now.descriptors <= before.descriptors+2 && now.threads <= before.threads+8 && now.mounts <= before.mounts && now.loops <= before.loops && small {
+		if now.descriptors <= before.descriptors+2 && now.threads <= before.threads+8 && now.mounts <= before.mounts &&
+			now.loops <= before.loops && small {
 			return now
 		}
 		if time.Now().After(end) {

@@ -58,8 +58,8 @@ type world struct {
 	fault           string // where the service that the next command starts shall break: see package fault
 }
 
-// newWorld makes a host. At the end of the test its service is ended, its LUNs are taken off and its folders removed; what
-// a test leaves mounted is a failure.
+// newWorld makes a host. At the end of the test its service is ended, its LUNs are taken off and its folders removed;
+// what a test leaves mounted is a failure.
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	lane.Host(t)
@@ -147,7 +147,8 @@ func (w *world) refused(name string, args ...string) failure {
 		w.Fatalf("vss %s: exit %d, no document: %v\n%s%s", strings.Join(args, " "), r.code, err, r.stdout, r.stderr)
 	}
 	if r.code != 1 || doc.Error.Result != name {
-		w.Errorf("vss %s: exit %d, %s (%s: %s); want exit 1, %s", strings.Join(args, " "), r.code, doc.Error.Result, doc.Error.Message, doc.Error.Cause, name)
+		w.Errorf("vss %s: exit %d, %s (%s: %s); want exit 1, %s", strings.Join(args, " "), r.code, doc.Error.Result,
+			doc.Error.Message, doc.Error.Cause, name)
 	}
 	if doc.Error.Hint == "" {
 		w.Errorf("vss %s: %s without a hint", strings.Join(args, " "), doc.Error.Result)

@@ -28,15 +28,17 @@ const (
 	freezeLimit    = 200  // ms, for all of them to be frozen, when they answer at once
 )
 
-// BenchmarkWriters is what 64 writers with 200 components each cost, each behind a socket of its own: how long the gathering of
-// their metadata takes, and the Freeze of all of them, in component mode and without. On a machine that has other work, too,
-// the figures are printed and not judged; cpu is what gathering costs all of this, writers included.
+// BenchmarkWriters is what 64 writers with 200 components each cost, each behind a socket of its own: how long the
+// gathering of their metadata takes, and the Freeze of all of them, in component mode and without. On a machine that
+// has other work, too, the figures are printed and not judged; cpu is what gathering costs all of this, writers
+// included.
 func BenchmarkWriters(b *testing.B) {
 	w := newWorld(b)
 	w.configure("[service]\nidle_exit = \"1h\"\n")
 	volume := w.volume("a", "64M", "ext4", "gpt")
 	classes := w.manyWriters(volume)
-	client, err := requester.Connect(b.Context(), requester.ConnectOptions{State: w.state, Run: w.run, Config: w.config})
+	client, err := requester.Connect(b.Context(), requester.ConnectOptions{State: w.state, Run: w.run,
+		Config: w.config})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -82,8 +84,8 @@ func BenchmarkWriters(b *testing.B) {
 	}
 }
 
-// idle says whether nobody else works on this machine, by its load average of the last minute: the benchmark itself makes less
-// than two.
+// idle says whether nobody else works on this machine, by its load average of the last minute: the benchmark itself
+// makes less than two.
 func idle(load string) bool {
 	var last float64
 	_, err := fmt.Sscan(load, &last)
@@ -110,7 +112,7 @@ func (w *world) used() (total time.Duration) {
 	return total
 }
 
-// manyWriters serves the writers from this process and tells their classes.
+// manyWriters serves the writers from this process and returns their classes.
 func (w *world) manyWriters(volume string) (classes []string) {
 	w.Helper()
 	ctx, stop := context.WithCancel(context.Background())
@@ -129,8 +131,10 @@ func (w *world) manyWriters(volume string) (classes []string) {
 		r.Metadata.Components = nil
 		for n := range manyComponents {
 			r.Metadata.Components = append(r.Metadata.Components, document.WMComponent{
-				Type: vss.ComponentFileGroup, LogicalPath: fmt.Sprintf(`server\database%d`, n%10), Name: fmt.Sprintf("table%03d", n), Selectable: true,
-				Files: []document.FileSet{{Path: filepath.Join(volume, r.Who.Name, fmt.Sprint(n)), FileSpec: "*", Recursive: true, Mask: vss.DefaultFileSpecBackupType}},
+				Type: vss.ComponentFileGroup, LogicalPath: fmt.Sprintf(`server\database%d`, n%10),
+				Name: fmt.Sprintf("table%03d", n), Selectable: true,
+				Files: []document.FileSet{{Path: filepath.Join(volume, r.Who.Name, fmt.Sprint(n)), FileSpec: "*",
+					Recursive: true, Mask: vss.DefaultFileSpecBackupType}},
 			})
 		}
 		l, err := writer.Listen(filepath.Join(w.run, "writers"), r.Who.Name)
@@ -143,8 +147,9 @@ func (w *world) manyWriters(volume string) (classes []string) {
 	return classes
 }
 
-// manyBackup makes one set and tells how long gathering took, and how much of the processors.
-func (w *world) manyBackup(b *testing.B, client *requester.Client, classes []string, volume string, components bool) (gather, cpu time.Duration, set requester.SnapshotSet) {
+// manyBackup creates one set and returns how long gathering took, and its processor time.
+func (w *world) manyBackup(b *testing.B, client *requester.Client, classes []string, volume string,
+	components bool) (gather, cpu time.Duration, set requester.SnapshotSet) {
 	b.Helper()
 	ctx := b.Context()
 	must := func(err error) {

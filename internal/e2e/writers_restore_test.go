@@ -9,11 +9,12 @@ import (
 	"testing"
 )
 
-// TestWriterRestoreFaults: a writer that goes wrong in PreRestore or PostRestore is in the documented state with its code, the
-// restore goes on with the others, and who failed in PreRestore still hears PostRestore.
+// TestWriterRestoreFaults: a writer that goes wrong in PreRestore or PostRestore is in the documented state with its
+// code, the restore goes on with the others, and writers that failed in PreRestore still receive PostRestore.
 func TestWriterRestoreFaults(t *testing.T) {
 	s := newStage(t, "")
-	for _, e := range []struct{ event, failed string }{{"pre-restore", "failed-at-pre-restore"}, {"post-restore", "failed-at-post-restore"}} {
+	for _, e := range []struct{ event, failed string }{{"pre-restore", "failed-at-pre-restore"},
+		{"post-restore", "failed-at-post-restore"}} {
 		t.Run(e.event, func(t *testing.T) {
 			s := s.in(t)
 			good := s.play(part{name: "Good"})
@@ -25,14 +26,17 @@ func TestWriterRestoreFaults(t *testing.T) {
 			if err := os.Mkdir(saved, 0o700); err != nil {
 				t.Fatal(err)
 			}
-			lines := append(s.backupOf(players...), "SaveWriterMetadata "+saved+" => S_OK", "DoSnapshotSet => VSS_S_ASYNC_FINISHED")
+			lines := append(s.backupOf(players...), "SaveWriterMetadata "+saved+" => S_OK",
+				"DoSnapshotSet => VSS_S_ASYNC_FINISHED")
 			s.script(append(append(lines, completed(players...)...), "SaveAsXML "+saved+"/bc.xml => S_OK")...)
 			documents, err := filepath.Glob(filepath.Join(saved, "*-*.xml"))
 			if err != nil || len(documents) != len(players) {
 				t.Fatalf("%v, %v", documents, err)
 			}
-			lines = []string{fmt.Sprintf("InitializeForRestore %s/bc.xml %s => S_OK", saved, strings.Join(documents, " ")),
-				"EnableWriterClasses " + strings.Join(classes(players), " ") + " => S_OK", "GatherWriterMetadata => VSS_S_ASYNC_FINISHED"}
+			lines = []string{fmt.Sprintf("InitializeForRestore %s/bc.xml %s => S_OK", saved,
+				strings.Join(documents, " ")),
+				"EnableWriterClasses " + strings.Join(classes(players), " ") + " => S_OK",
+				"GatherWriterMetadata => VSS_S_ASYNC_FINISHED"}
 			for _, p := range players {
 				lines = append(lines, fmt.Sprintf("SetSelectedForRestore %s filegroup '' data true => S_OK", p.name))
 			}
@@ -61,7 +65,8 @@ func TestWriterRestoreFaults(t *testing.T) {
 			}
 			for _, p := range players {
 				silent := slices.Contains([]string{"Stall", "Hang", "Die"}, p.name)
-				if e := p.events(); !silent && (!slices.Contains(e, "pre-restore") || !slices.Contains(e, "post-restore")) {
+				if e := p.events(); !silent && (!slices.Contains(e, "pre-restore") ||
+					!slices.Contains(e, "post-restore")) {
 					t.Errorf("%s was told %v", p.name, e)
 				}
 			}

@@ -10,12 +10,13 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// TestThawOfItsOwnSet: what a writer is told of a set carries that set, a set is answered when its writers have thawed, and no
-// Thaw of a set comes once the next one has begun, though a writer didn't answer it in time.
+// TestThawOfItsOwnSet: what a writer is told of a set carries that set, a set is answered when its writers have
+// thawed, and no Thaw of a set comes once the next one has begun, though a writer didn't answer it in time.
 func TestThawOfItsOwnSet(t *testing.T) {
 	s := newStage(t, "")
 	slow := s.play(part{name: "Slow", faults: at("thaw", "delay", `for = "400ms"`)})
-	mute := s.play(part{name: "Mute", freezeLimit: writerLimit.String(), faults: at("thaw", "hang", `for = "3s"`, "times = 1")})
+	mute := s.play(part{name: "Mute", freezeLimit: writerLimit.String(),
+		faults: at("thaw", "hang", `for = "3s"`, "times = 1")})
 	s.shadows() // starts the service
 	var sets []string
 	for range 3 {
@@ -28,7 +29,8 @@ func TestThawOfItsOwnSet(t *testing.T) {
 		})
 		sets = append(sets, set)
 	}
-	for end := time.Now().Add(20 * time.Second); mute.count("end", "thaw", sets[0]) == 0; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); mute.count("end", "thaw",
+		sets[0]) == 0; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the mute writer's Thaw doesn't end")
 		}
@@ -36,7 +38,8 @@ func TestThawOfItsOwnSet(t *testing.T) {
 	for _, p := range []*player{slow, mute} {
 		var order []string
 		for _, l := range p.lines() {
-			if l.At != "begin" || !slices.Contains([]string{"prepare-snapshot", "freeze", "thaw", "abort", "post-snapshot"}, l.Event) {
+			if l.At != "begin" ||
+				!slices.Contains([]string{"prepare-snapshot", "freeze", "thaw", "abort", "post-snapshot"}, l.Event) {
 				continue
 			}
 			if !slices.Contains(sets, l.SetID) {

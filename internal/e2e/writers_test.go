@@ -23,7 +23,8 @@ var modes = []mode{
 	{"Veto", func(e string) string {
 		return at(e, "veto", `code = "VSS_E_WRITERERROR_RETRYABLE"`, `message = "not now"`)
 	}, "VSS_E_WRITERERROR_RETRYABLE", false},
-	{"Fail", func(e string) string { return at(e, "fail", `code = "VSS_E_WRITERERROR_OUTOFRESOURCES"`) }, "VSS_E_WRITERERROR_OUTOFRESOURCES", true},
+	{"Fail", func(e string) string { return at(e, "fail", `code = "VSS_E_WRITERERROR_OUTOFRESOURCES"`) },
+		"VSS_E_WRITERERROR_OUTOFRESOURCES", true},
 	{"Stall", func(e string) string { return at(e, "stall") }, "VSS_E_WRITER_NOT_RESPONDING", false},
 	{"Hang", func(e string) string { return at(e, "hang") }, "VSS_E_WRITER_NOT_RESPONDING", false},
 	{"Die", func(e string) string { return at(e, "die") }, "VSS_E_WRITER_NOT_RESPONDING", false},
@@ -32,8 +33,9 @@ var modes = []mode{
 	{"Forger", func(e string) string { return at(e, "lie", `lie = "components"`) }, "", false},
 }
 
-// TestWriterFaults: a writer that goes wrong in any way at any event is in the documented state with the documented code, the
-// set fails only where it returns an error in Freeze or Thaw, the other writers are not disturbed, nothing stays frozen.
+// TestWriterFaults: a writer that goes wrong in any way at any event is in the documented state with the documented
+// code, the set fails only where it returns an error in Freeze or Thaw, the other writers are not disturbed, nothing
+// stays frozen.
 func TestWriterFaults(t *testing.T) {
 	s := newStage(t, "")
 	for _, e := range []struct {
@@ -77,9 +79,11 @@ func TestWriterFaults(t *testing.T) {
 				}
 				lines := s.backupOf(players...)
 				if fatal {
-					lines = append(append(append(lines, "DoSnapshotSet => VSS_E_UNEXPECTED_WRITER_ERROR"), askStatus...), "QuerySnapshots => S_OK", "AbortBackup => S_OK")
+					lines = append(append(append(lines, "DoSnapshotSet => VSS_E_UNEXPECTED_WRITER_ERROR"),
+						askStatus...), "QuerySnapshots => S_OK", "AbortBackup => S_OK")
 				} else {
-					lines = append(append(append(lines, "DoSnapshotSet => VSS_S_ASYNC_FINISHED"), askStatus...), completed(players...)...)
+					lines = append(append(append(lines, "DoSnapshotSet => VSS_S_ASYNC_FINISHED"), askStatus...),
+						completed(players...)...)
 					lines = append(lines, "GetWriterComponents => S_OK")
 				}
 				all := s.script(lines...)
@@ -98,10 +102,12 @@ func TestWriterFaults(t *testing.T) {
 						}
 					}
 					if w := got[m.name]; w.State != want.State || w.Failure != want.Failure {
-						t.Errorf("%s at %s: %s, %s (%s), want %s, %s", m.name, e.event, w.State, w.Failure, w.Message, want.State, want.Failure)
+						t.Errorf("%s at %s: %s, %s (%s), want %s, %s", m.name, e.event, w.State, w.Failure, w.Message,
+							want.State, want.Failure)
 					}
 				}
-				wantGood, wantEvents := "stable", "prepare-backup prepare-snapshot freeze thaw post-snapshot backup-complete backup-shutdown"
+				wantGood, wantEvents := "stable",
+					"prepare-backup prepare-snapshot freeze thaw post-snapshot backup-complete backup-shutdown"
 				switch {
 				case fatal && e.event == "freeze": // Abort may come several times
 					wantEvents = "prepare-backup prepare-snapshot freeze abort backup-shutdown"
@@ -131,7 +137,8 @@ func TestWriterFaults(t *testing.T) {
 	}
 }
 
-// TestWriterCleanUpFaults: what goes wrong in Identify keeps the writer out; in Abort and BackupShutdown it disturbs nobody.
+// TestWriterCleanUpFaults: what goes wrong in Identify keeps the writer out; in Abort and BackupShutdown it disturbs
+// nobody.
 func TestWriterCleanUpFaults(t *testing.T) {
 	s := newStage(t, "identify = \"1500ms\"\n")
 	t.Run("identify", func(t *testing.T) {
@@ -139,13 +146,17 @@ func TestWriterCleanUpFaults(t *testing.T) {
 		good := s.play(part{name: "Good"})
 		players := []*player{good}
 		for name, fault := range map[string]string{
-			"Fail": at("identify", "fail"), "Stall": at("identify", "stall"), "Die": at("identify", "die"), "Panic": at("identify", "panic"), "Class": at("identify", "lie", `lie = "class"`),
-			"Metadata": at("identify", "lie", `lie = "metadata"`), "Nothing": at("identify", "lie", `lie = "nothing"`), "Liar": at("info", "lie", `lie = "class"`),
+			"Fail": at("identify", "fail"), "Stall": at("identify", "stall"), "Die": at("identify", "die"),
+			"Panic": at("identify", "panic"), "Class": at("identify", "lie", `lie = "class"`),
+			"Metadata": at("identify", "lie", `lie = "metadata"`), "Nothing": at("identify", "lie", `lie = "nothing"`),
+			"Liar": at("info", "lie", `lie = "class"`),
 		} {
 			players = append(players, s.play(part{name: name, faults: fault}))
 		}
-		lines := append(s.backupOf()[:3], "EnableWriterClasses "+strings.Join(classes(players), " "), "GatherWriterMetadata => VSS_S_ASYNC_FINISHED",
-			"GetWriterMetadata => S_OK", "AddComponent Good filegroup '' data => S_OK", "StartSnapshotSet => S_OK", "AddToSnapshotSet "+s.volumes[0]+" => S_OK",
+		lines := append(s.backupOf()[:3], "EnableWriterClasses "+strings.Join(classes(players), " "),
+			"GatherWriterMetadata => VSS_S_ASYNC_FINISHED",
+			"GetWriterMetadata => S_OK", "AddComponent Good filegroup '' data => S_OK", "StartSnapshotSet => S_OK",
+			"AddToSnapshotSet "+s.volumes[0]+" => S_OK",
 			"PrepareForBackup => VSS_S_ASYNC_FINISHED", "DoSnapshotSet => VSS_S_ASYNC_FINISHED")
 		all := s.script(append(append(lines, askStatus...), completed(good)...)...)
 		s.flowing("identify", players...)
@@ -168,7 +179,8 @@ func TestWriterCleanUpFaults(t *testing.T) {
 				players = append(players, s.play(part{name: m.name, faults: m.fault(event)}))
 			}
 			lines := append(s.backupOf(players...), "AbortBackup => S_OK")
-			all := s.script(append(append(lines, askStatus...), "Release => S_OK", "Open => S_OK", "InitializeForBackup => S_OK", "StartSnapshotSet => S_OK")...)
+			all := s.script(append(append(lines, askStatus...), "Release => S_OK", "Open => S_OK",
+				"InitializeForBackup => S_OK", "StartSnapshotSet => S_OK")...)
 			s.flowing(event, players...)
 			for name, w := range standings(t, all, 0) {
 				silent := event == "abort" && slices.Contains([]string{"Stall", "Hang", "Die"}, name)
@@ -184,11 +196,13 @@ func TestWriterCleanUpFaults(t *testing.T) {
 	}
 }
 
-// TestWriterLevels: PrepareForSnapshot is over before the first Freeze; Freeze goes by levels 3, 2, 1 and Thaw the other way,
-// a level begins when the last is done, and within a level all are told at once. Times are those of the writers.
+// TestWriterLevels: PrepareForSnapshot is over before the first Freeze; Freeze goes by levels 3, 2, 1 and Thaw the
+// other way, a level begins when the last is done, and within a level all are told at once. Times are those of the
+// writers.
 func TestWriterLevels(t *testing.T) {
 	s := newStage(t, "")
-	slow := at("prepare-snapshot", "delay", `for = "300ms"`) + at("freeze", "delay", `for = "300ms"`) + at("thaw", "delay", `for = "300ms"`) + at("post-snapshot", "delay", `for = "300ms"`)
+	slow := at("prepare-snapshot", "delay", `for = "300ms"`) + at("freeze", "delay", `for = "300ms"`) +
+		at("thaw", "delay", `for = "300ms"`) + at("post-snapshot", "delay", `for = "300ms"`)
 	var levels [][]*player
 	var all []*player
 	for _, level := range []string{"front-end", "back-end", "system"} {
@@ -242,7 +256,7 @@ func TestWriterLevels(t *testing.T) {
 	barrier("all thawed", levels[0], "thaw", all, "post-snapshot")
 }
 
-// TestWriterStalledFreeze: the time from a Freeze that stalls, or hangs whatever it is told, to the thaw of all others and of
+// TestWriterStalledFreeze: the time from a Freeze that stalls, or hangs in any event, to the thaw of all others and of
 // itself is at most its limit and one second. The figure is noisy on a busy machine, so the best of three counts.
 func TestWriterStalledFreeze(t *testing.T) {
 	s := newStage(t, "")
@@ -252,11 +266,15 @@ func TestWriterStalledFreeze(t *testing.T) {
 			s := s.in(t)
 			var took time.Duration
 			for try := 1; ; try++ {
-				bad := s.play(part{name: "Bad", level: tc.level, freezeLimit: limit.String(), faults: at("freeze", tc.do)})
-				others := []*player{s.play(part{name: "Front"}), s.play(part{name: "Back", level: "back-end"}), s.play(part{name: "System", level: "system"})}
-				all := s.script(append(append(s.backupOf(append(others, bad)...), "DoSnapshotSet => VSS_S_ASYNC_FINISHED"), askStatus...)...)
+				bad := s.play(part{name: "Bad", level: tc.level, freezeLimit: limit.String(),
+					faults: at("freeze", tc.do)})
+				others := []*player{s.play(part{name: "Front"}), s.play(part{name: "Back", level: "back-end"}),
+					s.play(part{name: "System", level: "system"})}
+				all := s.script(append(append(s.backupOf(append(others, bad)...),
+					"DoSnapshotSet => VSS_S_ASYNC_FINISHED"), askStatus...)...)
 				s.flowing(tc.do, append(others, bad)...)
-				if got := standings(t, all, 0)["Bad"]; got.State != "failed-at-freeze" || got.Failure != "VSS_E_WRITER_NOT_RESPONDING" {
+				if got := standings(t, all, 0)["Bad"]; got.State != "failed-at-freeze" ||
+					got.Failure != "VSS_E_WRITER_NOT_RESPONDING" {
 					t.Errorf("%+v", got)
 				}
 				last := bad.when("end", "abort")
@@ -281,30 +299,36 @@ func TestWriterStalledFreeze(t *testing.T) {
 	}
 }
 
-// TestWriterWindows: a writer whose window ends has thawed by itself. Before the copies are made that fails the set; after it,
-// it is the writer's own failure.
+// TestWriterWindows: a writer whose window ends has thawed by itself. Before the copies are made that fails the set;
+// after it, it is the writer's own failure.
 func TestWriterWindows(t *testing.T) {
 	s := newStage(t, "")
 	t.Run("before the copies", func(t *testing.T) {
 		s := s.in(t)
-		short, slow := s.play(part{name: "Short", freezeLimit: "500ms"}), s.play(part{name: "Slow", level: "system", faults: at("freeze", "delay", `for = "1500ms"`)})
-		all := s.script(append(append(s.backupOf(short, slow), "DoSnapshotSet => VSS_E_UNEXPECTED_WRITER_ERROR"), askStatus...)...)
+		short, slow := s.play(part{name: "Short", freezeLimit: "500ms"}),
+			s.play(part{name: "Slow", level: "system", faults: at("freeze", "delay", `for = "1500ms"`)})
+		all := s.script(append(append(s.backupOf(short, slow), "DoSnapshotSet => VSS_E_UNEXPECTED_WRITER_ERROR"),
+			askStatus...)...)
 		s.flowing("window", short, slow)
 		for _, c := range all {
 			if c.Call == "DoSnapshotSet" && !strings.Contains(c.Message, "VSS_E_WRITERERROR_TIMEOUT") {
 				t.Errorf("the cause isn't named: %s", c.Message)
 			}
 		}
-		if aborted, frozen := short.when("begin", "abort"), short.when("end", "freeze"); aborted.IsZero() || frozen.IsZero() {
+		if aborted, frozen := short.when("begin", "abort"), short.when("end", "freeze"); aborted.IsZero() ||
+			frozen.IsZero() {
 			t.Errorf("%v", short.events())
 		}
 	})
 	t.Run("after the copies", func(t *testing.T) {
 		s := s.in(t)
-		short, slow := s.play(part{name: "Short", freezeLimit: "1500ms"}), s.play(part{name: "Slow", level: "system", faults: at("thaw", "delay", `for = "1900ms"`)})
-		all := s.script(append(append(s.backupOf(short, slow), "DoSnapshotSet => VSS_S_ASYNC_FINISHED"), askStatus...)...)
+		short, slow := s.play(part{name: "Short", freezeLimit: "1500ms"}),
+			s.play(part{name: "Slow", level: "system", faults: at("thaw", "delay", `for = "1900ms"`)})
+		all := s.script(append(append(s.backupOf(short, slow), "DoSnapshotSet => VSS_S_ASYNC_FINISHED"),
+			askStatus...)...)
 		s.flowing("window", short, slow)
-		if got := standings(t, all, 0)["Short"]; got.State != "failed-at-thaw" || got.Failure != "VSS_E_WRITERERROR_TIMEOUT" {
+		if got := standings(t, all, 0)["Short"]; got.State != "failed-at-thaw" ||
+			got.Failure != "VSS_E_WRITERERROR_TIMEOUT" {
 			t.Errorf("%+v", got)
 		}
 		if slices.Contains(short.events(), "thaw") {
@@ -313,7 +337,8 @@ func TestWriterWindows(t *testing.T) {
 	})
 	t.Run("a thaw that hangs keeps nobody frozen", func(t *testing.T) {
 		s := s.in(t)
-		bad, front := s.play(part{name: "Bad", level: "system", freezeLimit: "3s", faults: at("thaw", "stall")}), s.play(part{name: "Front"})
+		bad, front := s.play(part{name: "Bad", level: "system", freezeLimit: "3s", faults: at("thaw", "stall")}),
+			s.play(part{name: "Front"})
 		s.script(append(append(s.backupOf(bad, front), "DoSnapshotSet => VSS_S_ASYNC_FINISHED"), askStatus...)...)
 		s.flowing("thaw", bad, front)
 		if thawed, gaveUp := front.when("end", "thaw"), bad.when("end", "thaw"); !thawed.Before(gaveUp) {
@@ -372,26 +397,31 @@ func TestWriterSelection(t *testing.T) {
 	}{
 		{"all", nil, []string{"A", "B", "Cone", "Ctwo"}},
 		{"one class, by id", []string{"EnableWriterClasses " + a.class.String()}, []string{"A"}},
-		{"two classes, by name and in two calls", []string{"EnableWriterClasses A", "EnableWriterClasses c"}, []string{"A", "Cone", "Ctwo"}},
+		{"two classes, by name and in two calls", []string{"EnableWriterClasses A", "EnableWriterClasses c"},
+			[]string{"A", "Cone", "Ctwo"}},
 		{"all but one class", []string{"DisableWriterClasses C " + b.class.Plain()}, []string{"A"}},
-		{"enable cancels an earlier disable", []string{"DisableWriterClasses A", "EnableWriterClasses A B"}, []string{"A", "B"}},
-		{"disable takes away from enabled ones", []string{"EnableWriterClasses A B", "DisableWriterClasses B"}, []string{"A"}},
+		{"enable cancels an earlier disable", []string{"DisableWriterClasses A", "EnableWriterClasses A B"},
+			[]string{"A", "B"}},
+		{"disable takes away from enabled ones", []string{"EnableWriterClasses A B", "DisableWriterClasses B"},
+			[]string{"A"}},
 		{"all but one instance", []string{"DisableWriterInstances " + two}, []string{"A", "B", "Cone"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := s.in(t)
 			lines := append([]string{"InitializeForBackup => S_OK"}, tc.calls...)
-			lines = append(lines, "GatherWriterMetadata => VSS_S_ASYNC_FINISHED", "DisableWriterClasses A => S_OK", "GetWriterMetadata => S_OK")
+			lines = append(lines, "GatherWriterMetadata => VSS_S_ASYNC_FINISHED", "DisableWriterClasses A => S_OK",
+				"GetWriterMetadata => S_OK")
 			got := s.script(lines...)
 			if d := cmp.Diff(tc.want, ours(got[len(got)-1].Value)); d != "" {
 				t.Error(d)
 			}
 		})
 	}
-	// The same for people; who is left out isn't even asked who it is.
+	// The same as text; a writer that is excluded isn't called at all.
 	before := len(b.lines())
 	set := s.create("--writer-exclude", "B", "--writer-exclude", c1.class.String(), s.volumes[0])
-	if len(b.lines()) != before || slices.ContainsFunc(set.Writers, func(w writerDoc) bool { return w.Name == "B" || w.Name == "C" }) {
+	if len(b.lines()) != before || slices.ContainsFunc(set.Writers,
+		func(w writerDoc) bool { return w.Name == "B" || w.Name == "C" }) {
 		t.Errorf("left out, and yet there: %+v", set.Writers)
 	}
 	if e := c2.events(); len(e) > 0 {
@@ -400,18 +430,24 @@ func TestWriterSelection(t *testing.T) {
 	if e := a.events(); !slices.Contains(e, "freeze") || a.frozen() {
 		t.Errorf("A was told %v", e)
 	}
-	// Who takes the class and instance name of another is turned away, and does no harm.
+	// A writer with the class and instance name of another is rejected, without effect on the other.
 	d := s.play(part{name: "D", instance: "only"})
-	s.script("InitializeForBackup => S_OK", "EnableWriterClasses "+d.class.String(), "GatherWriterMetadata => VSS_S_ASYNC_FINISHED")
+	s.script("InitializeForBackup => S_OK", "EnableWriterClasses "+d.class.String(),
+		"GatherWriterMetadata => VSS_S_ASYNC_FINISHED")
 	s.play(part{name: "Double", instance: "only", class: d.class})
-	twice := s.script("InitializeForBackup => S_OK", "EnableWriterClasses "+d.class.String(), "GatherWriterMetadata => VSS_S_ASYNC_FINISHED", "GetWriterMetadata => S_OK")
+	twice := s.script("InitializeForBackup => S_OK", "EnableWriterClasses "+d.class.String(),
+		"GatherWriterMetadata => VSS_S_ASYNC_FINISHED", "GetWriterMetadata => S_OK")
 	if text := string(twice[len(twice)-1].Value); !strings.Contains(text, `"D"`) || strings.Contains(text, "Double") {
 		t.Errorf("a double takes part: %s", text)
 	}
 	// A stranger's component, and calls out of order, are the script's to try.
-	s.script("InitializeForBackup => S_OK", "InitializeForBackup => VSS_E_BAD_STATE", "PrepareForBackup => VSS_E_BAD_STATE", "DoSnapshotSet => VSS_E_BAD_STATE",
-		"SetBackupState component full => S_OK", "GatherWriterMetadata => VSS_S_ASYNC_FINISHED", "GatherWriterMetadata => VSS_E_BAD_STATE",
-		"AddComponent "+b.class.String()+"/{00000000-0000-0000-0000-000000000001} filegroup '' data => VSS_E_OBJECT_NOT_FOUND",
-		"AddComponent A database '' data => VSS_E_OBJECT_NOT_FOUND", "AddComponent A filegroup '' data => S_OK", "AddComponent A filegroup '' data => VSS_E_OBJECT_ALREADY_EXISTS",
+	s.script("InitializeForBackup => S_OK", "InitializeForBackup => VSS_E_BAD_STATE",
+		"PrepareForBackup => VSS_E_BAD_STATE", "DoSnapshotSet => VSS_E_BAD_STATE",
+		"SetBackupState component full => S_OK", "GatherWriterMetadata => VSS_S_ASYNC_FINISHED",
+		"GatherWriterMetadata => VSS_E_BAD_STATE",
+		"AddComponent "+b.class.String()+"/{00000000-0000-0000-0000-000000000001} filegroup '' data => "+
+			"VSS_E_OBJECT_NOT_FOUND",
+		"AddComponent A database '' data => VSS_E_OBJECT_NOT_FOUND", "AddComponent A filegroup '' data => S_OK",
+		"AddComponent A filegroup '' data => VSS_E_OBJECT_ALREADY_EXISTS",
 		"BackupComplete => VSS_E_BAD_STATE", "AbortBackup => S_OK", "SetContext 0x99999999 => E_INVALIDARG")
 }

@@ -33,7 +33,8 @@ type stage struct {
 func newStage(t testing.TB, more string) *stage {
 	t.Helper()
 	s := &stage{world: newWorld(t)}
-	s.configure(fmt.Sprintf("[service]\nidle_exit = \"1h\"\n[writers.limits]\nprepare_snapshot = %q\nwork = %q\n%s", writerLimit, writerLimit, more))
+	s.configure(fmt.Sprintf("[service]\nidle_exit = \"1h\"\n[writers.limits]\nprepare_snapshot = %q\nwork = %q\n%s",
+		writerLimit, writerLimit, more))
 	s.volumes = []string{s.volume("a", "64M", "ext4", "gpt"), s.volume("b", "64M", "ext4", "mbr")}
 	return s
 }
@@ -79,16 +80,20 @@ func (s *stage) play(p part) *player {
 		p.path = s.volumes[0]
 	}
 	socket := p.name + p.instance
-	w := &player{t: s.TB, name: p.name, class: p.class, record: filepath.Join(s.dir, socket+"-"+vss.NewGUID().Plain()+".jsonl")}
-	text := fmt.Sprintf("id = %q\nname = %q\ninstance_name = %q\nsocket = %q\nrecord = %q\n", p.class.String(), p.name, p.instance, socket, w.record)
+	w := &player{t: s.TB, name: p.name, class: p.class,
+		record: filepath.Join(s.dir, socket+"-"+vss.NewGUID().Plain()+".jsonl")}
+	text := fmt.Sprintf("id = %q\nname = %q\ninstance_name = %q\nsocket = %q\nrecord = %q\n", p.class.String(), p.name,
+		p.instance, socket, w.record)
 	if p.level != "" {
 		text += fmt.Sprintf("level = %q\n", p.level)
 	}
 	if p.freezeLimit != "" {
 		text += fmt.Sprintf("freeze_limit = %q\n", p.freezeLimit)
 	}
-	text += "[metadata]\nbackup_schema = 0x10\n[metadata.restore_method]\nmethod = \"if-can-replace\"\nwriter_restore = \"always\"\n" +
-		fmt.Sprintf("[[metadata.components]]\ntype = \"filegroup\"\nlogical_path = %q\nname = \"data\"\nselectable = true\nfiles = [{ path = %q, filespec = \"*\", recursive = true }]\n", p.instance, p.path) + p.faults
+	text += "[metadata]\nbackup_schema = 0x10\n[metadata.restore_method]\nmethod = " +
+		"\"if-can-replace\"\nwriter_restore = \"always\"\n" +
+		fmt.Sprintf("[[metadata.components]]\ntype = \"filegroup\"\nlogical_path = %q\nname = \"data\"\nselectable = "+
+			"true\nfiles = [{ path = %q, filespec = \"*\", recursive = true }]\n", p.instance, p.path) + p.faults
 	config := w.record + ".toml"
 	s.write(config, text)
 	w.cmd = exec.Command("/proc/self/exe")
@@ -292,14 +297,17 @@ func standings(t testing.TB, all []called, n int) map[string]standing {
 
 // backupOf is the beginning of a script: everything up to DoSnapshotSet, with the one component of each writer.
 func (s *stage) backupOf(players ...*player) []string {
-	lines := []string{"InitializeForBackup => S_OK", "SetContext backup => S_OK", "SetBackupState component copy => S_OK"}
+	lines := []string{"InitializeForBackup => S_OK", "SetContext backup => S_OK",
+		"SetBackupState component copy => S_OK"}
 	for i, p := range players {
 		if i == 0 {
-			lines = append(lines, "EnableWriterClasses "+strings.Join(classes(players), " ")+" => S_OK", "GatherWriterMetadata => VSS_S_ASYNC_FINISHED")
+			lines = append(lines, "EnableWriterClasses "+strings.Join(classes(players), " ")+" => S_OK",
+				"GatherWriterMetadata => VSS_S_ASYNC_FINISHED")
 		}
 		lines = append(lines, fmt.Sprintf("AddComponent %s filegroup '' data => S_OK", p.name))
 	}
-	return append(lines, "StartSnapshotSet => S_OK", fmt.Sprintf("AddToSnapshotSet %s => S_OK", s.volumes[0]), "PrepareForBackup => VSS_S_ASYNC_FINISHED")
+	return append(lines, "StartSnapshotSet => S_OK", fmt.Sprintf("AddToSnapshotSet %s => S_OK", s.volumes[0]),
+		"PrepareForBackup => VSS_S_ASYNC_FINISHED")
 }
 
 func classes(players []*player) []string {

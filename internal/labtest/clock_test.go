@@ -27,8 +27,8 @@ const (
 	year = 365 * day
 )
 
-// TestClockJumps sets the guest's clock forward and back while sets are made, and in the middle of a hold: time is measured by a
-// clock that can't be set, and what came first stays first.
+// TestClockJumps sets the guest's clock forward and back while sets are made, and in the middle of a hold: time is
+// measured by a clock that can't be set, and what came first stays first.
 func TestClockJumps(t *testing.T) {
 	if !enter(t, lab.Guest{Memory: 1024, Disks: []lab.Disk{{Size: 4 << 30}}, Timeout: limit}) {
 		return
@@ -141,7 +141,7 @@ func (w *jumps) held(to time.Duration) {
 	w.set(0)
 }
 
-// overrun: a hold that isn't given up ends at its limit, and the set fails, whatever the clock says.
+// overrun: a hold that isn't given up ends at its limit, and the set fails, for any time of the clock.
 func (w *jumps) overrun(to time.Duration) {
 	w.Helper()
 	const limit = 3 * time.Second

@@ -28,8 +28,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/requester"
 )
 
-// TestMain makes the test binary the guests' first process, and the programs: it is vss, vssd or a guard by the name it is
-// started under.
+// TestMain makes the test binary the guests' first process, and the programs: it is vss, vssd or a guard by the name
+// it is started under.
 func TestMain(m *testing.M) {
 	lab.Main()
 	name := filepath.Base(os.Args[0])
@@ -57,8 +57,8 @@ type host struct {
 	fault              string // where the service that the next command starts shall break: see package fault
 }
 
-// newHost configures a service with a pool in a folder. State and pool are what the test keeps on disks; run is on a tmpfs
-// and lasts as long as the test. The host has one name, wherever its disks are looked at.
+// newHost configures a service with a pool in a folder. State and pool are what the test keeps on disks; run is on a
+// tmpfs and lasts as long as the test. The host has one name, wherever its disks are looked at.
 func newHost(t testing.TB, state, pool string) *host {
 	t.Helper()
 	run, err := os.MkdirTemp("/run", "vss-")
@@ -215,8 +215,8 @@ func (h *host) read(c copyDoc, file string) string {
 	return string(b)
 }
 
-// unmount returns when the kernel has let the device go: others on this machine may look in for a moment, or see it in mount
-// namespaces of their own for a moment longer.
+// unmount returns when the kernel has let the device go: others on this machine may look in for a moment, or see it in
+// mount namespaces of their own for a moment longer.
 func (h *host) unmount(device, at string) {
 	h.Helper()
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
@@ -237,8 +237,8 @@ func (h *host) unmount(device, at string) {
 	}
 }
 
-// clean is what holds of a host at rest, whatever happened before: doctor finds nothing, originals carry no flag, and each
-// LUN is an original, of a copy in the catalogue, or one that plain knows: of a broken set.
+// clean checks what must be true of an idle host after any event: doctor finds nothing, originals have no flags, and
+// each LUN is an original, of a copy in the catalogue, or one that plain knows: of a broken set.
 func (h *host) clean(v view, plain func(lun string) bool) {
 	h.Helper()
 	var d struct{ OK bool }

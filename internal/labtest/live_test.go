@@ -177,7 +177,8 @@ func (h *host) passes(t *testing.T, volumes ...string) {
 
 // TestUdev creates and breaks sets of mounted volumes under udevd with our rules.
 func TestUdev(t *testing.T) {
-	if !enter(t, lab.Guest{Udev: true, Memory: 1024, Disks: []lab.Disk{{Size: 4 << 30}}, Modules: []string{"dm-mod"}, Timeout: limit}) {
+	if !enter(t, lab.Guest{Udev: true, Memory: 1024, Disks: []lab.Disk{{Size: 4 << 30}}, Modules: []string{"dm-mod"},
+		Timeout: limit}) {
 		return
 	}
 	install(t)
@@ -189,7 +190,8 @@ func TestUdev(t *testing.T) {
 	for _, l := range h.look().luns {
 		p := l.Disk.Partitions[0]
 		// udevd hears of a new file system when mkfs has closed the device, which settle doesn't wait for.
-		for end := time.Now().Add(20 * time.Second); sh(t, "udevadm settle; readlink -f /dev/disk/by-uuid/"+p.UUID+" || true") != p.Device+"\n"; time.Sleep(50 * time.Millisecond) {
+		link := "udevadm settle; readlink -f /dev/disk/by-uuid/" + p.UUID + " || true"
+		for end := time.Now().Add(20 * time.Second); sh(t, link) != p.Device+"\n"; time.Sleep(50 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("%s has no link by UUID", p.Device)
 			}

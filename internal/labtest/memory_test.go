@@ -18,8 +18,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/lab"
 )
 
-// TestOutOfMemory lets the guest's memory run out in the middle of a hold. The kernel kills the service, or who has eaten it, but
-// never a guard: nothing is frozen longer than the hold may last, and the next start leaves nothing over.
+// TestOutOfMemory exhausts the guest's memory during a hold. The kernel kills the service, or the process that used
+// it, but never a guard: nothing is frozen longer than the hold may last, and the next start leaves nothing over.
 func TestOutOfMemory(t *testing.T) {
 	if !enter(t, lab.Guest{Memory: 384, Disks: []lab.Disk{{Size: 4 << 30}}, Timeout: limit}) {
 		return
@@ -41,13 +41,14 @@ func TestOutOfMemory(t *testing.T) {
 
 var killed = regexp.MustCompile(`Killed process \d+ \((\S+)\)`)
 
-// eat takes memory until the kernel has killed so many processes, and gives their names. A process of such a guest can't have
-// more than 256 MiB, so several are at it.
+// eat takes memory until the kernel has killed so many processes, and gives their names. A process of such a guest
+// can't have more than 256 MiB, so several are at it.
 func eat(t testing.TB, score string, most int) []string {
 	t.Helper()
 	var eaters []*exec.Cmd
 	for range 6 {
-		c := exec.Command("sh", "-c", "echo "+score+" >/proc/self/oom_score_adj; (head -c 120M /dev/zero; sleep 60) | tail -c 120M >/dev/null")
+		c := exec.Command("sh", "-c",
+			"echo "+score+" >/proc/self/oom_score_adj; (head -c 120M /dev/zero; sleep 60) | tail -c 120M >/dev/null")
 		c.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 		if err := c.Start(); err != nil {
 			t.Fatal(err)

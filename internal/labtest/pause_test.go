@@ -10,8 +10,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/fault/faulttest"
 )
 
-// pauseAt starts a service and a creation that waits at a point. The function that it returns lets it go on, and gives the
-// command's document when it has ended.
+// pauseAt starts a service and a creation that waits at a point. The function that it returns lets it go on, and gives
+// the command's document when it has ended.
 func (h *host) pauseAt(point string, limit time.Duration, volumes ...string) (goOn func() (out []byte, ok bool)) {
 	h.Helper()
 	h.stop(unix.SIGTERM)

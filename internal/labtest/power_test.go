@@ -20,10 +20,10 @@ import (
 	"github.com/stillpoint-vss/stillpoint/lab"
 )
 
-// TestPower records what rounds of create, break and delete write to the disk that has the pool and the catalogue, and cuts
-// the power at the flushes: on the disk as it was then, recovery keeps what was acknowledged and leaves nothing over. What was
-// acknowledged when stands in the record itself, as marks. A guest records; this machine, which is many times faster, looks
-// at the disks.
+// TestPower records what rounds of create, break and delete write to the disk that has the pool and the catalogue, and
+// cuts the power at the flushes: on the disk as it was then, recovery keeps what was acknowledged and leaves nothing
+// over. What was acknowledged when stands in the record itself, as marks. A guest records; this machine, which is many
+// times faster, looks at the disks.
 func TestPower(t *testing.T) {
 	for _, p := range []powered{
 		{name: "folder", pool: "pool", volume: "320M", disk: 2 << 30},
@@ -39,7 +39,8 @@ func TestPower(t *testing.T) {
 			dir := lane.Scratch(t)
 			record := file(t, dir, "record", 16<<30)
 			m := lab.Boot(t, lab.Guest{
-				Memory: 1024, Disks: []lab.Disk{{Size: p.disk}, {Path: record}}, Modules: []string{"dm-log-writes"}, Timeout: time.Hour,
+				Memory: 1024, Disks: []lab.Disk{{Size: p.disk}, {Path: record}}, Modules: []string{"dm-log-writes"},
+				Timeout: time.Hour,
 			})
 			m.Test(t)
 			m.Halt()
@@ -197,7 +198,8 @@ func (p powered) cuts(t *testing.T, dir, record string) {
 				if err := l.Replay(d, at, next, func(int) bool { return random.IntN(2) == 0 }); err != nil {
 					t.Fatal(err)
 				}
-				for id, s := range promises(l.Entries[:next]) { // what was begun before the next flush may have got anywhere
+				// what was begun before the next flush may have got anywhere
+				for id, s := range promises(l.Entries[:next]) {
 					if s.what == deleting || s.what == breaking || s.what == releasing {
 						sets[id] = s
 					}
@@ -219,7 +221,8 @@ func (p powered) cuts(t *testing.T, dir, record string) {
 	}
 }
 
-// stage is where a rebuilt disk is looked at: a btrfs, which copies a disk in no time, in however many pieces it was written.
+// stage is where a rebuilt disk is looked at: a btrfs, which copies a disk in no time, in however many pieces it was
+// written.
 type stage struct {
 	dir, root string   // root is where the copy of the disk is mounted
 	base      *os.File // the disk without what recovery does to it
@@ -275,7 +278,7 @@ func mountFile(t *testing.T, path, point, kind string) {
 	}
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 		if err = unix.Mount(dev, point, kind, 0, ""); !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
-			break // somebody who looks for a free device has each for a moment
+			break // a process that looks for a free device has each open for a moment
 		}
 	}
 	if err != nil {
@@ -390,7 +393,8 @@ func (c *cut) check() {
 			plain[l] = s.what == broken || s.what == releasing
 		}
 	}
-	breaks := slices.ContainsFunc(slices.Collect(maps.Values(c.sets)), func(s promise) bool { return s.what == breaking })
+	breaks := slices.ContainsFunc(slices.Collect(maps.Values(c.sets)),
+		func(s promise) bool { return s.what == breaking })
 	c.clean(now, func(lun string) bool { return plain[lun] || breaks })
 	for _, l := range now.luns {
 		if l.Origin == "" && !c.Failed() {
@@ -406,8 +410,8 @@ func (c *cut) check() {
 	}
 }
 
-// copies: those that were acknowledged are there and readable, those that were being broken are all there or none, and so is
-// each one that was being deleted.
+// copies: those that were acknowledged are there and readable, those that were being broken are all there or none, and
+// so is each one that was being deleted.
 func (c *cut) copies(now view) {
 	have := map[string][]copyDoc{}
 	for _, s := range now.copies {
@@ -431,7 +435,8 @@ func (c *cut) copies(now view) {
 		for _, one := range have[id] {
 			v := filepath.Base(one.OriginalVolume)
 			if got := c.read(one, "stamp"); got != stampOf(v, s.round) {
-				c.Errorf("copy %s of %s in round %s has %.40q, %d bytes", one.ID, one.OriginalVolume, s.round, got, len(got))
+				c.Errorf("copy %s of %s in round %s has %.40q, %d bytes", one.ID, one.OriginalVolume, s.round, got,
+					len(got))
 			}
 		}
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/lab"
 )
 
-// TestRoot makes a LUN's volume the guest's root: the service's program, state and configuration are on what it holds. Sets of
-// it and of another volume are made, and the service dies in the middle.
+// TestRoot makes a LUN's volume the guest's root: the service's program, state and configuration are on what it holds.
+// Sets of it and of another volume are made, and the service dies in the middle.
 func TestRoot(t *testing.T) {
 	if !lab.Inside() {
 		t.Parallel()
@@ -34,7 +34,8 @@ func TestRoot(t *testing.T) {
 			enterRoot(t, "/mnt/root", first)
 			h := newHost(t, "/state", "/run/pool/p")
 			h.config = "/etc/vss.toml"
-			where := sh(t, "findmnt -no FSTYPE /; df --output=target /state /etc/vss.toml /stillpoint.test | tail -n +2 | sort -u")
+			where := sh(t,
+				"findmnt -no FSTYPE /; df --output=target /state /etc/vss.toml /stillpoint.test | tail -n +2 | sort -u")
 			if where != kind+"\n/\n" {
 				t.Fatalf("the root and what is on it: %q", where)
 			}
@@ -99,8 +100,8 @@ func (h *host) rootSets() {
 	h.clean(h.look(), none)
 }
 
-// dies kills the service at a point of a creation: the root is written to again at once, and the next start leaves what was
-// acknowledged and nothing else.
+// dies kills the service at a point of a creation: the root is written to again at once, and the next start leaves
+// what was acknowledged and nothing else.
 func (h *host) dies(point string) {
 	h.Helper()
 	t := h.TB.(*testing.T)

@@ -16,8 +16,8 @@ import (
 // limit is how long a guest of these tests may take.
 const limit = 5 * time.Minute
 
-// TestSystemd is a host under systemd with our units and a line of fstab for a volume on a LUN: the boot, a creation and a
-// break, the service stopped in the middle of a creation and started again.
+// TestSystemd is a host under systemd with our units and a line of fstab for a volume on a LUN: the boot, a creation
+// and a break, the service stopped in the middle of a creation and started again.
 func TestSystemd(t *testing.T) {
 	if !enter(t, lab.Guest{Systemd: true, Memory: 1024, Disks: []lab.Disk{{Size: 4 << 30}}, Timeout: limit}) {
 		return
@@ -57,7 +57,7 @@ func TestSystemd(t *testing.T) {
 	}
 }
 
-// fstabOptions are those that docs/start.md tells people to write.
+// fstabOptions returns the options of fstab in docs/start.md.
 func fstabOptions(t *testing.T) string {
 	t.Helper()
 	b, err := os.ReadFile("../../docs/start.md")
@@ -79,7 +79,8 @@ func (h *host) stoppedInTheMiddle(t *testing.T) {
 	for _, p := range []string{"create/set-flags/after", "create/hold/after"} {
 		before := lookAround(t)
 		write(t, unit, "[Service]\nEnvironment=\""+fault.Variable+"="+p+" pause /run/pause;"+p+" delay 3s\"\n")
-		sh(t, "rm -rf /run/pause; mkdir /run/pause; touch /run/pause/go; systemctl daemon-reload; systemctl restart vssd.service")
+		sh(t, "rm -rf /run/pause; mkdir /run/pause; touch /run/pause/go; systemctl daemon-reload; systemctl restart "+
+			"vssd.service")
 		var out strings.Builder
 		cmd := h.command(t.Context(), "create", "--no-writers", "/srv/data")
 		cmd.Stdout = &out

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestFaultsNameTests: a test that docs/faults.md calls a proof is there, in the package named before it, and each row
-// about what went wrong elsewhere has one or says why not.
+// TestFaultsNameTests: each test named in docs/faults.md exists in the package named before it, and each row about a
+// fault names a test or the reason for its absence.
 func TestFaultsNameTests(t *testing.T) {
 	text, err := os.ReadFile("../../docs/faults.md")
 	if err != nil {

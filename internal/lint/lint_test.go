@@ -136,7 +136,7 @@ func TestNamedPackages(t *testing.T) {
 	}
 }
 
-// A package with nothing but tests needs none.
+// TestPackageComments: every package has a package comment, except those with nothing but tests.
 func TestPackageComments(t *testing.T) {
 	for _, s := range sources(t) {
 		if len(s.GoFiles) > 0 && s.Doc == "" {
@@ -145,7 +145,7 @@ func TestPackageComments(t *testing.T) {
 	}
 }
 
-// longest is how many lines a file may have before it needs to be split; generated ones aside.
+// longest is the maximum number of lines of a file that isn't generated.
 const longest = 600
 
 func TestFiles(t *testing.T) {

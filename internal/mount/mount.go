@@ -121,8 +121,14 @@ type Owner struct {
 // and an error that wraps ErrForeign, with the mount untouched, if it belongs to another. A mount in use is
 // unix.EBUSY; with force it disappears at once instead, and its file system is released when the last user closes it.
 // Only the topmost of several mounts at one path is unmounted. The last component of path is not followed if it is a
-// symbolic link.
+// symbolic link. A path of another mount namespace, as Info.Path returns it, is unmounted there.
 func Unmount(path string, o Owner, force bool) error {
+	if pid, point, ok := otherNamespace(path); ok {
+		if err := unmountInside(pid, point, o, force); err != nil {
+			return &os.PathError{Op: "unmount", Path: path, Err: err}
+		}
+		return nil
+	}
 	parent, err := os.OpenFile(filepath.Dir(path), unix.O_PATH|unix.O_DIRECTORY, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil

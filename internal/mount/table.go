@@ -27,6 +27,8 @@ type Info struct {
 	Type         string
 	Source       string
 	SuperOptions string // of the file system, not of this mount
+	Shared       int    // the peer group to which it propagates mounts; 0: none
+	Master       int    // the peer group from which it receives mounts; 0: none
 	Prefix       string // what leads to the namespace's paths from here: "", or /proc/PID/root
 }
 
@@ -94,11 +96,23 @@ func Parse(text, prefix string) []Info {
 		}
 		i := infos[0]
 		out = append(out, Info{
+			Shared: group(i.Optional, "shared:"), Master: group(i.Optional, "master:"),
 			ID: uint64(i.ID), Device: fmt.Sprintf("%d:%d", i.Major, i.Minor), Root: i.Root, Point: i.Mountpoint,
 			Type: i.FSType, Source: i.Source, SuperOptions: i.VFSOptions, Prefix: prefix,
 		})
 	}
 	return out
+}
+
+// group returns a peer group of the optional fields of a mount.
+func group(fields, name string) int {
+	for f := range strings.FieldsSeq(fields) {
+		if n, ok := strings.CutPrefix(f, name); ok {
+			id, _ := strconv.Atoi(n)
+			return id
+		}
+	}
+	return 0
 }
 
 // On reports whether the mount shows a file system on one of these block devices.

@@ -8,7 +8,7 @@ import (
 func TestParse(t *testing.T) {
 	const text = `22 1 0:21 / /proc rw,nosuid - proc proc rw
 nonsense
-30 1 8:2 /sub /with\040space ro,relatime shared:1 - ext4 /dev/sda2 ro,errors=remount-ro
+30 1 8:2 /sub /with\040space ro,relatime shared:1 master:7 - ext4 /dev/sda2 ro,errors=remount-ro
 `
 	want := []Info{
 		{
@@ -22,7 +22,7 @@ nonsense
 			Prefix:       "/p",
 		},
 		{ID: 30, Device: "8:2", Root: "/sub", Point: "/with space", Type: "ext4", Source: "/dev/sda2",
-			SuperOptions: "ro,errors=remount-ro", Prefix: "/p"},
+			SuperOptions: "ro,errors=remount-ro", Shared: 1, Master: 7, Prefix: "/p"},
 	}
 	got := Parse(text, "/p")
 	if !slices.Equal(got, want) {

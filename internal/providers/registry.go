@@ -288,7 +288,8 @@ func (r *Registry) trust(uid uint32) error {
 // acceptable returns an error for a provider that can't join. The system provider is part of the service.
 func acceptable(p provider.Properties) error {
 	if p.Type == vss.ProviderSystem {
-		return vss.E("AddProvider", vss.ErrInvalidArg, errors.New("a provider that joins can't be the system provider")).
+		return vss.E("AddProvider", vss.ErrInvalidArg,
+			errors.New("a provider that joins can't be the system provider")).
 			On(p.Name).Advise("let it return type SOFTWARE")
 	}
 	return p.Validate()

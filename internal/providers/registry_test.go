@@ -260,7 +260,9 @@ func TestRefused(t *testing.T) {
 		"no id":              func(p *provider.Properties) { p.ID = vss.ProviderID{} },
 		"no name":            func(p *provider.Properties) { p.Name = "" },
 		"unknown capability": func(p *provider.Properties) { p.Capabilities = []provider.Capability{"fly"} },
-		"wrong capability":   func(p *provider.Properties) { p.Capabilities = []provider.Capability{provider.CanTransport} },
+		"wrong capability": func(p *provider.Properties) {
+			p.Capabilities = []provider.Capability{provider.CanTransport}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

@@ -13,7 +13,8 @@ import (
 func TestPlan(t *testing.T) {
 	set, other := vss.SnapshotSetID{GUID: vss.NewGUID()}, vss.SnapshotSetID{GUID: vss.NewGUID()}
 	here, away := vss.ProviderID{GUID: vss.NewGUID()}, vss.ProviderID{GUID: vss.NewGUID()}
-	copyOf := func(s vss.SnapshotSetID, p vss.ProviderID, state vss.SnapshotState, attrs vss.Attributes, imported bool) catalog.Snapshot {
+	copyOf := func(s vss.SnapshotSetID, p vss.ProviderID, state vss.SnapshotState, attrs vss.Attributes,
+		imported bool) catalog.Snapshot {
 		return catalog.Snapshot{
 			ID:         vss.SnapshotID{GUID: vss.NewGUID()},
 			SetID:      s,

@@ -18,7 +18,8 @@ type holder struct {
 	logger *slog.Logger
 }
 
-// Start implements coordinator.Holder. Volumes in mode HoldFlush are only flushed: their providers copy them atomically.
+// Start implements coordinator.Holder. Volumes in mode HoldFlush are only flushed: their providers copy them
+// atomically.
 func (h *holder) Start(ctx context.Context, limit time.Duration, volumes []coordinator.HeldVolume,
 	suspended []string) (coordinator.Guard, error) {
 	g := &guard{}

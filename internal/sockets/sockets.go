@@ -161,7 +161,8 @@ func (s Socket) Connect(
 	defer file.Close()
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || st.Dev != s.dev || st.Ino != s.ino {
-		return vss.E("Connect", vss.ErrUnexpected, errors.Join(err, errors.New("the socket was replaced by another file"))).
+		return vss.E("Connect", vss.ErrUnexpected,
+			errors.Join(err, errors.New("the socket was replaced by another file"))).
 			On(s.Path)
 	}
 	err = dial(fmt.Sprintf("/proc/self/fd/%d", fd), func(uid uint32) error {

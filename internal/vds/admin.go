@@ -128,7 +128,7 @@ func (m *Manager) arrayNamed(ctx context.Context, name string) (array.Array, err
 }
 
 // Unmask shows a LUN to a host, "" for this one, where it arrives at once. Errors: VDS_E_OBJECT_NOT_FOUND,
-// VDS_E_INVALID_OPERATION for a LUN that arrived and is another disk's twin. Source: IVdsLun::SetMask.
+// VDS_E_INVALID_OPERATION for a LUN that arrived and has the identity of another disk. Source: IVdsLun::SetMask.
 func (m *Manager) Unmask(ctx context.Context, name, host string) (Disk, error) {
 	d, err := m.Find(ctx, name)
 	if err != nil {

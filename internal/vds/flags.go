@@ -14,9 +14,9 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// SetReadOnly makes a LUN read-only or read/write, on its disk for good and in the mounts of its volumes now. Errors:
-// VDS_E_DEVICE_IN_USE while files are open for writing, and nothing was changed; VDS_E_INVALID_OPERATION for a shadow
-// copy or a LUN that isn't here; VDS_E_NOT_SUPPORTED for a disk without room for flags.
+// SetReadOnly makes a LUN read-only or read/write, permanently on its disk and now in the mounts of its volumes.
+// Errors: VDS_E_DEVICE_IN_USE while files are open for writing, and nothing was changed; VDS_E_INVALID_OPERATION for
+// a shadow copy or a LUN that isn't here; VDS_E_NOT_SUPPORTED for a disk without room for flags.
 func (m *Manager) SetReadOnly(ctx context.Context, name string, readOnly bool) (Disk, error) {
 	if readOnly {
 		return m.ChangeFlags(ctx, name, 0, vss.FlagReadOnly, 0)

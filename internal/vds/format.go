@@ -49,8 +49,7 @@ func (m *Manager) Format(ctx context.Context, name string, style disk.Style, fil
 			return notHere(op, d)
 		}
 		if disk.ReadOnly(d.Device) {
-			return vss.E(op, vss.VDSErrInvalidOperation, errors.New("the LUN is read-only")).
-				On(d.LUN.Name).
+			return vss.E(op, vss.VDSErrInvalidOperation, errors.New("the LUN is read-only")).On(d.LUN.Name).
 				Advise("make it writable first: `vss lun set " + d.LUN.Name + " --read-write`")
 		}
 		if err := checkIdle(op, d, "unmount it first: `vss lun unmount "+d.LUN.Name+"`"); err != nil {
@@ -86,10 +85,8 @@ func (m *Manager) Format(ctx context.Context, name string, style disk.Style, fil
 		args := append(append([]string{}, mk.command[1:]...), "-L", label, node)
 		out, err := exec.CommandContext(ctx, mk.command[0], args...).CombinedOutput()
 		if err != nil {
-			return vss.E(
-				op, vss.VDSErrObjectStatusFailed, fmt.Errorf("%s: %w: %s", mk.command[0], err, bytes.TrimSpace(out)),
-			).
-				On(node).
+			return vss.E(op, vss.VDSErrObjectStatusFailed,
+				fmt.Errorf("%s: %w: %s", mk.command[0], err, bytes.TrimSpace(out))).On(node).
 				Advise("the LUN has no file system now; correct what " + mk.command[0] + " reports and format it again")
 		}
 		tellUdev(node)

@@ -103,7 +103,7 @@ func (v *lunVolume) mount(path string) error {
 	return vss.E("MountLun", vss.ErrUnexpected, err).On(path).Advise(hint)
 }
 
-// mountFolder checks where a volume shall be mounted: an existing folder that no symbolic link leads to, with nothing
+// mountFolder checks a mount point: an existing folder that no symbolic link leads to, with nothing
 // mounted there yet.
 func mountFolder(path string) error {
 	bad := func(code vss.Code, why, hint string) error {
@@ -136,7 +136,7 @@ func mountFolder(path string) error {
 
 // Mount mounts a volume of a LUN: that of a partition, or the only one for number 0; with persist also whenever the
 // LUN comes back. Errors: E_INVALIDARG for the path or where a partition must be named, VDS_E_OBJECT_NOT_FOUND,
-// VDS_E_INVALID_OPERATION (not here, no file system, a shadow copy that would be mounted for good),
+// VDS_E_INVALID_OPERATION (not here, no file system, a shadow copy that would be mounted permanently),
 // VDS_E_VOLUME_HAS_PATH. Source: IVdsVolumeMF::AddAccessPath.
 func (m *Manager) Mount(ctx context.Context, name string, number int, path string, persist bool) (Disk, error) {
 	const op = "MountLun"

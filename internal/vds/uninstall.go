@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -13,7 +14,6 @@ import (
 
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
 	"github.com/stillpoint-vss/stillpoint/internal/mount"
-	"github.com/stillpoint-vss/stillpoint/internal/volume"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -101,24 +101,19 @@ func unmountAll(device string, force bool) error {
 
 // unmountNode removes all mounts of a device, the newest first. Errors: VSS_E_VOLUME_IN_USE.
 func unmountNode(node string, force bool) error {
-	const op = "Unmount"
-	paths, err := volume.MountsOf(node)
-	if err != nil {
-		return err
+	err := mount.UnmountAll(node, force)
+	if err == nil {
+		return nil
 	}
-	for i := len(paths) - 1; i >= 0; i-- {
-		p := paths[i]
-		if strings.HasPrefix(p, "/proc/") {
-			return vss.E(op, vss.ErrVolumeInUse, errors.New("it is mounted in the mount namespace of another process")).
-				On(p).
-				Advise("end that process or container, or unmount it there")
-		}
-		err := mount.Unmount(p, mount.Owner{Devices: []string{node}}, force)
-		if err != nil {
-			return vss.E(op, vss.ErrVolumeInUse, err).On(p).Advise("stop what uses it: `fuser -vm " + p + "`")
-		}
+	path, hint := node, ""
+	if at := (*fs.PathError)(nil); errors.As(err, &at) {
+		path, err = at.Path, at.Err
+		hint = "stop what uses it: `fuser -vm " + path + "`"
 	}
-	return nil
+	if errors.Is(err, mount.ErrElsewhere) {
+		hint = "end that process or container, or unmount it there"
+	}
+	return vss.E("Unmount", vss.ErrVolumeInUse, err).On(path).Advise(hint)
 }
 
 // btrfs's list of devices that it has seen.

@@ -1,6 +1,6 @@
 // Package vds is the disk manager (the duties of the Virtual Disk Service): it knows the arrays of this host, brings
 // the LUNs that they show to it here as disks, and does what an administrator does with a LUN before the Volume
-// Shadow Copy Service knows it and after a break. Server puts it on a socket.
+// Shadow Copy Service knows it and after a break. Server serves it over gRPC.
 //
 // Results of LUN management carry VDS's codes; what the coordinator calls (identities, flags, Uninstall) carries VSS's.
 // A LUN is changed by one caller at a time; changes of different LUNs don't wait for each other.
@@ -30,7 +30,7 @@ type Initiator interface {
 	Resize(ctx context.Context, device string) error
 }
 
-// Config is what a Manager is made of.
+// Config configures a Manager.
 type Config struct {
 	Host       string // this host's name in masks
 	Arrays     []array.Array

@@ -3,11 +3,9 @@ package writerset
 import (
 	"fmt"
 	"os"
-	"path/filepath"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/document"
+	"github.com/stillpoint-vss/stillpoint/internal/volume"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -51,7 +49,11 @@ func (s *Set) Labels(t Target, volumes []Volume) (labels []vss.Consistency, set 
 // a writer on it are not consistent.
 func (s *Set) appConsistent(volumes []Volume) (consistent []bool, spoiled []string) {
 	consistent, spoiled = make([]bool, len(volumes)), make([]string, len(volumes))
-	on := newLocator(volumes)
+	roots := make([]string, len(volumes))
+	for i, v := range volumes {
+		roots[i] = v.Reach
+	}
+	on := volume.NewLocator(roots) // which remembers paths: 64 writers may have thousands of them
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range s.all {
@@ -61,7 +63,7 @@ func (s *Set) appConsistent(volumes []Volume) (consistent []bool, spoiled []stri
 		for _, m := range s.included(p) {
 			why := s.whyInconsistent(p, m)
 			for _, f := range m.FileSets() {
-				i := on.find(f.Path)
+				i := on.Find(os.ExpandEnv(f.Path))
 				switch {
 				case i < 0:
 				case why == "":
@@ -97,46 +99,4 @@ func (s *Set) whyInconsistent(p *participant, m *document.WMComponent) string {
 		return fmt.Sprintf("writer %s failed for %s: %s", p.Info.Name, of.FullName(), of.Failure.Code.Name())
 	}
 	return ""
-}
-
-// locator finds the volume that a path is on, by device number. It remembers paths: 64 writers may have thousands of
-// them.
-type locator struct {
-	volumes map[uint64]int // by the device number of the volume's root
-	known   map[string]int
-}
-
-func newLocator(volumes []Volume) *locator {
-	l := &locator{map[uint64]int{}, map[string]int{}}
-	for i, v := range volumes {
-		var st unix.Stat_t
-		if v.Reach != "" && unix.Stat(v.Reach, &st) == nil {
-			l.volumes[st.Dev] = i
-		}
-	}
-	return l
-}
-
-// find returns the index of the volume, -1 for none. A path that does not exist is on the volume where it would be
-// created.
-func (l *locator) find(path string) int {
-	path = os.ExpandEnv(path)
-	if i, ok := l.known[path]; ok {
-		return i
-	}
-	found := -1
-	for p := filepath.Clean(path); ; p = filepath.Dir(p) {
-		var st unix.Stat_t
-		if unix.Stat(p, &st) == nil {
-			if i, ok := l.volumes[st.Dev]; ok {
-				found = i
-			}
-			break
-		}
-		if p == "/" || p == "." {
-			break
-		}
-	}
-	l.known[path] = found
-	return found
 }

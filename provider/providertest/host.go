@@ -123,6 +123,11 @@ func (h *Host) wait(ctx context.Context) error {
 	h.mu.Lock()
 	gate := h.gate
 	h.mu.Unlock()
+	return waitFor(ctx, gate)
+}
+
+// waitFor waits until a gate is closed, or ctx ends. A nil gate is open.
+func waitFor(ctx context.Context, gate <-chan struct{}) error {
 	if gate == nil {
 		return nil
 	}

@@ -29,7 +29,7 @@ type memoryLUN struct {
 	visible  bool
 }
 
-// NewArray makes an array with originals.
+// NewArray returns an array with originals.
 func NewArray(originals int) (*Array, []vss.LUNInformation) {
 	a := &Array{luns: map[string]*memoryLUN{}}
 	var out []vss.LUNInformation
@@ -41,7 +41,7 @@ func NewArray(originals int) (*Array, []vss.LUNInformation) {
 	return a, out
 }
 
-// add makes a LUN. The caller holds mu, or is the only one.
+// add adds a LUN. The caller holds mu, or has not shared the array yet.
 func (a *Array) add(origin string, set vss.SnapshotSetID) *memoryLUN {
 	l := &memoryLUN{info: NewLUN(), origin: origin, set: set}
 	a.luns[key(&l.info)] = l
@@ -71,17 +71,17 @@ func key(l *vss.LUNInformation) string {
 	return ""
 }
 
-// find gives a LUN, or nil. The caller holds mu.
+// find returns a LUN, or nil. The caller holds mu.
 func (a *Array) find(l *vss.LUNInformation) *memoryLUN { return a.luns[key(l)] }
 
-// Write sets a LUN's content; Read tells it; Visible says whether the host may see it; Copies counts the copies.
+// Write sets a LUN's content; Read returns it; Visible reports whether the host may see it; Copies counts the copies.
 func (a *Array) Write(l vss.LUNInformation, b byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.find(&l).content = b
 }
 
-// Read tells a LUN's content, 0 for none.
+// Read returns a LUN's content, 0 for none.
 func (a *Array) Read(l vss.LUNInformation) byte {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -91,7 +91,7 @@ func (a *Array) Read(l vss.LUNInformation) byte {
 	return 0
 }
 
-// Visible says whether the host may see a LUN.
+// Visible reports whether the host may see a LUN.
 func (a *Array) Visible(l vss.LUNInformation) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -99,7 +99,7 @@ func (a *Array) Visible(l vss.LUNInformation) bool {
 	return f != nil && f.visible
 }
 
-// Copies counts the copies, finished or not.
+// Copies returns the number of copies, finished or not.
 func (a *Array) Copies() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -121,7 +121,7 @@ func (a *Array) Slow() (release func()) {
 	return sync.OnceFunc(func() { close(gate) })
 }
 
-// dropSet deletes the copies of a set that aren't final and says whether it knew any.
+// dropSet deletes the copies of a set that aren't final and reports whether it had any.
 func (a *Array) dropSet(set vss.SnapshotSetID) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -237,15 +237,7 @@ func (m *Memory) EndPrepareSnapshots(ctx context.Context, set vss.SnapshotSetID)
 		m.array.mu.Lock()
 		gate := m.array.gate
 		m.array.mu.Unlock()
-		if gate == nil {
-			return nil
-		}
-		select {
-		case <-gate:
-			return nil
-		case <-ctx.Done():
-			return vss.E("EndPrepareSnapshots", vss.ErrProviderVeto, ctx.Err())
-		}
+		return waitFor(ctx, gate)
 	})
 }
 

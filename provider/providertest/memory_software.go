@@ -71,7 +71,8 @@ func (m *MemorySoftware) allows(c vss.Context) error {
 // Consider implements provider.Software.
 func (m *MemorySoftware) Consider(ctx context.Context, v provider.Volume, c vss.Context) (provider.Offer, error) {
 	if ok, err := m.IsVolumeSupported(ctx, v, c); err != nil || !ok {
-		return provider.Offer{}, vss.E("Consider", vss.ErrVolumeNotSupportedByProvider, errors.New("not a volume of this host, or an unsupported context")).
+		return provider.Offer{}, vss.E("Consider", vss.ErrVolumeNotSupportedByProvider,
+			errors.New("not a volume of this host, or an unsupported context")).
 			On(v.Name)
 	}
 	return m.Offer, nil
@@ -93,13 +94,8 @@ func (m *MemorySoftware) IsVolumeSnapshotted(
 }
 
 // BeginPrepareSnapshot implements provider.Software.
-func (m *MemorySoftware) BeginPrepareSnapshot(
-	ctx context.Context,
-	set vss.SnapshotSetID,
-	id vss.SnapshotID,
-	v provider.Volume,
-	c vss.Context,
-) error {
+func (m *MemorySoftware) BeginPrepareSnapshot(ctx context.Context, set vss.SnapshotSetID, id vss.SnapshotID,
+	v provider.Volume, c vss.Context) error {
 	return m.Machine.Begin(ctx, set, func(ctx context.Context) error {
 		if err := m.allows(c); err != nil {
 			return err
@@ -305,7 +301,8 @@ func (m *MemorySoftware) SetSnapshotProperty(
 	case p == provider.PropertyAttributes && isAttributes:
 		c.props.Attributes = attributes
 	default:
-		return vss.E("SetSnapshotProperty", vss.ErrInvalidArg, fmt.Errorf("property %d can't be set to a %T", p, value)).
+		return vss.E("SetSnapshotProperty", vss.ErrInvalidArg,
+			fmt.Errorf("property %d can't be set to a %T", p, value)).
 			On(id.String())
 	}
 	return nil

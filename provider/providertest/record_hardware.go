@@ -31,14 +31,8 @@ func (r *recordedHardware) AreLUNsSupported(
 	return ok, out, err
 }
 
-func (r *recordedHardware) BeginPrepareSnapshot(
-	ctx context.Context,
-	set vss.SnapshotSetID,
-	snapshot vss.SnapshotID,
-	c vss.Context,
-	devices []string,
-	luns []vss.LUNInformation,
-) error {
+func (r *recordedHardware) BeginPrepareSnapshot(ctx context.Context, set vss.SnapshotSetID,
+	snapshot vss.SnapshotID, c vss.Context, devices []string, luns []vss.LUNInformation) error {
 	return r.call(
 		ctx,
 		Call{Method: "BeginPrepareSnapshot", Set: set, Snapshots: []vss.SnapshotID{snapshot}, LUNs: slices.Clone(luns)},

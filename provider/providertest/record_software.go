@@ -54,13 +54,8 @@ func (r *recordedSoftware) IsVolumeSnapshotted(
 	return ok, c, err
 }
 
-func (r *recordedSoftware) BeginPrepareSnapshot(
-	ctx context.Context,
-	set vss.SnapshotSetID,
-	id vss.SnapshotID,
-	v provider.Volume,
-	c vss.Context,
-) error {
+func (r *recordedSoftware) BeginPrepareSnapshot(ctx context.Context, set vss.SnapshotSetID, id vss.SnapshotID,
+	v provider.Volume, c vss.Context) error {
 	return r.call(
 		ctx,
 		Call{Method: "BeginPrepareSnapshot", Set: set, Snapshots: one(id), Volume: v.Name},

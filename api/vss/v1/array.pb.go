@@ -28,6 +28,7 @@
 //	MapLun           VDS_E_OBJECT_NOT_FOUND, VSS_E_BAD_STATE (a copy  yes
 //	                 that another host imported), VDS_E_NOT_SUPPORTED
 //	                 (no target of the array reaches the host)
+//	MapLuns          as MapLun                                        yes
 //	UnmapLun         VDS_E_OBJECT_NOT_FOUND                           yes
 //	SetLunFlags      VDS_E_OBJECT_NOT_FOUND                           yes
 //	MarkImported     VDS_E_OBJECT_NOT_FOUND, VSS_E_BAD_STATE          no: a set is imported once
@@ -930,6 +931,58 @@ func (x *MapArrayLunRequest) GetHost() string {
 	return ""
 }
 
+type MapArrayLunsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	Ids           []string               `protobuf:"bytes,2,rep,name=ids,proto3" json:"ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MapArrayLunsRequest) Reset() {
+	*x = MapArrayLunsRequest{}
+	mi := &file_api_vss_v1_array_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MapArrayLunsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MapArrayLunsRequest) ProtoMessage() {}
+
+func (x *MapArrayLunsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_vss_v1_array_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MapArrayLunsRequest.ProtoReflect.Descriptor instead.
+func (*MapArrayLunsRequest) Descriptor() ([]byte, []int) {
+	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *MapArrayLunsRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *MapArrayLunsRequest) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
 type SetArrayLunFlagsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -940,7 +993,7 @@ type SetArrayLunFlagsRequest struct {
 
 func (x *SetArrayLunFlagsRequest) Reset() {
 	*x = SetArrayLunFlagsRequest{}
-	mi := &file_api_vss_v1_array_proto_msgTypes[14]
+	mi := &file_api_vss_v1_array_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -952,7 +1005,7 @@ func (x *SetArrayLunFlagsRequest) String() string {
 func (*SetArrayLunFlagsRequest) ProtoMessage() {}
 
 func (x *SetArrayLunFlagsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_array_proto_msgTypes[14]
+	mi := &file_api_vss_v1_array_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -965,7 +1018,7 @@ func (x *SetArrayLunFlagsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetArrayLunFlagsRequest.ProtoReflect.Descriptor instead.
 func (*SetArrayLunFlagsRequest) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{14}
+	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SetArrayLunFlagsRequest) GetId() string {
@@ -992,7 +1045,7 @@ type MarkImportedRequest struct {
 
 func (x *MarkImportedRequest) Reset() {
 	*x = MarkImportedRequest{}
-	mi := &file_api_vss_v1_array_proto_msgTypes[15]
+	mi := &file_api_vss_v1_array_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1004,7 +1057,7 @@ func (x *MarkImportedRequest) String() string {
 func (*MarkImportedRequest) ProtoMessage() {}
 
 func (x *MarkImportedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_array_proto_msgTypes[15]
+	mi := &file_api_vss_v1_array_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1017,7 +1070,7 @@ func (x *MarkImportedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkImportedRequest.ProtoReflect.Descriptor instead.
 func (*MarkImportedRequest) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{15}
+	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *MarkImportedRequest) GetHost() string {
@@ -1043,7 +1096,7 @@ type ListArrayMappingsRequest struct {
 
 func (x *ListArrayMappingsRequest) Reset() {
 	*x = ListArrayMappingsRequest{}
-	mi := &file_api_vss_v1_array_proto_msgTypes[16]
+	mi := &file_api_vss_v1_array_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1055,7 +1108,7 @@ func (x *ListArrayMappingsRequest) String() string {
 func (*ListArrayMappingsRequest) ProtoMessage() {}
 
 func (x *ListArrayMappingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_array_proto_msgTypes[16]
+	mi := &file_api_vss_v1_array_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1068,7 +1121,7 @@ func (x *ListArrayMappingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArrayMappingsRequest.ProtoReflect.Descriptor instead.
 func (*ListArrayMappingsRequest) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{16}
+	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListArrayMappingsRequest) GetHost() string {
@@ -1087,7 +1140,7 @@ type ArrayMappingList struct {
 
 func (x *ArrayMappingList) Reset() {
 	*x = ArrayMappingList{}
-	mi := &file_api_vss_v1_array_proto_msgTypes[17]
+	mi := &file_api_vss_v1_array_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1099,7 +1152,7 @@ func (x *ArrayMappingList) String() string {
 func (*ArrayMappingList) ProtoMessage() {}
 
 func (x *ArrayMappingList) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_array_proto_msgTypes[17]
+	mi := &file_api_vss_v1_array_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1112,7 +1165,7 @@ func (x *ArrayMappingList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArrayMappingList.ProtoReflect.Descriptor instead.
 func (*ArrayMappingList) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{17}
+	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ArrayMappingList) GetMappings() []*ArrayMapping {
@@ -1132,7 +1185,7 @@ type ArrayMapping struct {
 
 func (x *ArrayMapping) Reset() {
 	*x = ArrayMapping{}
-	mi := &file_api_vss_v1_array_proto_msgTypes[18]
+	mi := &file_api_vss_v1_array_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1144,7 +1197,7 @@ func (x *ArrayMapping) String() string {
 func (*ArrayMapping) ProtoMessage() {}
 
 func (x *ArrayMapping) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_array_proto_msgTypes[18]
+	mi := &file_api_vss_v1_array_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1157,7 +1210,7 @@ func (x *ArrayMapping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArrayMapping.ProtoReflect.Descriptor instead.
 func (*ArrayMapping) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{18}
+	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ArrayMapping) GetLun() *ArrayLun {
@@ -1186,7 +1239,7 @@ type ArrayAddress struct {
 
 func (x *ArrayAddress) Reset() {
 	*x = ArrayAddress{}
-	mi := &file_api_vss_v1_array_proto_msgTypes[19]
+	mi := &file_api_vss_v1_array_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1198,7 +1251,7 @@ func (x *ArrayAddress) String() string {
 func (*ArrayAddress) ProtoMessage() {}
 
 func (x *ArrayAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_array_proto_msgTypes[19]
+	mi := &file_api_vss_v1_array_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1211,7 +1264,7 @@ func (x *ArrayAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArrayAddress.ProtoReflect.Descriptor instead.
 func (*ArrayAddress) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{19}
+	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ArrayAddress) GetType() string {
@@ -1246,7 +1299,7 @@ type ArrayCopy struct {
 
 func (x *ArrayCopy) Reset() {
 	*x = ArrayCopy{}
-	mi := &file_api_vss_v1_array_proto_msgTypes[20]
+	mi := &file_api_vss_v1_array_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1258,7 +1311,7 @@ func (x *ArrayCopy) String() string {
 func (*ArrayCopy) ProtoMessage() {}
 
 func (x *ArrayCopy) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_array_proto_msgTypes[20]
+	mi := &file_api_vss_v1_array_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1271,7 +1324,7 @@ func (x *ArrayCopy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArrayCopy.ProtoReflect.Descriptor instead.
 func (*ArrayCopy) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{20}
+	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ArrayCopy) GetOrigin() string {
@@ -1304,7 +1357,7 @@ type CanCopyRequest struct {
 
 func (x *CanCopyRequest) Reset() {
 	*x = CanCopyRequest{}
-	mi := &file_api_vss_v1_array_proto_msgTypes[21]
+	mi := &file_api_vss_v1_array_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1316,7 +1369,7 @@ func (x *CanCopyRequest) String() string {
 func (*CanCopyRequest) ProtoMessage() {}
 
 func (x *CanCopyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_array_proto_msgTypes[21]
+	mi := &file_api_vss_v1_array_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1329,7 +1382,7 @@ func (x *CanCopyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CanCopyRequest.ProtoReflect.Descriptor instead.
 func (*CanCopyRequest) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{21}
+	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CanCopyRequest) GetCopies() []*ArrayCopy {
@@ -1348,7 +1401,7 @@ type CanCopyReply struct {
 
 func (x *CanCopyReply) Reset() {
 	*x = CanCopyReply{}
-	mi := &file_api_vss_v1_array_proto_msgTypes[22]
+	mi := &file_api_vss_v1_array_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1360,7 +1413,7 @@ func (x *CanCopyReply) String() string {
 func (*CanCopyReply) ProtoMessage() {}
 
 func (x *CanCopyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_array_proto_msgTypes[22]
+	mi := &file_api_vss_v1_array_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1373,7 +1426,7 @@ func (x *CanCopyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CanCopyReply.ProtoReflect.Descriptor instead.
 func (*CanCopyReply) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{22}
+	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CanCopyReply) GetPossible() bool {
@@ -1394,7 +1447,7 @@ type PrepareCopiesRequest struct {
 
 func (x *PrepareCopiesRequest) Reset() {
 	*x = PrepareCopiesRequest{}
-	mi := &file_api_vss_v1_array_proto_msgTypes[23]
+	mi := &file_api_vss_v1_array_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1406,7 +1459,7 @@ func (x *PrepareCopiesRequest) String() string {
 func (*PrepareCopiesRequest) ProtoMessage() {}
 
 func (x *PrepareCopiesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_array_proto_msgTypes[23]
+	mi := &file_api_vss_v1_array_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1419,7 +1472,7 @@ func (x *PrepareCopiesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareCopiesRequest.ProtoReflect.Descriptor instead.
 func (*PrepareCopiesRequest) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{23}
+	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PrepareCopiesRequest) GetSetId() string {
@@ -1453,7 +1506,7 @@ type ArraySetRequest struct {
 
 func (x *ArraySetRequest) Reset() {
 	*x = ArraySetRequest{}
-	mi := &file_api_vss_v1_array_proto_msgTypes[24]
+	mi := &file_api_vss_v1_array_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1465,7 +1518,7 @@ func (x *ArraySetRequest) String() string {
 func (*ArraySetRequest) ProtoMessage() {}
 
 func (x *ArraySetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_array_proto_msgTypes[24]
+	mi := &file_api_vss_v1_array_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1478,7 +1531,7 @@ func (x *ArraySetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArraySetRequest.ProtoReflect.Descriptor instead.
 func (*ArraySetRequest) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{24}
+	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ArraySetRequest) GetSetId() string {
@@ -1504,7 +1557,7 @@ type CommitCopiesReply struct {
 
 func (x *CommitCopiesReply) Reset() {
 	*x = CommitCopiesReply{}
-	mi := &file_api_vss_v1_array_proto_msgTypes[25]
+	mi := &file_api_vss_v1_array_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1516,7 +1569,7 @@ func (x *CommitCopiesReply) String() string {
 func (*CommitCopiesReply) ProtoMessage() {}
 
 func (x *CommitCopiesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_array_proto_msgTypes[25]
+	mi := &file_api_vss_v1_array_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1529,7 +1582,7 @@ func (x *CommitCopiesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitCopiesReply.ProtoReflect.Descriptor instead.
 func (*CommitCopiesReply) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{25}
+	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CommitCopiesReply) GetSkewNanoseconds() int64 {
@@ -1549,7 +1602,7 @@ type ArrayResyncRequest struct {
 
 func (x *ArrayResyncRequest) Reset() {
 	*x = ArrayResyncRequest{}
-	mi := &file_api_vss_v1_array_proto_msgTypes[26]
+	mi := &file_api_vss_v1_array_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1561,7 +1614,7 @@ func (x *ArrayResyncRequest) String() string {
 func (*ArrayResyncRequest) ProtoMessage() {}
 
 func (x *ArrayResyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_array_proto_msgTypes[26]
+	mi := &file_api_vss_v1_array_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1574,7 +1627,7 @@ func (x *ArrayResyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArrayResyncRequest.ProtoReflect.Descriptor instead.
 func (*ArrayResyncRequest) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{26}
+	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ArrayResyncRequest) GetSource() string {
@@ -1600,7 +1653,7 @@ type ArrayResyncProgress struct {
 
 func (x *ArrayResyncProgress) Reset() {
 	*x = ArrayResyncProgress{}
-	mi := &file_api_vss_v1_array_proto_msgTypes[27]
+	mi := &file_api_vss_v1_array_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1612,7 +1665,7 @@ func (x *ArrayResyncProgress) String() string {
 func (*ArrayResyncProgress) ProtoMessage() {}
 
 func (x *ArrayResyncProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_array_proto_msgTypes[27]
+	mi := &file_api_vss_v1_array_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1625,7 +1678,7 @@ func (x *ArrayResyncProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArrayResyncProgress.ProtoReflect.Descriptor instead.
 func (*ArrayResyncProgress) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{27}
+	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ArrayResyncProgress) GetPercent() float64 {
@@ -1643,7 +1696,7 @@ type PauseBackgroundRequest struct {
 
 func (x *PauseBackgroundRequest) Reset() {
 	*x = PauseBackgroundRequest{}
-	mi := &file_api_vss_v1_array_proto_msgTypes[28]
+	mi := &file_api_vss_v1_array_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1655,7 +1708,7 @@ func (x *PauseBackgroundRequest) String() string {
 func (*PauseBackgroundRequest) ProtoMessage() {}
 
 func (x *PauseBackgroundRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_array_proto_msgTypes[28]
+	mi := &file_api_vss_v1_array_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1668,7 +1721,7 @@ func (x *PauseBackgroundRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseBackgroundRequest.ProtoReflect.Descriptor instead.
 func (*PauseBackgroundRequest) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{28}
+	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{29}
 }
 
 type ListWritePathsRequest struct {
@@ -1679,7 +1732,7 @@ type ListWritePathsRequest struct {
 
 func (x *ListWritePathsRequest) Reset() {
 	*x = ListWritePathsRequest{}
-	mi := &file_api_vss_v1_array_proto_msgTypes[29]
+	mi := &file_api_vss_v1_array_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1691,7 +1744,7 @@ func (x *ListWritePathsRequest) String() string {
 func (*ListWritePathsRequest) ProtoMessage() {}
 
 func (x *ListWritePathsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_array_proto_msgTypes[29]
+	mi := &file_api_vss_v1_array_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1704,7 +1757,7 @@ func (x *ListWritePathsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWritePathsRequest.ProtoReflect.Descriptor instead.
 func (*ListWritePathsRequest) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{29}
+	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{30}
 }
 
 type ArrayWritePaths struct {
@@ -1716,7 +1769,7 @@ type ArrayWritePaths struct {
 
 func (x *ArrayWritePaths) Reset() {
 	*x = ArrayWritePaths{}
-	mi := &file_api_vss_v1_array_proto_msgTypes[30]
+	mi := &file_api_vss_v1_array_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1728,7 +1781,7 @@ func (x *ArrayWritePaths) String() string {
 func (*ArrayWritePaths) ProtoMessage() {}
 
 func (x *ArrayWritePaths) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_array_proto_msgTypes[30]
+	mi := &file_api_vss_v1_array_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1741,7 +1794,7 @@ func (x *ArrayWritePaths) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArrayWritePaths.ProtoReflect.Descriptor instead.
 func (*ArrayWritePaths) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{30}
+	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ArrayWritePaths) GetPaths() []string {
@@ -1759,7 +1812,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_api_vss_v1_array_proto_msgTypes[31]
+	mi := &file_api_vss_v1_array_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1771,7 +1824,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_array_proto_msgTypes[31]
+	mi := &file_api_vss_v1_array_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1784,7 +1837,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{31}
+	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{32}
 }
 
 type ArrayEvent struct {
@@ -1801,7 +1854,7 @@ type ArrayEvent struct {
 
 func (x *ArrayEvent) Reset() {
 	*x = ArrayEvent{}
-	mi := &file_api_vss_v1_array_proto_msgTypes[32]
+	mi := &file_api_vss_v1_array_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1813,7 +1866,7 @@ func (x *ArrayEvent) String() string {
 func (*ArrayEvent) ProtoMessage() {}
 
 func (x *ArrayEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_api_vss_v1_array_proto_msgTypes[32]
+	mi := &file_api_vss_v1_array_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1826,7 +1879,7 @@ func (x *ArrayEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArrayEvent.ProtoReflect.Descriptor instead.
 func (*ArrayEvent) Descriptor() ([]byte, []int) {
-	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{32}
+	return file_api_vss_v1_array_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ArrayEvent) GetTimeUnixNano() int64 {
@@ -1934,7 +1987,10 @@ const file_api_vss_v1_array_proto_rawDesc = "" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\"8\n" +
 	"\x12MapArrayLunRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
-	"\x04host\x18\x02 \x01(\tR\x04host\"?\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\";\n" +
+	"\x13MapArrayLunsRequest\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x10\n" +
+	"\x03ids\x18\x02 \x03(\tR\x03ids\"?\n" +
 	"\x17SetArrayLunFlagsRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05flags\x18\x02 \x01(\rR\x05flags\";\n" +
@@ -1986,7 +2042,7 @@ const file_api_vss_v1_array_proto_rawDesc = "" +
 	"\x04what\x18\x03 \x01(\tR\x04what\x12\x12\n" +
 	"\x04text\x18\x04 \x01(\tR\x04text\x12\x12\n" +
 	"\x04hint\x18\x05 \x01(\tR\x04hint\x12\x12\n" +
-	"\x04pool\x18\x06 \x01(\tR\x04pool2\xbc\v\n" +
+	"\x04pool\x18\x06 \x01(\tR\x04pool2\xf7\v\n" +
 	"\x05Array\x12=\n" +
 	"\tArrayInfo\x12\x18.vss.v1.ArrayInfoRequest\x1a\x16.vss.v1.ArrayInfoReply\x12>\n" +
 	"\bListLuns\x12\x1c.vss.v1.ListArrayLunsRequest\x1a\x14.vss.v1.ArrayLunList\x123\n" +
@@ -1995,7 +2051,8 @@ const file_api_vss_v1_array_proto_rawDesc = "" +
 	"\tDeleteLun\x12\x1d.vss.v1.DeleteArrayLunRequest\x1a\x11.vss.v1.ArrayDone\x12<\n" +
 	"\tRenameLun\x12\x1d.vss.v1.RenameArrayLunRequest\x1a\x10.vss.v1.ArrayLun\x12<\n" +
 	"\tExtendLun\x12\x1d.vss.v1.ExtendArrayLunRequest\x1a\x10.vss.v1.ArrayLun\x126\n" +
-	"\x06MapLun\x12\x1a.vss.v1.MapArrayLunRequest\x1a\x10.vss.v1.ArrayLun\x128\n" +
+	"\x06MapLun\x12\x1a.vss.v1.MapArrayLunRequest\x1a\x10.vss.v1.ArrayLun\x129\n" +
+	"\aMapLuns\x12\x1b.vss.v1.MapArrayLunsRequest\x1a\x11.vss.v1.ArrayDone\x128\n" +
 	"\bUnmapLun\x12\x1a.vss.v1.MapArrayLunRequest\x1a\x10.vss.v1.ArrayLun\x12@\n" +
 	"\vSetLunFlags\x12\x1f.vss.v1.SetArrayLunFlagsRequest\x1a\x10.vss.v1.ArrayLun\x12>\n" +
 	"\fMarkImported\x12\x1b.vss.v1.MarkImportedRequest\x1a\x11.vss.v1.ArrayDone\x128\n" +
@@ -2025,7 +2082,7 @@ func file_api_vss_v1_array_proto_rawDescGZIP() []byte {
 	return file_api_vss_v1_array_proto_rawDescData
 }
 
-var file_api_vss_v1_array_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_api_vss_v1_array_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_api_vss_v1_array_proto_goTypes = []any{
 	(*ArrayDone)(nil),                // 0: vss.v1.ArrayDone
 	(*ArrayInfoRequest)(nil),         // 1: vss.v1.ArrayInfoRequest
@@ -2041,34 +2098,35 @@ var file_api_vss_v1_array_proto_goTypes = []any{
 	(*RenameArrayLunRequest)(nil),    // 11: vss.v1.RenameArrayLunRequest
 	(*ExtendArrayLunRequest)(nil),    // 12: vss.v1.ExtendArrayLunRequest
 	(*MapArrayLunRequest)(nil),       // 13: vss.v1.MapArrayLunRequest
-	(*SetArrayLunFlagsRequest)(nil),  // 14: vss.v1.SetArrayLunFlagsRequest
-	(*MarkImportedRequest)(nil),      // 15: vss.v1.MarkImportedRequest
-	(*ListArrayMappingsRequest)(nil), // 16: vss.v1.ListArrayMappingsRequest
-	(*ArrayMappingList)(nil),         // 17: vss.v1.ArrayMappingList
-	(*ArrayMapping)(nil),             // 18: vss.v1.ArrayMapping
-	(*ArrayAddress)(nil),             // 19: vss.v1.ArrayAddress
-	(*ArrayCopy)(nil),                // 20: vss.v1.ArrayCopy
-	(*CanCopyRequest)(nil),           // 21: vss.v1.CanCopyRequest
-	(*CanCopyReply)(nil),             // 22: vss.v1.CanCopyReply
-	(*PrepareCopiesRequest)(nil),     // 23: vss.v1.PrepareCopiesRequest
-	(*ArraySetRequest)(nil),          // 24: vss.v1.ArraySetRequest
-	(*CommitCopiesReply)(nil),        // 25: vss.v1.CommitCopiesReply
-	(*ArrayResyncRequest)(nil),       // 26: vss.v1.ArrayResyncRequest
-	(*ArrayResyncProgress)(nil),      // 27: vss.v1.ArrayResyncProgress
-	(*PauseBackgroundRequest)(nil),   // 28: vss.v1.PauseBackgroundRequest
-	(*ListWritePathsRequest)(nil),    // 29: vss.v1.ListWritePathsRequest
-	(*ArrayWritePaths)(nil),          // 30: vss.v1.ArrayWritePaths
-	(*WatchEventsRequest)(nil),       // 31: vss.v1.WatchEventsRequest
-	(*ArrayEvent)(nil),               // 32: vss.v1.ArrayEvent
+	(*MapArrayLunsRequest)(nil),      // 14: vss.v1.MapArrayLunsRequest
+	(*SetArrayLunFlagsRequest)(nil),  // 15: vss.v1.SetArrayLunFlagsRequest
+	(*MarkImportedRequest)(nil),      // 16: vss.v1.MarkImportedRequest
+	(*ListArrayMappingsRequest)(nil), // 17: vss.v1.ListArrayMappingsRequest
+	(*ArrayMappingList)(nil),         // 18: vss.v1.ArrayMappingList
+	(*ArrayMapping)(nil),             // 19: vss.v1.ArrayMapping
+	(*ArrayAddress)(nil),             // 20: vss.v1.ArrayAddress
+	(*ArrayCopy)(nil),                // 21: vss.v1.ArrayCopy
+	(*CanCopyRequest)(nil),           // 22: vss.v1.CanCopyRequest
+	(*CanCopyReply)(nil),             // 23: vss.v1.CanCopyReply
+	(*PrepareCopiesRequest)(nil),     // 24: vss.v1.PrepareCopiesRequest
+	(*ArraySetRequest)(nil),          // 25: vss.v1.ArraySetRequest
+	(*CommitCopiesReply)(nil),        // 26: vss.v1.CommitCopiesReply
+	(*ArrayResyncRequest)(nil),       // 27: vss.v1.ArrayResyncRequest
+	(*ArrayResyncProgress)(nil),      // 28: vss.v1.ArrayResyncProgress
+	(*PauseBackgroundRequest)(nil),   // 29: vss.v1.PauseBackgroundRequest
+	(*ListWritePathsRequest)(nil),    // 30: vss.v1.ListWritePathsRequest
+	(*ArrayWritePaths)(nil),          // 31: vss.v1.ArrayWritePaths
+	(*WatchEventsRequest)(nil),       // 32: vss.v1.WatchEventsRequest
+	(*ArrayEvent)(nil),               // 33: vss.v1.ArrayEvent
 }
 var file_api_vss_v1_array_proto_depIdxs = []int32{
 	3,  // 0: vss.v1.ArrayInfoReply.pools:type_name -> vss.v1.ArrayPool
 	4,  // 1: vss.v1.ArrayLunList.luns:type_name -> vss.v1.ArrayLun
-	18, // 2: vss.v1.ArrayMappingList.mappings:type_name -> vss.v1.ArrayMapping
+	19, // 2: vss.v1.ArrayMappingList.mappings:type_name -> vss.v1.ArrayMapping
 	4,  // 3: vss.v1.ArrayMapping.lun:type_name -> vss.v1.ArrayLun
-	19, // 4: vss.v1.ArrayMapping.address:type_name -> vss.v1.ArrayAddress
-	20, // 5: vss.v1.CanCopyRequest.copies:type_name -> vss.v1.ArrayCopy
-	20, // 6: vss.v1.PrepareCopiesRequest.copies:type_name -> vss.v1.ArrayCopy
+	20, // 4: vss.v1.ArrayMapping.address:type_name -> vss.v1.ArrayAddress
+	21, // 5: vss.v1.CanCopyRequest.copies:type_name -> vss.v1.ArrayCopy
+	21, // 6: vss.v1.PrepareCopiesRequest.copies:type_name -> vss.v1.ArrayCopy
 	4,  // 7: vss.v1.ArrayEvent.lun:type_name -> vss.v1.ArrayLun
 	1,  // 8: vss.v1.Array.ArrayInfo:input_type -> vss.v1.ArrayInfoRequest
 	8,  // 9: vss.v1.Array.ListLuns:input_type -> vss.v1.ListArrayLunsRequest
@@ -2078,46 +2136,48 @@ var file_api_vss_v1_array_proto_depIdxs = []int32{
 	11, // 13: vss.v1.Array.RenameLun:input_type -> vss.v1.RenameArrayLunRequest
 	12, // 14: vss.v1.Array.ExtendLun:input_type -> vss.v1.ExtendArrayLunRequest
 	13, // 15: vss.v1.Array.MapLun:input_type -> vss.v1.MapArrayLunRequest
-	13, // 16: vss.v1.Array.UnmapLun:input_type -> vss.v1.MapArrayLunRequest
-	14, // 17: vss.v1.Array.SetLunFlags:input_type -> vss.v1.SetArrayLunFlagsRequest
-	15, // 18: vss.v1.Array.MarkImported:input_type -> vss.v1.MarkImportedRequest
-	7,  // 19: vss.v1.Array.MakePlain:input_type -> vss.v1.ArrayLunsRequest
-	16, // 20: vss.v1.Array.ListMappings:input_type -> vss.v1.ListArrayMappingsRequest
-	21, // 21: vss.v1.Array.CanCopy:input_type -> vss.v1.CanCopyRequest
-	23, // 22: vss.v1.Array.PrepareCopies:input_type -> vss.v1.PrepareCopiesRequest
-	24, // 23: vss.v1.Array.CommitCopies:input_type -> vss.v1.ArraySetRequest
-	24, // 24: vss.v1.Array.FinishCopies:input_type -> vss.v1.ArraySetRequest
-	24, // 25: vss.v1.Array.KeepCopies:input_type -> vss.v1.ArraySetRequest
-	24, // 26: vss.v1.Array.AbortCopies:input_type -> vss.v1.ArraySetRequest
-	26, // 27: vss.v1.Array.Resync:input_type -> vss.v1.ArrayResyncRequest
-	28, // 28: vss.v1.Array.PauseBackground:input_type -> vss.v1.PauseBackgroundRequest
-	29, // 29: vss.v1.Array.ListWritePaths:input_type -> vss.v1.ListWritePathsRequest
-	31, // 30: vss.v1.Array.WatchEvents:input_type -> vss.v1.WatchEventsRequest
-	2,  // 31: vss.v1.Array.ArrayInfo:output_type -> vss.v1.ArrayInfoReply
-	5,  // 32: vss.v1.Array.ListLuns:output_type -> vss.v1.ArrayLunList
-	4,  // 33: vss.v1.Array.GetLun:output_type -> vss.v1.ArrayLun
-	4,  // 34: vss.v1.Array.CreateLun:output_type -> vss.v1.ArrayLun
-	0,  // 35: vss.v1.Array.DeleteLun:output_type -> vss.v1.ArrayDone
-	4,  // 36: vss.v1.Array.RenameLun:output_type -> vss.v1.ArrayLun
-	4,  // 37: vss.v1.Array.ExtendLun:output_type -> vss.v1.ArrayLun
-	4,  // 38: vss.v1.Array.MapLun:output_type -> vss.v1.ArrayLun
-	4,  // 39: vss.v1.Array.UnmapLun:output_type -> vss.v1.ArrayLun
-	4,  // 40: vss.v1.Array.SetLunFlags:output_type -> vss.v1.ArrayLun
-	0,  // 41: vss.v1.Array.MarkImported:output_type -> vss.v1.ArrayDone
-	0,  // 42: vss.v1.Array.MakePlain:output_type -> vss.v1.ArrayDone
-	17, // 43: vss.v1.Array.ListMappings:output_type -> vss.v1.ArrayMappingList
-	22, // 44: vss.v1.Array.CanCopy:output_type -> vss.v1.CanCopyReply
-	5,  // 45: vss.v1.Array.PrepareCopies:output_type -> vss.v1.ArrayLunList
-	25, // 46: vss.v1.Array.CommitCopies:output_type -> vss.v1.CommitCopiesReply
-	5,  // 47: vss.v1.Array.FinishCopies:output_type -> vss.v1.ArrayLunList
-	0,  // 48: vss.v1.Array.KeepCopies:output_type -> vss.v1.ArrayDone
-	0,  // 49: vss.v1.Array.AbortCopies:output_type -> vss.v1.ArrayDone
-	27, // 50: vss.v1.Array.Resync:output_type -> vss.v1.ArrayResyncProgress
-	0,  // 51: vss.v1.Array.PauseBackground:output_type -> vss.v1.ArrayDone
-	30, // 52: vss.v1.Array.ListWritePaths:output_type -> vss.v1.ArrayWritePaths
-	32, // 53: vss.v1.Array.WatchEvents:output_type -> vss.v1.ArrayEvent
-	31, // [31:54] is the sub-list for method output_type
-	8,  // [8:31] is the sub-list for method input_type
+	14, // 16: vss.v1.Array.MapLuns:input_type -> vss.v1.MapArrayLunsRequest
+	13, // 17: vss.v1.Array.UnmapLun:input_type -> vss.v1.MapArrayLunRequest
+	15, // 18: vss.v1.Array.SetLunFlags:input_type -> vss.v1.SetArrayLunFlagsRequest
+	16, // 19: vss.v1.Array.MarkImported:input_type -> vss.v1.MarkImportedRequest
+	7,  // 20: vss.v1.Array.MakePlain:input_type -> vss.v1.ArrayLunsRequest
+	17, // 21: vss.v1.Array.ListMappings:input_type -> vss.v1.ListArrayMappingsRequest
+	22, // 22: vss.v1.Array.CanCopy:input_type -> vss.v1.CanCopyRequest
+	24, // 23: vss.v1.Array.PrepareCopies:input_type -> vss.v1.PrepareCopiesRequest
+	25, // 24: vss.v1.Array.CommitCopies:input_type -> vss.v1.ArraySetRequest
+	25, // 25: vss.v1.Array.FinishCopies:input_type -> vss.v1.ArraySetRequest
+	25, // 26: vss.v1.Array.KeepCopies:input_type -> vss.v1.ArraySetRequest
+	25, // 27: vss.v1.Array.AbortCopies:input_type -> vss.v1.ArraySetRequest
+	27, // 28: vss.v1.Array.Resync:input_type -> vss.v1.ArrayResyncRequest
+	29, // 29: vss.v1.Array.PauseBackground:input_type -> vss.v1.PauseBackgroundRequest
+	30, // 30: vss.v1.Array.ListWritePaths:input_type -> vss.v1.ListWritePathsRequest
+	32, // 31: vss.v1.Array.WatchEvents:input_type -> vss.v1.WatchEventsRequest
+	2,  // 32: vss.v1.Array.ArrayInfo:output_type -> vss.v1.ArrayInfoReply
+	5,  // 33: vss.v1.Array.ListLuns:output_type -> vss.v1.ArrayLunList
+	4,  // 34: vss.v1.Array.GetLun:output_type -> vss.v1.ArrayLun
+	4,  // 35: vss.v1.Array.CreateLun:output_type -> vss.v1.ArrayLun
+	0,  // 36: vss.v1.Array.DeleteLun:output_type -> vss.v1.ArrayDone
+	4,  // 37: vss.v1.Array.RenameLun:output_type -> vss.v1.ArrayLun
+	4,  // 38: vss.v1.Array.ExtendLun:output_type -> vss.v1.ArrayLun
+	4,  // 39: vss.v1.Array.MapLun:output_type -> vss.v1.ArrayLun
+	0,  // 40: vss.v1.Array.MapLuns:output_type -> vss.v1.ArrayDone
+	4,  // 41: vss.v1.Array.UnmapLun:output_type -> vss.v1.ArrayLun
+	4,  // 42: vss.v1.Array.SetLunFlags:output_type -> vss.v1.ArrayLun
+	0,  // 43: vss.v1.Array.MarkImported:output_type -> vss.v1.ArrayDone
+	0,  // 44: vss.v1.Array.MakePlain:output_type -> vss.v1.ArrayDone
+	18, // 45: vss.v1.Array.ListMappings:output_type -> vss.v1.ArrayMappingList
+	23, // 46: vss.v1.Array.CanCopy:output_type -> vss.v1.CanCopyReply
+	5,  // 47: vss.v1.Array.PrepareCopies:output_type -> vss.v1.ArrayLunList
+	26, // 48: vss.v1.Array.CommitCopies:output_type -> vss.v1.CommitCopiesReply
+	5,  // 49: vss.v1.Array.FinishCopies:output_type -> vss.v1.ArrayLunList
+	0,  // 50: vss.v1.Array.KeepCopies:output_type -> vss.v1.ArrayDone
+	0,  // 51: vss.v1.Array.AbortCopies:output_type -> vss.v1.ArrayDone
+	28, // 52: vss.v1.Array.Resync:output_type -> vss.v1.ArrayResyncProgress
+	0,  // 53: vss.v1.Array.PauseBackground:output_type -> vss.v1.ArrayDone
+	31, // 54: vss.v1.Array.ListWritePaths:output_type -> vss.v1.ArrayWritePaths
+	33, // 55: vss.v1.Array.WatchEvents:output_type -> vss.v1.ArrayEvent
+	32, // [32:56] is the sub-list for method output_type
+	8,  // [8:32] is the sub-list for method input_type
 	8,  // [8:8] is the sub-list for extension type_name
 	8,  // [8:8] is the sub-list for extension extendee
 	0,  // [0:8] is the sub-list for field type_name
@@ -2134,7 +2194,7 @@ func file_api_vss_v1_array_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_vss_v1_array_proto_rawDesc), len(file_api_vss_v1_array_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   33,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

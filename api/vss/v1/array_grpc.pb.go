@@ -28,6 +28,7 @@
 //	MapLun           VDS_E_OBJECT_NOT_FOUND, VSS_E_BAD_STATE (a copy  yes
 //	                 that another host imported), VDS_E_NOT_SUPPORTED
 //	                 (no target of the array reaches the host)
+//	MapLuns          as MapLun                                        yes
 //	UnmapLun         VDS_E_OBJECT_NOT_FOUND                           yes
 //	SetLunFlags      VDS_E_OBJECT_NOT_FOUND                           yes
 //	MarkImported     VDS_E_OBJECT_NOT_FOUND, VSS_E_BAD_STATE          no: a set is imported once
@@ -79,6 +80,7 @@ const (
 	Array_RenameLun_FullMethodName       = "/vss.v1.Array/RenameLun"
 	Array_ExtendLun_FullMethodName       = "/vss.v1.Array/ExtendLun"
 	Array_MapLun_FullMethodName          = "/vss.v1.Array/MapLun"
+	Array_MapLuns_FullMethodName         = "/vss.v1.Array/MapLuns"
 	Array_UnmapLun_FullMethodName        = "/vss.v1.Array/UnmapLun"
 	Array_SetLunFlags_FullMethodName     = "/vss.v1.Array/SetLunFlags"
 	Array_MarkImported_FullMethodName    = "/vss.v1.Array/MarkImported"
@@ -110,6 +112,8 @@ type ArrayClient interface {
 	RenameLun(ctx context.Context, in *RenameArrayLunRequest, opts ...grpc.CallOption) (*ArrayLun, error)
 	ExtendLun(ctx context.Context, in *ExtendArrayLunRequest, opts ...grpc.CallOption) (*ArrayLun, error)
 	MapLun(ctx context.Context, in *MapArrayLunRequest, opts ...grpc.CallOption) (*ArrayLun, error)
+	// MapLuns maps all of the LUNs or none.
+	MapLuns(ctx context.Context, in *MapArrayLunsRequest, opts ...grpc.CallOption) (*ArrayDone, error)
 	UnmapLun(ctx context.Context, in *MapArrayLunRequest, opts ...grpc.CallOption) (*ArrayLun, error)
 	// SetLunFlags stores the flags of a disk that has no partition table.
 	SetLunFlags(ctx context.Context, in *SetArrayLunFlagsRequest, opts ...grpc.CallOption) (*ArrayLun, error)
@@ -220,6 +224,16 @@ func (c *arrayClient) MapLun(ctx context.Context, in *MapArrayLunRequest, opts .
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ArrayLun)
 	err := c.cc.Invoke(ctx, Array_MapLun_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *arrayClient) MapLuns(ctx context.Context, in *MapArrayLunsRequest, opts ...grpc.CallOption) (*ArrayDone, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ArrayDone)
+	err := c.cc.Invoke(ctx, Array_MapLuns_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -417,6 +431,8 @@ type ArrayServer interface {
 	RenameLun(context.Context, *RenameArrayLunRequest) (*ArrayLun, error)
 	ExtendLun(context.Context, *ExtendArrayLunRequest) (*ArrayLun, error)
 	MapLun(context.Context, *MapArrayLunRequest) (*ArrayLun, error)
+	// MapLuns maps all of the LUNs or none.
+	MapLuns(context.Context, *MapArrayLunsRequest) (*ArrayDone, error)
 	UnmapLun(context.Context, *MapArrayLunRequest) (*ArrayLun, error)
 	// SetLunFlags stores the flags of a disk that has no partition table.
 	SetLunFlags(context.Context, *SetArrayLunFlagsRequest) (*ArrayLun, error)
@@ -476,6 +492,9 @@ func (UnimplementedArrayServer) ExtendLun(context.Context, *ExtendArrayLunReques
 }
 func (UnimplementedArrayServer) MapLun(context.Context, *MapArrayLunRequest) (*ArrayLun, error) {
 	return nil, status.Error(codes.Unimplemented, "method MapLun not implemented")
+}
+func (UnimplementedArrayServer) MapLuns(context.Context, *MapArrayLunsRequest) (*ArrayDone, error) {
+	return nil, status.Error(codes.Unimplemented, "method MapLuns not implemented")
 }
 func (UnimplementedArrayServer) UnmapLun(context.Context, *MapArrayLunRequest) (*ArrayLun, error) {
 	return nil, status.Error(codes.Unimplemented, "method UnmapLun not implemented")
@@ -683,6 +702,24 @@ func _Array_MapLun_Handler(srv interface{}, ctx context.Context, dec func(interf
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ArrayServer).MapLun(ctx, req.(*MapArrayLunRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Array_MapLuns_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MapArrayLunsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ArrayServer).MapLuns(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Array_MapLuns_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ArrayServer).MapLuns(ctx, req.(*MapArrayLunsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -974,6 +1011,10 @@ var Array_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "MapLun",
 			Handler:    _Array_MapLun_Handler,
+		},
+		{
+			MethodName: "MapLuns",
+			Handler:    _Array_MapLuns_Handler,
 		},
 		{
 			MethodName: "UnmapLun",

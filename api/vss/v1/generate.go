@@ -5,9 +5,9 @@
 //
 //	go generate ./api/...
 //
-// from the root of the repository (files import each other by the path from there: "api/vss/v1/error.proto"), then commit
-// the .proto and the generated files together. It requires protoc of Debian 12
-// (3.21.12, as its version is part of the generated files); the two Go generators come from the tool lines of go.mod.
+// from the root of the repository (files import each other by the path from there: "api/vss/v1/error.proto"), then
+// commit the .proto and the generated files together. It requires protoc of Debian 12 (3.21.12, as its version is part
+// of the generated files); the two Go generators come from the tool lines of go.mod.
 package vssv1
 
 //go:generate sh ../../generate

@@ -177,7 +177,7 @@ func importOnce(w *world) {
 	_, copies := w.set(kept, of("", two, w.create("l"), w.create("m"))...)
 	first, second := copies[0].ID, copies[1].ID
 	for _, id := range []vss.LUNID{first, second} {
-		w.lun(b.Map(ctx, id, B))
+		w.must(b.MapAll(ctx, B, []vss.LUNID{id, id}))
 		w.lun(a.Map(ctx, id, A)) // both are at it
 	}
 	w.must(b.MarkImported(ctx, B, []vss.LUNID{first}))

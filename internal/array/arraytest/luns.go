@@ -149,6 +149,8 @@ func refusals(w *world) {
 		{"extend past the pool", lun(a.Extend(ctx, l.ID, 1<<44)), vss.VDSErrNotEnoughSpace},
 		{"extend past everything", lun(a.Extend(ctx, l.ID, 1<<63-1)), vss.ErrInvalidArg},
 		{"map to no host", lun(a.Map(ctx, l.ID, "")), vss.ErrInvalidArg},
+		{"map several to no host", a.MapAll(ctx, "", []vss.LUNID{l.ID}), vss.ErrInvalidArg},
+		{"map nobody among several", a.MapAll(ctx, A, []vss.LUNID{l.ID, nobody.ID}), vss.VDSErrObjectNotFound},
 		{"map nobody", lun(a.Map(ctx, nobody.ID, A)), vss.VDSErrObjectNotFound},
 		{"unmap nobody", lun(a.Unmap(ctx, nobody.ID, A)), vss.VDSErrObjectNotFound},
 		{"flags of nobody", lun(a.SetFlags(ctx, nobody.ID, 1)), vss.VDSErrObjectNotFound},

@@ -130,7 +130,7 @@ func (c *cutter) Cut() (first, last time.Time, err error) {
 	return first, last, err
 }
 
-// Close makes clones durable (a snapshot is, when its ioctl returns) and lets the descriptors go.
+// Close makes clones durable (a snapshot is, when its ioctl returns) and closes the descriptors.
 func (c *cutter) Close() error {
 	var errs []error
 	for _, f := range c.files {

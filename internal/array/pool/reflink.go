@@ -151,7 +151,7 @@ func (p *Reflink) RecordDir() string { return filepath.Join(p.dir, "records") }
 // WritePaths are what a commit writes to.
 func (p *Reflink) WritePaths() []string { return []string{p.dir} }
 
-// Close lets the pool go; it may be repeated.
+// Close closes the pool. It may be repeated.
 func (p *Reflink) Close() error {
 	if err := p.lock.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
 		return err

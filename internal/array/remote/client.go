@@ -111,6 +111,11 @@ func (c *client) Map(ctx context.Context, id vss.LUNID, host string) (array.LUN,
 	return one(c.rpc.MapLun(ctx, &vssv1.MapArrayLunRequest{Id: id.String(), Host: host}))
 }
 
+// MapAll implements array.Array.
+func (c *client) MapAll(ctx context.Context, host string, ids []vss.LUNID) error {
+	return done(c.rpc.MapLuns(ctx, &vssv1.MapArrayLunsRequest{Host: host, Ids: texts(ids)}))
+}
+
 // Unmap implements array.Array.
 func (c *client) Unmap(ctx context.Context, id vss.LUNID, host string) (array.LUN, error) {
 	return one(c.rpc.UnmapLun(ctx, &vssv1.MapArrayLunRequest{Id: id.String(), Host: host}))
@@ -151,7 +156,7 @@ func (c *client) Mappings(ctx context.Context, host string) ([]array.Mapping, er
 	return out, p.err
 }
 
-// WritePaths implements array.Array. An array on another machine has none that a host could meet.
+// WritePaths implements array.Array. An array on another machine has none on this host.
 func (c *client) WritePaths(ctx context.Context) ([]string, error) {
 	m, err := c.rpc.ListWritePaths(ctx, &vssv1.ListWritePathsRequest{})
 	return m.GetPaths(), err
@@ -260,25 +265,9 @@ func (c *client) Events(ctx context.Context) (<-chan array.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := make(chan array.Event, 64)
-	go func() {
-		defer close(out)
-		for {
-			m, err := stream.Recv()
-			if err != nil {
-				return
-			}
-			var p reply
-			e := p.event(m)
-			if p.err != nil {
-				continue
-			}
-			select {
-			case out <- e:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return out, nil
+	return wire.Receive(ctx, stream.Recv, 64, func(m *vssv1.ArrayEvent) (array.Event, bool) {
+		var p reply
+		e := p.event(m)
+		return e, p.err == nil
+	}), nil
 }

@@ -115,6 +115,15 @@ func (s *server) MapLun(ctx context.Context, r *vssv1.MapArrayLunRequest) (*vssv
 	return q.lun(func() (array.LUN, error) { return s.a.Map(ctx, id, host) })
 }
 
+func (s *server) MapLuns(ctx context.Context, r *vssv1.MapArrayLunsRequest) (*vssv1.ArrayDone, error) {
+	s.rights.Lock()
+	defer s.rights.Unlock()
+	q := s.request(ctx)
+	host, ids := q.host(r.GetHost()), q.ids(r.GetIds())
+	q.may(q.caller.maps, ids...)
+	return q.done(func() error { return s.a.MapAll(ctx, host, ids) })
+}
+
 func (s *server) UnmapLun(ctx context.Context, r *vssv1.MapArrayLunRequest) (*vssv1.ArrayLun, error) {
 	q := s.request(ctx)
 	id, host := q.id(r.GetId()), q.host(r.GetHost())

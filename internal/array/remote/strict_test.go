@@ -144,6 +144,15 @@ func (s strict) Map(_ context.Context, id vss.LUNID, host string) (array.LUN, er
 	return record(id), nil
 }
 
+func (s strict) MapAll(_ context.Context, host string, ids []vss.LUNID) error {
+	s.host("MapAll", host)
+	s.count("MapAll", len(ids))
+	for _, id := range ids {
+		s.only("MapAll", id, free, shared, waiting, own, mapped)
+	}
+	return nil
+}
+
 func (s strict) Unmap(_ context.Context, id vss.LUNID, host string) (array.LUN, error) {
 	s.host("Unmap", host)
 	s.only("Unmap", id, free, foreign, shared, waiting, taken, own, mapped)

@@ -1,6 +1,7 @@
 package copiestest
 
-// Die ends the process that uses this host, as SIGKILL does: its locks and pauses are gone. Disks, mounts and copies stay.
+// Die ends the process that uses this host, as SIGKILL does: its locks and pauses are gone. Disks, mounts and copies
+// stay.
 func (w *World) Die() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -135,15 +135,6 @@ func (s *Server) Stop(ctx context.Context) error {
 	return s.waitExit(ctx, pid)
 }
 
-// Reload makes the server read its configuration again. It does not wait until the server has done so.
-func (s *Server) Reload() error {
-	pid, running := s.postmaster()
-	if !running {
-		return errors.New("the server isn't running")
-	}
-	return syscall.Kill(pid, syscall.SIGHUP)
-}
-
 // Crash kills the postmaster and returns when all processes of the server have exited.
 func (s *Server) Crash(ctx context.Context) error {
 	pid, running := s.postmaster()

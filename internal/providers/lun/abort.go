@@ -13,9 +13,9 @@ import (
 
 const opAbort = "AbortSnapshots"
 
-// AbortSnapshots implements provider.Provider. A set of a former process is known to the arrays alone.
+// AbortSnapshots implements provider.Provider. Sets of a former process are found in the records of the arrays.
 func (p *Provider) AbortSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
-	p.say()
+	p.flushDeferredErrors()
 	err := p.machine.Abort(ctx, set)
 	if vss.CodeOf(err) == vss.ErrObjectNotFound {
 		err = p.abortFormer(ctx, set)
@@ -23,11 +23,11 @@ func (p *Provider) AbortSnapshots(ctx context.Context, set vss.SnapshotSetID) er
 	return p.answer(opAbort, set.String(), err)
 }
 
-// drop undoes the set under way, for the machine; kept copies go, too, since the set was not created.
+// drop undoes the set that is being created, for the machine. Copies that are kept already are deleted, too.
 func (p *Provider) drop(ctx context.Context, set vss.SnapshotSetID) error {
 	p.mu.Lock()
 	c := p.creation
-	if c == nil || c.id != set || c.prepared == nil { // no array has heard of it
+	if c == nil || c.id != set || c.prepared == nil { // it has not reached the arrays
 		if c != nil && c.id == set {
 			c.dropped = true
 		}
@@ -37,7 +37,7 @@ func (p *Provider) drop(ctx context.Context, set vss.SnapshotSetID) error {
 	c.dropped = true
 	prepared, parts := c.prepared, c.parts
 	p.mu.Unlock()
-	<-prepared // else its copies would come after they were aborted
+	<-prepared // otherwise copies could appear after the abort
 	err := each(parts, func(x part) error {
 		_, err := p.abort(ctx, x.array, set)
 		if err == nil {
@@ -52,7 +52,7 @@ func (p *Provider) drop(ctx context.Context, set vss.SnapshotSetID) error {
 	return err
 }
 
-// abort drops what one array has of a set and isn't kept, and says whether it had any of it.
+// abort drops the copies of a set that an array doesn't keep, and reports whether the array knew the set.
 func (p *Provider) abort(ctx context.Context, a array.Array, set vss.SnapshotSetID) (known bool, err error) {
 	err = a.AbortCopies(ctx, set, p.cfg.Host)
 	if errors.Is(err, vss.ErrObjectNotFound) {
@@ -61,9 +61,9 @@ func (p *Provider) abort(ctx context.Context, a array.Array, set vss.SnapshotSet
 	return err == nil, err
 }
 
-// abortFormer undoes a set that this process never heard of: one whose process died. If any of its copies isn't kept,
-// it was not created, and those that are kept go as well; if all are, nothing happens. Errors: VSS_E_OBJECT_NOT_FOUND
-// when no array has anything of it, or when it is another host's.
+// abortFormer undoes a set of a former process. If any of its copies isn't kept, the set was not created, and the kept
+// ones are deleted as well; if all are kept, nothing is done. Errors: VSS_E_OBJECT_NOT_FOUND if no array has copies of
+// the set, or if it is a set of another host.
 func (p *Provider) abortFormer(ctx context.Context, set vss.SnapshotSetID) error {
 	unknown := func(why string) error { return vss.E(opAbort, vss.ErrObjectNotFound, errors.New(why)).On(set.String()) }
 	created := true
@@ -72,7 +72,7 @@ func (p *Provider) abortFormer(ctx context.Context, set vss.SnapshotSetID) error
 			continue
 		}
 		if f.lun.Host != p.cfg.Host {
-			return unknown("it is a set of host " + f.lun.Host)
+			return unknown("the set belongs to host " + f.lun.Host)
 		}
 		created = created && f.lun.Final
 	}
@@ -88,7 +88,7 @@ func (p *Provider) abortFormer(ctx context.Context, set vss.SnapshotSetID) error
 		return err
 	})
 	if err == nil && !known.Load() {
-		return unknown("no array has anything of it")
+		return unknown("no array has copies of the set")
 	}
 	return err
 }
@@ -112,8 +112,8 @@ func (p *Provider) reclaimSet(ctx context.Context, a array.Array, set vss.Snapsh
 func (p *Provider) reclaim(ctx context.Context, op string, a array.Array, l array.LUN) error {
 	others := slices.DeleteFunc(slices.Clone(l.MappedTo), func(h string) bool { return h == p.cfg.Host })
 	if len(others) > 0 {
-		return vss.E(op, vss.ErrProviderVeto, fmt.Errorf("it is mapped to %v", others)).On(l.Name).
-			Advise("delete the copy on the host that sees it, or mask it there: vss lun mask")
+		return vss.E(op, vss.ErrProviderVeto, fmt.Errorf("the LUN is mapped to %v", others)).On(l.Name).
+			Advise("delete the copy on that host, or mask it there: vss lun mask")
 	}
 	if _, err := a.Unmap(ctx, l.ID, p.cfg.Host); err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// step does one step of the set under way.
+// step makes one step of the set.
 func (p *Provider) step(
 	ctx context.Context,
 	e provider.Call,
@@ -20,20 +20,20 @@ func (p *Provider) step(
 	return p.answer(e.String(), set.String(), p.machine.Step(ctx, e, set, run))
 }
 
-// onArrays does one step at all arrays of the set under way at once.
+// onArrays makes one step at all arrays of the set at once.
 func (p *Provider) onArrays(e provider.Call, set vss.SnapshotSetID, do func(part) error) error {
-	return each(p.noted(set), func(x part) error { return lost(e.String(), set, do(x)) })
+	return each(p.recorded(set), func(x part) error { return lost(e.String(), set, do(x)) })
 }
 
-// EndPrepareSnapshots implements provider.Provider. An abort makes it return at once, whatever the arrays do; drop
-// waits for them.
+// EndPrepareSnapshots implements provider.Provider. When the set is aborted it returns at once; drop waits for the
+// arrays.
 func (p *Provider) EndPrepareSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
 	const e = provider.CallEndPrepare
 	return p.step(ctx, e, set, func(ctx context.Context) error {
 		prepared, ok := p.close(set)
 		if !ok {
-			return vss.E(e.String(), vss.ErrProviderVeto, errors.New("its first copy is just being begun")).
-				On(set.String()).Advise("the calls came out of order; create the set anew")
+			return vss.E(e.String(), vss.ErrProviderVeto, errors.New("its first copy is still being begun")).
+				On(set.String()).Advise("the calls came out of order; create the set again")
 		}
 		var err error
 		go func() {
@@ -47,13 +47,14 @@ func (p *Provider) EndPrepareSnapshots(ctx context.Context, set vss.SnapshotSetI
 		case <-prepared:
 			return err
 		case <-ctx.Done():
-			return vss.E(e.String(), vss.ErrProviderVeto, fmt.Errorf("it was given up while the arrays prepared: %w", ctx.Err())).
-				On(set.String()).Advise("create the set anew")
+			return vss.E(e.String(), vss.ErrProviderVeto,
+				fmt.Errorf("it was given up while the arrays prepared: %w", ctx.Err())).
+				On(set.String()).Advise("create the set again")
 		}
 	})
 }
 
-// close fixes what the set consists of; prepared is to be closed when the arrays have ended preparing it.
+// close fixes the parts of the set; prepared must be closed when the arrays have ended preparing it.
 func (p *Provider) close(set vss.SnapshotSetID) (prepared chan struct{}, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -64,15 +65,14 @@ func (p *Provider) close(set vss.SnapshotSetID) (prepared chan struct{}, ok bool
 	return p.creation.prepared, true
 }
 
-// PreCommitSnapshots implements provider.Provider. All is armed since EndPrepareSnapshots.
+// PreCommitSnapshots implements provider.Provider. Everything is ready since EndPrepareSnapshots.
 func (p *Provider) PreCommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
 	return p.step(ctx, provider.CallPreCommit, set, nothing)
 }
 
 func nothing(context.Context) error { return nil }
 
-// CommitSnapshots implements provider.Provider: the arrays cut, and nothing else happens. Why it failed is logged
-// later.
+// CommitSnapshots implements provider.Provider: the arrays take the copies. Errors are logged later.
 func (p *Provider) CommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
 	const e = provider.CallCommit
 	err := p.machine.Step(ctx, e, set, func(ctx context.Context) error {
@@ -83,7 +83,7 @@ func (p *Provider) CommitSnapshots(ctx context.Context, set vss.SnapshotSetID) e
 	})
 	if err = legal(e.String(), set.String(), err); vss.CodeOf(err) == vss.ErrProviderVeto {
 		p.mu.Lock()
-		p.unsaid = append(p.unsaid, err)
+		p.deferredErrors = append(p.deferredErrors, err)
 		p.mu.Unlock()
 	}
 	return err
@@ -92,7 +92,7 @@ func (p *Provider) CommitSnapshots(ctx context.Context, set vss.SnapshotSetID) e
 // PostCommitSnapshots implements provider.Provider.
 func (p *Provider) PostCommitSnapshots(ctx context.Context, set vss.SnapshotSetID, _ int) error {
 	const e = provider.CallPostCommit
-	p.say()
+	p.flushDeferredErrors()
 	return p.step(ctx, e, set, func(ctx context.Context) error {
 		return p.onArrays(e, set, func(x part) error {
 			_, err := x.array.FinishCopies(ctx, set, p.cfg.Host)
@@ -101,7 +101,7 @@ func (p *Provider) PostCommitSnapshots(ctx context.Context, set vss.SnapshotSetI
 	})
 }
 
-// PreFinalCommitSnapshots implements provider.Provider. Room for what recovery writes is the arrays' constant care.
+// PreFinalCommitSnapshots implements provider.Provider. The arrays reserve space for writes to copies at all times.
 func (p *Provider) PreFinalCommitSnapshots(ctx context.Context, set vss.SnapshotSetID) error {
 	return p.step(ctx, provider.CallPreFinalCommit, set, nothing)
 }
@@ -114,7 +114,7 @@ func (p *Provider) PostFinalCommitSnapshots(ctx context.Context, set vss.Snapsho
 	})
 }
 
-// GetTargetLUNs implements provider.Hardware. What the copies of a set are is known to the arrays alone.
+// GetTargetLUNs implements provider.Hardware. The copies are found in the records of the arrays.
 func (p *Provider) GetTargetLUNs(
 	ctx context.Context,
 	set vss.SnapshotSetID,
@@ -134,7 +134,7 @@ func (p *Provider) GetTargetLUNs(
 	return out, nil
 }
 
-// target is the copy of one original.
+// target returns the description of the copy of one original.
 func (p *Provider) target(
 	v *inventory,
 	op string,
@@ -151,14 +151,15 @@ func (p *Provider) target(
 		}
 	}
 	if now, state := p.machine.Now(); now == set && state != vss.StateAborted && state != vss.StateCreated {
-		return vss.LUNInformation{}, vss.E(op, vss.ErrBadState, fmt.Errorf("the set is %s and has no copy of it", state)).
+		return vss.LUNInformation{}, vss.E(op, vss.ErrBadState,
+			fmt.Errorf("the set is %s and has no copy of it", state)).
 			On(origin.lun.Name).Advise("ask after PostCommitSnapshots for LUNs that are in the set")
 	}
 	return vss.LUNInformation{}, vss.E(op, vss.ErrObjectNotFound, fmt.Errorf("set %s has no copy of it", set)).
 		On(origin.lun.Name)
 }
 
-// made says whether a LUN is a copy that this host had made for a set.
+// made reports whether a LUN is a copy of a set of this host.
 func (p *Provider) made(l array.LUN, set vss.SnapshotSetID) bool {
 	return l.Kind == array.KindShadowCopy && l.Set == set && l.Host == p.cfg.Host
 }

@@ -29,7 +29,7 @@ func TestCommitFailsAtOneArray(t *testing.T) {
 		a.hook = nil
 		must(t, w.AbortSnapshots(ctx, set))
 		if n := strings.Count(w.log.String(), "the line is dead"); n != 1 {
-			t.Errorf("array %d: the log tells %d times why the commit failed: %s", i, n, w.log)
+			t.Errorf("array %d: the log has the reason of the failed commit %d times: %s", i, n, w.log)
 		}
 		w.wantCopies("aborted", 0)
 		w.create(vss.ContextBackup)

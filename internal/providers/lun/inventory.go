@@ -11,17 +11,17 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// found is a LUN and the array that has it.
+// found is a LUN and its array.
 type found struct {
 	array array.Array
 	lun   array.LUN
 	info  vss.LUNInformation
 }
 
-// inventory is what the arrays had when they were asked. A LUN that isn't in it is only gone if no array was silent.
+// inventory is the LUNs of all arrays. If arrays did not answer, a LUN that isn't in it may still exist.
 type inventory struct {
 	luns   []found
-	silent []error
+	failed []error // of arrays that did not answer
 }
 
 func (p *Provider) inventory(ctx context.Context) *inventory {
@@ -34,7 +34,7 @@ func (p *Provider) inventory(ctx context.Context) *inventory {
 		mu.Lock()
 		defer mu.Unlock()
 		if err != nil {
-			v.silent = append(v.silent, err)
+			v.failed = append(v.failed, err)
 			return nil
 		}
 		for _, l := range luns {
@@ -45,8 +45,8 @@ func (p *Provider) inventory(ctx context.Context) *inventory {
 	return &v
 }
 
-// find gives the LUN that a description is of. Errors: VSS_E_OBJECT_NOT_FOUND when it is certain that no array has it;
-// VSS_E_PROVIDER_VETO when an array doesn't answer, or when two have it (a pool that was copied with its files).
+// find returns the LUN with a description. Errors: VSS_E_OBJECT_NOT_FOUND if no array has it; VSS_E_PROVIDER_VETO if an
+// array that may have it doesn't answer, or if two have it (a pool whose files were copied).
 func (v *inventory) find(op string, info *vss.LUNInformation) (found, error) {
 	var hits []found
 	for _, f := range v.luns {
@@ -58,34 +58,20 @@ func (v *inventory) find(op string, info *vss.LUNInformation) (found, error) {
 	case len(hits) == 1:
 		return hits[0], nil
 	case len(hits) > 1:
-		return found{}, vss.E(op, vss.ErrProviderVeto, fmt.Errorf("LUNs with this page 0x83 are on the arrays %s and %s", hits[0].lun.Array, hits[1].lun.Array)).
-			On(label(info)).Advise("one of the two pools is a copy of the other: take it out of its array")
-	case len(v.silent) > 0:
-		return found{}, vss.E(
-			op,
-			vss.ErrProviderVeto,
-			fmt.Errorf("an array that may have the LUN doesn't answer: %w", errors.Join(v.silent...)),
-		).On(
-			label(info),
-		).
-			Advise(
-				"`vss array list` shows which arrays answer; try again when all do",
-			)
+		return found{}, vss.E(op, vss.ErrProviderVeto,
+			fmt.Errorf("LUNs with this page 0x83 are on the arrays %s and %s", hits[0].lun.Array, hits[1].lun.Array)).
+			On(label(info)).Advise("one of the two pools is a copy of the other; remove it from its array")
+	case len(v.failed) > 0:
+		return found{}, vss.E(op, vss.ErrProviderVeto,
+			fmt.Errorf("an array that may have the LUN doesn't answer: %w", errors.Join(v.failed...))).
+			On(label(info)).Advise("`vss array list` shows which arrays answer; try again when all do")
 	}
-	return found{}, vss.E(
-		op,
-		vss.ErrObjectNotFound,
-		errors.New("no array that this host speaks to has this LUN"),
-	).On(
-		label(info),
-	).
-		Advise(
-			"`vss lun list` shows which LUNs exist, `vss array list` which arrays",
-		)
+	return found{}, vss.E(op, vss.ErrObjectNotFound, errors.New("no array that this host speaks to has this LUN")).
+		On(label(info)).Advise("`vss lun list` shows which LUNs exist, `vss array list` which arrays")
 }
 
-// copies gives the LUNs of shadow copies, in their order: all, or an error that names every one that is missing. A copy
-// that another host is just making is not for us.
+// copies returns the LUNs of shadow copies, in their order, or an error that names every missing one. Copies that
+// another host is creating are refused.
 func (p *Provider) copies(ctx context.Context, op string, luns []vss.LUNInformation) ([]found, error) {
 	v := p.inventory(ctx)
 	var (
@@ -97,15 +83,8 @@ func (p *Provider) copies(ctx context.Context, op string, luns []vss.LUNInformat
 		switch {
 		case err != nil:
 		case f.lun.Kind != array.KindShadowCopy:
-			err = vss.E(
-				op,
-				vss.ErrObjectNotFound,
-				errors.New("it is an ordinary LUN, not a shadow copy's"),
-			).On(
-				f.lun.Name,
-			).Advise(
-				"`vss lun list` shows which LUNs are shadow copies",
-			)
+			err = vss.E(op, vss.ErrObjectNotFound, errors.New("the LUN is not a shadow copy")).On(f.lun.Name).
+				Advise("`vss lun list` shows which LUNs are shadow copies")
 		case !f.lun.Final && f.lun.Host != p.cfg.Host:
 			err = vss.E(op, vss.ErrProviderVeto, fmt.Errorf("host %s is creating its set", f.lun.Host)).On(f.lun.Name).
 				Advise("wait until the set is created there")
@@ -118,7 +97,7 @@ func (p *Provider) copies(ctx context.Context, op string, luns []vss.LUNInformat
 	return out, errors.Join(errs...)
 }
 
-// distinct leaves out LUNs that were named before.
+// distinct removes repeated LUNs.
 func distinct(all []found) []found {
 	seen := map[vss.LUNID]bool{}
 	var out []found
@@ -131,7 +110,7 @@ func distinct(all []found) []found {
 	return out
 }
 
-// label names a LUN that no record names: by its page 0x83, else by its serial.
+// label returns a name for a LUN without a record: its page 0x83, or its serial.
 func label(l *vss.LUNInformation) string {
 	for _, d := range l.DeviceIDs {
 		if d.Type.Unique() {
@@ -141,7 +120,7 @@ func label(l *vss.LUNInformation) string {
 	return "LUN with serial " + l.SerialNumber
 }
 
-// complete makes a description say what the array knows; it keeps what only the host knows.
+// complete fills in a description from the array's record; it keeps what only the host knows.
 func complete(info *vss.LUNInformation, f found) {
 	known := f.info
 	known.DiskSignature, known.Interconnects = info.DiskSignature, info.Interconnects

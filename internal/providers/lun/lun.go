@@ -14,36 +14,36 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// ID is this provider's, for ever. VersionID changes with Version.
+// ID identifies this provider permanently. VersionID changes with Version.
 var (
 	ID        = vss.ProviderID{GUID: vss.MustGUID("d2a4c1f6-7b0e-4f3a-9a61-5c8e20b97d14")}
 	VersionID = vss.MustGUID("0f6f3c52-41d8-4f0b-8f53-3b9d6c2e7a01")
 )
 
-// Name and Version are what `vss list providers` shows.
+// Name and Version are shown by `vss list providers`.
 const (
 	Name    = "lun"
 	Version = "1.0.0"
 )
 
-// Config is what a provider is made of.
+// Config holds the parameters of New.
 type Config struct {
-	Host   string               // this host, as the arrays' masks call it
-	Arrays func() []array.Array // those that this host speaks to; an array is the same value each time
+	Host   string               // name of this host in the masks of the arrays
+	Arrays func() []array.Array // the arrays of this host; the same values each time
 	Logger *slog.Logger
 }
 
-// Provider makes shadow copies of LUNs. One set is under way at a time.
+// Provider makes shadow copies of LUNs, one set at a time.
 type Provider struct {
 	cfg     Config
 	machine *provider.Machine
 
-	mu       sync.Mutex // the fields below; held for moments, never over a call of an array
-	creation *creation  // of the last set that a copy was begun for
-	unsaid   []error    // why CommitSnapshots failed, to be logged when nothing is held any more
+	mu             sync.Mutex // the fields below; never held during a call of an array
+	creation       *creation  // the set of the last BeginPrepareSnapshot
+	deferredErrors []error    // of CommitSnapshots, to be logged when writes are not held any more
 }
 
-// New makes a provider.
+// New returns a provider.
 func New(cfg Config) *Provider {
 	p := &Provider{cfg: cfg}
 	p.machine = provider.NewMachine(p.drop)
@@ -63,7 +63,7 @@ func (p *Provider) Properties(context.Context) (provider.Properties, error) {
 		}}, nil
 }
 
-// OnLoad implements provider.Provider. There is nothing to load: arrays are asked when they are needed.
+// OnLoad implements provider.Provider. It does nothing: the provider has no state of its own.
 func (p *Provider) OnLoad(context.Context) error { return nil }
 
 // OnUnload implements provider.Provider.
@@ -78,7 +78,7 @@ func (p *Provider) OnUnload(ctx context.Context, force bool) error {
 	return p.AbortSnapshots(ctx, set)
 }
 
-// each does something with all at once and gives what failed.
+// each calls do for all elements at once and joins the errors.
 func each[T any](all []T, do func(T) error) error {
 	if len(all) == 1 {
 		return do(all[0])

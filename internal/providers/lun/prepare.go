@@ -10,7 +10,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// creation is what is to be copied for one set.
+// creation holds what is copied for one set.
 type creation struct {
 	id       vss.SnapshotSetID
 	parts    []part        // fixed when EndPrepareSnapshots begins
@@ -18,38 +18,34 @@ type creation struct {
 	dropped  bool
 }
 
-// part is what one array copies, in one call.
+// part holds what one array copies, in one call.
 type part struct {
 	array    array.Array
 	requests []array.CopyRequest
 }
 
-// methodOf says how to copy in a context, differential where nothing is asked. Errors: VSS_E_UNSUPPORTED_CONTEXT.
+// methodOf returns the method for a context, differential unless it asks for another. Errors:
+// VSS_E_UNSUPPORTED_CONTEXT.
 func methodOf(op string, c vss.Context) (array.Method, error) {
 	refuse := func(why string) (array.Method, error) {
-		return "", vss.E(
-			op,
-			vss.ErrUnsupportedContext,
-			errors.New(why),
-		).Advise(
-			"`vss list providers` shows what each provider can do",
-		)
+		return "", vss.E(op, vss.ErrUnsupportedContext, errors.New(why)).
+			Advise("`vss list providers` shows what each provider can do")
 	}
 	switch {
 	case c.Has(vss.AttrClientAccessible):
-		return refuse("client-accessible copies are a software provider's")
+		return refuse("client-accessible copies need a software provider")
 	case c.Has(vss.AttrFileShare):
-		return refuse("a LUN is no file share")
+		return refuse("file shares are not supported")
 	case c.Has(vss.AttrDifferential | vss.AttrPlex):
-		return refuse("both methods are asked for, a copy has one")
+		return refuse("the context asks for a differential and a plex copy")
 	case c.Has(vss.AttrPlex):
 		return array.MethodPlex, nil
 	}
 	return array.MethodDifferential, nil
 }
 
-// plan adds a volume's LUNs to the parts of a set; one that is there already is copied once. The parts given stay as
-// they are. Errors: VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER, VSS_E_UNSUPPORTED_CONTEXT.
+// plan returns the parts of a set with a volume's LUNs added; a LUN that is in them already is copied once. It doesn't
+// change parts. Errors: VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER, VSS_E_UNSUPPORTED_CONTEXT.
 func (v *inventory) plan(op string, parts []part, m array.Method, luns []vss.LUNInformation) ([]part, error) {
 	out := slices.Clone(parts)
 	for i := range luns {
@@ -58,10 +54,10 @@ func (v *inventory) plan(op string, parts []part, m array.Method, luns []vss.LUN
 		case err != nil:
 			return nil, vss.E(op, vss.ErrVolumeNotSupportedByProvider, err).On(label(&luns[i])).Advise(vss.Hint(err))
 		case f.lun.Kind != array.KindPlain:
-			return nil, vss.E(op, vss.ErrVolumeNotSupportedByProvider, errors.New("it is a shadow copy itself")).
+			return nil, vss.E(op, vss.ErrVolumeNotSupportedByProvider, errors.New("the LUN is a shadow copy")).
 				On(f.lun.Name).Advise("break its set first: vss break")
 		case f.lun.State != array.StateReady:
-			return nil, vss.E(op, vss.ErrVolumeNotSupportedByProvider, fmt.Errorf("it is %s", f.lun.State)).
+			return nil, vss.E(op, vss.ErrVolumeNotSupportedByProvider, fmt.Errorf("the LUN is %s", f.lun.State)).
 				On(f.lun.Name).Advise("try again when the LUN is ready")
 		}
 		at := slices.IndexFunc(out, func(p part) bool { return p.array == f.array })
@@ -74,26 +70,28 @@ func (v *inventory) plan(op string, parts []part, m array.Method, luns []vss.LUN
 		case had < 0:
 			out[at].requests = append(slices.Clip(out[at].requests), array.CopyRequest{Origin: f.lun.ID, Method: m})
 		case out[at].requests[had].Method != m:
-			return nil, vss.E(op, vss.ErrUnsupportedContext, errors.New("the set copies it by the other method already")).
-				On(f.lun.Name).Advise("ask for one method in a set")
+			return nil, vss.E(op, vss.ErrUnsupportedContext,
+				errors.New("the set already copies the LUN by the other method")).
+				On(f.lun.Name).Advise("use one method for all copies in a set")
 		}
 	}
 	return out, nil
 }
 
-// fits asks the arrays whether they could make the copies now. Errors: VSS_E_INSUFFICIENT_STORAGE.
+// fits returns an error if the arrays can't make the copies now: VSS_E_INSUFFICIENT_STORAGE.
 func fits(ctx context.Context, op string, parts []part) error {
 	return each(parts, func(p part) error {
 		ok, err := p.array.CanCopy(ctx, p.requests)
 		if err == nil && !ok {
 			err = vss.E(op, vss.ErrInsufficientStorage, errors.New("the array can't make these copies now")).
-				Advise("delete old shadow copies: vss delete --oldest VOLUME; or give the pool more space: vss array list")
+				Advise("delete old shadow copies: vss delete --oldest VOLUME; or give the pool more space: vss array " +
+					"list")
 		}
 		return err
 	})
 }
 
-// AreLUNsSupported implements provider.Hardware. An array that is silent makes its LUNs strangers.
+// AreLUNsSupported implements provider.Hardware. LUNs of an array that doesn't answer are not supported.
 func (p *Provider) AreLUNsSupported(
 	ctx context.Context,
 	c vss.Context,
@@ -132,8 +130,8 @@ func (p *Provider) AreLUNsSupported(
 	return true, out, nil
 }
 
-// BeginPrepareSnapshot implements provider.Hardware. It only notes the LUNs: an array prepares all copies of a set at
-// once, in EndPrepareSnapshots, when they are all known.
+// BeginPrepareSnapshot implements provider.Hardware. It only records the LUNs: EndPrepareSnapshots prepares all
+// copies of a set at once.
 func (p *Provider) BeginPrepareSnapshot(
 	ctx context.Context,
 	set vss.SnapshotSetID,
@@ -143,30 +141,30 @@ func (p *Provider) BeginPrepareSnapshot(
 	luns []vss.LUNInformation,
 ) error {
 	const op = "BeginPrepareSnapshot"
-	p.say()
+	p.flushDeferredErrors()
 	return p.answer(op, set.String(), p.machine.Begin(ctx, set, func(ctx context.Context) error {
 		if len(luns) == 0 {
-			return vss.E(op, vss.ErrInvalidArg, errors.New("no LUN")).On(set.String()).
-				Advise("name the LUNs that the volume lies on")
+			return vss.E(op, vss.ErrInvalidArg, errors.New("the volume has no LUN")).On(set.String()).
+				Advise("pass the LUNs that the volume lies on")
 		}
 		m, err := methodOf(op, c)
 		if err != nil {
 			return err
 		}
-		parts, err := p.inventory(ctx).plan(op, p.noted(set), m, luns)
+		parts, err := p.inventory(ctx).plan(op, p.recorded(set), m, luns)
 		if err != nil {
 			return err
 		}
 		if err := fits(ctx, op, parts); err != nil {
 			return err
 		}
-		p.note(set, parts)
+		p.record(set, parts)
 		return nil
 	}))
 }
 
-// noted is what is to be copied for a set so far.
-func (p *Provider) noted(set vss.SnapshotSetID) []part {
+// recorded returns the parts of a set so far.
+func (p *Provider) recorded(set vss.SnapshotSetID) []part {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if c := p.creation; c != nil && c.id == set && !c.dropped {
@@ -175,7 +173,8 @@ func (p *Provider) noted(set vss.SnapshotSetID) []part {
 	return nil
 }
 
-func (p *Provider) note(set vss.SnapshotSetID, parts []part) {
+// record replaces the parts of a set.
+func (p *Provider) record(set vss.SnapshotSetID, parts []part) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.creation = &creation{id: set, parts: parts}

@@ -8,7 +8,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// legal makes of an array's error one that may leave a provider.
+// legal turns an error of an array into one that a provider may return.
 func legal(op, object string, err error) error {
 	if err == nil {
 		return nil
@@ -37,23 +37,23 @@ func legal(op, object string, err error) error {
 	}
 	hint := vss.Hint(err)
 	if hint == "" {
-		hint = "`vss array list` shows whether the array is well; then try again"
+		hint = "`vss array list` shows the state of the array; try again when it is ready"
 	}
 	return vss.E(op, code, err).On(object).Advise(hint)
 }
 
-// lost is legal for arrays that work on the set under way: that one of them doesn't know the set, or a LUN of it, is a
-// failure of the array, not the answer that the set is unknown.
+// lost is legal for the arrays of the set that is being created: if one of them doesn't know the set, or a LUN of it,
+// that is a failure of the array and not an unknown set.
 func lost(op string, set vss.SnapshotSetID, err error) error {
 	err = legal(op, set.String(), err)
 	if vss.CodeOf(err) == vss.ErrObjectNotFound {
 		return vss.E(op, vss.ErrProviderVeto, err).On(set.String()).
-			Advise("the array has lost what it had of the set: was it restarted, or a LUN deleted? Create the set anew")
+			Advise("the array was restarted, or a LUN was deleted; create the set again")
 	}
 	return err
 }
 
-// answer is the result of a method: legal, and where it is a veto also logged, which a veto demands.
+// answer returns the result of a method: a legal error, which is logged if it is a veto.
 func (p *Provider) answer(op, object string, err error) error {
 	err = legal(op, object, err)
 	if vss.CodeOf(err) == vss.ErrProviderVeto {
@@ -66,13 +66,13 @@ func (p *Provider) log(err error) {
 	p.cfg.Logger.Error(err.Error(), "provider", Name, "hint", vss.Hint(err))
 }
 
-// say logs what could not be logged while writes were held.
-func (p *Provider) say() {
+// flushDeferredErrors logs the errors that could not be logged while writes were held.
+func (p *Provider) flushDeferredErrors() {
 	p.mu.Lock()
-	unsaid := p.unsaid
-	p.unsaid = nil
+	deferred := p.deferredErrors
+	p.deferredErrors = nil
 	p.mu.Unlock()
-	for _, err := range unsaid {
+	for _, err := range deferred {
 		p.log(err)
 	}
 }

@@ -11,15 +11,19 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Whatever an array says, the requester hears a result that a provider may give, and what to do.
+// Any error of an array reaches the requester as a code that a provider may return, with a hint.
 func TestLegal(t *testing.T) {
 	for _, x := range []struct{ in, want vss.Code }{
-		{vss.ErrInvalidArg, vss.ErrInvalidArg}, {vss.ErrAccessDenied, vss.ErrAccessDenied}, {vss.ErrBadState, vss.ErrBadState},
-		{vss.ErrObjectNotFound, vss.ErrObjectNotFound}, {vss.ErrInsufficientStorage, vss.ErrInsufficientStorage}, {vss.ErrProviderVeto, vss.ErrProviderVeto},
+		{vss.ErrInvalidArg, vss.ErrInvalidArg}, {vss.ErrAccessDenied, vss.ErrAccessDenied},
+		{vss.ErrBadState, vss.ErrBadState},
+		{vss.ErrObjectNotFound, vss.ErrObjectNotFound}, {vss.ErrInsufficientStorage, vss.ErrInsufficientStorage},
+		{vss.ErrProviderVeto, vss.ErrProviderVeto},
 		{vss.VDSErrObjectNotFound, vss.ErrObjectNotFound}, {vss.VDSErrObjectDeleted, vss.ErrObjectNotFound},
 		{vss.VDSErrNotEnoughSpace, vss.ErrInsufficientStorage}, {vss.VDSErrNotEnoughDrive, vss.ErrInsufficientStorage},
-		{vss.VDSErrDeviceInUse, vss.ErrProviderVeto}, {vss.VDSErrInvalidOperation, vss.ErrProviderVeto}, {vss.VDSErrNotSupported, vss.ErrProviderVeto},
-		{vss.VDSErrProviderCacheCorrupt, vss.ErrProviderVeto}, {vss.ErrUnexpected, vss.ErrProviderVeto}, {vss.ErrNotSupported, vss.ErrProviderVeto},
+		{vss.VDSErrDeviceInUse, vss.ErrProviderVeto}, {vss.VDSErrInvalidOperation, vss.ErrProviderVeto},
+		{vss.VDSErrNotSupported, vss.ErrProviderVeto},
+		{vss.VDSErrProviderCacheCorrupt, vss.ErrProviderVeto}, {vss.ErrUnexpected, vss.ErrProviderVeto},
+		{vss.ErrNotSupported, vss.ErrProviderVeto},
 		{vss.ErrVolumeInUse, vss.ErrProviderVeto},
 	} {
 		cause := errors.New("cause")
@@ -37,7 +41,8 @@ func TestLegal(t *testing.T) {
 	for _, x := range []struct {
 		err  error
 		want vss.Code
-	}{{nil, vss.OK}, {errors.New("plain"), vss.ErrProviderVeto}, {context.Canceled, vss.ErrProviderVeto}, {vss.E("write", vss.ErrUnexpected, unix.ENOSPC), vss.ErrInsufficientStorage}} {
+	}{{nil, vss.OK}, {errors.New("plain"), vss.ErrProviderVeto}, {context.Canceled, vss.ErrProviderVeto},
+		{vss.E("write", vss.ErrUnexpected, unix.ENOSPC), vss.ErrInsufficientStorage}} {
 		if err := legal("Op", "object", x.err); vss.CodeOf(err) != x.want || !errors.Is(err, x.err) {
 			t.Errorf("%v became %v", x.err, err)
 		}

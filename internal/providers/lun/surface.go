@@ -10,9 +10,10 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// LocateLUNs implements provider.Hardware. The copies are unmasked first and marked as imported last, array by array
-// in the order of their names: unmasking can be undone and a mark can't, and of two hosts that import one set at a
-// time the second fails at the first array. On an error no copy is left unmasked that wasn't before.
+// LocateLUNs implements provider.Hardware. The copies are unmasked first, which can be undone, and then marked as
+// imported, which can't. Marking goes from array to array in the order of their names, so that of two hosts that
+// import a set at the same time the second fails at the first array. After an error, no copy is left unmasked that
+// was masked before.
 func (p *Provider) LocateLUNs(ctx context.Context, luns []vss.LUNInformation) error {
 	const op = "LocateLuns"
 	all, err := p.copies(ctx, op, luns)
@@ -28,17 +29,17 @@ func (p *Provider) LocateLUNs(ctx context.Context, luns []vss.LUNInformation) er
 	}
 	slices.SortStableFunc(all, func(a, b found) int { return cmp.Compare(a.lun.Array, b.lun.Array) })
 	var unmasked []found
-	err = func() error {
-		for _, f := range all {
-			if !slices.Contains(f.lun.MappedTo, p.cfg.Host) {
-				unmasked = append(unmasked, f) // also when Map fails: it may have done half
-			}
-			if _, err := f.array.Map(ctx, f.lun.ID, p.cfg.Host); err != nil {
-				return err
-			}
+	for _, f := range all {
+		if !slices.Contains(f.lun.MappedTo, p.cfg.Host) {
+			unmasked = append(unmasked, f)
 		}
-		return p.mark(ctx, op, all)
-	}()
+	}
+	err = byArray(all, func(first found, ids []vss.LUNID) error {
+		return first.array.MapAll(ctx, p.cfg.Host, ids)
+	})
+	if err == nil {
+		err = p.mark(ctx, op, all)
+	}
 	if err == nil {
 		return nil
 	}
@@ -49,20 +50,30 @@ func (p *Provider) LocateLUNs(ctx context.Context, luns []vss.LUNInformation) er
 	return p.answer(op, "", err)
 }
 
-// mark records at each array that the copies were surfaced.
+// mark marks the copies as imported at each array.
 func (p *Provider) mark(ctx context.Context, op string, all []found) error {
+	marked := false
+	return byArray(all, func(first found, ids []vss.LUNID) error {
+		err := first.array.MarkImported(ctx, p.cfg.Host, ids)
+		if err != nil && marked {
+			return vss.E(op, vss.ErrProviderVeto, err).On(first.lun.Array).
+				Advise("the copies on the other arrays count as imported now: delete the set and create it anew")
+		}
+		marked = true
+		return err
+	})
+}
+
+// byArray calls f for each array, with its first LUN and the ids of all, until it fails. The LUNs of one array follow
+// each other in all.
+func byArray(all []found, f func(first found, ids []vss.LUNID) error) error {
 	for from := 0; from < len(all); {
-		a := all[from].array
 		var ids []vss.LUNID
 		to := from
-		for ; to < len(all) && all[to].array == a; to++ {
+		for ; to < len(all) && all[to].array == all[from].array; to++ {
 			ids = append(ids, all[to].lun.ID)
 		}
-		if err := a.MarkImported(ctx, p.cfg.Host, ids); err != nil {
-			if from > 0 {
-				return vss.E(op, vss.ErrProviderVeto, err).On(all[from].lun.Array).
-					Advise("the copies on the other arrays count as imported now: delete the set and create it anew")
-			}
+		if err := f(all[from], ids); err != nil {
 			return err
 		}
 		from = to
@@ -81,7 +92,7 @@ func (p *Provider) FillInLUNInfo(ctx context.Context, device string, info *vss.L
 		return false, p.answer(op, device, err)
 	}
 	complete(info, f)
-	info.DiskSignature = vss.GUID{} // it changes in the life of a copy and isn't the array's to tell
+	info.DiskSignature = vss.GUID{} // it changes during the life of a copy, and the array doesn't know it
 	return true, nil
 }
 
@@ -95,8 +106,8 @@ func (p *Provider) OnLUNEmpty(ctx context.Context, _ string, info *vss.LUNInform
 	return p.answer(op, all[0].lun.Name, p.reclaim(ctx, op, all[0].array, all[0].lun))
 }
 
-// OnLUNStateChange implements provider.Hardware. Notifications need nothing done: the array shows its LUNs read/write
-// always.
+// OnLUNStateChange implements provider.Hardware. Notifications need no action: the array always maps its LUNs
+// read/write.
 func (p *Provider) OnLUNStateChange(
 	ctx context.Context,
 	snapshots, originals []vss.LUNInformation,
@@ -122,8 +133,8 @@ func (p *Provider) OnLUNStateChange(
 	return p.answer(op, "", errors.Join(errs...))
 }
 
-// ResyncLUNs implements provider.Hardware. The arrays replace a target's data under its hosts, so none may see it.
-// All pairs are checked before the first one is overwritten.
+// ResyncLUNs implements provider.Hardware. The arrays replace a target's data, so no host may see it. All
+// pairs are checked before the first target is overwritten.
 func (p *Provider) ResyncLUNs(
 	ctx context.Context,
 	sources, targets []vss.LUNInformation,
@@ -176,7 +187,7 @@ func (p *Provider) ResyncLUNs(
 	return nil
 }
 
-// canReplace refuses a target that the array couldn't or shouldn't overwrite. Errors: VSS_E_PROVIDER_VETO.
+// canReplace returns VSS_E_PROVIDER_VETO for a target that the array can't or must not overwrite.
 func canReplace(op string, source, target found) error {
 	veto := func(why, hint string) error {
 		return vss.E(op, vss.ErrProviderVeto, errors.New(why)).On(target.lun.Name).Advise(hint)

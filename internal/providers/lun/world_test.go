@@ -87,6 +87,10 @@ func (l *link) Map(ctx context.Context, id vss.LUNID, host string) (out array.LU
 	return out, l.do(ctx, "Map", func() error { out, err = l.Array.Map(ctx, id, host); return err })
 }
 
+func (l *link) MapAll(ctx context.Context, host string, ids []vss.LUNID) error {
+	return l.do(ctx, "MapAll", func() error { return l.Array.MapAll(ctx, host, ids) })
+}
+
 func (l *link) MarkImported(ctx context.Context, host string, ids []vss.LUNID) error {
 	return l.do(ctx, "MarkImported", func() error { return l.Array.MarkImported(ctx, host, ids) })
 }

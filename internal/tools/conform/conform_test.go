@@ -107,17 +107,17 @@ func software(t *testing.T, wrap func(provider.Software) provider.Software) opti
 
 // Providers that break one rule each.
 type (
-	abortLater  struct{ provider.Hardware } // AbortSnapshots does nothing
-	keepsOnLoad struct{ provider.Hardware } // BeginPrepareSnapshot accepts strangers
-	deaf        struct{ provider.Software } // Events never ends
-	forgetful   struct{ provider.Software } // Query lists nothing
-	eager       struct{ provider.Software } // Consider accepts every context
-	bigPayload  struct{ provider.Software } // Describe returns something else each time
+	abortLater struct{ provider.Hardware } // AbortSnapshots does nothing
+	credulous  struct{ provider.Hardware } // AreLUNsSupported accepts every LUN
+	deaf       struct{ provider.Software } // Events never ends
+	forgetful  struct{ provider.Software } // Query lists nothing
+	eager      struct{ provider.Software } // Consider accepts every context
+	backwards  struct{ provider.Software } // Describe returns a last cut before the first
 )
 
 func (abortLater) AbortSnapshots(context.Context, vss.SnapshotSetID) error { return nil }
 
-func (keepsOnLoad) AreLUNsSupported(
+func (credulous) AreLUNsSupported(
 	_ context.Context,
 	_ vss.Context,
 	_ []string,
@@ -136,7 +136,7 @@ func (eager) Consider(context.Context, provider.Volume, vss.Context) (provider.O
 	return provider.Offer{}, nil
 }
 
-func (b bigPayload) Describe(ctx context.Context, set vss.SnapshotSetID, id vss.SnapshotID) (provider.Copy, error) {
+func (b backwards) Describe(ctx context.Context, set vss.SnapshotSetID, id vss.SnapshotID) (provider.Copy, error) {
 	c, err := b.Software.Describe(ctx, set, id)
 	c.LastCut = c.FirstCut.Add(-1)
 	return c, err
@@ -149,11 +149,13 @@ func TestHardware(t *testing.T) {
 	}{
 		"correct": {func(p provider.Hardware) provider.Hardware { return p }, nil},
 		"AbortSnapshots does nothing": {func(p provider.Hardware) provider.Hardware { return abortLater{p} }, []string{
-			"Repeated", "OutOfOrder", "AbortAfterEveryStep", "AbortInEndPrepare", "UnknownSet", "CancelledContext", "Restart",
+			"Repeated", "OutOfOrder", "AbortAfterEveryStep", "AbortInEndPrepare", "UnknownSet", "CancelledContext",
+			"Restart",
 		}},
-		"AreLunsSupported says yes always": {func(p provider.Hardware) provider.Hardware { return keepsOnLoad{p} }, []string{
-			"Attributes", "Stranger",
-		}},
+		"AreLunsSupported accepts everything": {func(p provider.Hardware) provider.Hardware { return credulous{p} },
+			[]string{
+				"Attributes", "Stranger",
+			}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			failed, skipped := outcomes(t, hardware(t, c.wrap))
@@ -179,11 +181,15 @@ func TestSoftware(t *testing.T) {
 		wrap func(provider.Software) provider.Software
 		want []string
 	}{
-		"correct":                     {func(p provider.Software) provider.Software { return p }, nil},
-		"Events never ends":           {func(p provider.Software) provider.Software { return deaf{p} }, nil}, // the transport ends it
-		"Query lists nothing":         {func(p provider.Software) provider.Software { return forgetful{p} }, []string{"SnapshotProperties"}},
-		"Consider says yes always":    {func(p provider.Software) provider.Software { return eager{p} }, []string{"Contexts", "UnknownVolume"}},
-		"the last cut is the earlier": {func(p provider.Software) provider.Software { return bigPayload{p} }, []string{"HappyPath", "UnknownCopy", "SurfaceAndWithdraw", "Delete", "AfterRestart", "Revert"}},
+		"correct": {func(p provider.Software) provider.Software { return p }, nil},
+		// the transport ends it
+		"Events never ends": {func(p provider.Software) provider.Software { return deaf{p} }, nil},
+		"Query lists nothing": {func(p provider.Software) provider.Software { return forgetful{p} },
+			[]string{"SnapshotProperties"}},
+		"Consider accepts everything": {func(p provider.Software) provider.Software { return eager{p} },
+			[]string{"Contexts", "UnknownVolume"}},
+		"the last cut is the earlier": {func(p provider.Software) provider.Software { return backwards{p} },
+			[]string{"HappyPath", "UnknownCopy", "SurfaceAndWithdraw", "Delete", "AfterRestart", "Revert"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			failed, skipped := outcomes(t, software(t, c.wrap))
@@ -232,14 +238,16 @@ func TestProgram(t *testing.T) {
 	if code := run(t.Context(), append(args, o.socket), &out, &errs); code != 1 {
 		t.Errorf("exit %d: %s", code, &errs)
 	}
-	for _, want := range []string{"hardware provider \"Memory Provider\" at ", "\nfail  Mask\n      ", "\nskip  AfterRestart: the provider's process can't be restarted",
+	for _, want := range []string{"hardware provider \"Memory Provider\" at ", "\nfail  Mask\n      ",
+		"\nskip  AfterRestart: the provider's process can't be restarted",
 		"\npass  Properties\n", "2 passed, 1 failed, 1 skipped\n"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, &out)
 		}
 	}
 	out.Reset()
-	if code := run(t.Context(), []string{"--json", "--luns", o.luns, "--cases", "SecondImport|Stranger", o.socket}, &out, &errs); code != 0 &&
+	if code := run(t.Context(), []string{"--json", "--luns", o.luns, "--cases", "SecondImport|Stranger", o.socket},
+		&out, &errs); code != 0 &&
 		code != 1 {
 		t.Errorf("exit %d", code)
 	}

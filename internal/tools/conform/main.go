@@ -8,12 +8,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"regexp"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/conformance"
 	"github.com/stillpoint-vss/stillpoint/internal/tools/cli"
@@ -36,7 +33,7 @@ Flags:
   --cases PATTERN     run only the cases whose name matches the regular expression
   --json              write one JSON document to standard output
 
-The service must not use the provider or writer meanwhile: let it serve at a socket outside of /run/vss. Commands are run
+The service must not use the provider or writer meanwhile: use a socket outside of /run/vss. Commands are run
 by /bin/sh. The cases are those of the Go packages providertest and writertest; see docs/providers.md.
 
 Example:
@@ -50,9 +47,7 @@ const Name = "vss-conform"
 
 // Main runs the program with its arguments, without its name, and returns its exit code.
 func Main(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
-	defer stop()
-	return run(ctx, args, os.Stdout, os.Stderr)
+	return cli.Interruptible(func(ctx context.Context) int { return run(ctx, args, os.Stdout, os.Stderr) })
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {

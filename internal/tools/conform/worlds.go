@@ -246,9 +246,9 @@ func (f *files) writeAt(l provider.Location, b byte) bool {
 const holdLimit = 10 * time.Second
 
 // hold freezes volumes until release is called or the limit is over.
-func (f *files) hold(volumes []provider.Volume) (release func()) {
+func (f *files) hold(volumes []provider.Volume) func() {
 	var open []*os.File
-	release = sync.OnceFunc(func() {
+	release := sync.OnceFunc(func() {
 		for _, d := range open {
 			_ = unix.IoctlSetInt(int(d.Fd()), mount.FITHAW, 0)
 			_ = d.Close()

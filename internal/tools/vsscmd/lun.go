@@ -44,20 +44,24 @@ func (a *app) lun(ctx context.Context, call func(*requester.Disks) (requester.LU
 	})
 }
 
-// luns does the same for a call that returns a list.
-func (a *app) luns(ctx context.Context, none string, call func(*requester.Disks) ([]requester.LUN, error)) error {
-	return a.With(ctx, func(c *requester.Client) error {
-		l, err := call(c.Disks())
-		switch {
-		case err != nil:
-			return err
-		case a.JSON:
-			a.PrintJSON(cli.Each(l, lunShape))
-		default:
-			a.printLUNs(none, l)
-		}
-		return nil
-	})
+// luns returns the action of a command that runs a call of the disk manager and prints the LUNs that it returns.
+func (a *app) luns(
+	none string, call func(*requester.Disks, context.Context) ([]requester.LUN, error),
+) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, _ []string) error {
+		return a.With(cmd.Context(), func(c *requester.Client) error {
+			l, err := call(c.Disks(), cmd.Context())
+			switch {
+			case err != nil:
+				return err
+			case a.JSON:
+				a.PrintJSON(cli.Each(l, lunShape))
+			default:
+				a.printLUNs(none, l)
+			}
+			return nil
+		})
+	}
 }
 
 // parseLUN splits LUN[:PART]. The partition is 0 if there is none.
@@ -107,11 +111,7 @@ func (a *app) lunList() *cobra.Command {
 		Long:    "List prints every LUN of every known array, whether or not it is on this host.",
 		Example: "  vss lun list --json",
 		Args:    exactly(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.luns(cmd.Context(), "There are no LUNs.", func(d *requester.Disks) ([]requester.LUN, error) {
-				return d.ListLUNs(cmd.Context())
-			})
-		},
+		RunE:    a.luns("There are no LUNs.", (*requester.Disks).ListLUNs),
 	}
 }
 
@@ -123,11 +123,7 @@ func (a *app) lunRescan() *cobra.Command {
 no longer show and that are not in use, and lists the LUNs that arrived.`,
 		Example: "  vss lun rescan",
 		Args:    exactly(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.luns(cmd.Context(), "There are no new LUNs.", func(d *requester.Disks) ([]requester.LUN, error) {
-				return d.RescanLUNs(cmd.Context())
-			})
-		},
+		RunE:    a.luns("There are no new LUNs.", (*requester.Disks).RescanLUNs),
 	}
 }
 

@@ -3,33 +3,18 @@ package engine
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/internal/volume"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// affected splits paths by whether they lie on the volumes of a set (IsPathAffected). It compares device numbers, so
-// that spelling and links don't matter; a btrfs subvolume has a number of its own.
+// affected splits paths by whether they lie on the volumes of a set (IsPathAffected). A removed path counts where it
+// was.
 func affected(volumes, paths []string) (in, out []string) {
-	set := map[uint64]bool{}
-	for _, v := range volumes {
-		var st unix.Stat_t
-		if unix.Stat(v, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
-			set[st.Dev] = true
-		}
-	}
+	on := volume.NewLocator(volumes)
 	for _, p := range paths {
-		var st unix.Stat_t
-		err := unix.Stat(p, &st)
-		for dir := p; err != nil && dir != "/"; { // a removed path counts where it was
-			dir = filepath.Dir(dir)
-			err = unix.Stat(dir, &st)
-		}
-		if set[st.Dev] {
+		if on.Find(p) >= 0 {
 			in = append(in, p)
 		} else {
 			out = append(out, p)

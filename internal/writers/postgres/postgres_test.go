@@ -289,8 +289,8 @@ func clusterRefuses(t *testing.T, s *pgserver.Server, v []string) {
 	before, err := os.ReadFile(hba)
 	must(t, err)
 	must(t, os.WriteFile(hba, []byte("local all all reject\n"), 0o644))
-	must(t, s.Reload())
-	defer func() { must(t, os.WriteFile(hba, before, 0o644), s.Reload()) }()
+	must(t, reload(s))
+	defer func() { must(t, os.WriteFile(hba, before, 0o644), reload(s)) }()
 	for refused := false; !refused; { // it reads it in its own time
 		_, err := s.SQL(ctx, "SELECT 1")
 		refused = err != nil
@@ -465,7 +465,7 @@ func fsyncOff(t *testing.T, s *pgserver.Server, v []string) {
 	set := func(statement, want string) {
 		t.Helper()
 		_, err := s.SQL(ctx, statement)
-		must(t, err, s.Reload())
+		must(t, err, reload(s))
 		for is := ""; is != want; {
 			is, err = s.SQL(ctx, "SHOW fsync")
 			must(t, err)

@@ -14,7 +14,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/writers/server"
 )
 
-// find gives the running server of a data directory, nil if there is none.
+// find returns the running server of a data directory, nil if there is none.
 func find(ctx context.Context, data string) (*Cluster, error) {
 	all, err := Find(ctx)
 	if err != nil {
@@ -28,8 +28,8 @@ func find(ctx context.Context, data string) (*Cluster, error) {
 	return nil, nil
 }
 
-// stopFast ends the server in order (fast mode: sessions are ended) and returns when it is gone. Under systemd
-// pg_ctlcluster sees to the unit, so that the service isn't started again behind our back.
+// stopFast stops the server (in fast mode: sessions are ended) and returns when it has ended. Under systemd
+// pg_ctlcluster stops the unit, so that the service isn't restarted.
 func (c *Cluster) stopFast(ctx context.Context) error {
 	return c.StopBy(ctx, func(ctx context.Context) error {
 		if c.Config != "" {
@@ -52,7 +52,7 @@ func (c *Cluster) stopFast(ctx context.Context) error {
 	})
 }
 
-// start starts the server as it ran when it was backed up, and returns when it has recovered and takes clients.
+// start starts the server with its settings at the backup, and returns when it has recovered and accepts connections.
 func (s *clusters) start(ctx context.Context, c *Cluster) error {
 	running := func(ctx context.Context) (*Cluster, error) { return find(ctx, c.Data) }
 	return server.StartBy(ctx, c.begin, server.Up(running, func(ctx context.Context, c *Cluster) error {
@@ -64,7 +64,7 @@ func (s *clusters) start(ctx context.Context, c *Cluster) error {
 	}))
 }
 
-// begin starts the server. Whether it ends is seen by its lock file alone.
+// begin starts the server. Its end is noticed only by its lock file.
 func (c *Cluster) begin(ctx context.Context) (<-chan error, error) {
 	if c.Config != "" {
 		return nil, c.run(ctx, false, "pg_ctlcluster", c.Major, filepath.Base(c.Config), "start")
@@ -76,10 +76,10 @@ func (c *Cluster) begin(ctx context.Context) (<-chan error, error) {
 	return nil, c.run(ctx, true, c.ctl(), append(args, "start")...)
 }
 
-// ctl is the program that starts and stops the server where Debian's tools don't.
+// ctl returns the program that starts and stops the server, unless Debian's tools do.
 func (c *Cluster) ctl() string { return filepath.Join(filepath.Dir(c.Program), "pg_ctl") }
 
-// options are the server's arguments but the data directory, for a shell.
+// options returns the server's arguments without the data directory, quoted for a shell.
 func (c *Cluster) options() string {
 	var out []string
 	for i := 0; i < len(c.Args); i++ {
@@ -94,8 +94,8 @@ func (c *Cluster) options() string {
 	return strings.Join(out, " ")
 }
 
-// run runs a program, as the cluster's owner or as ourselves. What it says on a failure goes into the error. A server
-// that it starts inherits its output: that is a file for the time of the run, since a pipe would never end.
+// run runs a program, as the cluster's owner or as this process. On failure its output is part of the error. A server
+// that it starts inherits the output, which is therefore a file: a pipe would not end.
 func (c *Cluster) run(ctx context.Context, owner bool, name string, args ...string) error {
 	said, err := os.CreateTemp("", "vss-postgres-")
 	if err != nil {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -78,4 +80,18 @@ func stand(t testing.TB, pid string) {
 	must(t, err)
 	must(t, unix.Kill(n, unix.SIGSTOP))
 	t.Cleanup(func() { must(t, unix.Kill(n, unix.SIGCONT)) })
+}
+
+// reload makes a server read its configuration again. It does not wait until the server has done so.
+func reload(s *pgserver.Server) error {
+	lock, err := os.ReadFile(filepath.Join(s.Data, "postmaster.pid"))
+	if err != nil {
+		return err
+	}
+	line, _, _ := strings.Cut(string(lock), "\n")
+	pid, err := strconv.Atoi(strings.TrimSpace(line))
+	if err != nil {
+		return err
+	}
+	return unix.Kill(pid, unix.SIGHUP)
 }

@@ -50,7 +50,7 @@ func Folder(t testing.TB, kind string, size int64) string {
 	return dir
 }
 
-// Write puts a run of one byte into an image, on stable storage.
+// Write writes a run of one byte to an image, durably.
 func Write(t testing.TB, image string, at int64, fill byte, length int) {
 	t.Helper()
 	f, err := os.OpenFile(image, os.O_RDWR, 0)

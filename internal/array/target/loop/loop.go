@@ -77,7 +77,7 @@ func (i Initiator) Attach(_ context.Context, m array.Mapping) (device string, er
 	return device, nil
 }
 
-// Detach deletes the partitions and lets the image go. Errors: VDS_E_DEVICE_IN_USE, and the partitions are back.
+// Detach deletes the partitions and detaches the image. Errors: VDS_E_DEVICE_IN_USE, and the partitions are restored.
 func (Initiator) Detach(_ context.Context, device string) error {
 	err := disk.DeletePartitions(device)
 	if err == nil {
