@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,8 +26,11 @@ type Options struct {
 	WriterExclude []string        // ids or names: these writer classes do not take part
 	BackupType    vss.BackupType  // in contexts with writers
 	Require       vss.Consistency // if the set is less consistent, it is deleted and Create fails
-	Wait          time.Duration   // maximum time to wait for another creation; 0 does not wait
-	HoldLimit     time.Duration   // maximum time to hold writes, at most 10 s; 0: the limit of the service
+	// RequireWriters makes Create fail in the same way if the set is less than application consistent because a writer
+	// failed.
+	RequireWriters bool
+	Wait           time.Duration // maximum time to wait for another creation; 0 does not wait
+	HoldLimit      time.Duration // maximum time to hold writes, at most 10 s; 0: the limit of the service
 	// Choose, if not nil, selects component mode. It is called with the metadata of the writers and adds the components
 	// to back up, with their options and stamps. If Choose is nil, all enabled writers take part with all of their
 	// data.
@@ -102,7 +106,7 @@ func (c *Client) create(ctx context.Context, b *BackupComponents, o *Options, pr
 	}
 	made, err := c.describe(ctx, b, set, writers)
 	if err == nil {
-		err = made.require(o.Require)
+		err = made.require(o.required(&made.Set))
 	}
 	if err != nil {
 		// The caller would not learn of the copies, which in a persistent context outlive the session.
@@ -192,6 +196,17 @@ func (c *Client) describe(
 	}
 	made.Document, err = b.SaveAsXML(ctx)
 	return made, err
+}
+
+// required returns how consistent a set must be.
+func (o *Options) required(s *SnapshotSet) vss.Consistency {
+	failed := func(w WriterStatus) bool {
+		return w.Failure.Failed() && strings.Contains(s.ConsistencyReason, "writer "+w.Name)
+	}
+	if o.RequireWriters && slices.ContainsFunc(s.Writers, failed) {
+		return vss.ConsistencyApplication
+	}
+	return o.Require
 }
 
 // require returns an error if the set is less consistent than least.

@@ -56,7 +56,14 @@ func TestBadInput(t *testing.T) {
 	t.Run("the same volume twice", func(t *testing.T) {
 		for _, again := range []string{a, a + "/", folder, filepath.Join(a, "file"), node, "UUID=" + uuid,
 			strings.Replace(a, "/mnt-", "/./mnt-", 1)} {
-			w.refused("VSS_E_OBJECT_ALREADY_EXISTS", "create", a, again)
+			w.refused("VSS_E_OBJECT_ALREADY_EXISTS", "create", "--volume-of", a, again)
+		}
+	})
+	t.Run("a folder in a volume", func(t *testing.T) { // users E
+		for _, path := range []string{folder, filepath.Join(a, "file")} {
+			if why := w.refused("E_INVALIDARG", "create", path); !strings.Contains(why.Cause, "volume "+a) {
+				t.Errorf("create %s: %+v", path, why)
+			}
 		}
 	})
 	t.Run("the pool's own volume", func(t *testing.T) {

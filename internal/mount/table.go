@@ -44,6 +44,20 @@ func (m Info) ReadOnly() bool { return slices.Contains(strings.Split(m.SuperOpti
 // List returns the mounts of this process's namespace, the oldest first.
 func List() []Info { return table("self", "") }
 
+// Of returns the mount that a path lies on. The last component of path is not followed if it is a symbolic link.
+func Of(path string) (Info, error) {
+	id, err := idAt(path)
+	if err != nil {
+		return Info{}, err
+	}
+	for _, m := range List() {
+		if m.ID == id {
+			return m, nil
+		}
+	}
+	return Info{}, &os.PathError{Op: "find the mount of", Path: path, Err: os.ErrNotExist}
+}
+
 // Below returns the mounts of this namespace at dir and below it, the innermost and newest first.
 func Below(dir string) []Info {
 	var out []Info

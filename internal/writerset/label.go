@@ -23,6 +23,7 @@ func (s *Set) Labels(t Target, volumes []Volume) (labels []vss.Consistency, set 
 	labels = make([]vss.Consistency, len(volumes))
 	consistent, spoiled := s.appConsistent(volumes)
 	set = vss.ConsistencyApplication
+	failed := false // reason is a writer's failure
 	for i, v := range volumes {
 		why := ""
 		switch {
@@ -38,8 +39,10 @@ func (s *Set) Labels(t Target, volumes []Volume) (labels []vss.Consistency, set 
 		default:
 			labels[i] = vss.ConsistencyApplication
 		}
-		if labels[i] < set {
-			set, reason = labels[i], why
+		// Of equal labels the first is the set's reason, but a writer that failed is more than none with data there.
+		failure := t.withWriters() && v.Held && spoiled[i] != ""
+		if labels[i] < set || labels[i] == set && failure && !failed {
+			set, reason, failed = labels[i], why, failure
 		}
 	}
 	return labels, set, reason

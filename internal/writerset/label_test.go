@@ -104,6 +104,10 @@ func TestLabels(t *testing.T) {
 			func(_ *world, r *writertest.Recorder, _ *Target) {
 				r.At(writer.OnFreeze, writertest.Veto(vss.ErrWriterErrorRetryable, "busy"))
 			}, []vss.Consistency{fs, fs}, fs, "writer db is failed-at-freeze: VSS_E_WRITERERROR_RETRYABLE"},
+		{"a writer failed, on the second volume", []Volume{{"proc", other, true}, data}, dir, // users C
+			func(_ *world, r *writertest.Recorder, _ *Target) {
+				r.At(writer.OnFreeze, writertest.Veto(vss.ErrWriterErrorRetryable, "busy"))
+			}, []vss.Consistency{fs, fs}, fs, "writer db is failed-at-freeze: VSS_E_WRITERERROR_RETRYABLE"},
 		{"its components are not included", []Volume{data}, dir, func(w *world, _ *writertest.Recorder, _ *Target) {
 			w.Document().SelectComponents = true
 		}, []vss.Consistency{fs}, fs, "no writer has data on data"},

@@ -15,11 +15,16 @@ import (
 // progressDelay is how long an operation runs before its progress is shown.
 const progressDelay = time.Second
 
+// OnTerminal reports whether standard error is a terminal.
+func (t *Tool) OnTerminal() bool {
+	f, ok := t.Stderr.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
 // Progress returns a function that shows the progress of an operation on the terminal, if standard error is one, and a
 // function that removes it when the operation has ended.
 func (t *Tool) Progress() (show requester.Progress, end func()) {
-	f, ok := t.Stderr.(*os.File)
-	if !ok || t.JSON || !term.IsTerminal(int(f.Fd())) {
+	if t.JSON || !t.OnTerminal() {
 		return nil, func() {}
 	}
 	began := time.Now()
@@ -33,13 +38,14 @@ func (t *Tool) Progress() (show requester.Progress, end func()) {
 		}
 		drawn = true
 		n := min(max(int(percent/5), 0), 20)
-		fmt.Fprintf(f, "\r\x1b[K[%s%s] %3.0f%% %s", strings.Repeat("#", n), strings.Repeat(".", 20-n), percent, step)
+		bar := strings.Repeat("#", n) + strings.Repeat(".", 20-n)
+		fmt.Fprintf(t.Stderr, "\r\x1b[K[%s] %3.0f%% %s", bar, percent, step)
 	}
 	return show, func() {
 		mu.Lock()
 		defer mu.Unlock()
 		if drawn {
-			fmt.Fprint(f, "\r\x1b[K")
+			fmt.Fprint(t.Stderr, "\r\x1b[K")
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 
 func (a *app) createCommand() *cobra.Command {
 	var f createFlags
-	var enter bool
+	var enter, volumeOf bool
 	cmd := &cobra.Command{
 		Use:   "create [flags] VOLUME... [-- CMD ARG...]",
 		Short: "Create shadow copies of volumes at one instant",
@@ -30,8 +30,11 @@ is still created: the table of writers and the consistency of the set show the f
 The set exists until it is deleted, unless the context is backup or file-share-backup. Then the
 copies are deleted when the command ends, so -- CMD, --wait-for-enter or --transportable is
 required. CMD is run with the variables VSS_SHADOW_SET, VSS_SHADOW_1, VSS_SHADOW_DEVICE_1,
-VSS_SHADOW_PATH_1, VSS_SHADOW_2 and so on, and the exit status is that of CMD. With --json its
-output goes to standard error.`,
+VSS_SHADOW_PATH_1, VSS_SHADOW_2 and so on, and the exit status is that of CMD. Standard output is
+for CMD, and the set is printed to standard error; with --json it is the reverse.
+
+A directory that is not a mount point is refused, because a volume that is not mounted would be
+mistaken for the one below it. --volume-of copies the volume that contains a path.`,
 		Example: "  vss create /srv/data /srv/log\n  vss create --plex --transportable --bc set.xml /srv/data\n" +
 			"  vss create --context backup /srv/data -- sh -c 'tar -C $VSS_SHADOW_PATH_1 -cf /backup/data.tar .'",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -47,6 +50,11 @@ output goes to standard error.`,
 				return cli.Usagef("add -- CMD, --wait-for-enter or --transportable, or choose --context app-rollback",
 					"copies of context %s are deleted when the command ends", o.Context.ContextName())
 			}
+			if !volumeOf {
+				if err := wholeVolumes(volumes); err != nil {
+					return err
+				}
+			}
 			return a.With(cmd.Context(), func(c *requester.Client) error {
 				return a.create(cmd.Context(), c, o, f.document, command, enter)
 			})
@@ -54,6 +62,7 @@ output goes to standard error.`,
 	}
 	f.add(cmd, "app-rollback; with --no-writers nas-rollback")
 	cmd.Flags().BoolVar(&enter, "wait-for-enter", false, "keep the session, and its copies, until Enter is pressed")
+	cmd.Flags().BoolVar(&volumeOf, "volume-of", false, "copy the volumes that contain the paths VOLUME")
 	return cmd
 }
 
@@ -70,9 +79,14 @@ func (a *app) create(
 			return err
 		}
 	}
-	if a.JSON {
+	switch {
+	case a.JSON:
 		a.PrintJSON(cli.NewSet(made.Set))
-	} else {
+	case len(command) > 0: // standard output is for the command
+		report := a.Tool
+		report.Stdout = a.Stderr
+		report.PrintSet(made.Set)
+	default:
 		a.PrintSet(made.Set)
 	}
 	if len(command) > 0 {

@@ -37,7 +37,7 @@ func (f *createFlags) add(cmd *cobra.Command, context string) {
 	l.StringArrayVar(&f.include, "writer-include", nil, "notify only this writer, by `ID|NAME`; may be repeated")
 	l.StringArrayVar(&f.exclude, "writer-exclude", nil, "do not notify this writer, by `ID|NAME`; may be repeated")
 	l.StringVar(&f.require, "require", "",
-		"minimum `CONSISTENCY`, application or file-system: fail and delete the set if it is less")
+		"minimum `CONSISTENCY`, application, file-system or none: fail and delete the set if it is less")
 	l.DurationVar(&f.wait, "wait", 0, "maximum `TIME` to wait for another creation, such as 10m (default: do not wait)")
 	l.StringVar(&f.document, "bc", "", "write the Backup Components Document to `FILE`")
 	l.DurationVar(&f.holdLimit, "hold-limit", 0, "maximum `TIME` to hold writes, at most 10s")
@@ -66,11 +66,11 @@ func (f *createFlags) options(cmd *cobra.Command, volumes []string, fallback vss
 		o.BackupType = vss.BackupFull
 	}
 	switch f.require {
-	case "":
+	case "", "none":
 	case "application", "file-system":
 		o.Require, _ = vss.ConsistencyByName(f.require)
 	default:
-		return o, cli.Usagef("choose application or file-system", "invalid consistency %q", f.require)
+		return o, cli.Usagef("choose application, file-system or none", "invalid consistency %q", f.require)
 	}
 	if o.Require == vss.ConsistencyApplication && o.Context.Has(vss.AttrNoWriters) {
 		return o, cli.Usagef("require file-system, or choose a context with writers",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"syscall"
@@ -19,6 +20,7 @@ import (
 func (a *app) execCommand() *cobra.Command {
 	var f createFlags
 	var report string
+	var verbose bool
 	cmd := &cobra.Command{
 		Use:   "exec [flags] VOLUME... -- CMD ARG...",
 		Short: "Run a command on shadow copies in place of the volumes",
@@ -29,6 +31,9 @@ when CMD has ended.
 Mounts below a VOLUME that are not in the set are hidden from CMD, with a warning for each. CMD is
 run with the variables VSS_SHADOW_SET, VSS_SHADOW_1, VSS_SHADOW_DEVICE_1, VSS_SHADOW_PATH_1 and so
 on. If CMD exits with 0, the writers are notified that the backup is complete.
+
+If a writer with data on the volumes fails, CMD is not run; --require none runs it with a warning.
+The hold time and the consistency are printed to standard error if it is a terminal.
 
 Exit status: that of CMD; 125 if vss failed, 126 if CMD cannot be run, 127 if it was not found,
 128+n if it was ended by signal n.`,
@@ -46,9 +51,10 @@ Exit status: that of CMD; 125 if vss failed, 126 if CMD cannot be run, 127 if it
 				return cli.Usagef("remove --transportable", "a transportable set is not available on this host")
 			}
 			o, err := f.options(cmd, volumes, vss.ContextBackup)
+			o.RequireWriters = f.require == ""
 			if err == nil {
 				err = a.With(cmd.Context(), func(c *requester.Client) error {
-					return a.exec(cmd.Context(), c, o, f.document, report, command)
+					return a.exec(cmd.Context(), c, o, execRun{f.document, report, verbose, command})
 				})
 			}
 			if err != nil {
@@ -59,13 +65,19 @@ Exit status: that of CMD; 125 if vss failed, 126 if CMD cannot be run, 127 if it
 	}
 	f.add(cmd, "backup; with --no-writers file-share-backup")
 	cmd.Flags().StringVar(&report, "report", "", "write the set as JSON to `FILE`")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "print the hold time and the consistency of the set")
 	return cmd
 }
 
-func (a *app) exec(
-	ctx context.Context, c *requester.Client, o requester.Options, document, report string, command []string,
-) error {
-	made, err := a.make(ctx, c, o, document)
+// execRun is one run of exec.
+type execRun struct {
+	document, report string // files to write; "": none
+	verbose          bool
+	command          []string
+}
+
+func (a *app) exec(ctx context.Context, c *requester.Client, o requester.Options, r execRun) error {
+	made, err := a.make(ctx, c, o, r.document)
 	if err != nil {
 		return err
 	}
@@ -82,12 +94,13 @@ func (a *app) exec(
 	if err := mountAll(ctx, made); err != nil {
 		return err
 	}
-	if report != "" {
-		if err := writeReport(report, made.Set); err != nil {
+	if r.report != "" {
+		if err := writeReport(r.report, made.Set); err != nil {
 			return err
 		}
 	}
-	code, err := a.inside(made.Set, helperTask{Command: command}, made.Session.Lost())
+	a.summarize(made.Set, r.verbose)
+	code, err := a.inside(made.Set, helperTask{Command: r.command}, made.Session.Lost())
 	if err != nil {
 		a.finish(ctx, made, false)
 		return err
@@ -95,6 +108,18 @@ func (a *app) exec(
 	a.Exit = code
 	a.finish(ctx, made, code == 0)
 	return nil
+}
+
+// summarize warns about writers that failed and, on a terminal or if asked to, prints how the set was made.
+func (a *app) summarize(s requester.SnapshotSet, verbose bool) {
+	for _, w := range s.Writers {
+		if w.Failure.Failed() {
+			a.Warnf("writer %s failed (%s); the copies are %s consistent", w.Name, cli.WriterFailure(w), s.Consistency)
+		}
+	}
+	if verbose || a.OnTerminal() {
+		fmt.Fprintf(a.Stderr, "%s: held %.0f ms, %s consistent\n", a.Name, cli.Milliseconds(s.Hold), s.Consistency)
+	}
 }
 
 func writeReport(path string, set requester.SnapshotSet) error {

@@ -204,6 +204,57 @@ func TestCreateCommand(t *testing.T) {
 	}
 }
 
+// users D: standard output of create -- CMD is for CMD.
+func TestCreateCommandOutput(t *testing.T) {
+	w := serve(t)
+	code, out, diag := w.vss(t, "create", "/srv/data", "--", "echo", "archive")
+	if code != 0 || out != "archive\n" || !strings.Contains(diag, setID) {
+		t.Errorf("exit %d, stdout %q, stderr %q", code, out, diag)
+	}
+}
+
+// users E: a relative name is a path of the caller, and a folder in a volume isn't the volume.
+func TestVolumeNames(t *testing.T) {
+	w := serve(t)
+	dir := t.TempDir()
+	t.Chdir(dir)
+	if err := os.Mkdir("data", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	code, _, diag := w.vss(t, "create", "data")
+	if code != 1 || !strings.Contains(diag, "E_INVALIDARG") || !strings.Contains(diag, "--volume-of") ||
+		w.was("AddToSnapshotSet") {
+		t.Errorf("a folder: exit %d: %s", code, diag)
+	}
+	for name, want := range map[string]string{
+		"data": filepath.Join(dir, "data"), ".": dir, "UUID=1-2": "UUID=1-2", "P:": "P:", "/srv/data": "/srv/data",
+	} {
+		if code, _, diag := w.vss(t, "create", "--volume-of", name); code != 0 {
+			t.Fatalf("%s: exit %d: %s", name, code, diag)
+		}
+		if q := w.last["AddToSnapshotSet"].(*vssv1.AddToSnapshotSetRequest); q.GetVolume() != want {
+			t.Errorf("%s: the service gets %q, want %q", name, q.GetVolume(), want)
+		}
+	}
+}
+
+// users C: exec isn't silent about a writer that failed.
+func TestExecRequiresWriters(t *testing.T) {
+	w := serve(t)
+	w.set.Consistency, w.set.ConsistencyReason = "file-system", "no writer has data on /srv/data"
+	w.set.Context = uint32(vss.ContextBackup)
+	code, _, diag := w.vss(t, "exec", "--report", "/dev/null/x", "/srv/data", "--", "true")
+	if code != cli.ExitTool || !strings.Contains(diag, "/dev/null/x") || w.was("DeleteSnapshots") {
+		t.Errorf("without a writer with data there: exit %d: %s", code, diag) // and the report can't be written
+	}
+	w.set.ConsistencyReason = "writer db is failed at freeze"
+	w.set.Writers[0].Failure, w.set.Writers[0].Message = vss.ErrWriterErrorTimeout.HRESULT(), "too slow"
+	code, _, diag = w.vss(t, "exec", "/srv/data", "--", "true")
+	if code != cli.ExitTool || !strings.Contains(diag, "too slow") || !w.was("DeleteSnapshots") {
+		t.Errorf("exit %d: %s", code, diag)
+	}
+}
+
 func TestCreateFails(t *testing.T) {
 	w := serve(t)
 	w.fail["wait DoSnapshotSet"] = vss.E("DoSnapshotSet", vss.ErrHoldWritesTimeout, errBoom).On("/srv/data").
