@@ -42,6 +42,8 @@ type Writers struct {
 	Hooks  []string          `toml:"hooks"`  // folders of hook writers, or folders of such folders; default none
 	Policy map[string]Policy `toml:"policy"` // name or class id of a writer = whether it is required; default none
 	Limits Limits            `toml:"limits"`
+	// ordinary accounts whose database servers count, besides those of root and of system accounts; default none
+	Accounts []string `toml:"accounts"`
 
 	Postgres Postgres `toml:"postgres"`
 	MariaDB  MariaDB  `toml:"mariadb"`

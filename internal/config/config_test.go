@@ -36,6 +36,7 @@ func TestSample(t *testing.T) {
 				PrepareSnapshot: Duration{10 * time.Minute},
 				Work:            Duration{15 * time.Minute},
 			},
+			Accounts: []string{"appuser"},
 			Postgres: Postgres{
 				Clusters: []string{"15/main", "/srv/db"},
 				Connections: map[string]string{

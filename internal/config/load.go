@@ -129,8 +129,11 @@ func (c *Config) check() (toml.Key, string) {
 			return toml.Key{"accounts", account}, "want 0 (neither), 1 (writer), 2 (requester) or 3 (both)"
 		}
 	}
-	if slices.Contains(c.Providers.Accounts, "") {
-		return toml.Key{"providers", "accounts"}, "the name of an account must not be empty"
+	for section, accounts := range map[string][]string{"writers": c.Writers.Accounts,
+		"providers": c.Providers.Accounts} {
+		if slices.Contains(accounts, "") {
+			return toml.Key{section, "accounts"}, "the name of an account must not be empty"
+		}
 	}
 	if c.Service.IdleExit.Duration < 0 {
 		return toml.Key{"service", "idle_exit"}, "must not be negative"

@@ -14,25 +14,26 @@ import (
 )
 
 // inBoxWriters returns the writers that run in the service, and the errors of those that could not be loaded.
-func inBoxWriters(cfg *config.Config, run string, logger *slog.Logger) ([]writer.Writer, []error) {
-	w := &cfg.Writers
+func inBoxWriters(cfg *config.Config, o Options, logger *slog.Logger) ([]writer.Writer, []error) {
+	w, run := &cfg.Writers, o.Run
+	records := filepath.Join(o.State, "writers")
 	all := []writer.Writer{
 		postgres.New(postgres.Config{
 			Only: w.Postgres.Clusters, Connections: w.Postgres.Connections, HoldWAL: w.Postgres.HoldWAL,
-			Logger: logger,
+			Accounts: w.Accounts, Records: records, Logger: logger,
 		}),
 		mariadb.New(mariadb.Config{
 			Servers: w.MariaDB.Servers, Defaults: w.MariaDB.Defaults, LockWait: w.MariaDB.LockWait.Duration,
-			Logger: logger,
+			Accounts: w.Accounts, Records: records, Logger: logger,
 		}),
 		redis.New(redis.Config{
 			Servers: w.Redis.Servers, Credentials: w.Redis.Credentials, Marks: filepath.Join(run, "redis"),
-			Logger: logger,
+			Accounts: w.Accounts, Records: records, Logger: logger,
 		}),
 	}
 	if len(w.SQLite.Databases) > 0 {
 		all = append(all, sqlite.New(sqlite.Config{
-			Databases: w.SQLite.Databases, LockWait: w.SQLite.LockWait.Duration, Logger: logger,
+			Databases: w.SQLite.Databases, LockWait: w.SQLite.LockWait.Duration, Records: records, Logger: logger,
 		}))
 	}
 	hooks, errs := hook.Load(w.Hooks, filepath.Join(run, "hooks"), logger)

@@ -64,7 +64,7 @@ func (a assembly) assemble(ctx context.Context) (_ *parts, err error) {
 	if err != nil {
 		return nil, err
 	}
-	inBox, notLoaded := inBoxWriters(a.cfg, a.o.Run, a.logger)
+	inBox, notLoaded := inBoxWriters(a.cfg, a.o, a.logger)
 	registry, err := writers.New(writers.Config{
 		RunDir: a.o.Run, InBox: inBox, Accounts: writers.Accounts(a.cfg), Trust: writers.Trust(a.cfg), Logger: a.logger,
 	})

@@ -72,11 +72,11 @@ var rights = map[string]right{
 	vssv1.Coordinator_SetAuthoritativeRestore_FullMethodName:       requesters,
 	vssv1.Coordinator_SetRollForward_FullMethodName:                requesters,
 	vssv1.Coordinator_SetRestoreName_FullMethodName:                requesters,
-	vssv1.Coordinator_PreRestore_FullMethodName:                    requesters,
+	vssv1.Coordinator_PreRestore_FullMethodName:                    rootOnly, // writers stop and start services for it
 	vssv1.Coordinator_AddAlternativeLocationMapping_FullMethodName: requesters,
 	vssv1.Coordinator_SetRangesFilePath_FullMethodName:             requesters,
 	vssv1.Coordinator_SetFileRestoreStatus_FullMethodName:          requesters,
-	vssv1.Coordinator_PostRestore_FullMethodName:                   requesters,
+	vssv1.Coordinator_PostRestore_FullMethodName:                   rootOnly,
 	vssv1.Coordinator_AsyncWait_FullMethodName:                     requesters,
 	vssv1.Coordinator_AsyncQueryStatus_FullMethodName:              requesters,
 	vssv1.Coordinator_AsyncCancel_FullMethodName:                   requesters,

@@ -36,8 +36,10 @@ each path.
 Restore incremental backups in their order, beginning with the full one, each except the last with
 --more.
 
-If a writer fails or is not running, the restore ends before CMD is run, unless --ignore-writers
-is given. The exit status of CMD tells the writers whether all files were restored (0) or not;
+Only root may restore, as writers stop, move and start what belongs to other accounts. What they
+execute is taken from this host's records of its backups and from running servers, never from
+FILE. If a writer fails or is not running, the restore ends before CMD is run, unless
+--ignore-writers is given. The exit status of CMD tells the writers whether all files were restored (0) or not;
 they are notified in either case.
 
 Exit status: that of CMD; 1 if CMD exited with 0 but a writer failed, or if vss failed; 126 if CMD

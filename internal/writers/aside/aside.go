@@ -35,13 +35,7 @@ type Moved struct {
 // recursive set are emptied in the same way. Set returns what was moved also with an error.
 func (o Owner) Set(set document.FileSet, tag string) (out []Moved, err error) {
 	if _, err := os.Stat(set.Path); errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(set.Path, 0o755); err != nil {
-			return nil, err
-		}
-		if err := os.Chown(set.Path, o.UID, o.GID); err != nil {
-			return nil, err
-		}
-		return nil, os.Chmod(set.Path, 0o700)
+		return nil, o.create(set.Path)
 	}
 	beside := ""
 	if all(set) {
@@ -57,10 +51,38 @@ func (o Owner) Set(set document.FileSet, tag string) (out []Moved, err error) {
 // all reports whether a set is a folder with all files in it.
 func all(set document.FileSet) bool { return set.Recursive && set.FileSpec == "*" }
 
+// create creates a folder that belongs to the owner, and the folders above it.
+func (o Owner) create(dir string) error {
+	above := filepath.Dir(dir)
+	if _, err := os.Lstat(above); errors.Is(err, fs.ErrNotExist) {
+		if err := o.create(above); err != nil {
+			return err
+		}
+	}
+	return o.mkdir(dir)
+}
+
 // folder creates a folder that belongs to the owner, on the volume of dir.
 func (o Owner) folder(dir, path string) error {
 	if device(filepath.Dir(path)) != device(dir) {
 		return unix.EXDEV
+	}
+	return o.mkdir(path)
+}
+
+// mkdir creates a folder as the owner, or as this process and for the owner if only root can change the folders above
+// it: otherwise another folder could take its place before it gets its owner.
+func (o Owner) mkdir(path string) error {
+	err := server.As(o.UID, o.GID, func() error { return os.Mkdir(path, 0o700) })
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	above, e := filepath.EvalSymlinks(filepath.Dir(path))
+	if e == nil {
+		e = server.Owned(above, os.Geteuid(), os.Getegid())
+	}
+	if e != nil {
+		return errors.Join(err, e)
 	}
 	if err := os.Mkdir(path, 0o700); err != nil {
 		return err

@@ -161,6 +161,10 @@ func (w *Writer) PostSnapshot(_ context.Context, e *writer.Event) error {
 		m, err := t.Metadata()
 		if err == nil {
 			err = c.SetBackupMetadata(m.Text)
+			if e := w.keep(m.Text); e != nil {
+				w.log.Warn("can't record the backup; a restore will need the running server", "instance", t.Name,
+					"error", e)
+			}
 		}
 		if err != nil {
 			return vss.E("PostSnapshot", vss.ErrWriterErrorNonRetryable, err).

@@ -89,8 +89,16 @@ type Metadata struct {
 	Differenced []document.DifferencedFiles // of a backup that builds on another: since when changed files count
 }
 
-// Saved is an instance as recorded in a backup.
+// Saved is an instance as recorded in a backup. It comes from a document, so nothing is executed, moved or stopped by
+// it before Decide or Adopt has replaced what decides that.
 type Saved interface {
+	// Decisive returns, for encoding as JSON, what decides which programs are executed, as which account, and which
+	// files are moved.
+	Decisive() any
+	// Decide replaces all of that by what Decisive returned for a record of this host.
+	Decide(text []byte) error
+	// Adopt replaces all of that by what the instance that now runs on this host has. It fails if there is none.
+	Adopt(ctx context.Context) error
 	// Files returns the files that a restore replaces, and the account that owns them.
 	Files() ([]document.FileSet, aside.Owner)
 	// Stop stops the process that uses the files, and reports whether it was running.
@@ -118,14 +126,18 @@ type Writer struct {
 	// Partial omits an instance that fails: its component records the failure, and the others continue. Without
 	// Partial the failure is a veto.
 	Partial bool
+	// Records is the folder for records of backups, by which instances are restored; see record.go. Only this process
+	// may write there. It is created if necessary. Without it, only instances that run are restored.
+	Records string
 
 	info    writer.Info
 	engine  Engine
 	builder Builder // nil if engine isn't a Builder
 	log     *slog.Logger
 
-	mu       sync.Mutex
+	mu       sync.Mutex // the fields below
 	sessions map[vss.SessionID]*session
+	restores []*restoring // in the order of PreRestore
 }
 
 var _ writer.Writer = (*Writer)(nil)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/stillpoint-vss/stillpoint/document"
@@ -13,11 +12,50 @@ import (
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
 
-// restoring is the restore metadata of a component, by which PreRestore passes state to PostRestore.
+// restoring is a component between PreRestore and PostRestore. It is kept in memory, since a document may say anything;
+// the component's restore metadata show it to the requester.
 type restoring struct {
+	session vss.SessionID
+	name    string
+	saved   Saved
+
 	Running bool          `json:"running"`           // the server was running and was stopped
 	Aside   []aside.Moved `json:"aside"`             // in this restore
 	Earlier []aside.Moved `json:"earlier,omitempty"` // by restores that this one continues or repeats
+}
+
+// maxRestores limits the components between PreRestore and PostRestore. A session may end without PostRestore.
+const maxRestores = 1000
+
+// remember adds a restore in progress in place of an earlier one of the same component and session.
+func (w *Writer) remember(r *restoring) {
+	w.forgetRestore(r.session, r.name)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.restores = append(w.restores, r)
+	if n := len(w.restores) - maxRestores; n > 0 {
+		w.restores = slices.Delete(w.restores, 0, n)
+	}
+}
+
+func (w *Writer) forgetRestore(session vss.SessionID, name string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.restores = slices.DeleteFunc(w.restores, func(r *restoring) bool {
+		return r.session == session && r.name == name
+	})
+}
+
+// remembered returns the restore of a component in a session; nil if PreRestore hasn't prepared it.
+func (w *Writer) remembered(session vss.SessionID, name string) *restoring {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, r := range w.restores {
+		if r.session == session && r.name == name {
+			return r
+		}
+	}
+	return nil
 }
 
 // PreRestore stops the servers whose files are to be restored and sets these files aside. Backup metadata identify an
@@ -31,7 +69,9 @@ func (w *Writer) PreRestore(ctx context.Context, e *writer.Event) error {
 
 func (w *Writer) makeRoom(ctx context.Context, e *writer.Event, c *document.Component) error {
 	const op = "PreRestore"
-	saved, err := w.engine.Recall(c.BackupMetadata)
+	w.forgetRestore(e.Session, c.Name)
+	c.RestoreMetadata = "" // of an earlier restore
+	saved, err := w.recall(ctx, c.BackupMetadata)
 	if err != nil {
 		return err
 	}
@@ -43,7 +83,7 @@ func (w *Writer) makeRoom(ctx context.Context, e *writer.Event, c *document.Comp
 		}
 		return vss.E(op, vss.ErrWriterErrorRetryable, err).Advise("stop the server manually and try again")
 	}
-	state, tag := restoring{Running: ran}, e.Session.Plain()[:8]
+	state, tag := &restoring{session: e.Session, name: c.Name, saved: saved, Running: ran}, e.Session.Plain()[:8]
 	if l, ok := saved.(Layer); ok && !ran {
 		if state.Running, state.Earlier, err = l.Resume(tag); err != nil {
 			return err
@@ -62,6 +102,7 @@ func (w *Writer) makeRoom(ctx context.Context, e *writer.Event, c *document.Comp
 				Advise("make " + set.Path + " a folder of the account that owns the files")
 		}
 	}
+	w.remember(state)
 	text, err := json.Marshal(state)
 	if err != nil {
 		return err
@@ -79,19 +120,15 @@ func (w *Writer) PostRestore(ctx context.Context, e *writer.Event) error {
 }
 
 func (w *Writer) bringUp(ctx context.Context, e *writer.Event, c *document.Component) error {
-	const op = "PostRestore"
-	saved, err := w.engine.Recall(c.BackupMetadata)
-	if err != nil {
-		return err
-	}
-	var state restoring
-	if err := json.Unmarshal([]byte(c.RestoreMetadata), &state); err != nil {
-		return vss.E(op, vss.ErrWriterErrorNonRetryable, fmt.Errorf("PreRestore hasn't prepared it: %w", err)).
+	state := w.remembered(e.Session, c.Name)
+	if state == nil {
+		return vss.E("PostRestore", vss.ErrWriterErrorNonRetryable, errors.New("PreRestore hasn't prepared it")).
 			Advise("see the failure of PreRestore; then restore again")
 	}
+	saved := state.saved
 	all := slices.Concat(state.Earlier, state.Aside)
 	if c.FileRestoreStatus != vss.RestoredAll {
-		return putBack(ctx, saved, state)
+		return putBack(ctx, state)
 	}
 	files, owner := saved.Files()
 	if err := owner.Owns(files); err != nil {
@@ -113,6 +150,7 @@ func (w *Writer) bringUp(ctx context.Context, e *writer.Event, c *document.Compo
 	if err := saved.Start(ctx); err != nil {
 		return restoreFailure(err, "see the server's log", all)
 	}
+	w.forgetRestore(e.Session, c.Name)
 	if err := owner.Drop(all); err != nil {
 		w.log.Warn("can't delete the files that were set aside", "instance", c.Name, "error", err)
 	}
@@ -121,8 +159,8 @@ func (w *Writer) bringUp(ctx context.Context, e *writer.Event, c *document.Compo
 
 // putBack ends a restore that brought not all files: it puts the former files back and starts the server again if no
 // file was restored, and fails otherwise.
-func putBack(ctx context.Context, saved Saved, state restoring) error {
-	all := slices.Concat(state.Earlier, state.Aside)
+func putBack(ctx context.Context, state *restoring) error {
+	saved, all := state.saved, slices.Concat(state.Earlier, state.Aside)
 	if layer, ok := saved.(Layer); ok {
 		if err := layer.CheckRestored(false); err != nil {
 			return restoreFailure(err, "restore this backup again", all)

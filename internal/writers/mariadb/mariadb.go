@@ -50,6 +50,8 @@ type Config struct {
 	Defaults map[string]string
 	// how long Freeze waits for statements of clients; new writes wait meanwhile. 0: DefaultLockWait
 	LockWait time.Duration
+	Accounts []string     // ordinary accounts whose servers count; see server.Finder
+	Records  string       // see engine.Writer
 	Logger   *slog.Logger // nil: none
 }
 
@@ -62,7 +64,9 @@ func New(c Config) *engine.Writer {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return engine.New(engine.BackEnd(ID, Name, vss.SourceTransactedDB), &servers{Config: c}, c.Logger)
+	w := engine.New(engine.BackEnd(ID, Name, vss.SourceTransactedDB), &servers{Config: c}, c.Logger)
+	w.Records = c.Records
+	return w
 }
 
 // programs are the names of server programs.
@@ -76,9 +80,11 @@ type servers struct {
 
 var _ engine.Engine = (*servers)(nil)
 
+func (s *servers) finder() server.Finder { return server.Finder{Names: programs, Accounts: s.Accounts} }
+
 // Find implements engine.Engine.
 func (s *servers) Find(ctx context.Context) ([]engine.Instance, error) {
-	all, err := server.Find(ctx, programs...)
+	all, _, err := s.finder().Find(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package mariadb
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -63,6 +64,45 @@ func (s *servers) Recall(metadata string) (engine.Saved, error) {
 	return &saved{*r, s}, nil
 }
 
+// decisive is what Decisive returns.
+type decisive struct {
+	Process server.Process `json:"process"`
+	Layout  layout         `json:"layout"`
+}
+
+// Decisive implements engine.Saved.
+func (s *saved) Decisive() any { return decisive{s.Process, s.Layout} }
+
+// Decide implements engine.Saved.
+func (s *saved) Decide(text []byte) error {
+	var d decisive
+	err := json.Unmarshal(text, &d)
+	s.Process, s.Layout = d.Process, d.Layout
+	return err
+}
+
+// Adopt implements engine.Saved.
+func (s *saved) Adopt(ctx context.Context) error {
+	i, err := s.running(ctx)
+	if err == nil && i == nil {
+		err = fmt.Errorf("no server with the data directory %s is running", s.Dir)
+	}
+	if err != nil {
+		return err
+	}
+	c, err := i.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	l, err := c.layout(ctx, i.Dir)
+	if err != nil {
+		return err
+	}
+	s.Process, s.Layout = *i.Process, *l
+	return nil
+}
+
 // Files implements engine.Saved.
 func (s *saved) Files() ([]document.FileSet, aside.Owner) {
 	return s.Layout.files(), aside.Owner{UID: s.UID, GID: s.GID}
@@ -70,7 +110,7 @@ func (s *saved) Files() ([]document.FileSet, aside.Owner) {
 
 // running returns the running server with the data directory, nil if there is none.
 func (s *saved) running(ctx context.Context) (*instance, error) {
-	p, err := server.In(ctx, s.Dir, programs...)
+	p, err := s.all.finder().In(ctx, s.Dir)
 	if err != nil || p == nil {
 		return nil, err
 	}

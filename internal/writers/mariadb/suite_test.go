@@ -16,7 +16,8 @@ func TestSuite(t *testing.T) {
 	writertest.Run(t, func(t *testing.T) *writertest.World {
 		return &writertest.World{
 			Writer: mariadb.New(
-				mariadb.Config{Servers: []string{s.Data}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))},
+				mariadb.Config{Servers: []string{s.Data}, Records: t.TempDir(),
+					Logger: slog.New(slog.NewTextHandler(t.Output(), nil))},
 			),
 			Volumes: v,
 			Restore: func() { Run(t, "sh", "-c", "cp -a "+s.Data+".before-restore-*/. "+s.Data) },

@@ -48,7 +48,7 @@ func one(t testing.TB) (*mariadbtest.Server, []string) {
 }
 
 func newWriter(t testing.TB) writer.Writer {
-	return mariadb.New(mariadb.Config{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	return mariadb.New(mariadb.Config{Records: t.TempDir(), Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 }
 
 // record is what tests look at of backup metadata.

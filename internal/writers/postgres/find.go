@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,9 +34,10 @@ type Cluster struct {
 }
 
 // Find returns the clusters that run on this host, sorted by name. Servers in containers, whose paths differ from
-// ours, are omitted. Errors: those of the context, VSS_E_UNEXPECTED without /proc.
-func Find(ctx context.Context) ([]*Cluster, error) {
-	all, err := server.Find(ctx, "postgres", "postmaster")
+// ours, and those of ordinary accounts that aren't given are omitted. Errors: those of the context, VSS_E_UNEXPECTED
+// without /proc.
+func Find(ctx context.Context, accounts ...string) ([]*Cluster, error) {
+	all, _, err := server.Finder{Names: []string{"postgres", "postmaster"}, Accounts: accounts}.Find(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -49,6 +51,9 @@ func Find(ctx context.Context) ([]*Cluster, error) {
 	return out, nil
 }
 
+// versionNumber matches major versions, which become parts of paths.
+var versionNumber = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?$`)
+
 var errNotServer = errors.New("not a PostgreSQL server of this host")
 
 // cluster returns the cluster of a process that is the main process of a server: its working directory is the data
@@ -57,26 +62,33 @@ func cluster(p server.Process) (*Cluster, error) {
 	if filepath.Base(p.Program) != "postgres" {
 		return nil, errNotServer
 	}
-	lock, err := readLock(p.Dir)
+	lock, err := readLock(&p)
 	if err != nil || lock.pid != p.PID {
 		return nil, errNotServer
 	}
-	version, err := os.ReadFile(filepath.Join(p.Dir, "PG_VERSION"))
+	text, err := server.ReadAs(p.UID, p.GID, filepath.Join(p.Dir, "PG_VERSION"))
 	if err != nil {
 		return nil, err
+	}
+	version := strings.TrimSpace(string(text))
+	if !versionNumber.MatchString(version) {
+		return nil, fmt.Errorf("%s/PG_VERSION has no version", p.Dir)
 	}
 	var st unix.Stat_t
 	if err := unix.Stat(p.Dir, &st); err != nil {
 		return nil, err
 	}
+	if int(st.Uid) != p.UID {
+		return nil, errNotServer // a server refuses to run in another account's folder
+	}
 	c := &Cluster{
 		Data:    p.Dir,
-		Major:   strings.TrimSpace(string(version)),
+		Major:   version,
 		Sockets: lock.sockets,
 		Port:    lock.port,
 		Process: p,
 	}
-	c.UID, c.GID = int(st.Uid), int(st.Gid)
+	c.GID = int(st.Gid)
 	c.Dir, c.Unit = "", "" // Data has the directory, and pg_ctlcluster handles the unit
 	c.Name, c.Config = nameOf(c)
 	return c, nil
@@ -88,8 +100,9 @@ type lockFile struct {
 	port, sockets string
 }
 
-func readLock(data string) (lockFile, error) {
-	b, err := os.ReadFile(filepath.Join(data, "postmaster.pid"))
+func readLock(p *server.Process) (lockFile, error) {
+	data := p.Dir
+	b, err := server.ReadAs(p.UID, p.GID, filepath.Join(data, "postmaster.pid"))
 	if err != nil {
 		return lockFile{}, err
 	}
@@ -114,7 +127,8 @@ func readLock(data string) (lockFile, error) {
 func nameOf(c *Cluster) (name, config string) {
 	configs, _ := filepath.Glob(filepath.Join(debianConfig, c.Major, "*", "postgresql.conf"))
 	for _, path := range configs {
-		if data, err := filepath.EvalSymlinks(configuredData(path)); err == nil && data == c.Data {
+		data, err := filepath.EvalSymlinks(configuredData(path))
+		if err == nil && data == c.Data && server.Owned(filepath.Dir(path), c.UID, c.GID) == nil {
 			return c.Major + "/" + filepath.Base(filepath.Dir(path)), filepath.Dir(path)
 		}
 	}

@@ -46,8 +46,10 @@ type Config struct {
 	Connections map[string]string
 	// HoldWAL keeps a replication slot in each cluster from its first backup on: the server then retains the WAL that
 	// the next incremental backup needs for any time. Otherwise it retains what its wal_keep_size specifies.
-	HoldWAL bool
-	Logger  *slog.Logger // nil: none
+	HoldWAL  bool
+	Accounts []string     // ordinary accounts whose clusters count; see server.Finder
+	Records  string       // see engine.Writer
+	Logger   *slog.Logger // nil: none
 }
 
 // New returns the writer. It connects to servers only when it handles an event. The writer is a back end, so that
@@ -57,9 +59,10 @@ func New(c Config) *engine.Writer {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	all := &clusters{only: c.Only, connections: c.Connections, holdWAL: c.HoldWAL, log: c.Logger.With("writer", Name)}
+	all := &clusters{only: c.Only, connections: c.Connections, holdWAL: c.HoldWAL, accounts: c.Accounts,
+		log: c.Logger.With("writer", Name)}
 	w := engine.New(engine.BackEnd(ID, Name, vss.SourceTransactedDB), all, c.Logger)
-	w.Partial = true
+	w.Partial, w.Records = true, c.Records
 	return w
 }
 
@@ -68,6 +71,7 @@ type clusters struct {
 	only        []string
 	connections map[string]string
 	holdWAL     bool
+	accounts    []string
 	log         *slog.Logger
 }
 
@@ -75,7 +79,7 @@ var _ engine.Builder = (*clusters)(nil)
 
 // Find implements engine.Engine. It returns the running clusters that the writer covers.
 func (s *clusters) Find(ctx context.Context) ([]engine.Instance, error) {
-	all, err := Find(ctx)
+	all, err := Find(ctx, s.accounts...)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -34,6 +35,40 @@ func (s *clusters) Recall(metadata string) (engine.Saved, error) {
 	return &saved{record: r, all: s}, nil
 }
 
+// decisive is what Decisive returns.
+type decisive struct {
+	Cluster Cluster `json:"cluster"`
+	Layout  layout  `json:"layout"`
+}
+
+// Decisive implements engine.Saved.
+func (s *saved) Decisive() any { return decisive{s.Cluster, s.Layout} }
+
+// Decide implements engine.Saved.
+func (s *saved) Decide(text []byte) error {
+	var d decisive
+	err := json.Unmarshal(text, &d)
+	s.Cluster, s.Layout = d.Cluster, d.Layout
+	return err
+}
+
+// Adopt implements engine.Saved.
+func (s *saved) Adopt(ctx context.Context) error {
+	running, err := s.all.find(ctx, s.Data)
+	if err == nil && running == nil {
+		err = fmt.Errorf("no server with the data directory %s is running", s.Data)
+	}
+	if err != nil {
+		return err
+	}
+	l, err := running.layout()
+	if err != nil {
+		return err
+	}
+	s.Cluster, s.Layout = *running, *l
+	return nil
+}
+
 // Files implements engine.Saved. With a backup of WAL alone, files that were restored before stay in place.
 func (s *saved) Files() ([]document.FileSet, aside.Owner) {
 	if s.After != "" {
@@ -45,7 +80,7 @@ func (s *saved) Files() ([]document.FileSet, aside.Owner) {
 // Stop implements engine.Saved. Errors: VSS_E_WRITERERROR_NONRETRYABLE for a running server, to whose data WAL can't
 // be added.
 func (s *saved) Stop(ctx context.Context) (ran bool, err error) {
-	running, err := find(ctx, s.Data)
+	running, err := s.all.find(ctx, s.Data)
 	if err != nil || running == nil {
 		return false, err
 	}
@@ -134,7 +169,7 @@ func (s *saved) reached(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	running, err := find(ctx, s.Data)
+	running, err := s.all.find(ctx, s.Data)
 	if err == nil && running == nil {
 		err = errors.New("the server isn't running")
 	}

@@ -15,8 +15,8 @@ import (
 )
 
 // find returns the running server of a data directory, nil if there is none.
-func find(ctx context.Context, data string) (*Cluster, error) {
-	all, err := Find(ctx)
+func (s *clusters) find(ctx context.Context, data string) (*Cluster, error) {
+	all, err := Find(ctx, s.accounts...)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func (c *Cluster) stopFast(ctx context.Context) error {
 
 // start starts the server with its settings at the backup, and returns when it has recovered and accepts connections.
 func (s *clusters) start(ctx context.Context, c *Cluster) error {
-	running := func(ctx context.Context) (*Cluster, error) { return find(ctx, c.Data) }
+	running := func(ctx context.Context) (*Cluster, error) { return s.find(ctx, c.Data) }
 	return server.StartBy(ctx, c.begin, server.Up(running, func(ctx context.Context, c *Cluster) error {
 		conn, err := s.connect(ctx, c)
 		if err == nil {
@@ -97,6 +97,10 @@ func (c *Cluster) options() string {
 // run runs a program, as the cluster's owner or as this process. On failure its output is part of the error. A server
 // that it starts inherits the output, which is therefore a file: a pipe would not end.
 func (c *Cluster) run(ctx context.Context, owner bool, name string, args ...string) error {
+	name, err := c.program(name)
+	if err != nil {
+		return err
+	}
 	said, err := os.CreateTemp("", "vss-postgres-")
 	if err != nil {
 		return err
@@ -104,7 +108,7 @@ func (c *Cluster) run(ctx context.Context, owner bool, name string, args ...stri
 	defer os.Remove(said.Name())
 	defer said.Close()
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", said, said
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env = "/", said, said, server.Environ()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if owner && os.Geteuid() != c.UID {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(c.UID), Gid: uint32(c.GID)}
@@ -114,6 +118,19 @@ func (c *Cluster) run(ctx context.Context, owner bool, name string, args ...stri
 		return fmt.Errorf("%s %s: %w: %s", filepath.Base(name), strings.Join(args, " "), err, bytes.TrimSpace(text))
 	}
 	return nil
+}
+
+// program returns the path of a program: one of the host's tools, or one that only root and the cluster's owner can
+// change.
+func (c *Cluster) program(name string) (string, error) {
+	if !filepath.IsAbs(name) {
+		return server.Tool(name)
+	}
+	real, err := filepath.EvalSymlinks(name)
+	if err != nil {
+		return "", err
+	}
+	return real, server.Owned(real, c.UID, c.GID)
 }
 
 func seconds(d time.Duration) string { return fmt.Sprint(int(d / time.Second)) }

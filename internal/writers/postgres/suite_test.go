@@ -17,7 +17,8 @@ func TestSuite(t *testing.T) {
 	writertest.Run(t, func(t *testing.T) *writertest.World {
 		return &writertest.World{
 			Writer: postgres.New(
-				postgres.Config{Only: []string{s.Data}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))},
+				postgres.Config{Only: []string{s.Data}, Records: t.TempDir(),
+					Logger: slog.New(slog.NewTextHandler(t.Output(), nil))},
 			),
 			Volumes: v,
 			Restore: func() { Run(t, "sh", "-c", "cp -a "+s.Data+".before-restore-*/. "+s.Data) },

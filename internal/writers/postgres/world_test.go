@@ -70,7 +70,7 @@ func threeWith(t testing.TB, settings map[string]string) (*pgserver.Server, []st
 }
 
 func newWriter(t testing.TB) *engine.Writer {
-	return postgres.New(postgres.Config{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	return postgres.New(postgres.Config{Records: t.TempDir(), Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 }
 
 // stand stops a process, as an overloaded machine does, for the time of the test.

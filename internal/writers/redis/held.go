@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
@@ -47,7 +46,7 @@ func (i *instance) Prepare(ctx context.Context, _ engine.Backup) (engine.Held, e
 			Server:  info["redis_version"],
 			Run:     c.run,
 		}
-		h.record.begin(i, info["config_file"])
+		h.record.begin(info["config_file"])
 		if l.Appends {
 			if err := i.tune(ctx, c); err != nil {
 				return err
@@ -213,14 +212,9 @@ func (h *held) Metadata() (engine.Metadata, error) {
 
 // begin records how to start the server again. The server overwrites its arguments with a title, so they come from its
 // configuration file.
-func (r *record) begin(i *instance, config string) {
+func (r *record) begin(config string) {
 	r.Args, r.Config = nil, config
 	if config != "" {
 		r.Args = []string{config}
-	}
-	for _, name := range programs { // one program under several names behaves as its name says
-		if p := filepath.Join(filepath.Dir(i.Program), name); isProgram(p, i.Program) {
-			r.Program = p
-		}
 	}
 }

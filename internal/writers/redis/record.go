@@ -2,9 +2,9 @@ package redis
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/stillpoint-vss/stillpoint/document"
@@ -41,16 +41,6 @@ func (r *record) stamp() string {
 	return fmt.Sprintf("replication=%s offset=%s", r.Replication, r.Offset)
 }
 
-// isProgram reports whether name and program are the same file.
-func isProgram(name, program string) bool {
-	a, err := os.Stat(name)
-	if err != nil {
-		return false
-	}
-	b, err := os.Stat(program)
-	return err == nil && os.SameFile(a, b)
-}
-
 // saved is a server as recorded in a backup.
 type saved struct {
 	record
@@ -72,6 +62,52 @@ func (s *servers) Recall(metadata string) (engine.Saved, error) {
 		return nil, err
 	}
 	return &saved{*r, s}, nil
+}
+
+// decisive is what Decisive returns.
+type decisive struct {
+	Process server.Process `json:"process"`
+	Name    string         `json:"name"`
+	Config  string         `json:"config"`
+	Layout  layout         `json:"layout"`
+}
+
+// Decisive implements engine.Saved.
+func (s *saved) Decisive() any { return decisive{s.Process, s.Name, s.Config, s.Layout} }
+
+// Decide implements engine.Saved.
+func (s *saved) Decide(text []byte) error {
+	var d decisive
+	err := json.Unmarshal(text, &d)
+	s.Process, s.Name, s.Config, s.Layout = d.Process, d.Name, d.Config, d.Layout
+	return err
+}
+
+// Adopt implements engine.Saved.
+func (s *saved) Adopt(ctx context.Context) error {
+	i, err := s.running(ctx)
+	if err == nil && i == nil {
+		err = fmt.Errorf("no server with the working directory %s is running", s.Name)
+	}
+	if err != nil {
+		return err
+	}
+	c, err := i.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	l, err := c.layout(ctx)
+	if err != nil {
+		return err
+	}
+	info, err := c.info(ctx, "server")
+	if err != nil {
+		return err
+	}
+	s.Process, s.Layout = *i.Process, *l
+	s.begin(info["config_file"])
+	return nil
 }
 
 // Files implements engine.Saved.

@@ -46,8 +46,10 @@ type Config struct {
 	Credentials map[string]string
 	// Marks is the folder for the former values of changed settings. It is created if necessary. It should not outlive
 	// the servers, so a folder below /run is suitable.
-	Marks  string
-	Logger *slog.Logger // nil: none
+	Marks    string
+	Accounts []string     // ordinary accounts whose servers count; see server.Finder
+	Records  string       // see engine.Writer
+	Logger   *slog.Logger // nil: none
 }
 
 // New returns the writer. It first restores settings that a former process left changed, which is quick unless a
@@ -60,7 +62,9 @@ func New(c Config) *engine.Writer {
 	goredis.SetLogger(silent{}) // errors are returned, too
 	s := &servers{Config: c, tuned: map[key]*tuning{}}
 	s.recover()
-	return engine.New(engine.BackEnd(ID, Name, vss.SourceNonTransactedDB), s, c.Logger)
+	w := engine.New(engine.BackEnd(ID, Name, vss.SourceNonTransactedDB), s, c.Logger)
+	w.Records = c.Records
+	return w
 }
 
 // silent is a logger that discards everything.
@@ -98,7 +102,7 @@ func (s *servers) Find(ctx context.Context) ([]engine.Instance, error) {
 
 // running returns the servers that run now.
 func (s *servers) running(ctx context.Context) ([]*instance, error) {
-	all, err := server.Find(ctx, programs...)
+	all, _, err := server.Finder{Names: programs, Accounts: s.Accounts}.Find(ctx)
 	if err != nil {
 		return nil, err
 	}

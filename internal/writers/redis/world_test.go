@@ -36,7 +36,8 @@ func one(t testing.TB, aof bool) (*redistest.Server, []string) {
 
 func newWriter(t testing.TB, marks string, servers ...string) writer.Writer {
 	return redis.New(
-		redis.Config{Servers: servers, Marks: marks, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))},
+		redis.Config{Servers: servers, Marks: marks, Records: t.TempDir(),
+			Logger: slog.New(slog.NewTextHandler(t.Output(), nil))},
 	)
 }
 

@@ -69,7 +69,7 @@ func (p *Process) Ports() ([]netip.AddrPort, error) {
 		}
 		for line := range strings.Lines(string(table)) {
 			f := strings.Fields(line)
-			if len(f) < 10 || f[3] != tcpListen || !slices.Contains(mine, f[9]) {
+			if len(f) < 10 || f[3] != tcpListen || !slices.Contains(mine, f[9]) || !p.made(f[7]) {
 				continue
 			}
 			if at, err := address(f[1]); err == nil {
@@ -79,6 +79,10 @@ func (p *Process) Ports() ([]netip.AddrPort, error) {
 	}
 	return out, nil
 }
+
+// made reports whether a socket, whose owner is given, was made by root or the server's account: a process can inherit
+// sockets that listen.
+func (p *Process) made(uid string) bool { return uid == "0" || uid == strconv.Itoa(p.UID) }
 
 // address parses an address of /proc/net/tcp: 32-bit words in the byte order of little-endian machines, then the port.
 func address(s string) (netip.AddrPort, error) {
@@ -125,8 +129,24 @@ func (p *Process) inodes() ([]string, error) {
 }
 
 // Dial connects to a unix socket and checks that this process listens there: other processes may create sockets in the
-// same folder.
+// same folder. The path is the server's, which may have a /tmp of its own.
 func (p *Process) Dial(ctx context.Context, path string) (net.Conn, error) {
+	c, err := p.dial(ctx, path)
+	if err == nil || path[0] == '@' {
+		return c, err
+	}
+	f, opened := os.OpenFile(fmt.Sprintf("/proc/%d/root%s", p.PID, path), unix.O_PATH, 0)
+	if opened != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if c, e := p.dial(ctx, fmt.Sprintf("/proc/self/fd/%d", f.Fd())); e == nil {
+		return c, nil
+	}
+	return nil, err
+}
+
+func (p *Process) dial(ctx context.Context, path string) (net.Conn, error) {
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "unix", path)
 	if err != nil {

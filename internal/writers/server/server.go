@@ -27,53 +27,73 @@ type Process struct {
 	PID     int      `json:"-"`
 	Started uint64   `json:"-"` // in ticks since the machine's start; together with PID it identifies the process
 	parent  int
+	mixed   bool // its real, effective and saved accounts differ
 }
 
-// Find returns the servers on this host whose name, as shown by ps, is one of names, sorted by process ID. Servers in
-// containers, whose paths differ from ours, and processes forked by a server are omitted. Errors: those of the
-// context, VSS_E_UNEXPECTED without /proc.
-func Find(ctx context.Context, names ...string) ([]*Process, error) {
+// Finder finds the servers of one kind.
+type Finder struct {
+	Names    []string // of the programs, as shown by ps
+	Accounts []string // ordinary accounts whose servers count, besides root, system accounts and that of this process
+}
+
+// Left is a server that Find left out, though its account counts: its data aren't prepared.
+type Left struct {
+	Dir string // its working directory, "" if that isn't known
+	PID int
+	Err error // why
+}
+
+// Find returns the servers on this host, sorted by process ID, and those that it left out because they can't be
+// trusted: their program or their folder can be changed by other accounts, or they run with rights of several
+// accounts. Servers in containers, whose paths differ from ours, processes forked by a server, and processes of
+// accounts that don't count are omitted: any user can start a program of any name. Errors: those of the context,
+// VSS_E_UNEXPECTED without /proc.
+func (f Finder) Find(ctx context.Context) (found []*Process, left []Left, err error) {
 	procs, err := os.ReadDir("/proc")
 	if err != nil {
-		return nil, vss.E("FindServers", vss.ErrUnexpected, err).Advise("mount /proc")
+		return nil, nil, vss.E("FindServers", vss.ErrUnexpected, err).Advise("mount /proc")
 	}
-	ours, err := os.Readlink("/proc/self/ns/mnt")
-	if err != nil {
-		return nil, vss.E("FindServers", vss.ErrUnexpected, err).Advise("mount /proc")
-	}
-	var out []*Process
+	counts := f.counting()
+	var all []*Process
 	for _, p := range procs {
 		if err := ctx.Err(); err != nil {
-			return nil, vss.E("FindServers", vss.ErrUnexpected, err)
+			return nil, nil, vss.E("FindServers", vss.ErrUnexpected, err)
 		}
 		pid, err := strconv.Atoi(p.Name())
 		if err != nil {
 			continue
 		}
 		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-		if err != nil || !slices.Contains(names, strings.TrimSpace(string(name))) {
+		if err != nil || !slices.Contains(f.Names, strings.TrimSpace(string(name))) {
 			continue
 		}
-		if theirs, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", pid)); err != nil || theirs != ours {
-			continue
+		one, err := inspect(pid)
+		if err != nil || !counts(one) || samePlace(pid, one.Dir) != nil {
+			continue // it ended meanwhile, isn't of interest, or has another root
 		}
-		if one, err := inspect(pid); err == nil { // otherwise it ended meanwhile
-			out = append(out, one)
-		}
+		all = append(all, one)
 	}
 	programs := map[int]string{}
-	for _, p := range out {
+	for _, p := range all {
 		programs[p.PID] = p.Program
 	}
-	out = slices.DeleteFunc(out, func(p *Process) bool { return programs[p.parent] == p.Program })
-	slices.SortFunc(out, func(a, b *Process) int { return cmp.Compare(a.PID, b.PID) })
-	return out, nil
+	for _, p := range all {
+		if programs[p.parent] == p.Program {
+			continue
+		}
+		if err := p.trust(f.Names); err != nil {
+			left = append(left, Left{p.Dir, p.PID, err})
+			continue
+		}
+		found = append(found, p)
+	}
+	slices.SortFunc(found, func(a, b *Process) int { return cmp.Compare(a.PID, b.PID) })
+	return found, left, nil
 }
 
-// In returns the server with one of the names whose working directory is dir, nil if there is none. Errors: those of
-// Find.
-func In(ctx context.Context, dir string, names ...string) (*Process, error) {
-	all, err := Find(ctx, names...)
+// In returns the server whose working directory is dir, nil if there is none. Errors: those of Find.
+func (f Finder) In(ctx context.Context, dir string) (*Process, error) {
+	all, _, err := f.Find(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -83,6 +103,39 @@ func In(ctx context.Context, dir string, names ...string) (*Process, error) {
 		}
 	}
 	return nil, nil
+}
+
+// trust checks that a process is what its name says, and that only root and its account decide what it executes and
+// where its data are. It sets Program to the name under which the program is started.
+func (p *Process) trust(names []string) error {
+	if p.mixed {
+		return fmt.Errorf("process %d runs with the rights of several accounts", p.PID)
+	}
+	program, err := named(p.Program, names)
+	if err != nil {
+		return err
+	}
+	p.Program = program
+	if err := p.checkProgram(); err != nil {
+		return err
+	}
+	return Owned(p.Dir, p.UID, p.GID)
+}
+
+// checkProgram checks that only root and the server's account can change the program or its name.
+func (p *Process) checkProgram() error {
+	real, err := filepath.EvalSymlinks(p.Program)
+	if err != nil {
+		return err
+	}
+	if err := Owned(real, p.UID, p.GID); err != nil {
+		return err
+	}
+	folder, err := filepath.EvalSymlinks(filepath.Dir(p.Program))
+	if err != nil {
+		return err
+	}
+	return Owned(folder, p.UID, p.GID)
 }
 
 func inspect(pid int) (*Process, error) {
@@ -96,23 +149,8 @@ func inspect(pid int) (*Process, error) {
 	if p.Dir, err = os.Readlink(proc + "cwd"); err != nil {
 		return nil, err
 	}
-	status, err := os.ReadFile(proc + "status")
-	if err != nil {
+	if err := p.status(proc); err != nil {
 		return nil, err
-	}
-	for line := range strings.Lines(string(status)) {
-		switch f := strings.Fields(line); {
-		case len(f) == 2 && f[0] == "PPid:":
-			p.parent, err = strconv.Atoi(f[1])
-		case len(f) < 3:
-		case f[0] == "Uid:":
-			p.UID, err = strconv.Atoi(f[2]) // the effective one
-		case f[0] == "Gid:":
-			p.GID, err = strconv.Atoi(f[2])
-		}
-		if err != nil {
-			return nil, err
-		}
 	}
 	if p.Started, err = started(pid); err != nil {
 		return nil, err
@@ -127,10 +165,8 @@ func inspect(pid int) (*Process, error) {
 	if args := strings.Split(strings.TrimRight(string(line), "\x00"), "\x00"); len(args) > 1 {
 		p.Args = args[1:]
 	}
-	if log, err := os.Readlink(proc + "fd/2"); err == nil {
-		if st, err := os.Stat(log); err == nil && st.Mode().IsRegular() {
-			p.Log = log
-		}
+	if log, err := os.Readlink(proc + "fd/2"); err == nil && p.mayLog(log) == nil {
+		p.Log = log
 	}
 	group, err := os.ReadFile(proc + "cgroup")
 	if err != nil {
@@ -140,22 +176,50 @@ func inspect(pid int) (*Process, error) {
 	return p, nil
 }
 
-// unit returns the systemd service of a control group, "" if there is none. A server may be in a group below its
-// service's.
+// status reads the accounts and the parent of the process.
+func (p *Process) status(proc string) error {
+	status, err := os.ReadFile(proc + "status")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(status)) {
+		f := strings.Fields(line)
+		switch {
+		case len(f) == 2 && f[0] == "PPid:":
+			p.parent, err = strconv.Atoi(f[1])
+		case len(f) != 5 || f[0] != "Uid:" && f[0] != "Gid:": // real, effective, saved, of the file system
+			continue
+		case f[0] == "Uid:":
+			p.UID, err = strconv.Atoi(f[2])
+		default:
+			p.GID, err = strconv.Atoi(f[2])
+		}
+		if err != nil {
+			return err
+		}
+		p.mixed = p.mixed || len(f) == 5 && (f[1] != f[2] || f[2] != f[3])
+	}
+	return nil
+}
+
+// unit returns the service of a control group, "" if there is none. A server may be in a group below its service's.
+// Only services of the system's manager count: groups below a user's, and below a service, may have any name.
 func unit(group string) string {
 	for line := range strings.Lines(group) {
 		_, path, _ := strings.Cut(line, ":")
 		_, path, _ = strings.Cut(strings.TrimSpace(path), ":")
-		for path != "" && path != "/" && path != "." {
-			name := filepath.Base(path)
+		path, ok := strings.CutPrefix(path, "/system.slice/")
+		if !ok {
+			continue
+		}
+		for name := range strings.SplitSeq(path, "/") {
 			switch filepath.Ext(name) {
 			case ".service":
 				return name
-			case ".scope", ".slice":
-				path = ""
+			case ".slice":
 				continue
 			}
-			path = filepath.Dir(path)
+			break
 		}
 	}
 	return ""

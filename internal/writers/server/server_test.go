@@ -32,7 +32,7 @@ func own(t *testing.T) *Process {
 func await(t *testing.T, program string) *Process {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
-		all, err := Find(context.Background(), filepath.Base(program))
+		all, _, err := Finder{Names: []string{filepath.Base(program)}}.Find(context.Background())
 		must(t, err)
 		all = slices.DeleteFunc(all, func(p *Process) bool { return p.Program != program })
 		if len(all) > 1 {
@@ -67,7 +67,8 @@ func TestFind(t *testing.T) {
 	if p.Runs() {
 		t.Error("it runs after Stop")
 	}
-	if all, err := Find(context.Background(), "vss-a-server"); err != nil || len(all) != 0 {
+	named := Finder{Names: []string{"vss-a-server"}}
+	if all, _, err := named.Find(context.Background()); err != nil || len(all) != 0 {
 		t.Errorf("afterwards %v, %v", all, err)
 	}
 	if err := p.Start(context.Background(), func(context.Context) error { return nil }); err != nil {
@@ -107,6 +108,10 @@ func TestUnit(t *testing.T) {
 		"12:cpu:/\n1:name=systemd:/system.slice/redis-server.service\n":  "redis-server.service",
 		"0::/user.slice/user-0.slice/session-1.scope\n":                  "",
 		"0::/user.slice/user-0.slice/user@0.service/app.slice/a.scope\n": "",
+		// trust 2: below a user's manager, and below a service, groups may have any name
+		"0::/user.slice/user-7.slice/user@7.service/app.slice/ssh.service\n": "",
+		"0::/system.slice/app.service/ssh.service\n":                         "app.service",
+		"0::/system.slice/docker-1.scope/ssh.service\n":                      "",
 		"0::/\n": "",
 		"":       "",
 	} {
@@ -167,4 +172,81 @@ func TestListening(t *testing.T) {
 		!strings.Contains(err.Error(), "not to the server") {
 		t.Errorf("another process behind the socket: %v", err)
 	}
+}
+
+// trust 2: root believes, executes and opens only what root or the server's own account can change.
+func TestOwned(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	must(t, err)
+	uid, gid := os.Geteuid(), os.Getegid()
+	file := filepath.Join(dir, "file")
+	must(t, os.WriteFile(file, nil, 0o600))
+	must(t, Owned(file, uid, gid))
+	link := filepath.Join(dir, "link")
+	must(t, os.Symlink(file, link))
+	if err := Owned(link, uid, gid); err == nil {
+		t.Error("a link is accepted")
+	}
+	must(t, os.Chmod(file, 0o602))
+	if err := Owned(file, uid, gid); err == nil {
+		t.Error("a file that others may write is accepted")
+	}
+	must(t, os.Chmod(file, 0o600))
+	must(t, os.Chmod(dir, 0o777))
+	if err := Owned(file, uid, gid); err == nil {
+		t.Error("a file that others may replace is accepted")
+	}
+	must(t, os.Chmod(dir, 0o700))
+	if uid != 0 {
+		return
+	}
+	must(t, os.Chown(file, 12345, 12345))
+	must(t, Owned(file, 12345, 12345))
+	if err := Owned(file, 0, 0); err == nil {
+		t.Error("a file of another account is accepted")
+	}
+}
+
+// trust 2: a process is what its program is, not what it calls itself.
+func TestNamed(t *testing.T) {
+	dir := t.TempDir()
+	program, other := filepath.Join(dir, "redis-check"), filepath.Join(dir, "su")
+	for _, p := range []string{program, other} {
+		must(t, os.WriteFile(p, nil, 0o755))
+	}
+	server := filepath.Join(dir, "redis-server")
+	must(t, os.Symlink(program, server))
+	if got, err := named(program, []string{"redis-server", "valkey-server"}); err != nil || got != server {
+		t.Errorf("a program with several names: %q, %v", got, err)
+	}
+	if got, err := named(other, []string{"redis-server"}); err == nil {
+		t.Errorf("another program is taken for %s", got)
+	}
+}
+
+// trust 2: a server's log is opened as its account and never through a link.
+func TestLog(t *testing.T) {
+	p, dir := own(t), t.TempDir()
+	log, link := filepath.Join(dir, "log"), filepath.Join(dir, "link")
+	must(t, os.WriteFile(log, nil, 0o600))
+	must(t, os.Symlink(log, link))
+	for path, want := range map[string]string{log: log, link: os.DevNull, dir: os.DevNull, "": os.DevNull} {
+		p.Log = path
+		f, err := p.openLog()
+		must(t, err)
+		if f.Name() != want {
+			t.Errorf("log %q: %s is opened", path, f.Name())
+		}
+		must(t, f.Close())
+	}
+	if os.Geteuid() != 0 {
+		return
+	}
+	p.Log, p.UID, p.GID = log, 12345, 12345 // the log is root's
+	f, err := p.openLog()
+	must(t, err)
+	if f.Name() != os.DevNull {
+		t.Error("root's file is opened for another account")
+	}
+	must(t, f.Close())
 }

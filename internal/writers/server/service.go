@@ -92,17 +92,16 @@ func (p *Process) begin(ctx context.Context) (<-chan error, error) {
 
 // run runs the program as its former account, in a session of its own, so that it outlives this process.
 func (p *Process) run() (<-chan error, error) {
-	name := p.Log
-	if name == "" {
-		name = os.DevNull
+	if err := p.checkProgram(); err != nil {
+		return nil, fmt.Errorf("the program isn't started: %w", err)
 	}
-	log, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|syscall.O_NOFOLLOW, 0)
+	log, err := p.openLog()
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
 	cmd := exec.Command(p.Program, p.Args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = p.Dir, log, log
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env = p.Dir, log, log, Environ()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if os.Geteuid() != p.UID {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(p.UID), Gid: uint32(p.GID)}
@@ -119,16 +118,44 @@ func (p *Process) run() (<-chan error, error) {
 	return ended, nil
 }
 
-func systemctl(ctx context.Context, verb, unit string) error {
-	said, err := exec.CommandContext(ctx, "systemctl", verb, unit).CombinedOutput()
+// openLog opens the server's log as its account, or /dev/null if the account can't write to it.
+func (p *Process) openLog() (f *os.File, err error) {
+	if p.Log != "" && p.mayLog(p.Log) == nil {
+		err = As(p.UID, p.GID, func() (err error) {
+			const flags = os.O_WRONLY | os.O_APPEND | syscall.O_NOFOLLOW | syscall.O_NONBLOCK
+			f, err = os.OpenFile(p.Log, flags, 0)
+			return err
+		})
+		if err == nil {
+			return f, nil
+		}
+	}
+	return os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+}
+
+// mayLog checks that a path names a regular file of the server's account.
+func (p *Process) mayLog(path string) error {
+	st, err := os.Lstat(path)
 	if err != nil {
-		return fmt.Errorf(
-			"systemctl %s %s: %w: %s",
-			verb,
-			unit,
-			err,
-			strings.TrimSpace(string(bytes.ToValidUTF8(said, []byte("?")))),
-		)
+		return err
+	}
+	if !st.Mode().IsRegular() || int(st.Sys().(*syscall.Stat_t).Uid) != p.UID {
+		return fmt.Errorf("%s isn't a regular file of uid %d", path, p.UID)
+	}
+	return nil
+}
+
+func systemctl(ctx context.Context, verb, unit string) error {
+	program, err := Tool("systemctl")
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, program, verb, unit)
+	cmd.Env = Environ()
+	said, err := cmd.CombinedOutput()
+	if err != nil {
+		text := strings.TrimSpace(string(bytes.ToValidUTF8(said, []byte("?"))))
+		return fmt.Errorf("systemctl %s %s: %w: %s", verb, unit, err, text)
 	}
 	return nil
 }

@@ -2,12 +2,16 @@ package sqlite
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/stillpoint-vss/stillpoint/document"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/aside"
@@ -28,7 +32,13 @@ type record struct {
 	Frozen time.Time `json:"frozen"`
 }
 
-var _ engine.Saved = (*record)(nil)
+// saved is a database as recorded in a backup.
+type saved struct {
+	record
+	all *files
+}
+
+var _ engine.Saved = (*saved)(nil)
 
 // Recall implements engine.Engine. Errors: VSS_E_WRITERERROR_NONRETRYABLE for metadata of another writer or of a newer
 // version.
@@ -42,38 +52,74 @@ func (f *files) Recall(metadata string) (engine.Saved, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r, nil
+	return &saved{*r, f}, nil
+}
+
+// decisive is what Decisive returns.
+type decisive struct {
+	Path string `json:"path"`
+	UID  int    `json:"uid"`
+	GID  int    `json:"gid"`
+}
+
+// Decisive implements engine.Saved.
+func (s *saved) Decisive() any { return decisive{s.Path, s.UID, s.GID} }
+
+// Decide implements engine.Saved.
+func (s *saved) Decide(text []byte) error {
+	var d decisive
+	err := json.Unmarshal(text, &d)
+	s.Path, s.UID, s.GID = d.Path, d.UID, d.GID
+	return err
+}
+
+// Adopt implements engine.Saved. The configuration must name the database, and its folder must exist.
+func (s *saved) Adopt(context.Context) error {
+	dir, err := filepath.EvalSymlinks(filepath.Dir(s.Path))
+	if err != nil {
+		return err
+	}
+	if path := filepath.Join(dir, filepath.Base(s.Path)); path != s.Path {
+		return fmt.Errorf("%s is a link: the database would be %s", s.Path, path)
+	}
+	if !slices.ContainsFunc(s.all.Databases, func(pattern string) bool {
+		match, err := filepath.Match(pattern, s.Path)
+		return err == nil && match || pattern == s.Path
+	}) {
+		return fmt.Errorf("the configuration doesn't name the database %s", s.Path)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return err
+	}
+	s.UID, s.GID = int(st.Uid), int(st.Gid)
+	return nil
 }
 
 // Files implements engine.Saved. It includes a log or journal of the former database, which SQLite would apply to the
 // restored one.
-func (r *record) Files() ([]document.FileSet, aside.Owner) {
-	dir, name := filepath.Split(r.Path)
-	return append(
-			fileSets(r.Path),
-			document.FileSet{Path: filepath.Clean(dir), FileSpec: name + "-shm"},
-		), aside.Owner{
-			UID: r.UID,
-			GID: r.GID,
-		}
+func (s *saved) Files() ([]document.FileSet, aside.Owner) {
+	dir, name := filepath.Split(s.Path)
+	all := append(fileSets(s.Path), document.FileSet{Path: filepath.Clean(dir), FileSpec: name + "-shm"})
+	return all, aside.Owner{UID: s.UID, GID: s.GID}
 }
 
 // Stop implements engine.Saved. There is no server to stop; it fails if any process has the database open. Errors:
 // VSS_E_WRITERERROR_RETRYABLE, which names the processes.
-func (r *record) Stop(ctx context.Context) (ran bool, err error) {
-	users, err := users(ctx, r.Path)
+func (s *saved) Stop(ctx context.Context) (ran bool, err error) {
+	users, err := users(ctx, s.Path)
 	if err == nil && len(users) > 0 {
 		err = vss.E("PreRestore", vss.ErrWriterErrorRetryable,
 			fmt.Errorf("it is open in %s", strings.Join(users, ", "))).
-			On(r.Path).
+			On(s.Path).
 			Advise("stop the applications that use the database, and try again")
 	}
 	return false, err
 }
 
 // Start implements engine.Saved. The next process that opens the database recovers it.
-func (r *record) Start(context.Context) error {
-	_, err := header(r.Path)
+func (s *saved) Start(context.Context) error {
+	_, err := header(s.Path)
 	return err
 }
 

@@ -41,6 +41,7 @@ const DefaultLockWait = 10 * time.Second
 type Config struct {
 	Databases []string      // absolute patterns; files that aren't databases are omitted
 	LockWait  time.Duration // longest wait for transactions in Freeze; 0: DefaultLockWait
+	Records   string        // see engine.Writer
 	Logger    *slog.Logger  // nil: none
 }
 
@@ -50,7 +51,9 @@ func New(c Config) *engine.Writer {
 	if c.LockWait <= 0 {
 		c.LockWait = DefaultLockWait
 	}
-	return engine.New(engine.BackEnd(ID, Name, vss.SourceTransactedDB), &files{c}, c.Logger)
+	w := engine.New(engine.BackEnd(ID, Name, vss.SourceTransactedDB), &files{c}, c.Logger)
+	w.Records = c.Records
+	return w
 }
 
 // files is the engine of the configured databases.

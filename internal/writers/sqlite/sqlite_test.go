@@ -31,6 +31,7 @@ func newWriter(t testing.TB, patterns ...string) writer.Writer {
 		sqlite.Config{
 			Databases: patterns,
 			LockWait:  10 * time.Second,
+			Records:   t.TempDir(),
 			Logger:    slog.New(slog.NewTextHandler(t.Output(), nil)),
 		},
 	)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -98,7 +99,7 @@ func (s Server) run(args []string) (<-chan error, error) {
 
 // Process returns the server that runs in a working directory, nil if there is none.
 func (s Server) Process(ctx context.Context, dir string) (*server.Process, error) {
-	return server.In(ctx, dir, s.Program)
+	return server.Finder{Names: []string{filepath.Base(s.Program)}}.In(ctx, dir)
 }
 
 // Signal sends a signal to the server that runs in a working directory and returns when it has ended. It does nothing
