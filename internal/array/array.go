@@ -76,8 +76,9 @@ type LUN struct {
 	Host     string            `json:"host,omitempty"` // that had the copy made
 	Final    bool              `json:"final"`          // its set was created: an abort doesn't touch it
 	Created  time.Time         `json:"created"`
-	Order    uint64            `json:"order,omitempty"` // of creation in its array; not told to hosts
-	Skew     time.Duration     `json:"skew,omitempty"`  // first to last cut of the call that made it
+	Order    uint64            `json:"order,omitempty"`  // of creation in its array; not told to hosts
+	Skew     time.Duration     `json:"skew,omitempty"`   // first to last cut of the call that made it
+	Copied   bool              `json:"copied,omitempty"` // it had a copy: its blocks may be written to new places
 }
 
 // Inquiry data of every LUN.

@@ -18,7 +18,10 @@ type Config struct {
 	Pools    []NamedPool
 	Targets  []Target // at least one, each of another type
 	LowWater int64    // bytes; 0: 256 MiB or 5 % of the pool, whichever is more, but a quarter at most
-	Logger   *slog.Logger
+	// Reserve: copies are made only where the pool has room for all that their originals may still write, so that
+	// they can be written without this process.
+	Reserve bool
+	Logger  *slog.Logger
 }
 
 // NamedPool is a pool and the name it has in this array.

@@ -95,7 +95,7 @@ func (c *Controller) PrepareCopies(
 // origins finds the LUNs to be copied, and makes room for their copies. The caller holds work.
 func (c *Controller) origins(op string, r []CopyRequest) ([]*entry, error) {
 	out := make([]*entry, len(r))
-	need := map[string]int64{}
+	need, plexes := map[string]int64{}, map[string]int64{}
 	for i, q := range r {
 		e, err := c.find(op, q.Origin)
 		if err != nil {
@@ -107,6 +107,9 @@ func (c *Controller) origins(op string, r []CopyRequest) ([]*entry, error) {
 		}
 		out[i] = e
 		need[e.pool.Name] += n
+		if q.Method == MethodPlex {
+			plexes[e.pool.Name] += n
+		}
 	}
 	for name, n := range need {
 		p, err := c.pool(name)
@@ -114,6 +117,18 @@ func (c *Controller) origins(op string, r []CopyRequest) ([]*entry, error) {
 			return nil, err
 		}
 		if err := c.roomForCopies(p, n); err != nil {
+			return nil, err
+		}
+		own := slices.DeleteFunc(slices.Clone(out), func(e *entry) bool { return e.pool.Name != name })
+		if err := c.reserve(p, own, plexes[name]); err != nil {
+			return nil, err
+		}
+	}
+	for _, e := range out {
+		if e.Copied || e.Kind != KindPlain {
+			continue
+		}
+		if _, err := c.change(e, func(l *LUN) { l.Copied = true }); err != nil {
 			return nil, err
 		}
 	}

@@ -106,7 +106,7 @@ func (c *Controller) MakePlain(_ context.Context, ids []vss.LUNID) error {
 	c.work.Lock()
 	defer c.work.Unlock()
 	return c.changeAll("BreakLun", ids, func(l *LUN) error {
-		l.Kind, l.Set, l.Final, l.State = KindPlain, vss.SnapshotSetID{}, true, StateReady
+		l.Kind, l.Set, l.Final, l.State, l.Copied = KindPlain, vss.SnapshotSetID{}, true, StateReady, true
 		return nil
 	})
 }

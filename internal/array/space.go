@@ -3,7 +3,10 @@ package array
 import (
 	"cmp"
 	"fmt"
+	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/stillpoint-vss/stillpoint/vss"
@@ -23,32 +26,139 @@ func (c *Controller) lowWater(size int64) int64 {
 	return min(max(256<<20, size/20), size/4)
 }
 
-// promise ensures that a pool can hold all of its plain LUNs when they are full, and so many bytes more. Errors:
-// VDS_E_NOT_ENOUGH_SPACE.
+// promise ensures that a pool can hold all of its plain LUNs when they are full, and so many bytes more. With
+// Config.Reserve it counts what LUNs with copies may overwrite, too. Errors: VDS_E_NOT_ENOUGH_SPACE.
 func (c *Controller) promise(p NamedPool, more int64) error {
-	promised, taken := more, int64(0)
-	c.mu.Lock()
-	var plain []*entry
-	for _, e := range c.luns {
-		if e.pool.Name == p.Name && e.Kind == KindPlain && e.State != StateDeleting {
-			plain = append(plain, e)
-		}
+	o, err := c.owed(p, nil)
+	if err != nil {
+		return err
 	}
-	c.mu.Unlock()
-	for _, e := range plain {
-		n, err := p.Allocated(e.ID)
-		if err != nil {
-			return err
-		}
-		promised += e.Size
-		taken += min(n, e.Size)
+	need := o.holes + more + (o.plain+more)/50
+	if c.cfg.Reserve {
+		need = withOverhead(o.holes + o.shared + more)
 	}
-	if err := p.Room(promised - taken + promised/50); err != nil {
+	if err := p.Room(need); err != nil {
 		return vss.E("CreateLun", vss.VDSErrNotEnoughSpace, err).
 			On(p.Name).
 			Advise("delete LUNs or copies, or add a pool; `vss array list` shows the space")
 	}
 	return nil
+}
+
+// owed is the space that the plain LUNs of a pool may still take, in bytes.
+type owed struct {
+	plain  int64 // the sizes of all plain LUNs
+	holes  int64 // what was never written
+	shared int64 // what is written and may have to be written to another place, because a copy has it, too
+}
+
+// owed adds up what the plain LUNs of a pool may still take. Those in cut are counted as if they had a copy already.
+// A LUN that ever had a copy counts in full, however many copies it has: btrfs writes extents that are older than the
+// last copy to a new place even when that copy is deleted.
+func (c *Controller) owed(p NamedPool, cut []*entry) (o owed, err error) {
+	c.mu.Lock()
+	var plain []*entry
+	copied := map[vss.LUNID]bool{}
+	for _, e := range c.luns {
+		if e.Kind != KindPlain {
+			copied[e.Origin] = true
+		} else if e.pool.Name == p.Name && e.State != StateDeleting {
+			plain = append(plain, e)
+		}
+	}
+	for _, e := range plain {
+		copied[e.ID] = copied[e.ID] || e.Copied || slices.Contains(cut, e)
+	}
+	c.mu.Unlock()
+	for _, e := range plain {
+		n, err := p.Allocated(e.ID)
+		if err != nil {
+			return o, err
+		}
+		n = min(n, e.Size)
+		o.plain += e.Size
+		o.holes += e.Size - n
+		if copied[e.ID] {
+			o.shared += n
+		}
+	}
+	return o, nil
+}
+
+// withOverhead adds to an amount of data what a pool needs beside it at worst, so that it can be written by itself:
+// metadata, and what the kernel sets aside for writes that it has in memory before it knows where they go. Without
+// that, btrfs gives all of its space to data, and has none for metadata.
+func withOverhead(data int64) int64 { return data + min(data, inMemory()) + data/10 + 64<<20 }
+
+// inMemory is how many bytes the kernel keeps in memory before their writers have to wait for the disk.
+func inMemory() int64 {
+	const fallback = 1 << 30
+	b, err := os.ReadFile("/proc/vmstat")
+	if err != nil {
+		return fallback
+	}
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "nr_dirty_threshold "); ok {
+			if n, err := strconv.ParseInt(strings.TrimSpace(v), 10, 64); err == nil {
+				return n * int64(os.Getpagesize())
+			}
+		}
+	}
+	return fallback
+}
+
+// Unreserved returns by how many bytes each pool falls short of what its LUNs may still write. Nothing is missing
+// from pools that it leaves out.
+func (c *Controller) Unreserved() (map[string]int64, error) {
+	out := map[string]int64{}
+	for _, p := range c.cfg.Pools {
+		o, err := c.owed(p, nil)
+		if err != nil {
+			return nil, err
+		}
+		s, err := p.Space()
+		if err != nil {
+			return nil, err
+		}
+		need := o.holes + o.shared
+		if short := need - s.Free; short > need/20 { // metadata takes a little of what was reserved
+			out[p.Name] = short
+		}
+	}
+	return out, nil
+}
+
+// Needed reports whether a LUN is mapped to a host or is being hydrated: then its pool must be watched.
+func (c *Controller) Needed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.luns {
+		if len(e.MappedTo) > 0 || e.Method == MethodPlex && e.Percent < 100 {
+			return true
+		}
+	}
+	return false
+}
+
+// reserve makes room for all that the plain LUNs of a pool may still write once those in cut have a copy, and so many
+// bytes more. Then no process is needed for their writes to succeed. Unless Config.Reserve demands the room, it is
+// reserved if the pool has it. Errors: VSS_E_INSUFFICIENT_STORAGE.
+func (c *Controller) reserve(p NamedPool, cut []*entry, more int64) error {
+	o, err := c.owed(p, cut)
+	if err != nil {
+		return err
+	}
+	need := withOverhead(o.holes + o.shared + more)
+	err = p.Room(need)
+	if err == nil || !c.cfg.Reserve {
+		return nil
+	}
+	return vss.E("PrepareCopies", vss.ErrInsufficientStorage, fmt.Errorf(
+		"%d MiB must be reserved for what the LUNs may still write: %w", need>>20, err,
+	)).
+		On(p.Name).
+		Advise("free space on the disk below or delete old copies: vss delete --oldest VOLUME; or run vssd as a " +
+			"service (systemctl enable --now vssd.service), which drops copies before originals fail")
 }
 
 // checkRoom returns an error unless a pool has room for copies above the low-water mark, or could grow to have it.
@@ -93,6 +203,11 @@ func (c *Controller) roomForCopies(p NamedPool, need int64) error {
 func (c *Controller) watch() {
 	last, told := map[string]int64{}, map[string]bool{}
 	wait := watchEvery
+	for _, p := range c.cfg.Pools {
+		if c.hasLUNs(p.Name) { // an older version may not have reserved it; what isn't there doctor shows
+			_ = c.reserve(p, nil, 0)
+		}
+	}
 	for {
 		select {
 		case <-c.life.Done():

@@ -12,14 +12,15 @@ import (
 )
 
 // check reads a file from end to end, without writing to it, before it is used: bbolt trusts its pages, and the service
-// would panic at a damaged one during a creation.
-func check(path string) error {
+// would panic at a damaged one during a creation. A file of which one of two heads is damaged is not refused: damage then
+// names it.
+func check(path string) (damage string, err error) {
 	st, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) || err == nil && st.Size() == 0 { // empty: its maker died before the first write
-		return nil
+		return "", nil
 	}
 	if err != nil {
-		return err
+		return "", err
 	}
 	var file *os.File
 	db, err := bolt.Open(path, 0o600, &bolt.Options{
@@ -31,13 +32,17 @@ func check(path string) error {
 		},
 	})
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer db.Close()
-	if err := checkPages(file, db.Info().PageSize); err != nil {
-		return fmt.Errorf("the file is damaged: %w", err)
+	heads, err := checkPages(file, db.Info().PageSize)
+	if err != nil {
+		return "", fmt.Errorf("the file is damaged: %w", err)
 	}
-	return db.View(func(tx *bolt.Tx) error { return checkFormat(path, tx) })
+	if heads < 2 {
+		damage = path
+	}
+	return damage, db.View(func(tx *bolt.Tx) error { return checkFormat(path, tx) })
 }
 
 // checkFormat refuses a file of a newer format, and one that is some other program's.

@@ -293,7 +293,10 @@ func TestFullFileSystem(t *testing.T) {
 	must(t, unix.Mount("", dir, "", unix.MS_REMOUNT, "size=8m"))
 	must(t, s.Update(func(tx *Tx) error { return tx.PutSnapshot(sampleSnapshot(stored, 1)) }))
 	must(t, s.Close())
-	must(t, check(s.db.Path()))
+	damage, err := check(s.db.Path())
+	if err != nil || damage != "" {
+		t.Errorf("%q, %v", damage, err)
+	}
 }
 
 // child is this test binary as another process that does what TestMain knows by that name.
@@ -302,4 +305,45 @@ func child(t testing.TB, what, path string) *exec.Cmd {
 	c := exec.CommandContext(t.Context(), os.Args[0])
 	c.Env = append(os.Environ(), "CATALOG_CHILD="+what, "CATALOG="+path)
 	return c
+}
+
+// TestFlippedHead: a catalogue of which one of the two heads is damaged is opened as it was before, and says so; one
+// of which both are is refused (trust 9).
+func TestFlippedHead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "catalog.db")
+	s, err := Open(path)
+	must(t, err)
+	fill(t, s)
+	must(t, s.Update(func(tx *Tx) error { return tx.PutSet(sampleSet(3)) }))
+	size := s.db.Info().PageSize
+	must(t, s.Close())
+	content, err := os.ReadFile(path)
+	must(t, err)
+	heads := map[int]int{} // by the number of sets that are left
+	for range 40 {
+		page, bit := rand.IntN(2), rand.IntN(8*headSize)
+		b := bytes.Clone(content)
+		b[page*size+pageHeader+bit/8] ^= 1 << (bit % 8)
+		must(t, os.WriteFile(path, b, 0o600))
+		s, err := Open(path)
+		must(t, err)
+		if s.Damage() != path {
+			t.Errorf("bit %d of head %d: not noticed", bit, page)
+		}
+		heads[len(read(t, s, sets))]++
+		must(t, s.Close())
+		if s = open(t, path); s.Damage() != "" {
+			t.Errorf("bit %d of head %d: still damaged after a change", bit, page)
+		}
+		must(t, s.Close())
+	}
+	if heads[1] == 0 || heads[2] == 0 || heads[1]+heads[2] != 40 {
+		t.Errorf("sets left: %v", heads)
+	}
+	b := bytes.Clone(content)
+	b[pageHeader+headRoot] ^= 1
+	b[size+pageHeader+headRoot] ^= 1
+	must(t, os.WriteFile(path, b, 0o600))
+	_, err = Open(path)
+	wantCode(t, err, vss.ErrUnexpected)
 }

@@ -47,30 +47,31 @@ const (
 
 var ne = binary.NativeEndian
 
-func checkPages(file *os.File, size int) error {
+// checkPages checks the tree of the newest valid head, and returns how many of the two heads are valid.
+func checkPages(file *os.File, size int) (heads int, err error) {
 	st, err := file.Stat()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	p := &pages{file: file, size: size, used: map[uint64]bool{}}
-	head := p.newest()
+	head, heads := p.newest()
 	if head == nil {
-		return errors.New("both of its heads are wrong")
+		return 0, errors.New("both of its heads are wrong")
 	}
 	if p.end = ne.Uint64(head[headEnd:]); p.end > uint64(st.Size())/uint64(size) {
-		return fmt.Errorf("it is cut off: %d pages of %d bytes are missing", p.end-uint64(st.Size())/uint64(size), size)
+		return 0, fmt.Errorf("it is cut off: %d pages of %d bytes are missing", p.end-uint64(st.Size())/uint64(size), size)
 	}
 	if err := p.tree(ne.Uint64(head[headRoot:]), true, nil, nil); err != nil {
-		return err
+		return 0, err
 	}
 	if free := ne.Uint64(head[headFreeList:]); free != noFreeList {
-		return p.free(free)
+		return heads, p.free(free)
 	}
-	return nil
+	return heads, nil
 }
 
-// newest gives the valid head of the later transaction.
-func (p *pages) newest() (head []byte) {
+// newest returns the valid head of the later transaction, and how many heads are valid.
+func (p *pages) newest() (head []byte, valid int) {
 	for i := range 2 {
 		b := make([]byte, headSize)
 		if _, err := p.file.ReadAt(b, int64(i*p.size+pageHeader)); err != nil {
@@ -78,12 +79,15 @@ func (p *pages) newest() (head []byte) {
 		}
 		sum := fnv.New64a()
 		sum.Write(b[:headSum])
-		if ne.Uint32(b) == headMagic && ne.Uint64(b[headSum:]) == sum.Sum64() &&
-			(head == nil || ne.Uint64(b[headTx:]) > ne.Uint64(head[headTx:])) {
+		if ne.Uint32(b) != headMagic || ne.Uint64(b[headSum:]) != sum.Sum64() {
+			continue
+		}
+		valid++
+		if head == nil || ne.Uint64(b[headTx:]) > ne.Uint64(head[headTx:]) {
 			head = b
 		}
 	}
-	return head
+	return head, valid
 }
 
 // take reads a page, with those that belong to it, for its one use.

@@ -34,8 +34,9 @@ var (
 
 // Store is the open catalogue. It is safe for concurrent use.
 type Store struct {
-	db    *bolt.DB
-	known memory
+	db     *bolt.DB
+	known  memory
+	damage string
 }
 
 // Open opens the catalogue, creates it if it doesn't exist, and migrates one of an older format. Errors:
@@ -46,14 +47,15 @@ func Open(path string) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, vss.E(op, vss.ErrUnexpected, err).On(path)
 	}
-	if err := check(path); err != nil {
+	damage, err := check(path)
+	if err != nil {
 		return nil, openError(op, path, err)
 	}
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: lockWait})
 	if err != nil {
 		return nil, openError(op, path, err)
 	}
-	s := &Store{db: db}
+	s := &Store{db: db, damage: damage}
 	if err := db.Update(func(tx *bolt.Tx) error {
 		for _, b := range [][]byte{bucketMeta, bucketSets, bucketSnapshots, bucketMembers, bucketCreations,
 			bucketBreaks, bucketEvents} {
@@ -91,6 +93,10 @@ func openError(op, path string, err error) error {
 	}
 	return vss.E(op, vss.ErrUnexpected, err).On(path).Advise(damageHint)
 }
+
+// Damage names the file if one of its two heads was damaged when it was opened: it is then as it was before its last
+// change, or the change before. A power cut while a head is written does the same. Otherwise it is "".
+func (s *Store) Damage() string { return s.damage }
 
 // Close closes the file.
 func (s *Store) Close() error { return s.db.Close() }

@@ -41,6 +41,10 @@ func (k *Coordinator) inspect(ctx context.Context) ([]copies.Finding, error) {
 	k.mu.Unlock()
 	known := copies.Known{Copies: state.Copies, Busy: now.Busy, Creating: creating}
 	found := append(k.heldVolumes(), k.cutOff(state, now)...)
+	if damage := k.Catalog.Damage(); damage != "" {
+		found = append(found, copies.Finding{Severity: "warning", Hint: damageHint,
+			What: "one of the two heads of the catalogue was damaged when the service started: " + damage})
+	}
 	more, err := k.Host.Inspect(ctx, known, k.kind)
 	if err != nil {
 		return nil, err
@@ -54,6 +58,9 @@ func (k *Coordinator) inspect(ctx context.Context) ([]copies.Finding, error) {
 			more = append(more, copies.Finding{Severity: "error", What: what, Hint: "see its log, and restart it"})
 		}
 		found = append(found, more...)
+	}
+	if k.Config.Inspect != nil {
+		found = append(found, k.Config.Inspect(ctx)...)
 	}
 	return append(found, absentProviders(state, now)...), nil
 }

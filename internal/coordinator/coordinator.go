@@ -39,7 +39,9 @@ type Config struct {
 	WriterLimits    writerset.Limits
 	RequiredWriters []string // class ids or names: no set is made without them
 	Quiet           Quiet
-	Logger          *slog.Logger
+	// Inspect looks for what is wrong outside of the coordinator's parts. Nil: nothing is looked at.
+	Inspect func(context.Context) []copies.Finding
+	Logger  *slog.Logger
 }
 
 // writers returns the configuration of the writers of a session.

@@ -1,9 +1,12 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
@@ -26,6 +29,12 @@ func (k *Coordinator) Recover(ctx context.Context) error {
 			Hint: "the service had died while it held them; the set that it was creating was dropped",
 		})
 	}
+	if damage := k.Catalog.Damage(); damage != "" {
+		k.Events.Add(events.CatalogueDamaged, events.Warning, catalog.Event{Object: damage,
+			Message: "one of the two heads of the catalogue is damaged: what was recorded last may be missing",
+			Hint:    damageHint,
+		})
+	}
 	if err := k.Host.Sweep(); err != nil {
 		k.Logger.Warn("leftovers of a former service", "error", err)
 	}
@@ -37,6 +46,9 @@ func (k *Coordinator) Recover(ctx context.Context) error {
 	k.Host.SweepLinks(last.Copies)
 	return nil
 }
+
+// damageHint is what to do about a catalogue that lost its last change.
+const damageHint = "`vss doctor` lists copies that aren't recorded; check the disk of the state folder"
 
 // recoverOf finishes what an earlier service, or one of its own connections, left of a provider's copies.
 func (k *Coordinator) recoverOf(ctx context.Context, id vss.ProviderID) {
@@ -73,7 +85,8 @@ func (k *Coordinator) recoverOne(ctx context.Context, a recovery.Action) {
 	name := a.Deed.String()
 	err := fault.Around("recover", name, func() error { return k.apply(ctx, a) })
 	if err != nil {
-		k.report(events.Recovery(name), a.Set, err, "remove the cause and restart the service, or run `vss doctor`")
+		hint := cmp.Or(vss.Hint(err), "remove the cause and restart the service, or run `vss doctor`")
+		k.report(events.Recovery(name), a.Set, err, hint)
 	}
 }
 
@@ -125,6 +138,9 @@ func (k *Coordinator) dropCreation(ctx context.Context, c *catalog.Creation) err
 		}
 		kinds = append(kinds, kind)
 	}
+	if err := notKept(ctx, c.Set, kinds); err != nil {
+		return err
+	}
 	err = fault.Around("recover", "drop-remains", func() error { return dropRemains(ctx, k.Catalog, c.Set, kinds) })
 	if err != nil {
 		return err
@@ -132,6 +148,32 @@ func (k *Coordinator) dropCreation(ctx context.Context, c *catalog.Creation) err
 	k.Events.Add(events.CreationDropped, events.Warning, catalog.Event{SetID: c.Set, Code: vss.OK,
 		Message: "a creation during which the service died was undone", Hint: "start the backup again"})
 	return nil
+}
+
+// notKept returns an error if a provider calls a copy of the set final. Then the set was created, and the record that
+// says otherwise is of an older catalogue: nothing of it is deleted. Errors: VSS_E_BAD_STATE, those of looking.
+func notKept(ctx context.Context, set vss.SnapshotSetID, kinds []copies.Kind) error {
+	var kept []string
+	for _, kind := range kinds {
+		keeper, ok := kind.(copies.Keeper)
+		if !ok {
+			continue
+		}
+		names, err := keeper.Kept(ctx, set)
+		if err != nil {
+			return err
+		}
+		kept = append(kept, names...)
+	}
+	if len(kept) == 0 {
+		return nil
+	}
+	slices.Sort(kept)
+	return vss.E("DropCreation", vss.ErrBadState, fmt.Errorf(
+		"the catalogue is older than the set: it has the set as unfinished, but its copies are complete: %s",
+		strings.Join(kept, ", "))).On(set.String()).
+		Advise("nothing was deleted; put the newer catalog.db back, or delete the LUNs " +
+			"(`vss lun delete ID --force`) and run `vss doctor --repair`")
 }
 
 // finishCreation ends the creation of a set that was complete: its copies are as good as if the service had not died.

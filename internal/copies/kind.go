@@ -178,6 +178,12 @@ type Broken struct {
 	Reverted       bool // the disk has its original's identity, else the one it got at import
 }
 
+// Keeper is a kind whose provider records for itself which copies belong to a set that was created.
+type Keeper interface {
+	// Kept returns the names of the copies of a set that the provider calls final.
+	Kept(ctx context.Context, set vss.SnapshotSetID) ([]string, error)
+}
+
 // Importer is a kind whose sets can be imported from another host.
 type Importer interface {
 	// SendAway masks the copies that could not be imported from this host again; they stay in the array. Records are

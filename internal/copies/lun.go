@@ -24,6 +24,7 @@ var (
 	_ Kind     = (*lunKind)(nil)
 	_ Breaker  = (*lunKind)(nil)
 	_ Importer = (*lunKind)(nil)
+	_ Keeper   = (*lunKind)(nil)
 )
 
 func (k *lunKind) disks() Disks { return k.host.cfg.Disks }
@@ -223,6 +224,21 @@ func (k *lunKind) DropRemains(ctx context.Context, set vss.SnapshotSetID, record
 		}
 	}
 	return k.abort(ctx, set)
+}
+
+// Kept implements Keeper: an array calls a LUN final once its set was created.
+func (k *lunKind) Kept(ctx context.Context, set vss.SnapshotSetID) ([]string, error) {
+	disks, err := k.disks().Disks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, d := range disks {
+		if d.LUN.Set == set && d.LUN.Kind == array.KindShadowCopy && d.LUN.Final {
+			out = append(out, d.LUN.Name)
+		}
+	}
+	return out, nil
 }
 
 // empty makes the provider delete a LUN without copies. A missing LUN isn't an error.

@@ -10,6 +10,7 @@ const (
 	AutoReleaseFailed Kind = "auto-release-failed" // the copies of an auto-release session were not deleted
 	BreakFailed       Kind = "break-failed"        // a set was not broken
 	BreakNotUndone    Kind = "break-not-undone"    // a failed break left something behind
+	CatalogueDamaged  Kind = "catalogue-damaged"   // the catalogue may lack its last change
 	CopyLost          Kind = "copy-lost"           // a shadow copy is invalid and was removed
 	CreationDropped   Kind = "creation-dropped"    // recovery undid an unfinished creation
 	CreationFinished  Kind = "creation-finished"   // recovery finished a creation that was complete

@@ -4,6 +4,7 @@ package hold
 
 import (
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -16,9 +17,11 @@ func freezeSuper(fd int) error { return superIoctl(fd, mount.FIFREEZE) }
 // thawSuper waits for a flush in progress and thaws. EINVAL: not frozen, or not yet.
 func thawSuper(fd int) error { return superIoctl(fd, mount.FITHAW) }
 
-func superIoctl(fd int, request uintptr) error {
+func superIoctl(fd int, request uintptr) error { return ioctl(fd, request, nil) }
+
+func ioctl(fd int, request uintptr, arg unsafe.Pointer) error {
 	for {
-		_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), request, 0)
+		_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), request, uintptr(arg))
 		switch errno {
 		case 0:
 			return nil

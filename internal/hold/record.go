@@ -2,6 +2,7 @@ package hold
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -46,6 +48,38 @@ type heldVolume struct {
 	Source string `json:"source"`
 	Mount  int    `json:"mount"` // mount id
 	Point  string `json:"point"`
+	UUID   string `json:"uuid,omitempty"` // of the file system, where the kernel reports it (Linux 6.9)
+}
+
+// shows reports whether a mount shows the file system. Its device number alone is not enough: another file system may
+// have it by now, and may be frozen by another program.
+func (v heldVolume) shows(m *mountinfo.Info) bool {
+	switch {
+	case device(m) != v.Device:
+		return false
+	case v.Type == "": // it was mounted nowhere
+		return v.UUID != "" || m.ID == v.Mount
+	}
+	return m.FSType == v.Type && (m.ID == v.Mount || m.Source == v.Source || v.UUID != "")
+}
+
+// same reports whether a descriptor is of the file system, as far as the kernel can distinguish them.
+func (v heldVolume) same(f *os.File) bool {
+	uuid := uuidOf(f)
+	return v.UUID == "" || uuid == "" || uuid == v.UUID
+}
+
+// uuidOf returns the UUID of the file system that a descriptor is of, "" if the kernel doesn't report it.
+func uuidOf(f *os.File) string {
+	var u struct {
+		length uint8
+		uuid   [16]byte
+	}
+	const getFSUUID = 0x80111500 // FS_IOC_GETFSUUID. Source: linux/fs.h
+	if ioctl(int(f.Fd()), getFSUUID, unsafe.Pointer(&u)) != error(unix.Errno(0)) {
+		return ""
+	}
+	return hex.EncodeToString(u.uuid[:min(int(u.length), len(u.uuid))])
 }
 
 // parseRecord reads a record. An incomplete one belongs to a hold that hadn't begun.
@@ -146,6 +180,7 @@ func locate(name string, f *os.File) (heldVolume, error) {
 					Source: m.Source,
 					Mount:  id,
 					Point:  m.Mountpoint,
+					UUID:   uuidOf(f),
 				}, nil
 			}
 		}
@@ -154,7 +189,8 @@ func locate(name string, f *os.File) (heldVolume, error) {
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return heldVolume{}, err
 	}
-	return heldVolume{Name: name, Device: fmt.Sprintf("%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev)), Mount: id}, nil
+	return heldVolume{Name: name, Device: fmt.Sprintf("%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev)),
+		Mount: id, UUID: uuidOf(f)}, nil
 }
 
 func device(m *mountinfo.Info) string { return fmt.Sprintf("%d:%d", m.Major, m.Minor) }

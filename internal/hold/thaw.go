@@ -204,12 +204,16 @@ func (v heldVolume) open() (*os.File, error) {
 		mounts := mountsOf(pid)
 		slices.Reverse(mounts) // the last one on a mount point is the visible one
 		for _, m := range mounts {
-			if device(m) != v.Device {
+			if !v.shows(m) {
 				continue
 			}
 			f, err := openMount(prefix+m.Mountpoint, m.ID)
-			if err == nil {
+			if err == nil && v.same(f) {
 				return f, nil
+			}
+			if err == nil {
+				_ = f.Close()
+				continue // another file system has its device number
 			}
 			failed = fmt.Errorf("%s: %w", prefix+m.Mountpoint, err)
 		}

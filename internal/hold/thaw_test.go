@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/stillpoint-vss/stillpoint/internal/boot"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -187,4 +188,61 @@ func FuzzRecord(f *testing.F) {
 			t.Errorf("format %d accepted", r.Format)
 		}
 	})
+}
+
+// TestThawOfAnother: a stale record thaws only the file system that it was made of, not another one that has its device
+// number now (trust 10).
+func TestThawOfAnother(t *testing.T) {
+	scratch := setUp(t)
+	fs := makeFS(t, scratch, "ext4", 32)
+	root, err := os.Open(fs.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	right, err := locate("data", root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := freezeSuper(int(root.Fd())); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = thawSuper(int(root.Fd())) }()
+	id, err := boot.ID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	thawed := func(v heldVolume) bool {
+		r := record{Format: recordFormat, Boot: id, Coordinator: process{PID: 1 << 22}, Volumes: []heldVolume{v}}
+		if err := os.MkdirAll(filepath.Join(scratch, heldDir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.publish(filepath.Join(scratch, heldDir, "4194304-1")); err != nil {
+			t.Fatal(err)
+		}
+		names, _ := ThawAll(scratch)
+		return len(names) > 0
+	}
+	for what, change := range map[string]func(*heldVolume){
+		"type":             func(v *heldVolume) { v.Type = "xfs" },
+		"source and mount": func(v *heldVolume) { v.Source, v.Mount, v.UUID = "/dev/sdz1", 1, "" },
+		"device":           func(v *heldVolume) { v.Device = "7:4093" },
+		"nothing known":    func(v *heldVolume) { v.Type, v.Source, v.Mount, v.UUID = "", "", 1, "" },
+	} {
+		wrong := right
+		change(&wrong)
+		if thawed(wrong) {
+			t.Fatalf("another %s: thawed", what)
+		}
+	}
+	if right.UUID != "" {
+		wrong := right
+		wrong.UUID = "00"
+		if thawed(wrong) {
+			t.Fatal("another UUID: thawed")
+		}
+	}
+	if !thawed(right) {
+		t.Error("the file system of the record is still frozen")
+	}
 }

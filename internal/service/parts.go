@@ -91,7 +91,7 @@ func (a assembly) assemble(ctx context.Context) (_ *parts, err error) {
 			Identify: limits.Identify.Duration, PrepareSnapshot: limits.PrepareSnapshot.Duration,
 			Work: limits.Work.Duration,
 		},
-		Quiet: a.quiet, Logger: a.logger,
+		Quiet: a.quiet, Logger: a.logger, Inspect: p.inspect,
 	})
 	if err != nil {
 		return nil, err
@@ -110,7 +110,8 @@ func (a assembly) storage(ctx context.Context, p *parts) error {
 	}
 	p.array, err = array.Open(ctx, array.Config{
 		Name: embedded, Pools: pools, Targets: []array.Target{loop.Target{}}, LowWater: int64(a.cfg.Array.LowWater),
-		Logger: a.logger,
+		Reserve: a.o.OnDemand,
+		Logger:  a.logger,
 	})
 	if err != nil {
 		for _, n := range pools {

@@ -155,7 +155,7 @@ func serve(ctx context.Context, l net.Listener, cfg *config.Config, o Options, p
 	defer stop()
 	if o.OnDemand {
 		go func() {
-			busy.untilIdle(life, cfg.Service.IdleExit.Duration, p.coordinator.Idle)
+			busy.untilIdle(life, cfg.Service.IdleExit.Duration, p.idle)
 			stop()
 		}()
 	}
