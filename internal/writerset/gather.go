@@ -79,8 +79,8 @@ func (s *Set) DisableInstances(ids []vss.WriterInstanceID) {
 // Gathered reports whether Gather has run.
 func (s *Set) Gathered() bool { return s.gathered }
 
-// Gather calls Identify of every writer that is invited, all at once. A writer that fails or does not answer is not
-// in the set. It returns the error of ctx, if any.
+// Gather calls Identify of every writer that is invited, all at once. A writer that fails or does not answer receives
+// no events; its status has the failure. It returns the error of ctx, if any.
 func (s *Set) Gather(ctx context.Context) error {
 	var asked []*writer.Instance
 	var excluded []writer.Info
@@ -91,7 +91,7 @@ func (s *Set) Gather(ctx context.Context) error {
 			excluded = append(excluded, i.Info)
 		}
 	}
-	answers := make([]*participant, len(asked))
+	answers, failed := make([]*participant, len(asked)), make([]*participant, len(asked))
 	var wg sync.WaitGroup
 	for n, i := range asked {
 		wg.Go(func() {
@@ -101,6 +101,8 @@ func (s *Set) Gather(ctx context.Context) error {
 					Object: i.Info.Name, Code: vss.CodeOf(err), Message: "Identify: " + err.Error(),
 					Hint: "the writer takes no part in the session; see the writer's log",
 				})
+				failed[n] = &participant{Instance: i, meta: &document.WriterMetadata{},
+					state: vss.WriterFailedAtIdentify, failure: identifyFailure(err)}
 				return
 			}
 			meta.WriterID, meta.InstanceID, meta.Name = i.Info.ID, i.ID, i.Info.Name // Watched has checked the rest
@@ -110,9 +112,18 @@ func (s *Set) Gather(ctx context.Context) error {
 	wg.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.all = slices.DeleteFunc(answers, func(p *participant) bool { return p == nil })
+	none := func(p *participant) bool { return p == nil }
+	s.all, s.failed = slices.DeleteFunc(answers, none), slices.DeleteFunc(failed, none)
 	s.excluded, s.gathered = excluded, true
 	return ctx.Err()
+}
+
+// identifyFailure returns the failure of a writer whose Identify failed.
+func identifyFailure(err error) writer.Failure {
+	if errors.Is(err, vss.ErrWriterNotResponding) {
+		return notResponding(err)
+	}
+	return failureOf(err)
 }
 
 // Metadata returns what the writers of the set described. Errors: VSS_E_BAD_STATE before Gather.
@@ -163,7 +174,7 @@ func (s *Set) Status() []catalog.Writer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := []catalog.Writer{}
-	for _, p := range s.all {
+	for _, p := range slices.Concat(s.all, s.failed) {
 		out = append(out, catalog.Writer{
 			ID: p.Info.ID, InstanceID: p.ID, Name: p.Info.Name, Level: p.Info.Level, Components: len(p.meta.Components),
 			State: p.state, Failure: p.failure.Code, Message: p.failure.Message, Application: p.failure.Application,

@@ -18,7 +18,8 @@ type Volume struct {
 
 // Labels returns the consistency of each volume's copy, and that of the set with the reason why it is not higher. The
 // copy of a volume that was not held is crash consistent; one that has data of writers, all of which prepared their
-// data on it, is application consistent; any other is file-system consistent.
+// data on it, is application consistent; any other is file-system consistent. A writer that failed to identify itself
+// may have data on any volume.
 func (s *Set) Labels(t Target, volumes []Volume) (labels []vss.Consistency, set vss.Consistency, reason string) {
 	labels = make([]vss.Consistency, len(volumes))
 	consistent, spoiled := s.appConsistent(volumes)
@@ -59,6 +60,11 @@ func (s *Set) appConsistent(volumes []Volume) (consistent []bool, spoiled []stri
 	on := volume.NewLocator(roots) // which remembers paths: 64 writers may have thousands of them
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, p := range s.failed { // its data may be anywhere
+		for i := range spoiled {
+			spoiled[i] = fmt.Sprintf("writer %s failed to identify its data: %s", p.Info.Name, p.failure.Code.Name())
+		}
+	}
 	for _, p := range s.all {
 		if !s.takesPart(p) {
 			continue

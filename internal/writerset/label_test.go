@@ -1,6 +1,7 @@
 package writerset
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -134,4 +135,26 @@ func TestLabels(t *testing.T) {
 	if _, err := os.Stat(other); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A writer that failed to identify its data may have some on any volume: the set isn't application consistent, and the
+// status of the session has the failure (trust 4).
+func TestFailedIdentifyLowersLabel(t *testing.T) {
+	dir := t.TempDir()
+	good, one := recorder("good")
+	good.Metadata.Components[0].DatabaseFiles = []document.FileSet{{Path: dir, FileSpec: "*"}}
+	bad, two := recorder("bad")
+	bad.AtIdentify(writertest.Fail(vss.ErrWriterErrorRetryable, errors.New("no")))
+	w, target := gathered(t, one, two), target()
+	must(t, w.sendUpTo(writer.OnPostSnapshot, target))
+	_, set, reason := w.Labels(target, []Volume{{"data", dir, true}})
+	if set != vss.ConsistencyFileSystem || !strings.Contains(reason, "writer bad failed to identify its data") {
+		t.Errorf("the set is %v: %s", set, reason)
+	}
+	for _, s := range w.Status() {
+		if s.Name == "bad" && s.State == vss.WriterFailedAtIdentify && s.Failure == vss.ErrWriterErrorRetryable {
+			return
+		}
+	}
+	t.Errorf("the status is %+v", w.Status())
 }

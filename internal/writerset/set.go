@@ -44,9 +44,10 @@ type Set struct {
 
 	mu       sync.Mutex // the fields below, and those of the participants
 	all      []*participant
-	asked    bool      // GatherStatus has run
-	frozenAt time.Time // the first Freeze was sent
-	thawedAt time.Time // the last Thaw was answered
+	failed   []*participant // writers that failed to identify themselves
+	asked    bool           // GatherStatus has run
+	frozenAt time.Time      // the first Freeze was sent
+	thawedAt time.Time      // the last Thaw was answered
 }
 
 // participant is one writer instance in a session. A writer has one state in each session that it takes part in.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/stillpoint-vss/stillpoint/document"
@@ -127,6 +128,7 @@ func (b *backup) complete(
 	if out.Components, err = b.results(ctx, made.Session, folder, failed); err != nil {
 		return err
 	}
+	b.warnOfLost(made.Set.Writers, out.Components)
 	if err := made.Finish(ctx); err != nil {
 		return err
 	}
@@ -179,7 +181,11 @@ func (b *backup) results(
 		for _, c := range w.Components {
 			shape := componentShape(b.writerName(w), w, c)
 			shape.Stamp = c.BackupStamp
-			if status, bad := failed[w.InstanceID]; bad {
+			status, bad := failed[w.InstanceID]
+			switch {
+			case c.Failure != nil && c.Failure.Code.Failed():
+				shape.Failure = c.Failure.Code.Name() + ": " + c.Failure.Message
+			case bad && status.Failure != vss.ErrWriterErrorPartialFailure: // that one is of other components
 				shape.Failure = cli.WriterFailure(status)
 			}
 			for _, f := range faults {
@@ -200,6 +206,20 @@ func (b *backup) results(
 		}
 	}
 	return out, nil
+}
+
+// warnOfLost warns of writers that failed for data that are in no component of the backup: those that could not
+// identify their data, and those that left out an instance. A backup of selected components does not need these.
+func (b *backup) warnOfLost(writers []requester.WriterStatus, components []componentJSON) {
+	for _, w := range writers {
+		reported := slices.ContainsFunc(components, func(c componentJSON) bool {
+			return c.WriterID == w.ID && c.Failure != ""
+		})
+		if w.Failure.Failed() && !reported && len(b.selectors) == 0 {
+			b.app.Exit = cli.ExitFailed
+			b.app.Warnf("data of writer %s were not saved: %s", w.Name, cli.WriterFailure(w))
+		}
+	}
 }
 
 func (b *backup) writerName(w *document.WriterComponents) string {

@@ -19,7 +19,7 @@ func (w *Writer) PrepareBackup(ctx context.Context, e *writer.Event) error {
 	if !s.incremental() {
 		return nil
 	}
-	all, err := w.engine.Find(ctx)
+	all, _, err := w.engine.Find(ctx)
 	if err != nil {
 		return err
 	}
@@ -44,6 +44,7 @@ func (w *Writer) PrepareSnapshot(ctx context.Context, e *writer.Event) error {
 	const op = "PrepareSnapshot"
 	s := w.begin(e.Session)
 	r := s.next()
+	r.leave(w.leftOn(e.Volumes))
 	ctx, cancel := r.within(ctx)
 	defer cancel()
 	touched, err := w.touched(ctx, s, r, e.Volumes)
@@ -69,11 +70,11 @@ func (w *Writer) PrepareSnapshot(ctx context.Context, e *writer.Event) error {
 // touched returns the instances of the backup that lie on the set's volumes, without those that fail.
 func (w *Writer) touched(ctx context.Context, s *session, r *round, volumes []string) ([]Instance, error) {
 	const op = "PrepareSnapshot"
-	all, err := w.engine.Find(ctx)
+	all, _, err := w.engine.Find(ctx)
 	if err != nil {
 		return nil, err
 	}
-	all = slices.DeleteFunc(all, func(i Instance) bool { return !s.takes(i.Name()) })
+	all = slices.DeleteFunc(all, func(i Instance) bool { return !s.takes(i.Name()) || w.isLeft(i) })
 	on := make([]bool, len(all))
 	numbers := make([]int, len(all))
 	for i := range numbers {
@@ -150,6 +151,10 @@ func (w *Writer) Thaw(ctx context.Context, e *writer.Event) error {
 func (w *Writer) PostSnapshot(_ context.Context, e *writer.Event) error {
 	r := w.begin(e.Session).now()
 	all, _, done := r.at()
+	if left := r.leftOut(); len(left) > 0 {
+		_, message := failureText(left.Err())
+		e.SetFailure(vss.ErrWriterErrorPartialFailure, message)
+	}
 	if !done || e.Components == nil {
 		return nil
 	}
@@ -180,7 +185,7 @@ func (w *Writer) PostSnapshot(_ context.Context, e *writer.Event) error {
 	}
 	failed := r.failures()
 	if recordFailures(e, failed, func(c *document.Component) *string { return &c.PostSnapshotFailure }) {
-		_, message := failureText(failed.Err())
+		_, message := failureText(errors.Join(failed.Err(), r.leftOut().Err()))
 		e.SetFailure(vss.ErrWriterErrorPartialFailure, message)
 	}
 	return nil

@@ -7,18 +7,21 @@ package engine
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/stillpoint-vss/stillpoint/document"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/aside"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/server"
 	"github.com/stillpoint-vss/stillpoint/vss"
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
 
 // Engine is one kind of database. Its methods may be called from multiple goroutines.
 type Engine interface {
-	// Find returns the instances on this host, sorted by name. It changes nothing and returns quickly.
-	Find(ctx context.Context) ([]Instance, error)
+	// Find returns the instances on this host, sorted by name, and those that can't be backed up at all. It changes
+	// nothing and returns quickly.
+	Find(ctx context.Context) ([]Instance, []server.Left, error)
 	// Freeze brings the files of all instances to the state that Thaw verifies, and returns the instances that failed.
 	// It ends with ctx. Engines whose instances are independent call Each.
 	Freeze(ctx context.Context, all []Taken) Failures
@@ -41,6 +44,7 @@ type Builder interface {
 // Backup describes the backup that an instance is prepared for.
 type Backup struct {
 	Kind  vss.BackupType // full or copy; with a Builder also incremental or differential
+	Named bool           // the requester chose components: a later backup may build on this one
 	After string         // stamp of the backup that this one builds on; "" for none
 }
 
@@ -137,7 +141,8 @@ type Writer struct {
 
 	mu       sync.Mutex // the fields below
 	sessions map[vss.SessionID]*session
-	restores []*restoring // in the order of PreRestore
+	restores []*restoring  // in the order of PreRestore
+	left     []server.Left // since the last Identify
 }
 
 var _ writer.Writer = (*Writer)(nil)
@@ -178,7 +183,7 @@ func (w *Writer) Identify(ctx context.Context) (*document.WriterMetadata, error)
 		BackupSchema:  w.schema(),
 		RestoreMethod: &document.RestoreMethod{Method: vss.RestoreIfCanReplace, WriterRestore: vss.WriterRestoreAlways},
 	}
-	all, err := w.engine.Find(ctx)
+	all, left, err := w.engine.Find(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -195,14 +200,72 @@ func (w *Writer) Identify(ctx context.Context) (*document.WriterMetadata, error)
 	}
 	wg.Wait()
 	for i, d := range described {
-		if d == nil {
+		if d != nil && len(d.Files) > 0 {
+			m.Components = append(m.Components, document.WMComponent{
+				Type: vss.ComponentFileGroup, Name: all[i].Name(), Caption: d.Caption, Selectable: true,
+				SelectableForRestore: true, Files: d.Files,
+			})
+			m.ExcludeFiles = append(m.ExcludeFiles, d.Excludes...)
+		}
+	}
+	if m.Validate() != nil {
+		left = append(left, lawful(m)...)
+	}
+	w.leave(left)
+	return m, nil
+}
+
+// lawful removes the components that metadata can't have, such as those with a \ in their name, and returns them. One
+// invalid component costs only itself.
+func lawful(m *document.WriterMetadata) (left []server.Left) {
+	all := m.Components
+	m.Components = nil
+	for _, c := range all {
+		with := document.WriterMetadata{WriterID: m.WriterID, Name: m.Name, BackupSchema: m.BackupSchema,
+			RestoreMethod: m.RestoreMethod, Components: append(slices.Clip(m.Components), c)}
+		if err := with.Validate(); err != nil {
+			left = append(left, server.Left{Name: c.Name, Dir: c.Files[0].Path, Err: err})
 			continue
 		}
-		m.Components = append(m.Components, document.WMComponent{
-			Type: vss.ComponentFileGroup, Name: all[i].Name(), Caption: d.Caption, Selectable: true,
-			SelectableForRestore: true, Files: d.Files,
-		})
-		m.ExcludeFiles = append(m.ExcludeFiles, d.Excludes...)
+		m.Components = with.Components
 	}
-	return m, nil
+	if m.Validate() != nil { // an exclusion is invalid; without it more is saved
+		m.ExcludeFiles = slices.DeleteFunc(m.ExcludeFiles, func(f document.FileSet) bool {
+			with := document.WriterMetadata{WriterID: m.WriterID, Name: m.Name, BackupSchema: m.BackupSchema,
+				RestoreMethod: m.RestoreMethod, ExcludeFiles: []document.FileSet{f}}
+			return with.Validate() != nil
+		})
+	}
+	return left
+}
+
+// leave records the instances that are left out.
+func (w *Writer) leave(left []server.Left) {
+	for _, l := range left {
+		w.log.Warn("an instance is left out: its data aren't prepared for copies", "instance", l.Name, "error", l.Err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.left = left
+}
+
+// isLeft reports whether Identify left an instance out.
+func (w *Writer) isLeft(i Instance) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.ContainsFunc(w.left, func(l server.Left) bool { return l.Name == i.Name() })
+}
+
+// leftOn returns the failures of the instances that are left out and have their files on the volumes.
+func (w *Writer) leftOn(volumes []string) Failures {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := Failures{}
+	for _, l := range w.left {
+		if in, _ := affected(volumes, []string{l.Dir}); len(in) > 0 {
+			out[l.Name] = vss.E("Identify", vss.ErrWriterErrorNonRetryable, l.Err).On(l.Name).
+				Advise("it is left out; correct its name, its owner or its folder, or stop it")
+		}
+	}
+	return out
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stillpoint-vss/stillpoint/document"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/aside"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/server"
 	"github.com/stillpoint-vss/stillpoint/vss"
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
@@ -26,11 +27,11 @@ type host struct {
 	executed []string
 }
 
-func (h *host) Find(context.Context) ([]Instance, error)   { return nil, nil }
-func (h *host) Freeze(context.Context, []Taken) Failures   { return nil }
-func (d *daemon) Decisive() any                            { return map[string]string{"program": d.Program} }
-func (d *daemon) Files() ([]document.FileSet, aside.Owner) { return nil, aside.Owner{} }
-func (d *daemon) Stop(context.Context) (bool, error)       { return d.host.running != "", nil }
+func (*host) Find(context.Context) ([]Instance, []server.Left, error) { return nil, nil, nil }
+func (h *host) Freeze(context.Context, []Taken) Failures              { return nil }
+func (d *daemon) Decisive() any                                       { return map[string]string{"program": d.Program} }
+func (d *daemon) Files() ([]document.FileSet, aside.Owner)            { return nil, aside.Owner{} }
+func (d *daemon) Stop(context.Context) (bool, error)                  { return d.host.running != "", nil }
 func (h *host) Recall(metadata string) (Saved, error) {
 	d := &daemon{host: h}
 	return d, json.Unmarshal([]byte(metadata), d)

@@ -32,6 +32,7 @@ type round struct {
 	mu     sync.Mutex // the fields below
 	held   []Taken
 	failed Failures // of instances that aren't held
+	left   Failures // of instances on the set that Identify left out
 	frozen bool     // from Freeze to Thaw
 	done   bool     // Thaw succeeded
 	over   bool     // released
@@ -123,7 +124,7 @@ func (s *session) incremental() bool {
 func (s *session) backup(name string) Backup {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Backup{s.kind, s.after[name]}
+	return Backup{s.kind, !s.all, s.after[name]}
 }
 
 // refuse records instances that can't take part.
@@ -196,6 +197,20 @@ func (r *round) fail(failed Failures) {
 	})
 	r.mu.Unlock()
 	_ = parallel(gone, func(t Taken) error { t.Release(); return nil })
+}
+
+// leave records the failures of instances that the round is without.
+func (r *round) leave(left Failures) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.left = left
+}
+
+// leftOut returns the failures of instances that the round is without.
+func (r *round) leftOut() Failures {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.left
 }
 
 // failures returns the failures so far.

@@ -30,3 +30,15 @@ func TestDefaults(t *testing.T) {
 		}
 	}
 }
+
+// MySQL has a lock for backups that doesn't stop writes (spec wri 7.3).
+func TestLocksInstance(t *testing.T) {
+	for version, want := range map[string]bool{
+		"8.0.36": true, "8.4.0-commercial": true, "9.1.0": true, "5.7.44-log": false,
+		"10.11.6-MariaDB-0+deb12u1": false, "11.4.2-MariaDB": false, "": false,
+	} {
+		if got := mariadb.LocksInstance(version); got != want {
+			t.Errorf("%q: %v", version, got)
+		}
+	}
+}

@@ -14,8 +14,8 @@ func WithReadLock(c Config) *engine.Writer {
 	return engine.New(writer.Info{ID: ID, Name: Name, Level: 2}, &servers{Config: c, readLock: true}, c.Logger)
 }
 
-// Stages is stages.
-var Stages = stages
+// Stages is stages, LocksInstance is locksInstance.
+var Stages, LocksInstance = stages, locksInstance
 
 // ParseDefaults is parseDefaults.
 func ParseDefaults(text string) (user, password, socket string, err error) {

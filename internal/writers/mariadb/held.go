@@ -58,13 +58,19 @@ func (i *instance) Prepare(ctx context.Context, _ engine.Backup) (engine.Held, e
 			h.flush = flush
 		}
 		h.stages = stages(v["version"]) && !i.readLock
-		if !h.stages {
-			return nil
+		if err := c.checkEngines(ctx); err != nil {
+			return err
 		}
 		if err := c.wait(ctx, startWait); err != nil {
 			return err
 		}
-		return c.do(ctx, "BACKUP STAGE START")
+		switch {
+		case h.stages:
+			return c.do(ctx, "BACKUP STAGE START")
+		case locksInstance(v["version"]):
+			return c.do(ctx, "LOCK INSTANCE FOR BACKUP")
+		}
+		return nil
 	})
 	if err != nil {
 		h.Release()
@@ -84,6 +90,44 @@ func stages(version string) bool {
 		n[i], _ = strconv.Atoi(s) // a missing number counts as 0
 	}
 	return n[0] > 10 || n[0] == 10 && (n[1] > 4 || n[1] == 4 && n[2] >= 1)
+}
+
+// locksInstance reports whether a server version has LOCK INSTANCE FOR BACKUP, which keeps changes of tables away while
+// writes continue: MySQL 8 and later. FLUSH TABLES WITH READ LOCK then needs to wait for statements only, and remains
+// necessary for tables without transactions and for the position of the binary log.
+func locksInstance(version string) bool {
+	major, _, _ := strings.Cut(version, ".")
+	n, err := strconv.Atoi(major)
+	return err == nil && n >= 8 && !strings.Contains(version, "MariaDB")
+}
+
+// engines are the storage engines whose tables are complete in a copy that is made under the lock, or keep nothing in
+// files of their own.
+var engines = []string{"InnoDB", "Aria", "MyISAM", "MRG_MyISAM", "MRG_MYISAM", "CSV", "MEMORY", "ARCHIVE", "BLACKHOLE",
+	"SEQUENCE", "PERFORMANCE_SCHEMA", "FEDERATED", "SPHINX", "wsrep", "binlog", "partition", "SQL_SEQUENCE",
+	"ndbcluster", "ndbinfo"}
+
+// checkEngines checks that the server has no storage engine that this writer doesn't know. Errors:
+// VSS_E_WRITERERROR_NONRETRYABLE.
+func (c *client) checkEngines(ctx context.Context) error {
+	const query = `SELECT ENGINE FROM information_schema.ENGINES WHERE SUPPORT IN ('YES', 'DEFAULT')`
+	rows, err := c.conn.QueryContext(ctx, query)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(engines, func(known string) bool { return strings.EqualFold(known, name) }) {
+			return vss.E("PrepareSnapshot", vss.ErrWriterErrorNonRetryable,
+				fmt.Errorf("the writer doesn't know whether a copy has all data of the storage engine %s", name)).
+				Advise("uninstall the engine if no table uses it; otherwise back the server up by its own means")
+		}
+	}
+	return rows.Err()
 }
 
 // Freeze implements engine.Engine. Servers are independent of each other.
@@ -142,7 +186,11 @@ func (h *held) Thaw(ctx context.Context) error {
 		if h.stages {
 			return c.do(ctx, "BACKUP STAGE END")
 		}
-		return c.do(ctx, "UNLOCK TABLES")
+		err := c.do(ctx, "UNLOCK TABLES")
+		if err == nil && locksInstance(h.record.Server) {
+			err = c.do(ctx, "UNLOCK INSTANCE")
+		}
+		return err
 	})
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return vss.E("Thaw", vss.ErrWriterErrorRetryable, fmt.Errorf("the lock was lost: %w", err)).On(h.Dir).

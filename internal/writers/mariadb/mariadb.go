@@ -65,7 +65,7 @@ func New(c Config) *engine.Writer {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	w := engine.New(engine.BackEnd(ID, Name, vss.SourceTransactedDB), &servers{Config: c}, c.Logger)
-	w.Records = c.Records
+	w.Partial, w.Records = true, c.Records
 	return w
 }
 
@@ -83,10 +83,10 @@ var _ engine.Engine = (*servers)(nil)
 func (s *servers) finder() server.Finder { return server.Finder{Names: programs, Accounts: s.Accounts} }
 
 // Find implements engine.Engine.
-func (s *servers) Find(ctx context.Context) ([]engine.Instance, error) {
-	all, _, err := s.finder().Find(ctx)
+func (s *servers) Find(ctx context.Context) ([]engine.Instance, []server.Left, error) {
+	all, left, err := s.finder().Find(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	slices.SortFunc(all, func(a, b *server.Process) int { return cmp.Compare(a.Dir, b.Dir) })
 	var out []engine.Instance
@@ -95,7 +95,7 @@ func (s *servers) Find(ctx context.Context) ([]engine.Instance, error) {
 			out = append(out, s.instance(p))
 		}
 	}
-	return out, nil
+	return out, server.Covered(left, s.Servers), nil
 }
 
 // instance is one server. Its working directory is its data directory.

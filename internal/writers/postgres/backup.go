@@ -27,6 +27,7 @@ type held struct {
 	engine.Line[*pgx.Conn]
 	all    *clusters
 	kind   vss.BackupType
+	named  bool  // components were chosen: later backups may build on this one
 	from   stamp // where an incremental or differential backup continues
 	record record
 	files  *wal
@@ -99,7 +100,7 @@ func (i *instance) Prepare(ctx context.Context, b engine.Backup) (engine.Held, e
 	if err != nil {
 		return nil, err
 	}
-	h := &held{Cluster: c, all: i.all, kind: b.Kind}
+	h := &held{Cluster: c, all: i.all, kind: b.Kind, named: b.Named}
 	h.record = record{Format: recordFormat, Cluster: *c, Layout: *l, After: b.After}
 	if h.incremental() {
 		if h.from, err = parseStamp(b.After); err != nil {
@@ -134,20 +135,16 @@ func (h *held) prepare(ctx context.Context, conn *pgx.Conn) (err error) {
 			On(h.Name).
 			Advise("set fsync = on and reload the server")
 	}
+	if err := h.checkStartable(h.record.Standby); err != nil {
+		return err
+	}
 	if h.files, err = askWAL(ctx, conn, h.Cluster, &h.record.Layout); err != nil {
 		return err
 	}
 	h.record.Segment = h.files.segment
-	if h.leavesStamp() && h.files.whyIncomplete() == "" && h.all.holdWAL {
-		if err := reserve(ctx, conn); err != nil { // the backup itself doesn't need it
-			h.all.log.Warn(
-				"can't reserve WAL; the next backup may have to be a full one",
-				"cluster",
-				h.Name,
-				"error",
-				err,
-			)
-		}
+	if err := h.manageSlot(ctx, conn); err != nil { // the backup itself doesn't need it
+		h.all.log.Warn("can't reserve or release WAL; the next backup may have to be a full one", "cluster", h.Name,
+			"error", err)
 	}
 	if !h.incremental() {
 		start := time.Now()

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,10 +38,20 @@ func (s *clusters) connect(ctx context.Context, c *Cluster) (*pgx.Conn, error) {
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "vss"
 	}
+	// What the driver requires, and what servers, accounts and databases may have set to other values. A session's own
+	// parameters have precedence over them.
+	for name, value := range map[string]string{
+		"client_encoding": "UTF8", "standard_conforming_strings": "on", "default_transaction_read_only": "off",
+		"search_path": "pg_catalog", "DateStyle": "ISO", "bytea_output": "hex", "extra_float_digits": "3",
+		"statement_timeout": "0", "lock_timeout": "0",
+	} {
+		config.RuntimeParams[name] = value
+	}
 	conn, err := pgx.ConnectConfig(ctx, config)
 	var refused *pgconn.PgError
-	// + An administrator may drop the database postgres, but not template1.
-	if errors.As(err, &refused) && refused.Code == "3D000" && config.Database == "postgres" {
+	// An administrator may drop the database postgres, or close it to connections, but rarely template1 as well.
+	if errors.As(err, &refused) && slices.Contains([]string{"3D000", "55000", "42501"}, refused.Code) &&
+		config.Database == "postgres" {
 		config.Database = "template1"
 		conn, err = pgx.ConnectConfig(ctx, config)
 	}
@@ -90,7 +101,7 @@ func (s *clusters) connection(c *Cluster) (*pgx.ConnConfig, error) {
 	}
 	config.Password = ""
 	config.DialFunc = func(ctx context.Context, _, address string) (net.Conn, error) {
-		return dialAs(ctx, c.UID, c.GID, address)
+		return dialAs(ctx, &c.Process, address)
 	}
 	return config, nil
 }

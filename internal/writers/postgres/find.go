@@ -34,12 +34,12 @@ type Cluster struct {
 }
 
 // Find returns the clusters that run on this host, sorted by name. Servers in containers, whose paths differ from
-// ours, and those of ordinary accounts that aren't given are omitted. Errors: those of the context, VSS_E_UNEXPECTED
-// without /proc.
-func Find(ctx context.Context, accounts ...string) ([]*Cluster, error) {
-	all, _, err := server.Finder{Names: []string{"postgres", "postmaster"}, Accounts: accounts}.Find(ctx)
+// ours, and those of ordinary accounts that aren't given are omitted. The second result has those that can't be
+// trusted. Errors: those of the context, VSS_E_UNEXPECTED without /proc.
+func Find(ctx context.Context, accounts ...string) ([]*Cluster, []server.Left, error) {
+	all, left, err := server.Finder{Names: []string{"postgres", "postmaster"}, Accounts: accounts}.Find(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var out []*Cluster
 	for _, p := range all {
@@ -48,7 +48,7 @@ func Find(ctx context.Context, accounts ...string) ([]*Cluster, error) {
 		}
 	}
 	slices.SortFunc(out, func(a, b *Cluster) int { return cmp.Compare(a.Name, b.Name) })
-	return out, nil
+	return out, left, nil
 }
 
 // versionNumber matches major versions, which become parts of paths.

@@ -1,6 +1,9 @@
 package postgres
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,8 +23,14 @@ type layout struct {
 	Data        string   `json:"data"`
 	WAL         string   `json:"wal,omitempty"`         // if it isn't below the data directory
 	Tablespaces []string `json:"tablespaces,omitempty"` // the folders of this server's version in them
-	links       []string // other links in the data directory that lead out of it
+	links       []string // other folders of data that are links out of the data directory
+	files       []string // files, such as keys, that are links out of the data directory
 }
+
+// folders are the folders of the data directory, besides pg_wal, that a server can't start without. Others, such as
+// those of logs, aren't data. Source: PostgreSQL manual, database file layout.
+var folders = []string{"base", "global", "pg_commit_ts", "pg_logical", "pg_multixact", "pg_replslot", "pg_stat",
+	"pg_tblspc", "pg_twophase", "pg_xact", "pg_clog"}
 
 // layout reads the data directory.
 func (c *Cluster) layout() (*layout, error) {
@@ -35,15 +44,18 @@ func (c *Cluster) layout() (*layout, error) {
 			continue
 		}
 		to, err := filepath.EvalSymlinks(filepath.Join(c.Data, e.Name()))
-		if err != nil {
+		required := e.Name() == "pg_wal" || slices.Contains(folders, e.Name())
+		if err != nil && required {
 			return nil, err
 		}
-		switch {
-		case within(to, c.Data):
+		switch st, err := os.Stat(to); {
+		case err != nil || within(to, c.Data): // the server runs without the target
 		case e.Name() == "pg_wal":
 			l.WAL = to
-		default:
+		case required:
 			l.links = append(l.links, to)
+		case st.Mode().IsRegular() && !slices.Contains(l.files, to):
+			l.files = append(l.files, to)
 		}
 	}
 	spaces, err := os.ReadDir(filepath.Join(c.Data, "pg_tblspc"))
@@ -55,6 +67,9 @@ func (c *Cluster) layout() (*layout, error) {
 			continue // a folder within the data directory
 		}
 		to, err := filepath.EvalSymlinks(filepath.Join(c.Data, "pg_tblspc", e.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // lost with a RAM disk: the server runs without it, and a server on the copy will, too
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -63,6 +78,29 @@ func (c *Cluster) layout() (*layout, error) {
 		}
 	}
 	return l, nil
+}
+
+// steering are files in the data directory that change what a starting server does. A server that runs has renamed or
+// removed them, but for the signal of a standby; so one that is there was left by another program, and a server on the
+// copy would obey it. Source: PostgreSQL, xlogrecovery.h.
+var steering = []string{"backup_label", "recovery.signal", "standby.signal", "recovery.conf"}
+
+// checkStartable checks that a server on a copy does what a server after a crash does. Errors:
+// VSS_E_WRITERERROR_NONRETRYABLE.
+func (c *Cluster) checkStartable(standby bool) error {
+	for _, name := range steering {
+		path := filepath.Join(c.Data, name)
+		_, err := os.Lstat(path)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && standby && name != "backup_label" {
+			continue
+		}
+		if err == nil {
+			err = fmt.Errorf("%s exists though the server runs: a server on the copy would obey it and not start", path)
+		}
+		return vss.E("PrepareSnapshot", vss.ErrWriterErrorNonRetryable, err).On(c.Name).
+			Advise("end an exclusive backup that is in progress, or else remove " + path)
+	}
+	return nil
 }
 
 // versionFolder returns the folder in a tablespace for servers of one major version. Other versions may have folders
@@ -128,6 +166,14 @@ func (l *layout) fileSets() ([]document.FileSet, error) {
 	}
 	for _, dir := range slices.Concat(l.Tablespaces, l.links) {
 		out = append(out, document.FileSet{Path: dir, FileSpec: "*", Recursive: true, Mask: whole})
+	}
+	roots := slices.Concat(l.roots(), l.links)
+	for _, file := range l.files {
+		if !slices.ContainsFunc(roots, func(dir string) bool { return within(file, dir) }) {
+			// they may be read from their original place, like the configuration
+			out = append(out, document.FileSet{Path: filepath.Dir(file), FileSpec: filepath.Base(file),
+				Mask: vss.AllBackupRequired})
+		}
 	}
 	return out, nil
 }

@@ -15,8 +15,8 @@ import (
 
 // dialAs connects to a unix socket as an account of this host, which requires root unless it is that of this process:
 // the kernel reports the IDs of the connecting thread to the server. Only one thread changes its IDs, and only to
-// connect. The server must run as the account or as root, since other processes may create sockets in the same folder.
-func dialAs(ctx context.Context, uid, gid int, path string) (net.Conn, error) {
+// connect. The server itself must listen there, since other processes may create sockets in the same folder.
+func dialAs(ctx context.Context, p *server.Process, path string) (net.Conn, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -24,7 +24,7 @@ func dialAs(ctx context.Context, uid, gid int, path string) (net.Conn, error) {
 	f := os.NewFile(uintptr(fd), path)
 	defer f.Close() // FileConn duplicates the descriptor
 	for {
-		err := server.As(uid, gid, func() error { return unix.Connect(fd, &unix.SockaddrUnix{Name: path}) })
+		err := server.As(p.UID, p.GID, func() error { return unix.Connect(fd, &unix.SockaddrUnix{Name: path}) })
 		if err == nil {
 			break
 		}
@@ -41,13 +41,9 @@ func dialAs(ctx context.Context, uid, gid int, path string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if int(peer.Uid) != uid && peer.Uid != 0 {
-		return nil, fmt.Errorf(
-			"the server at %s belongs to account %d, not to the cluster's owner %d",
-			path,
-			peer.Uid,
-			uid,
-		)
+	if int(peer.Pid) != p.PID {
+		return nil, fmt.Errorf("process %d of account %d listens at %s, not the server, process %d", peer.Pid,
+			peer.Uid, path, p.PID)
 	}
 	return net.FileConn(f)
 }

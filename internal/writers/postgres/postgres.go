@@ -27,6 +27,7 @@ import (
 	"slices"
 
 	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/server"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -60,7 +61,7 @@ func New(c Config) *engine.Writer {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	all := &clusters{only: c.Only, connections: c.Connections, holdWAL: c.HoldWAL, accounts: c.Accounts,
-		log: c.Logger.With("writer", Name)}
+		records: c.Records, log: c.Logger.With("writer", Name)}
 	w := engine.New(engine.BackEnd(ID, Name, vss.SourceTransactedDB), all, c.Logger)
 	w.Partial, w.Records = true, c.Records
 	return w
@@ -72,16 +73,17 @@ type clusters struct {
 	connections map[string]string
 	holdWAL     bool
 	accounts    []string
+	records     string
 	log         *slog.Logger
 }
 
 var _ engine.Builder = (*clusters)(nil)
 
 // Find implements engine.Engine. It returns the running clusters that the writer covers.
-func (s *clusters) Find(ctx context.Context) ([]engine.Instance, error) {
-	all, err := Find(ctx, s.accounts...)
+func (s *clusters) Find(ctx context.Context) ([]engine.Instance, []server.Left, error) {
+	all, left, err := Find(ctx, s.accounts...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var out []engine.Instance
 	for _, c := range all {
@@ -89,7 +91,7 @@ func (s *clusters) Find(ctx context.Context) ([]engine.Instance, error) {
 			out = append(out, &instance{c, s})
 		}
 	}
-	return out, nil
+	return out, server.Covered(left, s.only), nil
 }
 
 // Schema implements engine.Builder. If the writer retains WAL, differential and incremental backups can't be mixed: a
@@ -115,13 +117,14 @@ func (i *instance) Name() string { return i.cluster.Name }
 // Describe implements engine.Instance. It reads the cluster's files only, so it succeeds without a connection. It
 // fails while a cluster is being created or removed.
 func (i *instance) Describe(context.Context) (*engine.Description, error) {
+	unknown := &engine.Description{Needs: []string{i.cluster.Data}}
 	l, err := i.cluster.layout()
 	if err != nil {
-		return nil, err
+		return unknown, err
 	}
 	files, err := l.fileSets()
 	if err != nil {
-		return nil, err
+		return unknown, err
 	}
 	return &engine.Description{
 		Caption:  "PostgreSQL " + i.cluster.Name,

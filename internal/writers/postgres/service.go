@@ -16,7 +16,7 @@ import (
 
 // find returns the running server of a data directory, nil if there is none.
 func (s *clusters) find(ctx context.Context, data string) (*Cluster, error) {
-	all, err := Find(ctx, s.accounts...)
+	all, _, err := Find(ctx, s.accounts...)
 	if err != nil {
 		return nil, err
 	}

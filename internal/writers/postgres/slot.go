@@ -2,9 +2,12 @@ package postgres
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/stillpoint-vss/stillpoint/internal/atomicfile"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
 )
 
@@ -25,6 +28,48 @@ func reserve(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.Exec(ctx, create, slotName)
 	return err
 }
+
+// manageSlot reserves WAL for a backup on which others can build. A slot that this writer made for earlier ones is
+// dropped when the configuration no longer wants it: it would retain WAL without end.
+func (h *held) manageSlot(ctx context.Context, conn *pgx.Conn) error {
+	switch {
+	case h.all.holdWAL && h.named && h.leavesStamp() && h.files.whyIncomplete() == "":
+		if err := h.all.recordSlot(h.record.System); err != nil {
+			return err
+		}
+		return reserve(ctx, conn)
+	case !h.all.holdWAL && h.all.madeSlot(h.record.System):
+		const drop = `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
+			WHERE slot_name = $1 AND slot_type = 'physical' AND NOT active`
+		if _, err := conn.Exec(ctx, drop, slotName); err != nil {
+			return err
+		}
+		return h.all.forgetSlot(h.record.System)
+	}
+	return nil
+}
+
+// slotFile returns the path of the record that this writer made its slot in a cluster.
+func (s *clusters) slotFile(system string) string {
+	return filepath.Join(s.records, ID.Plain(), "slot-"+system)
+}
+
+func (s *clusters) recordSlot(system string) error {
+	if s.records == "" {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(s.slotFile(system)), 0o700); err != nil {
+		return err
+	}
+	return atomicfile.Write(s.slotFile(system), nil)
+}
+
+func (s *clusters) madeSlot(system string) bool {
+	_, err := os.Stat(s.slotFile(system))
+	return err == nil && s.records != ""
+}
+
+func (s *clusters) forgetSlot(system string) error { return os.Remove(s.slotFile(system)) }
 
 // advance releases the WAL before a position; the server removes it at its next checkpoint.
 func advance(ctx context.Context, conn *pgx.Conn, before position) error {

@@ -30,11 +30,7 @@ func (i *instance) Prepare(ctx context.Context, _ engine.Backup) (engine.Held, e
 	const op = "PrepareSnapshot"
 	h := &held{instance: i}
 	err := h.Begin(ctx, i.connect, saveLimit, func(ctx context.Context, c *client) error {
-		l, err := c.layout(ctx)
-		if err != nil {
-			return err
-		}
-		info, err := c.info(ctx, "server")
+		l, info, err := c.ask(ctx)
 		if err != nil {
 			return err
 		}
@@ -62,6 +58,14 @@ func (i *instance) Prepare(ctx context.Context, _ engine.Backup) (engine.Held, e
 		return nil, i.failure(op, err)
 	}
 	return h, nil
+}
+
+// ask returns where the server's files are, and what it says about itself.
+func (c *client) ask(ctx context.Context) (l *layout, info map[string]string, err error) {
+	if l, err = c.layout(ctx); err == nil {
+		info, err = c.info(ctx, "server")
+	}
+	return l, info, err
 }
 
 // awaitRewrites waits until no rewrite of the append-only file is in progress.

@@ -97,11 +97,7 @@ func (s *saved) Adopt(ctx context.Context) error {
 		return err
 	}
 	defer c.close()
-	l, err := c.layout(ctx)
-	if err != nil {
-		return err
-	}
-	info, err := c.info(ctx, "server")
+	l, info, err := c.ask(ctx)
 	if err != nil {
 		return err
 	}
@@ -117,7 +113,7 @@ func (s *saved) Files() ([]document.FileSet, aside.Owner) {
 
 // running returns the running server that corresponds to the saved one, nil if there is none.
 func (s *saved) running(ctx context.Context) (*instance, error) {
-	all, err := s.all.running(ctx)
+	all, _, err := s.all.running(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -63,7 +63,7 @@ func New(c Config) *engine.Writer {
 	s := &servers{Config: c, tuned: map[key]*tuning{}}
 	s.recover()
 	w := engine.New(engine.BackEnd(ID, Name, vss.SourceNonTransactedDB), s, c.Logger)
-	w.Records = c.Records
+	w.Partial, w.Records = true, c.Records
 	return w
 }
 
@@ -86,10 +86,10 @@ var _ engine.Engine = (*servers)(nil)
 var programs = []string{"redis-server", "valkey-server"}
 
 // Find implements engine.Engine.
-func (s *servers) Find(ctx context.Context) ([]engine.Instance, error) {
-	all, err := s.running(ctx)
+func (s *servers) Find(ctx context.Context) ([]engine.Instance, []server.Left, error) {
+	all, left, err := s.running(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var out []engine.Instance
 	for _, i := range all {
@@ -97,14 +97,14 @@ func (s *servers) Find(ctx context.Context) ([]engine.Instance, error) {
 			out = append(out, i)
 		}
 	}
-	return out, nil
+	return out, server.Covered(left, s.Servers), nil
 }
 
-// running returns the servers that run now.
-func (s *servers) running(ctx context.Context) ([]*instance, error) {
-	all, _, err := server.Finder{Names: programs, Accounts: s.Accounts}.Find(ctx)
+// running returns the servers that run now, and those that are left out.
+func (s *servers) running(ctx context.Context) ([]*instance, []server.Left, error) {
+	all, left, err := server.Finder{Names: programs, Accounts: s.Accounts}.Find(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	slices.SortFunc(all, func(a, b *server.Process) int { return cmp.Compare(a.Dir, b.Dir) })
 	dirs := map[string]int{}
@@ -122,7 +122,7 @@ func (s *servers) running(ctx context.Context) ([]*instance, error) {
 		}
 		out = append(out, i)
 	}
-	return out, nil
+	return out, left, nil
 }
 
 // instance is one server. Its working directory is the folder of its files.

@@ -166,7 +166,7 @@ func (s *servers) recover() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), undoLimit)
 	defer cancel()
-	all, err := s.running(ctx)
+	all, _, err := s.running(ctx)
 	if err != nil {
 		s.Logger.Error("settings of servers may remain changed", "error", err)
 		return

@@ -38,9 +38,9 @@ type Finder struct {
 
 // Left is a server that Find left out, though its account counts: its data aren't prepared.
 type Left struct {
-	Dir string // its working directory, "" if that isn't known
-	PID int
-	Err error // why
+	Name string // for messages
+	Dir  string // a folder of its files
+	Err  error  // why
 }
 
 // Find returns the servers on this host, sorted by process ID, and those that it left out because they can't be
@@ -82,7 +82,7 @@ func (f Finder) Find(ctx context.Context) (found []*Process, left []Left, err er
 			continue
 		}
 		if err := p.trust(f.Names); err != nil {
-			left = append(left, Left{p.Dir, p.PID, err})
+			left = append(left, Left{fmt.Sprintf("%s (process %d)", p.Dir, p.PID), p.Dir, err})
 			continue
 		}
 		found = append(found, p)
@@ -103,6 +103,14 @@ func (f Finder) In(ctx context.Context, dir string) (*Process, error) {
 		}
 	}
 	return nil, nil
+}
+
+// Covered returns those whose folder is one of dirs; all if dirs is nil.
+func Covered(left []Left, dirs []string) []Left {
+	if dirs == nil {
+		return left
+	}
+	return slices.DeleteFunc(left, func(l Left) bool { return !slices.Contains(dirs, l.Dir) })
 }
 
 // trust checks that a process is what its name says, and that only root and its account decide what it executes and

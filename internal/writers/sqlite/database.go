@@ -14,6 +14,7 @@ import (
 
 	"github.com/stillpoint-vss/stillpoint/document"
 	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/server"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -26,31 +27,48 @@ const (
 	walFormat  = 2
 )
 
-// paths returns the existing databases with links resolved: SQLite keeps log and journal beside the file itself.
-func (f *files) paths(ctx context.Context) ([]string, error) {
-	var out []string
+// paths returns the existing databases with links resolved: SQLite keeps log and journal beside the file itself. The
+// second result are those whose path can't be the name of a component.
+func (f *files) paths(ctx context.Context) (out []string, left []server.Left, err error) {
 	for _, pattern := range f.Databases {
-		found, err := filepath.Glob(pattern)
+		found, err := glob(pattern)
 		if err != nil {
-			return nil, vss.E("FindDatabases", vss.ErrWriterErrorNonRetryable, err).
+			return nil, nil, vss.E("FindDatabases", vss.ErrWriterErrorNonRetryable, err).
 				On(pattern).
 				Advise("correct databases in the writer's configuration")
 		}
 		for _, name := range found {
 			if err := ctx.Err(); err != nil {
-				return nil, vss.E("FindDatabases", vss.ErrUnexpected, err)
+				return nil, nil, vss.E("FindDatabases", vss.ErrUnexpected, err)
 			}
 			path, err := filepath.EvalSymlinks(name)
-			if err != nil || slices.Contains(out, path) || strings.ContainsRune(path, '\\') {
-				continue // removed meanwhile, a duplicate, or not usable as a component's name
+			if err != nil || slices.Contains(out, path) {
+				continue // removed meanwhile, or a duplicate
 			}
-			if _, err := header(path); err == nil {
-				out = append(out, path)
+			if _, err := header(path); err != nil {
+				continue
 			}
+			if strings.ContainsRune(path, '\\') {
+				left = append(left, server.Left{Name: path, Dir: filepath.Dir(path),
+					Err: errors.New(`a component's name has no \`)})
+				continue
+			}
+			out = append(out, path)
 		}
 	}
 	slices.Sort(out)
-	return out, nil
+	return out, left, nil
+}
+
+// glob returns the files that match a pattern. Brackets in it stand for a class of characters and, as in the names of
+// folders, for themselves.
+func glob(pattern string) ([]string, error) {
+	found, err := filepath.Glob(pattern)
+	if err != nil || !strings.Contains(pattern, "[") {
+		return found, err
+	}
+	literal, err := filepath.Glob(strings.ReplaceAll(pattern, "[", `\[`))
+	return append(found, literal...), err
 }
 
 var errNoDatabase = errors.New("not a SQLite database")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,8 +24,13 @@ const (
 	sharedSize   = 510
 )
 
-// pollInterval is the interval of attempts to get a lock. Writers poll as well, but less often.
-const pollInterval = 2 * time.Millisecond
+const (
+	pollInterval = 2 * time.Millisecond // interval of attempts to get a lock. Writers poll as well, but less often
+	// how long locks are kept while others are missing: transactions wait meanwhile
+	collectLimit = 500 * time.Millisecond
+	// how long no lock is held before the next attempt, so that transactions that waited can end
+	releaseTime = 100 * time.Millisecond
+)
 
 // held is a database between PrepareSnapshot and Thaw.
 type held struct {
@@ -41,14 +47,14 @@ var errReleased = errors.New("the database was released")
 // errBusy means that another process holds a lock.
 var errBusy = errors.New("another process holds the lock")
 
-// Freeze implements engine.Engine. It takes the locks of all databases at once, as soon as they are free. Between
-// attempts it holds none: a transaction over several databases may hold one and wait for the next, and one that is
-// about to commit waits for readers.
+// Freeze implements engine.Engine. It collects the locks of all databases as they become free: many databases are never
+// free at the same moment. A transaction over several databases may hold one and wait for another that
+// is locked already, so all locks are released after collectLimit, and the next round begins.
 func (f *files) Freeze(ctx context.Context, all []engine.Taken) engine.Failures {
 	ctx, cancel := context.WithTimeout(ctx, f.LockWait)
 	defer cancel()
 	for {
-		h, err := lockAll(all)
+		h, err := collect(ctx, all)
 		if err == nil {
 			return engine.Each("Freeze", all, func(h engine.Held) error { return h.(*held).checkSame() })
 		}
@@ -70,20 +76,43 @@ func (f *files) Freeze(ctx context.Context, all []engine.Taken) engine.Failures 
 					Advise("try again when it has ended, or raise lock_wait; an application with locking_mode " +
 						"EXCLUSIVE must be stopped for a backup"),
 			}
-		case <-time.After(pollInterval):
+		case <-time.After(releaseTime):
 		}
 	}
 }
 
-// lockAll tries to lock all databases. On failure it returns the first that failed.
-func lockAll(all []engine.Taken) (*held, error) {
-	for _, t := range all {
-		h := t.Held.(*held)
-		if err := h.take(); err != nil {
-			return h, err
+// collect locks all databases, within collectLimit. On failure it returns one that it couldn't lock; others may be
+// locked then.
+func collect(ctx context.Context, all []engine.Taken) (*held, error) {
+	ctx, cancel := context.WithTimeout(ctx, collectLimit)
+	defer cancel()
+	missing := slices.Clone(all)
+	for {
+		var failed *held
+		var other error
+		missing = slices.DeleteFunc(missing, func(t engine.Taken) bool {
+			h := t.Held.(*held)
+			err := h.take()
+			if err != nil && other == nil {
+				failed = h
+				if !errors.Is(err, errBusy) {
+					other = err
+				}
+			}
+			return err == nil
+		})
+		switch {
+		case other != nil:
+			return failed, other
+		case failed == nil:
+			return nil, nil
+		}
+		select {
+		case <-ctx.Done():
+			return failed, errBusy
+		case <-time.After(pollInterval):
 		}
 	}
-	return nil, nil
 }
 
 func (h *held) take() error {
@@ -93,6 +122,9 @@ func (h *held) take() error {
 		return errReleased
 	}
 	err := h.try()
+	if err != nil { // one that is about to commit waits for readers
+		err = errors.Join(err, h.lock(unix.F_UNLCK, pendingByte, sharedFirst+sharedSize-pendingByte))
+	}
 	h.record.Frozen = time.Now().UTC()
 	h.locked = err == nil
 	return err

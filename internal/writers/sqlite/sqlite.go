@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/stillpoint-vss/stillpoint/internal/writers/engine"
+	"github.com/stillpoint-vss/stillpoint/internal/writers/server"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -62,14 +63,14 @@ type files struct{ Config }
 var _ engine.Engine = (*files)(nil)
 
 // Find implements engine.Engine.
-func (f *files) Find(ctx context.Context) ([]engine.Instance, error) {
-	paths, err := f.paths(ctx)
+func (f *files) Find(ctx context.Context) ([]engine.Instance, []server.Left, error) {
+	paths, left, err := f.paths(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var out []engine.Instance
 	for _, p := range paths {
 		out = append(out, &database{p})
 	}
-	return out, nil
+	return out, left, nil
 }
