@@ -53,7 +53,7 @@ func (w *Writer) PrepareSnapshot(ctx context.Context, e *writer.Event) error {
 		w.veto(e, op, failure(op, w.info.Name, err))
 		return nil
 	}
-	if len(r.failures()) == 0 || w.canOmit(s, len(touched)) {
+	if len(r.failures()) == 0 || w.canOmit(s, r.failures(), len(touched)) {
 		r.fail(of(op, touched, Instance.Name, func(i Instance) error {
 			h, err := i.Prepare(ctx, s.backup(i.Name()))
 			if err != nil {

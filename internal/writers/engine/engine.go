@@ -130,6 +130,8 @@ type Writer struct {
 	// Partial omits an instance that fails: its component records the failure, and the others continue. Without
 	// Partial the failure is a veto.
 	Partial bool
+	// Whole makes a veto of an instance of which the set lacks a volume, even if Partial: the requester chose badly.
+	Whole bool
 	// Records is the folder for records of backups, by which instances are restored; see record.go. Only this process
 	// may write there. It is created if necessary. Without it, only instances that run are restored.
 	Records string
@@ -246,7 +248,7 @@ func (w *Writer) leave(left []server.Left) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.left = left
+	w.left = slices.DeleteFunc(left, func(l server.Left) bool { return l.Ignored })
 }
 
 // isLeft reports whether Identify left an instance out.

@@ -82,7 +82,7 @@ func (w *Writer) canContinue(e *writer.Event, op string, s *session, failed Fail
 	if len(failed) == 0 {
 		return true
 	}
-	if w.canOmit(s, left) {
+	if w.canOmit(s, failed, left) {
 		w.log.Warn(op+" failed for some instances", "session", e.Session, "error", failed.Err())
 		return true
 	}
@@ -92,7 +92,16 @@ func (w *Writer) canContinue(e *writer.Event, op string, s *session, failed Fail
 }
 
 // canOmit reports whether the remaining instances continue without those that failed.
-func (w *Writer) canOmit(s *session, left int) bool { return w.Partial && s.byName() && left > 0 }
+func (w *Writer) canOmit(s *session, failed Failures, left int) bool {
+	if w.Whole {
+		for _, err := range failed {
+			if errors.Is(err, vss.ErrWriterErrorInconsistentSnapshot) {
+				return false
+			}
+		}
+	}
+	return w.Partial && s.byName() && left > 0
+}
 
 // recordFailures records the failure with each component that failed, and reports whether there are any. Source:
 // IVssComponentEx2::SetFailure.

@@ -65,7 +65,7 @@ func New(c Config) *engine.Writer {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	w := engine.New(engine.BackEnd(ID, Name, vss.SourceTransactedDB), &servers{Config: c}, c.Logger)
-	w.Partial, w.Records = true, c.Records
+	w.Partial, w.Whole, w.Records = true, true, c.Records
 	return w
 }
 

@@ -63,7 +63,7 @@ func New(c Config) *engine.Writer {
 	s := &servers{Config: c, tuned: map[key]*tuning{}}
 	s.recover()
 	w := engine.New(engine.BackEnd(ID, Name, vss.SourceNonTransactedDB), s, c.Logger)
-	w.Partial, w.Records = true, c.Records
+	w.Partial, w.Whole, w.Records = true, true, c.Records
 	return w
 }
 

@@ -36,17 +36,19 @@ type Finder struct {
 	Accounts []string // ordinary accounts whose servers count, besides root, system accounts and that of this process
 }
 
-// Left is a server that Find left out, though its account counts: its data aren't prepared.
+// Left is a server that is left out: its data aren't prepared.
 type Left struct {
 	Name string // for messages
 	Dir  string // a folder of its files
 	Err  error  // why
+	// its account doesn't count: any user can start a program of any name, so that this says nothing about the copies
+	Ignored bool
 }
 
 // Find returns the servers on this host, sorted by process ID, and those that it left out because they can't be
 // trusted: their program or their folder can be changed by other accounts, or they run with rights of several
-// accounts. Servers in containers, whose paths differ from ours, processes forked by a server, and processes of
-// accounts that don't count are omitted: any user can start a program of any name. Errors: those of the context,
+// accounts, or their account doesn't count. Servers in containers, whose paths differ from ours, and processes forked
+// by a server are omitted. Errors: those of the context,
 // VSS_E_UNEXPECTED without /proc.
 func (f Finder) Find(ctx context.Context) (found []*Process, left []Left, err error) {
 	procs, err := os.ReadDir("/proc")
@@ -68,8 +70,13 @@ func (f Finder) Find(ctx context.Context) (found []*Process, left []Left, err er
 			continue
 		}
 		one, err := inspect(pid)
-		if err != nil || !counts(one) || samePlace(pid, one.Dir) != nil {
-			continue // it ended meanwhile, isn't of interest, or has another root
+		if err != nil || samePlace(pid, one.Dir) != nil {
+			continue // it ended meanwhile, or has another root
+		}
+		if !counts(one) {
+			err := fmt.Errorf("uid %d isn't that of a system account, and not in [writers] accounts", one.UID)
+			left = append(left, one.left(err, true))
+			continue
 		}
 		all = append(all, one)
 	}
@@ -82,7 +89,7 @@ func (f Finder) Find(ctx context.Context) (found []*Process, left []Left, err er
 			continue
 		}
 		if err := p.trust(f.Names); err != nil {
-			left = append(left, Left{fmt.Sprintf("%s (process %d)", p.Dir, p.PID), p.Dir, err})
+			left = append(left, p.left(err, false))
 			continue
 		}
 		found = append(found, p)
@@ -103,6 +110,10 @@ func (f Finder) In(ctx context.Context, dir string) (*Process, error) {
 		}
 	}
 	return nil, nil
+}
+
+func (p *Process) left(err error, ignored bool) Left {
+	return Left{fmt.Sprintf("%s (process %d)", p.Dir, p.PID), p.Dir, err, ignored}
 }
 
 // Covered returns those whose folder is one of dirs; all if dirs is nil.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -249,4 +250,43 @@ func TestLog(t *testing.T) {
 		t.Error("root's file is opened for another account")
 	}
 	must(t, f.Close())
+}
+
+// trust 4: any user can start a program called like a server. It is named and ignored, unless the configuration names
+// the account.
+func TestAccountsThatCount(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Log("as another user there is only one account to start servers")
+		return
+	}
+	sleep, err := exec.LookPath("sleep")
+	must(t, err)
+	b, err := os.ReadFile(sleep)
+	must(t, err)
+	dir, err := os.MkdirTemp("", "vss-account-")
+	must(t, err)
+	defer os.RemoveAll(dir)
+	must(t, os.Chmod(dir, 0o755))
+	program := filepath.Join(dir, "vss-c-server")
+	must(t, os.WriteFile(program, b, 0o755))
+	cmd := exec.Command(program, "60")
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	must(t, cmd.Start())
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	f := Finder{Names: []string{"vss-c-server"}}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		all, left, err := f.Find(context.Background())
+		must(t, err)
+		if len(all) == 0 && len(left) == 1 && left[0].Ignored {
+			break
+		}
+		if len(all) > 0 || time.Now().After(end) {
+			t.Fatalf("found %v, left out %v", all, left)
+		}
+	}
+	f.Accounts = []string{"nobody"}
+	if all, left, err := f.Find(context.Background()); err != nil || len(all) != 1 || len(left) != 0 {
+		t.Errorf("with the account in the configuration: %v, left out %v, %v", all, left, err)
+	}
 }
