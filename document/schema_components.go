@@ -136,6 +136,8 @@ func snapshot(c *codec, s *Snapshot) {
 	c.text("fileSystemUuid", &s.FileSystemUUID)
 	c.text("label", &s.Label)
 	c.text("subvolume", &s.Subvolume)
+	c.text("subvolumeId", &s.SubvolumeID)
+	c.yesNo("noExec", &s.NoExec, false)
 	c.text("originatingMachine", &s.OriginatingMachine)
 	c.text("serviceMachine", &s.ServiceMachine)
 	number(c, "snapshotAttributes", &s.Attributes, true)

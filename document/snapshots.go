@@ -29,6 +29,8 @@ type Snapshot struct {
 	FileSystemUUID     string // of the original; for btrfs the fsid
 	Label              string
 	Subvolume          string // btrfs: path of the subvolume within the file system
+	SubvolumeID        string // btrfs: id of the subvolume
+	NoExec             bool   // programs of the original could not be run
 	OriginatingMachine string
 	ServiceMachine     string
 	Attributes         vss.Attributes

@@ -107,6 +107,8 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"name in use", lun(w.Create(ctx, array.CreateRequest{Name: "a", Size: 16 * mib})), vss.VDSErrInvalidOperation},
 		{"no name", lun(w.Create(ctx, array.CreateRequest{Size: 16 * mib})), vss.ErrInvalidArg},
+		{"name with a colon: storage 23", lun(w.Create(
+			ctx, array.CreateRequest{Name: "a:1", Size: 16 * mib})), vss.ErrInvalidArg},
 		{"name with a slash", lun(w.Create(ctx, array.CreateRequest{Name: "a/b", Size: 16 * mib})), vss.ErrInvalidArg},
 		{
 			"name with a control character", lun(w.Create(ctx, array.CreateRequest{Name: "a\n", Size: 16 * mib})),

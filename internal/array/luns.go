@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,10 +23,10 @@ func (c *Controller) freeName(op, name string, self vss.LUNID) error {
 			return nameTaken(op, name)
 		}
 	}
-	if !NameOK(name) {
+	if !NameOK(name) || strings.ContainsRune(name, ':') { // NAME:N is a partition
 		return vss.E(
 			op, vss.ErrInvalidArg,
-			errors.New("a LUN's name has 1 to 128 printable characters, no slash, and is not an id"),
+			errors.New("a LUN's name has 1 to 128 printable characters, no slash or colon, and is not an id"),
 		).
 			On(strconv.QuoteToASCII(name)).
 			Advise("choose another name")

@@ -39,6 +39,7 @@ func TestFormat1(t *testing.T) {
 	for i := range copies {
 		c := &copies[i]
 		c.Local, c.FirstCut, c.LastCut = nil, time.Time{}, time.Time{}
+		c.SubvolumeID, c.NoExec = "", false
 	}
 	for _, d := range []string{
 		cmp.Diff([]Set{set}, read(t, s, sets)), cmp.Diff(copies, read(t, s, (*Tx).Snapshots)),

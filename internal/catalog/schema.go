@@ -112,6 +112,8 @@ type Snapshot struct {
 	// btrfs: the fsid that the copy got at import
 	CopyUUID           string          `json:"copy_uuid,omitempty"`
 	Subvolume          string          `json:"subvolume,omitempty"`
+	SubvolumeID        string          `json:"subvolume_id,omitempty"`
+	NoExec             bool            `json:"no_exec,omitempty"`       // no program of the original could be run
 	DeviceNumber       int             `json:"device_number,omitempty"` // N of its device object; 0: none yet
 	ProviderID         vss.ProviderID  `json:"provider_id"`
 	ProviderName       string          `json:"provider_name"`

@@ -103,7 +103,8 @@ func sampleSnapshot(n, set int) Snapshot {
 	return Snapshot{
 		ID: snapshotID(n), SetID: setID(set), Order: 100 - n, Count: 2, State: vss.StateCreated,
 		OriginalVolume: "/srv/data base", FileSystem: "btrfs", FileSystemUUID: "u",
-		CopyUUID: "v", Subvolume: "/@", DeviceNumber: n, ProviderID: vss.ProviderID{GUID: id(9)}, ProviderName: "lun",
+		CopyUUID: "v", Subvolume: "/@", SubvolumeID: "257", NoExec: true, DeviceNumber: n,
+		ProviderID: vss.ProviderID{GUID: id(9)}, ProviderName: "lun",
 		Attributes: vss.AttrPersistent,
 		Created:    when, ExposedAt: "/mnt/x", OriginatingMachine: "a", ServiceMachine: "b",
 		Consistency: vss.ConsistencyApplication,

@@ -66,6 +66,11 @@ func (c *creation) admit(ctx context.Context, name string, v *volume.Volume, can
 		return vss.E(op, vss.ErrVolumeNotSupported, errors.New("its device is read-only")).On(name).
 			Advise("shadow copy flags must be written to it; make it read/write, or back it up as it is")
 	}
+	if len(v.Outside) > 0 {
+		return vss.E(op, vss.ErrVolumeNotSupported, fmt.Errorf("it needs %s, which a copy of it would share",
+			strings.Join(v.Outside, ", "))).On(name).
+			Advise("move journal, log and data of the file system to the volume itself")
+	}
 	writes, err := writePaths(ctx, candidates)
 	if err != nil {
 		return err
@@ -173,7 +178,7 @@ func (s *Session) IsVolumeSupported(ctx context.Context, name, providerName stri
 // supporting names the providers that can copy the volume in principle.
 func supporting(ctx context.Context, v *volume.Volume, candidates []copies.Kind, c vss.Context) []string {
 	out := []string{}
-	if v.DeviceReadOnly {
+	if v.DeviceReadOnly || len(v.Outside) > 0 {
 		return out
 	}
 	for _, kind := range candidates {

@@ -67,11 +67,15 @@ func (s *Session) onCopy(
 	return r, err
 }
 
-// Unexpose ends an exposure. Errors: VSS_E_OBJECT_NOT_FOUND when there is no such copy or it isn't exposed,
-// VSS_E_VOLUME_IN_USE.
+// Unexpose ends an exposure. Errors: VSS_E_BAD_STATE, VSS_E_OBJECT_NOT_FOUND when there is no such copy or it isn't
+// exposed, E_ACCESSDENIED for callers other than root outside of the expose roots, VSS_E_VOLUME_IN_USE.
 func (s *Session) Unexpose(id vss.SnapshotID) (catalog.Snapshot, error) {
+	const op = "UnexposeSnapshot"
+	if _, err := s.look(op, initialized); err != nil {
+		return catalog.Snapshot{}, err
+	}
 	ctx := context.Background()
-	return s.onCopy(ctx, "UnexposeSnapshot", id, func(c copies.Copy) error { return s.k.Host.Unexpose(ctx, c) })
+	return s.onCopy(ctx, op, id, func(c copies.Copy) error { return s.k.Host.Unexpose(ctx, c, s.Owner) })
 }
 
 // Mount makes a copy readable at a private path for the life of the session. Errors: VSS_E_OBJECT_NOT_FOUND,

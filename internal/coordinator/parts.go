@@ -75,7 +75,7 @@ type Host interface {
 	DeviceObject(r *catalog.Snapshot) string
 	Path(r *catalog.Snapshot) string
 	Expose(ctx context.Context, c copies.Copy, name string, user uint32) error
-	Unexpose(ctx context.Context, c copies.Copy) error
+	Unexpose(ctx context.Context, c copies.Copy, user uint32) error
 	MountPrivate(ctx context.Context, c copies.Copy, token string) (string, error)
 	UnmountPrivate(paths []string)
 	Delete(ctx context.Context, c copies.Copy, force bool) error

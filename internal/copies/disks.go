@@ -76,6 +76,8 @@ type Devices interface {
 	Table(device string) (*disk.Table, error)
 	// CanFlag returns why a disk could not carry the shadow copy flags.
 	CanFlag(device string) error
+	// CanRenew returns why a copy of the file system on these devices could not get an identity of its own.
+	CanRenew(fileSystem string, devices []string) error
 	// Edit opens and locks a disk for changes of its flags. The file systems on it may be in use.
 	Edit(ctx context.Context, device string, live bool) (Editor, error)
 	// Partitioned reports whether the kernel knows partitions of a disk.
@@ -193,7 +195,13 @@ type kernel struct{}
 
 func (kernel) Table(device string) (*disk.Table, error) { return disk.Read(device) }
 func (kernel) CanFlag(device string) error              { return disk.CanFlag(device) }
-func (kernel) Partitioned(device string) bool           { return len(disk.Nodes(device)) > 1 }
+func (kernel) CanRenew(fileSystem string, devices []string) error {
+	if fileSystem != "btrfs" {
+		return nil
+	}
+	return disk.CheckBtrfs(devices)
+}
+func (kernel) Partitioned(device string) bool { return len(disk.Nodes(device)) > 1 }
 func (kernel) SetBtrfsFSID(nodes []string, fsid vss.GUID) error {
 	return disk.SetBtrfsFSID(nodes, fsid)
 }

@@ -17,6 +17,7 @@ func ToDocument(r *catalog.Snapshot) *document.Snapshot {
 		Attributes: r.Attributes, Created: r.Created, Consistency: r.Consistency,
 		ProviderID: r.ProviderID, ProviderName: r.ProviderName, OriginalVolume: r.OriginalVolume, Extents: r.Extents,
 		FileSystem: r.FileSystem, FileSystemUUID: r.FileSystemUUID, Subvolume: r.Subvolume,
+		SubvolumeID: r.SubvolumeID, NoExec: r.NoExec,
 		OriginatingMachine: r.OriginatingMachine, ServiceMachine: r.ServiceMachine,
 	}
 	for _, l := range r.LUNs {
@@ -45,6 +46,7 @@ func FromDocument(d *document.Snapshot) (catalog.Snapshot, error) {
 		Attributes: d.Attributes, Created: d.Created, Consistency: d.Consistency,
 		ProviderID: d.ProviderID, ProviderName: d.ProviderName, OriginalVolume: d.OriginalVolume, Extents: d.Extents,
 		FileSystem: d.FileSystem, FileSystemUUID: d.FileSystemUUID, Subvolume: d.Subvolume,
+		SubvolumeID: d.SubvolumeID, NoExec: d.NoExec,
 		OriginatingMachine: d.OriginatingMachine, ServiceMachine: d.ServiceMachine,
 	}
 	for _, l := range d.LUNs {

@@ -8,8 +8,11 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
 	"github.com/stillpoint-vss/stillpoint/internal/events"
+	"github.com/stillpoint-vss/stillpoint/internal/mount"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -54,10 +57,7 @@ func (h *Host) exposePath(op, name string, user uint32) (string, error) {
 		return bad(vss.ErrInvalidArg, "not an absolute path", "give the full path of an empty folder")
 	}
 	path = filepath.Clean(path)
-	inRoot := slices.ContainsFunc(
-		h.cfg.ExposeRoots,
-		func(root string) bool { return strings.HasPrefix(path, filepath.Clean(root)+"/") },
-	)
+	inRoot := h.inExposeRoot(path)
 	if user != 0 && !inRoot {
 		return bad(
 			vss.ErrAccessDenied,
@@ -65,46 +65,93 @@ func (h *Host) exposePath(op, name string, user uint32) (string, error) {
 			"use a folder in "+strings.Join(h.cfg.ExposeRoots, " or "),
 		)
 	}
+	root := ""
 	if letter || inRoot {
-		if err := os.MkdirAll(path, 0o755); err != nil {
-			return bad(vss.ErrInvalidArg, err.Error(), "choose another folder")
-		}
+		root = h.exposeRoot(path)
 	}
-	if why, code, hint := checkFolder(path); why != "" {
+	if why, code, hint := checkFolder(root, path); why != "" {
 		return bad(code, why, hint)
 	}
 	return path, nil
 }
 
-// checkFolder returns why nothing can be mounted at a path, "" if something can.
-func checkFolder(path string) (why string, code vss.Code, hint string) {
-	fi, err := os.Lstat(path)
+// inExposeRoot reports whether a path lies below one of the expose roots.
+func (h *Host) inExposeRoot(path string) bool {
+	return slices.ContainsFunc(h.cfg.ExposeRoots, func(root string) bool {
+		return strings.HasPrefix(path, filepath.Clean(root)+"/")
+	})
+}
+
+// exposeRoot returns the folder below which this service makes folders to expose copies at, "" for a path that lies in
+// none.
+func (h *Host) exposeRoot(path string) string {
+	for _, root := range append(slices.Clone(h.cfg.ExposeRoots), h.cfg.LettersRoot) {
+		if root != "" && strings.HasPrefix(path, filepath.Clean(root)+"/") {
+			return filepath.Clean(root)
+		}
+	}
+	return ""
+}
+
+// exposeFolder makes the folder of an exposure again, for a copy that comes back.
+func (h *Host) exposeFolder(path string) error {
+	dir, err := mount.MakeFolder(h.exposeRoot(path), path)
+	if err != nil {
+		return err
+	}
+	return dir.Close()
+}
+
+// checkExposure returns nil if the copy is what is mounted where it is exposed. Errors: VSS_E_VOLUME_IN_USE.
+func (h *Host) checkExposure(ctx context.Context, c Copy) error {
+	at := c.Record().ExposedAt
+	if err := h.cfg.Mounts.Owned(at, h.owner(ctx, c, at)); err != nil {
+		return vss.E("ExposeSnapshot", vss.ErrVolumeInUse, err).On(at).
+			Advise("unmount what was mounted over the copy: `findmnt " + at + "`")
+	}
+	return nil
+}
+
+// checkFolder returns why nothing can be mounted at a path, "" if something can. Below root, if that isn't "", the
+// folder is made.
+func checkFolder(root, path string) (why string, code vss.Code, hint string) {
+	dir, err := mount.OpenFolder(path)
+	if root != "" {
+		dir, err = mount.MakeFolder(root, path)
+	}
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return "no such folder", vss.ErrObjectNotFound, "make it first: mkdir " + path
+	case errors.Is(err, unix.ELOOP):
+		return "a symbolic link is on the way", vss.ErrInvalidArg, "give the real path"
+	case errors.Is(err, unix.EXDEV):
+		return "something is mounted on the way", vss.ErrInvalidArg, "choose a folder that lies in the expose root itself"
+	case errors.Is(err, unix.ENOTDIR):
+		return "not a folder", vss.ErrInvalidArg, "give the path of an empty folder; a symbolic link is not taken"
 	case err != nil:
 		return err.Error(), vss.ErrInvalidArg, "give the full path of an empty folder"
-	case !fi.IsDir():
-		return "not a folder", vss.ErrInvalidArg, "give the path of an empty folder; a symbolic link is not taken"
 	}
-	if real, err := filepath.EvalSymlinks(path); err != nil || real != path {
-		return "a symbolic link is on the way", vss.ErrInvalidArg, "give the real path " + real
-	}
-	if entries, err := os.ReadDir(path); err != nil || len(entries) > 0 {
+	defer dir.Close()
+	if entries, err := mount.ReadFolder(dir); err != nil || len(entries) > 0 {
 		return "the folder isn't empty", vss.ErrInvalidArg, "choose an empty folder"
 	}
 	return "", vss.OK, ""
 }
 
-// Unexpose takes the exposure of a copy off. Errors: VSS_E_OBJECT_NOT_FOUND for a copy that isn't exposed,
-// VSS_E_VOLUME_IN_USE.
-func (h *Host) Unexpose(ctx context.Context, c Copy) error {
+// Unexpose takes the exposure of a copy off. Callers other than root may end those below the expose roots only. Errors:
+// VSS_E_OBJECT_NOT_FOUND for a copy that isn't exposed, E_ACCESSDENIED, VSS_E_VOLUME_IN_USE, also where something else
+// was mounted over it.
+func (h *Host) Unexpose(ctx context.Context, c Copy, user uint32) error {
 	const op = "UnexposeSnapshot"
 	r := c.Record()
 	if r.ExposedAt == "" {
 		return vss.E(op, vss.ErrObjectNotFound, errors.New("the copy isn't exposed")).
 			On(r.ID.String()).
 			Advise("`vss list shadows` shows where copies are exposed")
+	}
+	if user != 0 && !h.inExposeRoot(r.ExposedAt) {
+		return vss.E(op, vss.ErrAccessDenied, errors.New("only root ends exposures outside of the expose roots")).
+			On(r.ExposedAt).Advise("ask an administrator: `vss unexpose " + r.ID.String() + "`")
 	}
 	if err := h.unmount(ctx, c, r.ExposedAt, false); err != nil {
 		return vss.E(op, vss.ErrVolumeInUse, err).

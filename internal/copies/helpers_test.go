@@ -158,6 +158,7 @@ func (s *set) collect(ctx context.Context) error {
 		s.records = append(s.records, &catalog.Snapshot{
 			ID: s.ids[i], SetID: s.id, Order: i, Count: len(s.ids), State: vss.StatePostCommitted, Created: time.Now(),
 			OriginalVolume: v.Name, FileSystem: v.FileSystem, FileSystemUUID: v.UUID, Subvolume: v.Subvolume,
+			SubvolumeID: v.SubvolumeID, NoExec: v.NoExec,
 			Extents: v.Extents, Attributes: s.context | vss.AttrNotSurfaced,
 			OriginatingMachine: copiestest.Name, ServiceMachine: copiestest.Name,
 		})

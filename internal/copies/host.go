@@ -13,6 +13,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
 	"github.com/stillpoint-vss/stillpoint/internal/events"
 	"github.com/stillpoint-vss/stillpoint/internal/fault"
+	"github.com/stillpoint-vss/stillpoint/internal/mount"
 	"github.com/stillpoint-vss/stillpoint/internal/vds"
 	"github.com/stillpoint-vss/stillpoint/internal/volume"
 	"github.com/stillpoint-vss/stillpoint/provider"
@@ -40,9 +41,9 @@ type Host struct {
 	cfg Config
 
 	mu       sync.Mutex
-	mounted  map[string]uint64         // ids of the mounts that this process made, by path
-	private  map[vss.SnapshotID]string // where MountPrivate shows copies
-	creating map[string]int            // disks whose flags change, by device
+	mounted  map[string]mount.Owner      // the mounts that this process made, by path
+	private  map[vss.SnapshotID][]string // where MountPrivate shows copies, the newest last
+	creating map[string]int              // disks whose flags change, by device
 }
 
 // NewHost makes a Host and the folder of device objects.
@@ -61,7 +62,7 @@ func NewHost(c Config) (*Host, error) {
 		return nil, vss.E(op, vss.ErrUnexpected, err).On(c.RunDir)
 	}
 	c.RunDir = real
-	h := &Host{cfg: c, mounted: map[string]uint64{}, private: map[vss.SnapshotID]string{}, creating: map[string]int{}}
+	h := &Host{cfg: c, mounted: map[string]mount.Owner{}, private: map[vss.SnapshotID][]string{}, creating: map[string]int{}}
 	return h, nil
 }
 
@@ -148,7 +149,10 @@ func (h *Host) Path(r *catalog.Snapshot) string {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.private[r.ID]
+	if all := h.private[r.ID]; len(all) > 0 {
+		return all[len(all)-1]
+	}
+	return ""
 }
 
 // Place gives copies that have surfaced their device objects, and notes in their records that they are here. The
@@ -225,10 +229,13 @@ func (h *Host) Restore(ctx context.Context, c Copy) error {
 		return err
 	}
 	at := c.Record().ExposedAt
-	if at == "" || h.cfg.Mounts.IsPoint(at) {
+	if at == "" {
 		return nil
 	}
-	if err := os.MkdirAll(at, 0o755); err != nil {
+	if h.cfg.Mounts.IsPoint(at) {
+		return h.checkExposure(ctx, c)
+	}
+	if err := h.exposeFolder(at); err != nil {
 		return err
 	}
 	return h.Mount(ctx, c, at, true)

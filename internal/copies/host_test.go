@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -16,7 +17,9 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Each file system is mounted so that its copy is read as it was taken.
+// Each file system is mounted so that its copy is read as it was taken, that nothing outside of it is written (storage
+// 07: the journal may be the original's), that it gives nothing which its original doesn't (storage 08), and that the
+// subvolume is the original's whatever the default is (storage 04).
 func TestMount(t *testing.T) {
 	for _, c := range []struct {
 		fs, subvolume string
@@ -24,12 +27,12 @@ func TestMount(t *testing.T) {
 		readOnly      bool
 		data          []string
 	}{
-		{"ext4", "", 1, true, []string{"", "noload"}},
-		{"ext4", "", 1, false, nil},
+		{"ext4", "", 1, true, []string{"noload,errors=continue"}},
+		{"ext4", "", 1, false, []string{"errors=continue"}},
 		{"xfs", "", 1, true, []string{"norecovery,nouuid"}},
 		{"xfs", "", 1, false, []string{"nouuid"}},
-		{"btrfs", "", 2, true, []string{"", "rescue=nologreplay"}},
-		{"btrfs", "/", 1, false, []string{""}},
+		{"btrfs", "", 2, true, []string{"subvolid=5", "subvolid=5,rescue=nologreplay"}},
+		{"btrfs", "/", 1, false, []string{"subvolid=5"}},
 		{"btrfs", "home", 2, true, []string{"subvol=home", "subvol=home,rescue=nologreplay"}},
 		{"vfat", "", 1, true, nil},
 	} {
@@ -42,7 +45,9 @@ func TestMount(t *testing.T) {
 			must(t, x.host.Mount(t.Context(), s.here[0], "/mnt/a", c.readOnly))
 			at, err := s.here[0].Source(t.Context())
 			must(t, err)
-			want := mount.Options{Device: at.Devices[0], Type: c.fs, ReadOnly: c.readOnly, Data: c.data}
+			want := mount.Options{
+				Device: at.Devices[0], Type: c.fs, ReadOnly: c.readOnly, NoSUID: true, NoDev: true, Data: c.data,
+			}
 			if len(at.Devices) > 1 || c.fs == "btrfs" {
 				want.Others = at.Devices[1:]
 			}
@@ -58,6 +63,27 @@ func TestMount(t *testing.T) {
 	wantCode(t, "no file system", x.host.Mount(t.Context(), s.here[0], "/mnt/a", true), vss.ErrVolumeNotSupported)
 	must(t, x.removeLUN(s.records[0].LUNs[0].Copy))
 	wantCode(t, "no disk", x.host.Mount(t.Context(), k.Open(s.records[0]), "/mnt/a", true), vss.ErrMissingDisk)
+}
+
+// TestMountAsOriginal: the id names the subvolume, not the path (storage 04), noexec of the original is kept (storage
+// 08), and nothing of a document becomes another option (trust 3).
+func TestMountAsOriginal(t *testing.T) {
+	x := newWorld(t)
+	k, _, luns := x.hardware(1, disk.StyleGPT)
+	v := x.w.Volume("/srv/a", "btrfs", luns[0])
+	v.Subvolume, v.SubvolumeID, v.NoExec = "/@", "257", true
+	s := x.create(k, vss.ContextAppRollback, v)
+	must(t, x.host.Mount(t.Context(), s.here[0], "/mnt/a", true))
+	o, _, _ := x.w.MountedAt("/mnt/a")
+	if !o.NoExec || !slices.Equal(o.Data, []string{"subvolid=257", "subvolid=257,rescue=nologreplay"}) {
+		t.Errorf("options %+v", o)
+	}
+	for _, id := range []string{"", "5,device=/dev/sda", "-1"} {
+		s.records[0].SubvolumeID, s.records[0].Subvolume = id, "@,device=/dev/sda"
+		if err := x.host.Mount(t.Context(), k.Open(s.records[0]), "/mnt/b", true); err == nil {
+			t.Errorf("mounted with subvolume id %q", id)
+		}
+	}
 }
 
 // one is a set of one ext4 copy.
@@ -126,12 +152,12 @@ func TestExposePaths(t *testing.T) {
 			r.Attributes&(vss.AttrExposedLocally|vss.AttrNotSurfaced) != vss.AttrExposedLocally {
 			t.Errorf("%s: mounted %v, %+v, at %q, %v", p.name, ok, o, r.ExposedAt, r.Attributes.Names())
 		}
-		must(t, x.host.Unexpose(t.Context(), c))
+		must(t, x.host.Unexpose(t.Context(), c, 0))
 		if x.w.IsPoint(p.path) || r.ExposedAt != "" ||
 			r.Attributes&(vss.AttrExposedLocally|vss.AttrNotSurfaced) != vss.AttrNotSurfaced {
 			t.Errorf("%s: still exposed", p.name)
 		}
-		wantCode(t, "unexposed again", x.host.Unexpose(t.Context(), c), vss.ErrObjectNotFound)
+		wantCode(t, "unexposed again", x.host.Unexpose(t.Context(), c, 0), vss.ErrObjectNotFound)
 	}
 	must(t, os.WriteFile(root+"-file", nil, 0o600))
 	config := x.w.Config(x.dir, x.store, x.events)
@@ -155,16 +181,16 @@ func TestExposeFails(t *testing.T) {
 	}
 	must(t, x.host.Expose(t.Context(), c, path, 0))
 	x.w.Busy = func(o string) bool { return o == path }
-	wantCode(t, "in use", x.host.Unexpose(t.Context(), c), vss.ErrVolumeInUse)
+	wantCode(t, "in use", x.host.Unexpose(t.Context(), c, 0), vss.ErrVolumeInUse)
 	x.w.Busy = nil
 	// another service of a later start knows the mount by its devices
 	later, err := copies.NewHost(x.w.Config(x.dir, x.store, x.events))
 	must(t, err)
 	r := *c.Record()
-	must(t, later.Unexpose(t.Context(), k.Open(&r)))
+	must(t, later.Unexpose(t.Context(), k.Open(&r), 0))
 	_, err = x.w.Mount(path, mount.Options{Device: "/dev/else"})
 	must(t, err)
-	err = x.host.Unexpose(t.Context(), c)
+	err = x.host.Unexpose(t.Context(), c, 0)
 	if !errors.Is(err, mount.ErrForeign) || !x.w.IsPoint(path) {
 		t.Errorf("another's mount: %v", err)
 	}

@@ -194,7 +194,7 @@ func (i *inspection) twins(ctx context.Context) []Finding {
 }
 
 // access: device objects and exposures are where the records say, and none leads to a copy that doesn't exist.
-func (i *inspection) access(context.Context) []Finding {
+func (i *inspection) access(ctx context.Context) []Finding {
 	known := map[string]bool{}
 	var out findings
 	for n := range i.Copies {
@@ -209,6 +209,14 @@ func (i *inspection) access(context.Context) []Finding {
 			if _, err := os.Stat(object); err != nil {
 				out.add("warning", fmt.Sprintf("device object %s of copy %s leads nowhere", object, r.ID),
 					repairHint, restore)
+			}
+		}
+		if r.ExposedAt != "" && i.h.cfg.Mounts.IsPoint(r.ExposedAt) {
+			if k, err := i.kinds(r.ProviderID); err == nil {
+				if err := i.h.checkExposure(ctx, k.Open(r)); err != nil {
+					out.add("error", fmt.Sprintf("copy %s is exposed at %s: %v", r.ID, r.ExposedAt, err),
+						"unmount what is there, then `vss unexpose "+r.ID.String()+"`", nil)
+				}
 			}
 		}
 		if r.ExposedAt != "" && !i.h.cfg.Mounts.IsPoint(r.ExposedAt) {

@@ -35,6 +35,9 @@ func (k *lunKind) sources(ctx context.Context, v *volume.Volume) ([]vss.LUNInfor
 		return nil, vss.E("AddToSnapshotSet", vss.ErrVolumeNotSupported, errors.New("its LUN is read-only")).On(v.Name).
 			Advise("a copy needs its flags written; make the LUN read/write, or back it up as it is")
 	}
+	if err := k.disks().CanRenew(v.FileSystem, v.Devices); err != nil {
+		return nil, err
+	}
 	var out []vss.LUNInformation
 	for _, dev := range v.Disks {
 		d, ok := k.disks().ByDevice(ctx, dev)
@@ -185,7 +188,7 @@ func (k *lunKind) SendAway(ctx context.Context, records []*catalog.Snapshot) {
 		}
 		for i := range r.LUNs {
 			d, ok := k.disks().ByInformation(ctx, &r.LUNs[i].Copy)
-			if !ok || kept[d.LUN.ID] {
+			if !ok || kept[d.LUN.ID] || !copyOf(d, r.SetID) {
 				continue
 			}
 			err := k.disks().Uninstall(ctx, d, true)
@@ -209,7 +212,7 @@ func (k *lunKind) DropRemains(ctx context.Context, set vss.SnapshotSetID, record
 		return err
 	}
 	for _, d := range disks {
-		if d.LUN.Set == set && d.Device != "" {
+		if copyOf(d, set) && d.Device != "" {
 			if err := k.disks().Uninstall(ctx, d, true); err != nil {
 				return err
 			}
@@ -219,7 +222,7 @@ func (k *lunKind) DropRemains(ctx context.Context, set vss.SnapshotSetID, record
 		k.host.unlink(r)
 	}
 	for _, l := range lunsOf(records) {
-		if err := k.empty(ctx, l); err != nil {
+		if err := k.empty(ctx, set, l); err != nil {
 			return err
 		}
 	}
@@ -241,8 +244,13 @@ func (k *lunKind) Kept(ctx context.Context, set vss.SnapshotSetID) ([]string, er
 	return out, nil
 }
 
-// empty makes the provider delete a LUN without copies. A missing LUN isn't an error.
-func (k *lunKind) empty(ctx context.Context, l catalog.LUN) error {
+// empty has the provider delete a LUN on which no copy is left. One that doesn't exist any more is no error, and one
+// that isn't a copy of the set by its array's record, since it was broken, is left alone.
+func (k *lunKind) empty(ctx context.Context, set vss.SnapshotSetID, l catalog.LUN) error {
+	if d, ok := k.disks().ByInformation(ctx, &l.Copy); ok && d.Exists() && !copyOf(d, set) {
+		k.logger.Warn("LUN not deleted", "lun", d.LUN.Name, "error", notACopy(d, set))
+		return nil
+	}
 	err := k.plain(ctx, callOnLUNEmpty, func(ctx context.Context) error { return k.hw.OnLUNEmpty(ctx, "", &l.Copy) })
 	if errors.Is(err, vss.ErrObjectNotFound) {
 		return nil

@@ -30,9 +30,13 @@ func (c *lunCopy) Kind() Kind { return c.k }
 // moved forgets where the disks are.
 func (c *lunCopy) moved() { c.disks, c.nodes = nil, nil }
 
-// lunDisk finds a copy's LUN as a disk of this host. Errors: VSS_E_MISSING_DISK.
-func (k *lunKind) lunDisk(ctx context.Context, l *catalog.LUN) (vds.Disk, error) {
-	d, _ := k.disks().ByInformation(ctx, &l.Copy)
+// lunDisk finds a copy's LUN as a disk of this host. Errors: VSS_E_MISSING_DISK, VSS_E_BAD_STATE for a LUN that isn't a
+// copy of the set.
+func (k *lunKind) lunDisk(ctx context.Context, set vss.SnapshotSetID, l *catalog.LUN) (vds.Disk, error) {
+	d, ok := k.disks().ByInformation(ctx, &l.Copy)
+	if ok && d.Exists() && !copyOf(d, set) {
+		return d, notACopy(d, set)
+	}
 	return d, here(l, d)
 }
 
@@ -55,6 +59,9 @@ func (c *lunCopy) find(ctx context.Context) ([]vds.Disk, error) {
 	for i, d := range disks {
 		if err := here(&c.r.LUNs[i], d); err != nil {
 			return nil, err
+		}
+		if !copyOf(d, c.r.SetID) {
+			return nil, notACopy(d, c.r.SetID)
 		}
 	}
 	c.disks = disks
@@ -112,7 +119,7 @@ func (c *lunCopy) Withdraw(ctx context.Context, force bool) error {
 	defer c.moved()
 	var errs []error
 	for i := range c.r.LUNs {
-		if d, err := c.k.lunDisk(ctx, &c.r.LUNs[i]); err == nil {
+		if d, err := c.k.lunDisk(ctx, c.r.SetID, &c.r.LUNs[i]); err == nil {
 			errs = append(errs, c.k.disks().Uninstall(ctx, d, force))
 		}
 	}
@@ -133,7 +140,7 @@ func (c *lunCopy) TakeAway(ctx context.Context, kept Kept, force bool) error {
 		if kept(l.LUNID) {
 			continue
 		}
-		if d, err := c.k.lunDisk(ctx, l); err == nil {
+		if d, err := c.k.lunDisk(ctx, c.r.SetID, l); err == nil {
 			err := fault.Around("delete", "uninstall", func() error { return c.k.disks().Uninstall(ctx, d, force) })
 			if err != nil {
 				return inUse(err, d.Device)
@@ -153,13 +160,13 @@ func (c *lunCopy) Remove(ctx context.Context, kept Kept, resumed bool) error {
 			continue
 		}
 		if resumed || c.k.disks().Attached(l.LUNID) {
-			if d, err := c.k.lunDisk(ctx, l); err == nil {
+			if d, err := c.k.lunDisk(ctx, c.r.SetID, l); err == nil {
 				if err := c.k.disks().Uninstall(ctx, d, true); err != nil {
 					return err
 				}
 			}
 		}
-		err := fault.Around("delete", "on-lun-empty", func() error { return c.k.empty(ctx, *l) })
+		err := fault.Around("delete", "on-lun-empty", func() error { return c.k.empty(ctx, c.r.SetID, *l) })
 		if err != nil {
 			return c.k.translate(ctx, callOnLUNEmpty, c.r.SetID, err)
 		}

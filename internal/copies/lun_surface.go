@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
+	"github.com/stillpoint-vss/stillpoint/internal/array"
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
 	"github.com/stillpoint-vss/stillpoint/internal/fault"
@@ -24,12 +26,15 @@ func (k *lunKind) Surface(
 	again bool,
 ) (here []Copy, missing []error, err error) {
 	luns := lunsOf(records)
+	if err := k.checkCopies(ctx, set, luns); err != nil {
+		return nil, nil, err
+	}
 	if err := k.locate(ctx, luns); err != nil && !(again && errors.Is(err, vss.ErrBadState)) {
 		return nil, nil, k.translate(ctx, callLocate, set, err)
 	}
 	arrivals := k.rescan(ctx, luns)
 	copies := k.openAll(records)
-	own := &renewals{of: map[vss.LUNID]func() error{}}
+	own := &renewals{of: map[string]func() error{}}
 	failed := each(len(copies), func(i int) error {
 		return fault.Around("import", "arrive", func() error { return copies[i].arrive(ctx, arrivals, own) })
 	})
@@ -46,6 +51,29 @@ func (k *lunKind) Surface(
 		return fault.Around("import", "read-only", func() error { return came[i].ReadOnly(ctx, true) })
 	})...)
 	return here, missing, err
+}
+
+// checkCopies returns an error if one of the LUNs that records, which may come from a document, call copies of a set is
+// something else by its array's record, before anything is done to it: a LUN that is in use, or a copy of another set.
+// Those that no array here has are the provider's. Errors: VSS_E_BAD_STATE.
+func (k *lunKind) checkCopies(ctx context.Context, set vss.SnapshotSetID, luns []catalog.LUN) error {
+	for _, d := range k.find(ctx, luns) {
+		if d.Exists() && !copyOf(d, set) {
+			return notACopy(d, set)
+		}
+	}
+	return nil
+}
+
+// copyOf reports whether a LUN is a shadow copy of a set, by its array's record.
+func copyOf(d vds.Disk, set vss.SnapshotSetID) bool {
+	return d.LUN.Kind == array.KindShadowCopy && d.LUN.Set == set
+}
+
+func notACopy(d vds.Disk, set vss.SnapshotSetID) error {
+	return vss.E("FindDisk", vss.ErrBadState, fmt.Errorf("LUN %s is not a shadow copy of set %s", d.LUN.Name, set)).
+		On(d.LUN.ID.String()).
+		Advise("it was left as it is; was the set broken, or is the document old or of another set?")
 }
 
 // locate has the LUNs unmasked to this host. Where some don't exist any more it is done for each of the others: those
@@ -74,8 +102,9 @@ func (k *lunKind) locate(ctx context.Context, luns []catalog.LUN) error {
 
 // arrival is a LUN and the disk that it is on this host.
 type arrival struct {
-	info *vss.LUNInformation
-	disk vds.Disk
+	info  *vss.LUNInformation
+	disk  vds.Disk
+	known bool // it was here before, and may be in use
 }
 
 // rescan attaches the LUNs and returns those that are here. That a rescan fails is logged only: what matters is whether
@@ -101,14 +130,14 @@ func (k *lunKind) rescan(ctx context.Context, luns []catalog.LUN) []arrival {
 	for i, d := range found {
 		at := slices.IndexFunc(arrived, func(a vds.Disk) bool { return d.Exists() && a.LUN.ID == d.LUN.ID })
 		if at >= 0 {
-			out = append(out, arrival{&luns[i].Copy, arrived[at]})
+			out = append(out, arrival{&luns[i].Copy, arrived[at], false})
 		} else {
 			others = append(others, luns[i])
 		}
 	}
 	for i, d := range k.find(ctx, others) {
 		if d.Device != "" {
-			out = append(out, arrival{&others[i].Copy, d})
+			out = append(out, arrival{&others[i].Copy, d, true})
 		}
 	}
 	return out
@@ -130,13 +159,28 @@ func (k *lunKind) find(ctx context.Context, luns []catalog.LUN) []vds.Disk {
 	return found
 }
 
-// renewals gives a disk with several volumes one new identity.
+// renewals gives a disk with several volumes, and a btrfs with several subvolumes, one new identity.
 type renewals struct {
-	mu sync.Mutex
-	of map[vss.LUNID]func() error
+	mu    sync.Mutex
+	of    map[string]func() error
+	fsids sync.Map // those that btrfs got, by their devices
 }
 
-func (n *renewals) once(id vss.LUNID, renew func() error) error {
+// btrfs gives the btrfs on these devices a new fsid, unless it got one for another of its subvolumes, and returns it.
+func (n *renewals) btrfs(devices []string, set func([]string, vss.GUID) error) (string, error) {
+	sorted := slices.Sorted(slices.Values(devices))
+	key := strings.Join(sorted, " ")
+	err := n.once(key, func() error {
+		fsid := vss.NewGUID()
+		n.fsids.Store(key, fsid.Plain())
+		return set(devices, fsid)
+	})
+	fsid, _ := n.fsids.Load(key)
+	return fsid.(string), err
+}
+
+// once calls renew for the first caller with an id, and returns its error to all of them.
+func (n *renewals) once(id string, renew func() error) error {
 	n.mu.Lock()
 	if n.of[id] == nil {
 		n.of[id] = sync.OnceValue(renew)
@@ -159,12 +203,19 @@ func (c *lunCopy) arrive(ctx context.Context, arrivals []arrival, own *renewals)
 				Advise("does the copy still exist in the array, and may this host see it? `vss lun list`")
 		}
 		d := arrivals[at].disk
+		if !copyOf(d, c.r.SetID) {
+			return notACopy(d, c.r.SetID)
+		}
+		if paths, err := c.k.mountsOn(arrivals[at]); err != nil || len(paths) > 0 {
+			return vss.E(op, vss.ErrVolumeInUse, errors.Join(err, fmt.Errorf("mounted at %q", paths))).On(d.Device).
+				Advise("unmount it first; it was left as it is")
+		}
 		if err := c.recognise(ctx, d, &l.Copy); err != nil {
 			return err
 		}
 		l.LUNID = d.LUN.ID
 		disks[i] = d
-		if err := own.once(d.LUN.ID, func() error { return c.k.renew(ctx, d) }); err != nil {
+		if err := own.once(d.LUN.ID.String(), func() error { return c.k.renew(ctx, d) }); err != nil {
 			return err
 		}
 	}
@@ -176,12 +227,34 @@ func (c *lunCopy) arrive(ctx context.Context, arrivals []arrival, own *renewals)
 	if err != nil {
 		return err
 	}
-	fsid := vss.NewGUID()
-	if err := c.k.disks().SetBtrfsFSID(at.Devices, fsid); err != nil {
-		return err
+	c.r.CopyUUID, err = own.btrfs(at.Devices, c.k.disks().SetBtrfsFSID)
+	return err
+}
+
+// mountsOn returns where the volumes of a disk are mounted. One that has just come isn't.
+func (k *lunKind) mountsOn(a arrival) (paths []string, err error) {
+	d := a.disk
+	if !a.known {
+		return nil, nil
 	}
-	c.r.CopyUUID = fsid.Plain()
-	return nil
+	t, err := k.disks().Table(d.Device)
+	if err != nil {
+		return nil, nil // what can't be read isn't mounted by that table
+	}
+	nodes := []string{d.Device}
+	if k.disks().Partitioned(d.Device) {
+		for _, p := range t.Partitions {
+			nodes = append(nodes, disk.PartitionNode(d.Device, p.Number))
+		}
+	}
+	for _, n := range nodes {
+		at, err := k.host.cfg.Mounts.Of(n)
+		if err != nil && !errors.Is(err, vss.ErrObjectNotFound) {
+			return nil, err
+		}
+		paths = append(paths, at...)
+	}
+	return paths, nil
 }
 
 // recognise makes sure that a disk is the LUN that the provider described. Errors: VSS_E_MISSING_DISK.

@@ -3,12 +3,16 @@ package copies
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stillpoint-vss/stillpoint/internal/catalog"
 	"github.com/stillpoint-vss/stillpoint/internal/mount"
 	"github.com/stillpoint-vss/stillpoint/internal/volume"
 	"github.com/stillpoint-vss/stillpoint/provider"
@@ -24,6 +28,8 @@ type Mounts interface {
 	Bind(folder, path string) (id uint64, err error)
 	// Unmount takes off what is at a path if it is its owner's; that nothing is there is no error.
 	Unmount(path string, o mount.Owner, force bool) error
+	// Owned returns nil if what is mounted at a path is its owner's.
+	Owned(path string, o mount.Owner) error
 	// IsPoint reports whether something is mounted at a path.
 	IsPoint(path string) bool
 	// Below lists what is mounted at and below a folder, the innermost first.
@@ -42,6 +48,9 @@ func (hostMounts) Mount(path string, o mount.Options) (uint64, error) {
 }
 func (hostMounts) Unmount(path string, o mount.Owner, force bool) error {
 	return mount.Unmount(path, o, force)
+}
+func (hostMounts) Owned(path string, o mount.Owner) error {
+	return o.Owns(path)
 }
 func (hostMounts) IsPoint(path string) bool           { return mount.IsPoint(path) }
 func (hostMounts) Below(folder string) []mount.Info   { return mount.Below(folder) }
@@ -71,64 +80,92 @@ func (h *Host) Mount(ctx context.Context, c Copy, path string, readOnly bool) er
 		return vss.E(op, vss.ErrVolumeNotSupported, errors.New("the copy holds no file system")).On(r.ID.String()).
 			Advise("read it through its device object " + h.DeviceObject(r))
 	default:
-		id, err = h.cfg.Mounts.Mount(path, mountOptions(r.FileSystem, at, readOnly))
+		var o mount.Options
+		if o, err = mountOptions(r, at, readOnly); err == nil {
+			id, err = h.cfg.Mounts.Mount(path, o)
+		}
 	}
 	if err != nil {
 		return vss.E(op, vss.ErrUnexpected, err).On(r.ID.String())
 	}
 	h.mu.Lock()
-	h.mounted[path] = id
+	h.mounted[path] = mount.Owner{ID: id, Devices: at.Devices}
 	h.mu.Unlock()
 	return nil
 }
 
-// mountOptions returns how a copy's file system is mounted. An XFS or btrfs that was held needs no log to be read; ext4
-// is mounted read-only as it is, or without its journal. Two file systems of one UUID: XFS has to be told.
-func mountOptions(fileSystem string, at provider.Location, readOnly bool) mount.Options {
-	o := mount.Options{Device: at.Devices[0], Type: fileSystem, ReadOnly: readOnly}
-	switch fileSystem {
+// mountOptions returns how a copy's file system is mounted: without set-user-id programs and devices, and without
+// programs where its original has none. No log is replayed that may be outside of the copy, and the superblock doesn't
+// decide what this host does about errors. Two file systems of one UUID: XFS has to be told.
+func mountOptions(r *catalog.Snapshot, at provider.Location, readOnly bool) (mount.Options, error) {
+	o := mount.Options{
+		Device: at.Devices[0], Type: r.FileSystem, ReadOnly: readOnly, NoSUID: true, NoDev: true, NoExec: r.NoExec,
+	}
+	switch r.FileSystem {
 	case "xfs":
 		o.Data = []string{"nouuid"}
 		if readOnly {
 			o.Data = []string{"norecovery,nouuid"}
 		}
-	case "ext2", "ext3", "ext4":
+	case "ext2":
+		o.Data = []string{"errors=continue"}
+	case "ext3", "ext4":
+		o.Data = []string{"errors=continue"}
 		if readOnly {
-			o.Data = []string{"", "noload"}
+			o.Data = []string{"noload,errors=continue"}
 		}
 	case "btrfs":
 		o.Others = at.Devices[1:]
-		opts := ""
-		if at.Subvolume != "" && at.Subvolume != "/" {
-			opts = "subvol=" + at.Subvolume
+		which, err := subvolume(r, at)
+		if err != nil {
+			return o, err
 		}
-		o.Data = []string{opts}
+		o.Data = []string{which}
 		if readOnly {
-			if opts != "" {
-				opts += ","
-			}
-			o.Data = append(o.Data, opts+"rescue=nologreplay")
+			o.Data = append(o.Data, which+",rescue=nologreplay")
 		}
 	}
-	return o
+	return o, nil
+}
+
+// topLevel is the id of the top level of every btrfs.
+const topLevel = "5"
+
+// subvolume returns the option that names the subvolume of a copy. Without one the default subvolume would be mounted.
+func subvolume(r *catalog.Snapshot, at provider.Location) (option string, err error) {
+	switch {
+	case at.Subvolume == r.Subvolume && r.SubvolumeID != "":
+		_, err = strconv.ParseUint(r.SubvolumeID, 10, 64)
+		return "subvolid=" + r.SubvolumeID, err
+	case at.Subvolume == "" || at.Subvolume == "/":
+		return "subvolid=" + topLevel, nil
+	case strings.Contains(at.Subvolume, ","):
+		return "", fmt.Errorf("subvolume %q can't be named in an option of mount", at.Subvolume)
+	}
+	return "subvol=" + at.Subvolume, nil
 }
 
 // unmount takes off a copy's mount at a path. The mount is the copy's by its id where this process made it, else by its
 // devices.
 func (h *Host) unmount(ctx context.Context, c Copy, path string, force bool) error {
-	h.mu.Lock()
-	owner := mount.Owner{ID: h.mounted[path]}
-	h.mu.Unlock()
-	if at, err := c.Source(ctx); err == nil && owner.ID == 0 {
-		owner.Devices = at.Devices
-	}
-	err := h.cfg.Mounts.Unmount(path, owner, force)
+	err := h.cfg.Mounts.Unmount(path, h.owner(ctx, c, path), force)
 	if err == nil {
 		h.mu.Lock()
 		delete(h.mounted, path)
 		h.mu.Unlock()
 	}
 	return err
+}
+
+// owner identifies a copy's mount at a path.
+func (h *Host) owner(ctx context.Context, c Copy, path string) mount.Owner {
+	h.mu.Lock()
+	o, made := h.mounted[path]
+	h.mu.Unlock()
+	if at, err := c.Source(ctx); err == nil && !made {
+		o.Devices = at.Devices
+	}
+	return o
 }
 
 // mountsOf returns where a copy is mounted.
@@ -167,7 +204,7 @@ func (h *Host) MountPrivate(ctx context.Context, c Copy, token string) (path str
 		return "", err
 	}
 	h.mu.Lock()
-	h.private[id] = path
+	h.private[id] = append(h.private[id], path)
 	h.mu.Unlock()
 	return path, nil
 }
@@ -177,22 +214,16 @@ func (h *Host) UnmountPrivate(paths []string) {
 	h.mu.Lock()
 	owners := make([]mount.Owner, len(paths))
 	for i, p := range paths {
-		owners[i].ID = h.mounted[p]
+		owners[i] = h.mounted[p]
 		delete(h.mounted, p)
-	}
-	for id, p := range h.private {
-		if slices.Contains(paths, p) {
-			delete(h.private, id)
-		}
 	}
 	h.mu.Unlock()
 	for i, p := range paths {
 		if err := h.cfg.Mounts.Unmount(p, owners[i], true); err != nil {
 			h.cfg.Logger.Warn("private mount not taken off", "path", p, "error", err)
-			continue
 		}
-		_ = os.Remove(p)
 	}
+	h.forgetPrivate(paths)
 }
 
 // sweepPrivate takes off the private mounts that a former service left: all that is mounted below its folder, which

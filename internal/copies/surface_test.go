@@ -201,3 +201,21 @@ func TestBadDocument(t *testing.T) {
 		t.Errorf("a disk without a table has flags %v", d.LUNs[0].Flags)
 	}
 }
+
+// TestSubvolumes: two subvolumes of one btrfs are one file system, which gets one identity once (storage 03).
+func TestSubvolumes(t *testing.T) {
+	x := newWorld(t)
+	k, _, luns := x.hardware(2, disk.StyleGPT)
+	root, home := x.w.Volume("/", "btrfs", luns...), x.w.Volume("/home", "btrfs", luns...)
+	times := 0
+	x.w.Fail = func(op, _ string) error {
+		if op == "SetBtrfsFSID" {
+			times++
+		}
+		return nil
+	}
+	s := x.create(k, vss.ContextAppRollback, root, home)
+	if times != 2 || s.records[0].CopyUUID == "" || s.records[0].CopyUUID != s.records[1].CopyUUID {
+		t.Errorf("%d devices were given an fsid; copies %s and %s", times, s.records[0].CopyUUID, s.records[1].CopyUUID)
+	}
+}

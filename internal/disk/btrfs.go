@@ -86,28 +86,64 @@ func (s btrfsSB) seal() {
 // check returns an error unless the superblock, found at at, is intact and of a form that we change.
 func (s btrfsSB) check(at int64) error {
 	const magic = "_BHRfS_M"
-	sum := s.sum()
-	switch flags := le.Uint64(s[btrfsFlags:]); {
-	case string(s[64:64+len(magic)]) != magic || le.Uint64(s[btrfsBytenr:]) != uint64(at):
+	if string(s[64:64+len(magic)]) != magic || le.Uint64(s[btrfsBytenr:]) != uint64(at) {
 		return errors.New("not a btrfs superblock")
-	case sum == nil:
-		return vss.E(
-			"SetBtrfsFSID",
-			vss.ErrNotSupported,
-			fmt.Errorf("checksum type %d; only crc32c and sha256 are known", le.Uint16(s[btrfsCsumType:])),
-		)
-	case !bytes.Equal(sum, s[:len(sum)]):
+	}
+	if sum := s.sum(); sum != nil && !bytes.Equal(sum, s[:len(sum)]) {
 		return errors.New("the superblock's checksum is wrong")
+	}
+	return s.changeable()
+}
+
+// changeable returns an error unless the superblock is of a form that we change. Errors: VSS_E_NOT_SUPPORTED.
+func (s btrfsSB) changeable() error {
+	no := func(why string, args ...any) error {
+		return vss.E("SetBtrfsFSID", vss.ErrNotSupported, fmt.Errorf(why, args...))
+	}
+	switch flags := le.Uint64(s[btrfsFlags:]); {
+	case s.sum() == nil:
+		return no("checksum type %d; only crc32c and sha256 are known", le.Uint16(s[btrfsCsumType:]))
 	case flags&btrfsSeeding != 0:
-		return vss.E("SetBtrfsFSID", vss.ErrNotSupported, errors.New("a seed device can't be re-identified"))
+		return no("a seed device can't be re-identified")
 	case flags&btrfsChanging != 0:
-		return vss.E(
-			"SetBtrfsFSID",
-			vss.ErrNotSupported,
-			errors.New("another tool was interrupted while it changed the ids"),
-		)
+		return no("another tool was interrupted while it changed the ids")
 	}
 	return nil
+}
+
+// CheckBtrfs returns why a btrfs on these devices, which may be mounted, could not be given another fsid by
+// SetBtrfsFSID: its kind of checksums, a seed device, a device that is missing. Errors: VSS_E_NOT_SUPPORTED.
+func CheckBtrfs(devices []string) error {
+	fail := func(device string, err error) error {
+		return vss.E("CheckBtrfs", vss.ErrNotSupported, err).On(device).
+			Advise("copies of this btrfs could not be told from their original, so none is made")
+	}
+	for _, d := range devices {
+		s, err := readBtrfs(d)
+		if err != nil {
+			return fail(d, err)
+		}
+		if err := s.changeable(); err != nil {
+			return fail(d, err)
+		}
+		if has := le.Uint64(s[btrfsNumDevice:]); has != uint64(len(devices)) {
+			return fail(d, fmt.Errorf("the file system has %d devices, and %d are here: it is degraded, or has a seed",
+				has, len(devices)))
+		}
+	}
+	return nil
+}
+
+// readBtrfs reads the first superblock of a device.
+func readBtrfs(device string) (btrfsSB, error) {
+	f, err := os.Open(device)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	s := make(btrfsSB, btrfsSize)
+	_, err = f.ReadAt(s, btrfsSuper)
+	return s, err
 }
 
 // SetBtrfsFSID returns an unmounted btrfs another fsid, on all of its devices and in all mirrors of their superblocks,

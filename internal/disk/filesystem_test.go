@@ -97,6 +97,60 @@ func TestProbeFileSystem(t *testing.T) {
 	}
 }
 
+// TestExt4BySingleFeatures: one feature that ext3 doesn't have makes an ext4 of it, as blkid says (storage 24).
+func TestExt4BySingleFeatures(t *testing.T) {
+	for _, o := range []string{"ea_inode", "large_dir", "inline_data", "encrypt", "mmp", "quota", "extent"} {
+		d := temp(t, 32*mib)
+		run(t, "mkfs.ext3", "-q", "-F", "-O", o, d)
+		if fs, err := ProbeFileSystem(d); err != nil || fs.Type != "ext4" {
+			t.Errorf("ext3 with %s: %+v, %v", o, fs, err)
+		}
+	}
+}
+
+// TestOutside: an external journal or log is named, and an image that has one isn't given another UUID, since the
+// journal that would be replayed is the original's (storage 07).
+func TestOutside(t *testing.T) {
+	lane.Host(t)
+	dir := lane.Scratch(t)
+	journal := attach(t, image(t, filepath.Join(dir, "journal"), 32*mib), 512)
+	data := image(t, filepath.Join(dir, "data"), 64*mib)
+	run(t, "mke2fs", "-q", "-F", "-O", "journal_dev", "-b", "4096", journal)
+	run(t, "mkfs.ext4", "-q", "-F", "-b", "4096", "-J", "device="+journal, data)
+	fs, err := ProbeFileSystem(data)
+	must(t, err)
+	if !strings.Contains(fs.Outside, journal) {
+		t.Errorf("ext4 needs %q, not %s", fs.Outside, journal)
+	}
+	err = SetFileSystemUUID(t.Context(), data, vss.NewGUID().Plain())
+	wantCode(t, err, vss.ErrCannotRevertDiskID)
+
+	log, xfs := temp(t, 320*mib), temp(t, 320*mib)
+	run(t, "mkfs.xfs", "-q", "-l", "logdev="+log+",size=64m", xfs)
+	if fs, err := ProbeFileSystem(xfs); err != nil || fs.Outside == "" {
+		t.Errorf("XFS with an external log: %+v, %v", fs, err)
+	}
+}
+
+// TestCheckBtrfs: what can't be given another fsid is known before a copy is made (storage 21).
+func TestCheckBtrfs(t *testing.T) {
+	for _, c := range []struct {
+		sum  string
+		good bool
+	}{{"crc32c", true}, {"sha256", true}, {"xxhash", false}, {"blake2", false}} {
+		d := temp(t, 320*mib)
+		run(t, "mkfs.btrfs", "-q", "--csum", c.sum, d)
+		if err := CheckBtrfs([]string{d}); c.good != (err == nil) {
+			t.Errorf("%s: %v", c.sum, err)
+		}
+		wantCode(t, CheckBtrfs([]string{d, d}), vss.ErrNotSupported) // of a degraded one not all are here
+	}
+	d := temp(t, 320*mib)
+	run(t, "mkfs.btrfs", "-q", d)
+	run(t, "btrfstune", "-S", "1", d)
+	wantCode(t, CheckBtrfs([]string{d}), vss.ErrNotSupported)
+}
+
 // The way of blkid's export format.
 func TestExported(t *testing.T) {
 	got := exported("DEVNAME=/dev/x\nTYPE=vfat\nUUID=1234-ABCD\nLABEL=a\\ \\\"b\\\\c\\\nPTTYPE=dos\nnonsense\n=\n")

@@ -49,6 +49,9 @@ func setFileSystemUUID(ctx context.Context, device, uuid string, repair bool) er
 	if !Renewable(fs.Type) {
 		return bad(fmt.Errorf("a file system of type %q is not re-identified this way", fs.Type))
 	}
+	if fs.Outside != "" { // the log that is replayed would be the original's
+		return bad(fmt.Errorf("the file system needs %s", fs.Outside))
+	}
 	if err := ctx.Err(); err != nil {
 		return bad(err)
 	}

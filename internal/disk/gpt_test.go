@@ -2,6 +2,7 @@ package disk
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -293,4 +294,16 @@ func writePrimary(t *testing.T, g *gpt, disk []byte) {
 	h := disk[512 : 512+92]
 	le.PutUint64(h[hdrAltLBA:], g.backup)
 	reseal(disk, 512, 1)
+}
+
+// TestOtherSectorSize: the table of a disk with larger sectors is named as such, not as a damaged one (storage 17).
+func TestOtherSectorSize(t *testing.T) {
+	for _, c := range []struct{ table, has int64 }{{4096, 512}, {512, 4096}} {
+		b := gptImage(t, 16*mib, int(c.table))
+		_, err := parse(bytes.NewReader(b), 16*mib, []int64{c.has})
+		var sector *sectorError
+		if !errors.As(err, &sector) || sector.table != c.table || sector.has != c.has {
+			t.Errorf("sectors of %d on a disk with %d: %v", c.table, c.has, err)
+		}
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 
 	"github.com/stillpoint-vss/stillpoint/vss"
@@ -118,6 +119,11 @@ type onDisk struct {
 
 func readDisk(b *blocks, name string) (*onDisk, error) {
 	d, err := parse(b, b.size, b.sectorSizes())
+	var sector *sectorError
+	if errors.As(err, &sector) {
+		return nil, vss.E("ReadTable", vss.ErrVolumeNotSupported, err).On(name).Advise(fmt.Sprintf(
+			"the table is intact: show the disk with sectors of %d bytes, and don't write a table to it", sector.table))
+	}
 	if err != nil {
 		return nil, vss.E("ReadTable", vss.ErrVolumeNotSupported, err).
 			On(name).
@@ -156,10 +162,33 @@ func parse(r io.ReaderAt, size int64, sectors []int64) (*onDisk, error) {
 			damage = err
 		}
 	}
+	if other := otherSector(r, size, sectors); announced && other != 0 {
+		return nil, &sectorError{has: sectors[0], table: other}
+	}
 	if damage != nil {
 		return nil, fmt.Errorf("GPT is corrupt, both copies of it: %w", damage)
 	}
 	return d, nil
+}
+
+// sectorError is the error for a disk whose GPT was written for another size of sectors than the disk has.
+type sectorError struct{ has, table int64 }
+
+func (e *sectorError) Error() string {
+	return fmt.Sprintf("its GPT was written for sectors of %d bytes, and the disk has sectors of %d", e.table, e.has)
+}
+
+// otherSector returns the size of sectors for which the disk has an intact GPT, if it isn't one that the disk can have.
+func otherSector(r io.ReaderAt, size int64, sectors []int64) int64 {
+	for _, s := range []int64{512, 1024, 2048, 4096} {
+		if slices.Contains(sectors, s) {
+			continue
+		}
+		if g, err := readGPT(r, size, s, true); err == nil && g != nil {
+			return s
+		}
+	}
+	return 0
 }
 
 // protective reports whether sector 0 announces a GPT.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +19,7 @@ type Options struct {
 	ReadOnly bool
 	NoSUID   bool
 	NoDev    bool
+	NoExec   bool
 	NoATime  bool
 	Data     []string // option strings of the file system, tried in this order until one works; none: no options
 }
@@ -29,7 +31,7 @@ func (o Options) flags() uintptr {
 		flag uintptr
 	}{
 		{o.ReadOnly, unix.MS_RDONLY}, {o.NoSUID, unix.MS_NOSUID}, {o.NoDev, unix.MS_NODEV},
-		{o.NoATime, unix.MS_NOATIME},
+		{o.NoExec, unix.MS_NOEXEC}, {o.NoATime, unix.MS_NOATIME},
 	} {
 		if f.on {
 			flags |= f.flag
@@ -58,6 +60,9 @@ func (o Options) data() []string {
 // FileSystem mounts a file system at an existing folder and returns the id of the mount. No component of path may be a
 // symbolic link: the error is then unix.ELOOP. Of several option strings the error is that of the last.
 func FileSystem(path string, o Options) (id uint64, err error) {
+	if !needsDevice(o.Type) {
+		return 0, fmt.Errorf("mount %s at %s: no file system %q is on a block device", o.Device, path, o.Type)
+	}
 	dir, err := OpenFolder(path)
 	if err != nil {
 		return 0, err
@@ -69,6 +74,13 @@ func FileSystem(path string, o Options) (id uint64, err error) {
 		}
 	}
 	return 0, fmt.Errorf("mount %s (%s) at %s: %w", o.Device, o.Type, path, err)
+}
+
+// needsDevice reports whether file systems of a type are on block devices: /proc/filesystems marks those that aren't.
+// One that the kernel hasn't loaded yet counts as if it were.
+func needsDevice(fsType string) bool {
+	b, _ := os.ReadFile("/proc/filesystems")
+	return !slices.Contains(strings.Split(string(b), "\n"), "nodev\t"+fsType)
 }
 
 // Bind shows the file or folder source at path as well. Both may be paths of descriptors below /proc/self/fd.
@@ -110,11 +122,12 @@ func byDescriptor(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.
 // ErrForeign is the cause of the error that Unmount returns for the mount of another owner.
 var ErrForeign = errors.New("another mount is there")
 
-// Owner identifies the mounts of one owner. A mount belongs to it if it has the id, or, for id 0, if it shows a file
-// system on one of the devices.
+// Owner identifies the mounts of one owner. A mount belongs to it if it has the id and shows a file system on one of
+// the devices; what isn't known isn't compared. The id alone doesn't suffice: the kernel gives that of a mount which
+// ended to the next one.
 type Owner struct {
 	ID      uint64   // as FileSystem and List return it; 0: not known
-	Devices []string // nodes of block devices
+	Devices []string // nodes of block devices; none: not known
 }
 
 // Unmount unmounts the file system at path if it belongs to the owner. It returns nil if nothing is mounted there,
@@ -154,25 +167,29 @@ func Unmount(path string, o Owner, force bool) error {
 	return nil
 }
 
+// Owns returns nil if what is mounted at path belongs to the owner, and an error that wraps ErrForeign if nothing is
+// mounted there or it belongs to another.
+func (o Owner) Owns(path string) error {
+	if !IsPoint(path) {
+		return fmt.Errorf("%w: none", ErrForeign)
+	}
+	return o.check(path)
+}
+
 // check returns an error that wraps ErrForeign unless the mount at path belongs to the owner.
 func (o Owner) check(path string) error {
 	id, err := idAt(path)
 	if err != nil {
 		return err
 	}
-	if o.ID != 0 {
-		if id != o.ID {
-			return fmt.Errorf("%w (mount %d, not %d)", ErrForeign, id, o.ID)
-		}
-		return nil
-	}
 	for _, m := range List() {
-		if m.ID == id {
-			if m.On(o.Devices...) {
-				return nil
-			}
-			return fmt.Errorf("%w (%s)", ErrForeign, m.Source)
+		if m.ID != id {
+			continue
 		}
+		if (o.ID == 0 || o.ID == id) && (len(o.Devices) == 0 && o.ID != 0 || m.On(o.Devices...)) {
+			return nil
+		}
+		return fmt.Errorf("%w: %s (%s), mount %d", ErrForeign, m.Source, m.Type, id)
 	}
 	return ErrForeign
 }

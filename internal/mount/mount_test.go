@@ -116,6 +116,32 @@ func TestUnmountCovered(t *testing.T) {
 	must(t, mount.Unmount(point, mount.Owner{ID: id}, false))
 }
 
+// TestReusedID: the kernel gives the id of a mount that ended to the next one, which isn't its owner's (storage 10).
+func TestReusedID(t *testing.T) {
+	lane.Host(t)
+	dir := lane.Scratch(t)
+	ours, point := device(t, dir, "ext4"), folder(t, dir, "point")
+	must(t, mount.Memory(point, 0o755))
+	id := mount.Below(dir)[0].ID
+	defer func() { must(t, mount.Unmount(point, mount.Owner{ID: id}, false)) }()
+	o := mount.Owner{ID: id, Devices: []string{ours}}
+	if err := mount.Unmount(point, o, true); !errors.Is(err, mount.ErrForeign) {
+		t.Errorf("another mount with our id: %v", err)
+	}
+	if err := o.Owns(point); !errors.Is(err, mount.ErrForeign) {
+		t.Errorf("it is ours: %v", err)
+	}
+}
+
+// TestTypeWithoutDevice: a type that came in a document isn't mounted if it ignores the device (trust 3).
+func TestTypeWithoutDevice(t *testing.T) {
+	lane.Host(t)
+	dir := lane.Scratch(t)
+	if _, err := mount.FileSystem(folder(t, dir, "point"), mount.Options{Device: "/dev/null", Type: "proc"}); err == nil {
+		t.Error("proc is mounted")
+	}
+}
+
 func TestUnmountInUse(t *testing.T) {
 	lane.Host(t)
 	dir := lane.Scratch(t)

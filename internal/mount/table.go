@@ -26,6 +26,7 @@ type Info struct {
 	Point        string // in its namespace
 	Type         string
 	Source       string
+	NoExec       bool   // no program of this mount can be run
 	SuperOptions string // of the file system, not of this mount
 	Shared       int    // the peer group to which it propagates mounts; 0: none
 	Master       int    // the peer group from which it receives mounts; 0: none
@@ -112,7 +113,8 @@ func Parse(text, prefix string) []Info {
 		out = append(out, Info{
 			Shared: group(i.Optional, "shared:"), Master: group(i.Optional, "master:"),
 			ID: uint64(i.ID), Device: fmt.Sprintf("%d:%d", i.Major, i.Minor), Root: i.Root, Point: i.Mountpoint,
-			Type: i.FSType, Source: i.Source, SuperOptions: i.VFSOptions, Prefix: prefix,
+			Type: i.FSType, Source: i.Source, NoExec: slices.Contains(strings.Split(i.Options, ","), "noexec"),
+			SuperOptions: i.VFSOptions, Prefix: prefix,
 		})
 	}
 	return out

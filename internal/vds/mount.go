@@ -73,8 +73,19 @@ func notHere(op string, d Disk) error {
 
 // mount mounts the volume at a folder, read-only if its device is read-only. Its log can't be replayed then.
 func (v *lunVolume) mount(path string) error {
-	o := mount.Options{Device: v.node, Type: v.fs.Type}
-	if v.copied || disk.ReadOnly(v.node) {
+	o := mount.Options{Device: v.node, Type: v.fs.Type, NoSUID: v.copied, NoDev: v.copied}
+	switch {
+	case v.copied: // as a copy is mounted elsewhere, too: no log is replayed that may be its original's
+		o.ReadOnly = true
+		switch v.fs.Type {
+		case "xfs":
+			o.Data = []string{"norecovery,nouuid"}
+		case "ext3", "ext4":
+			o.Data = []string{"noload,errors=continue"}
+		case "btrfs":
+			o.Data = []string{"", "rescue=nologreplay"}
+		}
+	case disk.ReadOnly(v.node):
 		o.ReadOnly = true
 		switch v.fs.Type {
 		case "xfs":

@@ -22,17 +22,22 @@ func describeMount(m *mount, all []*mount) (*Volume, error) {
 		return nil, notSupported(m.reach(), wantLocal, "its file system %s is not on a local block device", m.kind)
 	}
 	v := &Volume{
-		FileSystem: m.kind,
-		Mounted:    true,
-		Key:        m.key(),
-		SuperKey:   m.superKey,
-		Devices:    m.devices,
-		Subvolume:  m.subvolume,
+		FileSystem:  m.kind,
+		Mounted:     true,
+		Key:         m.key(),
+		SuperKey:    m.superKey,
+		Devices:     m.devices,
+		Subvolume:   m.subvolume,
+		SubvolumeID: m.subvolumeID,
 	}
 	fs, err := disk.ProbeFileSystem(v.Devices[0])
 	if err == nil { // an unreadable device doesn't hide the mount
 		v.UUID, v.Label = fs.UUID, fs.Label
 	}
+	if v.Outside = m.outside; v.Outside == nil && fs.Outside != "" {
+		v.Outside = []string{fs.Outside}
+	}
+	v.Unrecovered = m.noLog && (fs.NeedsRecovery || !strings.HasPrefix(fs.Type, "ext")) // an empty journal isn't missed
 	v.mounts(all)
 	v.finish()
 	return v, nil
@@ -58,12 +63,18 @@ func describeDevice(dev string, all []*mount) (*Volume, error) {
 	if err := noTable(device, fs); err != nil {
 		return nil, err
 	}
-	v := &Volume{FileSystem: fs.Type, UUID: fs.UUID, Label: fs.Label, SuperKey: "dev:" + dev, Devices: []string{device}}
+	v := &Volume{
+		FileSystem: fs.Type, UUID: fs.UUID, Label: fs.Label, SuperKey: "dev:" + dev, Devices: []string{device},
+	}
+	if fs.Outside != "" {
+		v.Outside = []string{fs.Outside}
+	}
 	v.Key = v.SuperKey
 	if fs.Type == "btrfs" {
 		v.Devices = btrfsDevices(device, fs, all)
 		v.SuperKey = "btrfs:" + fs.FSID.Plain()
-		v.Key = v.SuperKey + ":5" // the top level, which isn't mounted
+		v.SubvolumeID = "5" // the top level, which isn't mounted
+		v.Key = v.SuperKey + ":" + v.SubvolumeID
 	}
 	v.finish()
 	return v, nil
@@ -122,8 +133,10 @@ func (v *Volume) mounts(all []*mount) {
 			}
 		}
 	}
+	v.NoExec = slices.ContainsFunc(mine, func(m *mount) bool { return m.here })
 	for _, m := range mine {
 		v.ReadOnly = v.ReadOnly || m.readOnly
+		v.NoExec = v.NoExec && (m.noExec || !m.here)
 		if m.here && !slices.Contains(v.MountPoints, m.point) {
 			v.MountPoints = append(v.MountPoints, m.point)
 		}

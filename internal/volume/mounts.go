@@ -20,10 +20,13 @@ type mount struct {
 	point    string
 	kind     string
 	source   string
-	readOnly bool   // of the super block
-	upper    string // overlay: the writable folder
-	here     bool   // in the mount namespace of this process
-	prefix   string // prefix of paths of its namespace as seen from here: "" or /proc/PID/root
+	readOnly bool     // of the super block
+	noExec   bool     // of this mount
+	outside  []string // other devices that the options name
+	noLog    bool     // the log was not replayed
+	upper    string   // overlay: the writable folder
+	here     bool     // in the mount namespace of this process
+	prefix   string   // prefix of paths of its namespace as seen from here: "" or /proc/PID/root
 
 	superKey    string   // "" if it isn't on a local block device
 	devices     []string // all devices of the file system
@@ -74,7 +77,8 @@ func describe(table []mounts.Info) []*mount {
 	for _, i := range table {
 		m := &mount{
 			id: i.ID, dev: i.Device, root: i.Root, point: i.Point, kind: i.Type, source: i.Source,
-			readOnly: i.ReadOnly(), here: i.Here(), prefix: i.Prefix,
+			readOnly: i.ReadOnly(), here: i.Here(), prefix: i.Prefix, noExec: i.NoExec,
+			outside: outside(i.SuperOptions), noLog: noLog(i.SuperOptions),
 		}
 		switch i.Type {
 		case "btrfs": // subvol= is the last option, and its commas are not escaped
@@ -86,6 +90,31 @@ func describe(table []mounts.Info) []*mount {
 		out = append(out, m)
 	}
 	return out
+}
+
+// outside returns the devices that mount options name as the places of a log, a journal or data.
+func outside(options string) (devices []string) {
+	for _, name := range []string{"logdev", "rtdev", "journal_path", "journal_dev"} {
+		if d := unescape(option(options, name)); d != "" {
+			devices = append(devices, d)
+		}
+	}
+	return devices
+}
+
+// noLog reports whether mount options leave the log of a file system as it is.
+func noLog(options string) bool {
+	for o := range strings.SplitSeq(options, ",") {
+		switch name, value, _ := strings.Cut(o, "="); name {
+		case "noload", "norecovery", "nologreplay":
+			return true
+		case "rescue":
+			if strings.Contains(value, "nologreplay") || strings.Contains(value, "all") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func option(options, name string) string {

@@ -32,10 +32,16 @@ type Volume struct {
 	ReadOnly       bool // mounted read-only, or the device refuses writes
 	DeviceReadOnly bool // the device refuses writes
 	// path by which the root of the mount can be opened, possibly through /proc/PID/root; "" if not mounted
-	Reach     string
-	Subvolume string       // btrfs: path of the mounted subvolume
-	Disks     []string     // disks below, in order
-	Extents   []vss.Extent // LUN is an index into Disks
+	Reach       string
+	Subvolume   string // btrfs: path of the mounted subvolume
+	SubvolumeID string // btrfs: its id; that of the top level is 5
+	NoExec      bool   // no mount in this namespace lets programs run
+	// Unrecovered says that the log was not replayed when the volume was mounted: what it shows may be inconsistent.
+	Unrecovered bool
+	// Outside are the devices that the file system needs besides Devices: an external journal or log, real-time data.
+	Outside []string
+	Disks   []string     // disks below, in order
+	Extents []vss.Extent // LUN is an index into Disks
 }
 
 // Options holds the parameters of New.

@@ -30,7 +30,7 @@ func (s *Set) Labels(t Target, volumes []Volume) (labels []vss.Consistency, set 
 		switch {
 		case !v.Held:
 			labels[i] = vss.ConsistencyCrash
-			why = v.Name + " holds no mounted file system, so its writes could not be held"
+			why = v.Name + " holds no mounted file system, or one whose log was not replayed, so it could not be held"
 		case !t.withWriters():
 			labels[i], why = vss.ConsistencyFileSystem, "no writers were involved"
 		case spoiled[i] != "":

@@ -36,6 +36,9 @@ func (w *World) Table(device string) (*disk.Table, error) {
 // CanFlag implements copies.Devices.
 func (w *World) CanFlag(device string) error { return w.fail("CanFlag", device) }
 
+// CanRenew implements copies.Devices.
+func (w *World) CanRenew(_ string, devices []string) error { return w.fail("CanRenew", devices[0]) }
+
 // Partitioned implements copies.Devices.
 func (w *World) Partitioned(device string) bool {
 	w.mu.Lock()

@@ -71,9 +71,7 @@ func (w *World) Unmount(path string, o mount.Owner, force bool) error {
 		return nil
 	}
 	m := w.mounts[i]
-	ours := o.ID == m.id ||
-		o.ID == 0 && slices.ContainsFunc(o.Devices, func(d string) bool { return slices.Contains(m.nodes, d) })
-	if !ours {
+	if !m.of(o) {
 		return fmt.Errorf("unmount %s: %w", path, mount.ErrForeign)
 	}
 	if w.busy(path) && !force {
@@ -81,6 +79,23 @@ func (w *World) Unmount(path string, o mount.Owner, force bool) error {
 	}
 	w.mounts = slices.Delete(w.mounts, i, i+1)
 	return nil
+}
+
+// Owned implements copies.Mounts.
+func (w *World) Owned(path string, o mount.Owner) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	i := slices.IndexFunc(w.mounts, func(m mounted) bool { return m.path == path })
+	if i < 0 || !w.mounts[i].of(o) {
+		return fmt.Errorf("at %s: %w", path, mount.ErrForeign)
+	}
+	return nil
+}
+
+// of reports whether the mount is the owner's.
+func (m mounted) of(o mount.Owner) bool {
+	return o.ID == m.id ||
+		o.ID == 0 && slices.ContainsFunc(o.Devices, func(d string) bool { return slices.Contains(m.nodes, d) })
 }
 
 // IsPoint implements copies.Mounts.
