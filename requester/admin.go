@@ -15,6 +15,7 @@ type Volume struct {
 	Name, Device, FileSystem, UUID string
 	MountPoints, LUNs, Providers   []string
 	Supported                      bool
+	Snapshots                      []vss.SnapshotID // its copies, by identity
 }
 
 // Event is an entry of the service's event log.
@@ -50,10 +51,14 @@ func (c *Client) ListVolumes(ctx context.Context) ([]Volume, error) {
 		return nil, err
 	}
 	return convert(r.GetVolumes(), func(v *vssv1.Volume) (Volume, error) {
+		copies, err := convert(v.GetSnapshots(), func(id string) (vss.SnapshotID, error) {
+			g, err := guid(id)
+			return vss.SnapshotID{GUID: g}, err
+		})
 		return Volume{
 			v.GetVolume(), v.GetDevice(), v.GetFileSystem(), v.GetUuid(), v.GetMountPoints(), v.GetLuns(),
-			v.GetProviders(), v.GetSupported(),
-		}, nil
+			v.GetProviders(), v.GetSupported(), copies,
+		}, err
 	})
 }
 

@@ -114,6 +114,7 @@ type ListedVolume struct {
 	*volume.Volume
 	LUNs      []vss.LUNID
 	Providers []string
+	Snapshots []vss.SnapshotID // its copies on this host
 }
 
 // ListVolumes lists the volumes of this host.
@@ -122,9 +123,24 @@ func (k *Coordinator) ListVolumes(ctx context.Context) ([]ListedVolume, error) {
 	if err != nil {
 		return nil, err
 	}
+	records, err := k.recordsWhere(func(r *catalog.Snapshot) bool { return r.State == vss.StateCreated })
+	if err != nil {
+		return nil, err
+	}
 	var out []ListedVolume
 	for _, v := range all {
-		out = append(out, ListedVolume{v, k.Host.LUNs(ctx, v), supporting(ctx, v, k.loaded(), vss.ContextBackup)})
+		l := ListedVolume{
+			Volume: v, LUNs: k.Host.LUNs(ctx, v), Providers: supporting(ctx, v, k.loaded(), vss.ContextBackup),
+		}
+		if len(records) > 0 {
+			is := k.Host.Original(ctx, v)
+			for i := range records {
+				if is(&records[i]) {
+					l.Snapshots = append(l.Snapshots, records[i].ID)
+				}
+			}
+		}
+		out = append(out, l)
 	}
 	return out, nil
 }
@@ -138,8 +154,9 @@ func (k *Coordinator) IsVolumeSnapshotted(
 	if err != nil {
 		return false, 0, err
 	}
+	is := k.Host.Original(ctx, v)
 	records, err := k.recordsWhere(func(r *catalog.Snapshot) bool {
-		return r.State == vss.StateCreated && r.OriginatingMachine == k.Name && r.OriginalVolume == v.Name
+		return r.State == vss.StateCreated && r.OriginatingMachine == k.Name && is(r)
 	})
 	if err != nil {
 		return false, 0, err

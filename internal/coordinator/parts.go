@@ -75,6 +75,7 @@ type Host interface {
 	DeviceObject(r *catalog.Snapshot) string
 	Path(r *catalog.Snapshot) string
 	Expose(ctx context.Context, c copies.Copy, name string, user uint32) error
+	Original(ctx context.Context, v *volume.Volume) func(*catalog.Snapshot) bool
 	Unexpose(ctx context.Context, c copies.Copy, user uint32) error
 	MountPrivate(ctx context.Context, c copies.Copy, token string) (string, error)
 	UnmountPrivate(paths []string)

@@ -9,6 +9,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
 	"github.com/stillpoint-vss/stillpoint/internal/coordinator"
 	"github.com/stillpoint-vss/stillpoint/internal/copies"
+	"github.com/stillpoint-vss/stillpoint/internal/volume"
 	"github.com/stillpoint-vss/stillpoint/internal/wire"
 	"github.com/stillpoint-vss/stillpoint/provider"
 	"github.com/stillpoint-vss/stillpoint/vss"
@@ -130,7 +131,8 @@ func statusOut(s background.Status) *vssv1.AsyncStatus {
 
 func volumeOut(v coordinator.ListedVolume) *vssv1.Volume {
 	return &vssv1.Volume{
-		Volume: v.Name, Device: v.Device, FileSystem: v.FileSystem, Uuid: v.UUID, MountPoints: v.MountPoints,
+		Volume: v.Name, Device: v.Device, FileSystem: v.FileSystem, Uuid: v.UUID,
+		MountPoints: each(v.MountPoints, volume.Printable), Snapshots: each(v.Snapshots, vss.SnapshotID.String),
 		Luns: each(v.LUNs, vss.LUNID.String), Providers: v.Providers, Supported: len(v.Providers) > 0,
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
 	"github.com/stillpoint-vss/stillpoint/vss"
@@ -141,9 +142,26 @@ func (v *Volume) mounts(all []*mount) {
 			v.MountPoints = append(v.MountPoints, m.point)
 		}
 	}
-	if i := slices.IndexFunc(mine, func(m *mount) bool { return m.here && m.whole() }); i >= 0 {
+	named := func(m *mount) bool { return m.here && m.whole() && utf8.ValidString(m.point) }
+	if i := slices.IndexFunc(mine, named); i >= 0 {
 		v.Name = mine[i].point
 	}
 	in := slices.IndexFunc(mine, (*mount).open)
 	v.Reach = mine[max(in, 0)].reach() // Open reports the error if no mount can be used
+}
+
+// Printable returns a path in which each byte that isn't part of a UTF-8 character is written as \xHH. Documents and
+// messages can't have others; a volume that has no other mount point is named by its device.
+func Printable(path string) string {
+	var b strings.Builder
+	for len(path) > 0 {
+		r, n := utf8.DecodeRuneInString(path)
+		if r == utf8.RuneError && n == 1 {
+			fmt.Fprintf(&b, `\x%02x`, path[0])
+		} else {
+			b.WriteString(path[:n])
+		}
+		path = path[n:]
+	}
+	return b.String()
 }

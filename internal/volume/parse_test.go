@@ -136,3 +136,10 @@ func TestOptionsOfMounts(t *testing.T) {
 		}
 	}
 }
+
+// TestPrintable: bytes that aren't UTF-8 are escaped (storage 13, trust 19).
+func TestPrintable(t *testing.T) {
+	if got := Printable("/caf\xe9/é\\"); got != `/caf\xe9/é\` {
+		t.Error(got)
+	}
+}

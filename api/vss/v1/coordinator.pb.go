@@ -3553,6 +3553,7 @@ type Volume struct {
 	Luns          []string               `protobuf:"bytes,6,rep,name=luns,proto3" json:"luns,omitempty"`
 	Providers     []string               `protobuf:"bytes,7,rep,name=providers,proto3" json:"providers,omitempty"`
 	Supported     bool                   `protobuf:"varint,8,opt,name=supported,proto3" json:"supported,omitempty"`
+	Snapshots     []string               `protobuf:"bytes,9,rep,name=snapshots,proto3" json:"snapshots,omitempty"` // ids of its copies, found by the identity of the volume
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3641,6 +3642,13 @@ func (x *Volume) GetSupported() bool {
 		return x.Supported
 	}
 	return false
+}
+
+func (x *Volume) GetSnapshots() []string {
+	if x != nil {
+		return x.Snapshots
+	}
+	return nil
 }
 
 type EventsRequest struct {
@@ -4234,7 +4242,7 @@ const file_api_vss_v1_coordinator_proto_rawDesc = "" +
 	"\x06end_ms\x18\x03 \x01(\x01R\x05endMs\"\x14\n" +
 	"\x12ListVolumesRequest\"<\n" +
 	"\x10ListVolumesReply\x12(\n" +
-	"\avolumes\x18\x01 \x03(\v2\x0e.vss.v1.VolumeR\avolumes\"\xe0\x01\n" +
+	"\avolumes\x18\x01 \x03(\v2\x0e.vss.v1.VolumeR\avolumes\"\xfe\x01\n" +
 	"\x06Volume\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x16\n" +
 	"\x06device\x18\x02 \x01(\tR\x06device\x12\x1f\n" +
@@ -4244,7 +4252,8 @@ const file_api_vss_v1_coordinator_proto_rawDesc = "" +
 	"\fmount_points\x18\x05 \x03(\tR\vmountPoints\x12\x12\n" +
 	"\x04luns\x18\x06 \x03(\tR\x04luns\x12\x1c\n" +
 	"\tproviders\x18\a \x03(\tR\tproviders\x12\x1c\n" +
-	"\tsupported\x18\b \x01(\bR\tsupported\"O\n" +
+	"\tsupported\x18\b \x01(\bR\tsupported\x12\x1c\n" +
+	"\tsnapshots\x18\t \x03(\tR\tsnapshots\"O\n" +
 	"\rEventsRequest\x12\x16\n" +
 	"\x06follow\x18\x01 \x01(\bR\x06follow\x12&\n" +
 	"\x0fsince_unix_nano\x18\x02 \x01(\x03R\rsinceUnixNano\"\x88\x02\n" +

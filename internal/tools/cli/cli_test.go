@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -222,7 +221,8 @@ func TestCodes(t *testing.T) {
 	}
 }
 
-func TestVolumeNames(t *testing.T) {
+// TestCopiesOfVolume: a name means the volume that is there now, whatever was there before (storage 11, spec 5).
+func TestCopiesOfVolume(t *testing.T) {
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -231,22 +231,29 @@ func TestVolumeNames(t *testing.T) {
 	if err := errors.Join(os.Mkdir(filepath.Join(dir, "vol"), 0o755), os.Symlink("vol", link)); err != nil {
 		t.Fatal(err)
 	}
-	at := filepath.Join(dir, "vol")
+	id := func(n byte) vss.SnapshotID { return vss.SnapshotID{GUID: vss.GUID{n}} }
+	at, gone := filepath.Join(dir, "vol"), filepath.Join(dir, "gone")
 	volumes := []requester.Volume{
-		{Name: "/", Device: "/dev/vda1", MountPoints: []string{"/"}},
-		{Name: at, Device: "/dev/loop3", UUID: "AB-CD", MountPoints: []string{at, "/mirror"}},
+		{Name: "/", Device: "/dev/vda1", MountPoints: []string{"/"}, Snapshots: []vss.SnapshotID{id(1)}},
+		{Name: at, Device: "/dev/loop3", UUID: "AB-CD", MountPoints: []string{at, "/mirror"},
+			Snapshots: []vss.SnapshotID{id(2)}},
 	}
-	for _, in := range []string{at, at + "/", filepath.Join(at, "sub"), link, "/dev/loop3", "uuid=ab-cd", "/mirror/x"} {
-		names := VolumeNames(volumes, in)
-		if !slices.Contains(names, at) || !slices.Contains(names, "/dev/loop3") || !slices.Contains(names, in) {
-			t.Errorf("%s: %q", in, names)
+	all := []requester.Snapshot{
+		{ID: id(1), OriginalVolume: at}, // of the volume that was there before
+		{ID: id(2), OriginalVolume: "/elsewhere"},
+		{ID: id(3), OriginalVolume: at}, {ID: id(4), OriginalVolume: gone}, {ID: id(5), OriginalVolume: "P:"},
+	}
+	for _, c := range []struct {
+		in   string
+		want byte
+	}{
+		{at, 2}, {at + "/", 2}, {filepath.Join(at, "sub"), 2}, {link, 2}, {"/dev/loop3", 2}, {"uuid=ab-cd", 2},
+		{"/mirror/x", 2}, {dir, 1}, {gone, 4}, {"P:", 5},
+	} {
+		got := copiesOf(volumes, all, c.in)
+		if len(got) != 1 || got[0].ID != id(c.want) {
+			t.Errorf("%s: %v, want copy %d", c.in, got, c.want)
 		}
-	}
-	if names := VolumeNames(volumes, dir); slices.Contains(names, at) || !slices.Contains(names, "/dev/vda1") {
-		t.Errorf("the directory above: %q", names)
-	}
-	if names := VolumeNames(volumes, "P:"); !slices.Equal(names, []string{"P:"}) {
-		t.Errorf("a letter: %q", names)
 	}
 }
 
