@@ -332,7 +332,8 @@ func (c *creation) postRecovery(ctx context.Context) error {
 func (c *creation) postFinalCommit(ctx context.Context) error {
 	var vols []writerset.Volume
 	for _, s := range c.copies {
-		vols = append(vols, writerset.Volume{Name: s.vol.Name, Reach: s.vol.Reach, Held: s.vol.Mounted && !s.vol.Unrecovered})
+		held := s.vol.Mounted && !s.vol.Unrecovered
+		vols = append(vols, writerset.Volume{Name: s.vol.Name, Reach: s.vol.Reach, Held: held})
 	}
 	labels, label, reason := c.writers.Labels(c.target(), vols)
 	for i, s := range c.copies {

@@ -189,7 +189,8 @@ func (c *creation) describe(order int, s *shadow) catalog.Snapshot {
 	return catalog.Snapshot{
 		ID: s.id, SetID: c.id, Order: order, Count: len(c.copies), State: c.state, Created: at,
 		OriginalVolume: s.vol.Name, FileSystem: s.vol.FileSystem, FileSystemUUID: s.vol.UUID,
-		Subvolume: volume.Printable(s.vol.Subvolume), SubvolumeID: s.vol.SubvolumeID, NoExec: s.vol.NoExec, Extents: s.vol.Extents, Attributes: c.context | vss.AttrNotSurfaced,
+		Subvolume: volume.Printable(s.vol.Subvolume), SubvolumeID: s.vol.SubvolumeID, NoExec: s.vol.NoExec,
+		Extents: s.vol.Extents, Attributes: c.context | vss.AttrNotSurfaced,
 		OriginatingMachine: c.Name, ServiceMachine: c.Name,
 	}
 }

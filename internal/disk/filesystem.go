@@ -126,7 +126,7 @@ func probe(r io.ReaderAt) FileSystem {
 			ChecksumSeed:  incompat&0x2000 != 0,
 			NeedsRecovery: incompat&4 != 0,
 		}
-		if compat&4 != 0 && le.Uint32(b[0xe0:]) == 0 { // a journal that is no inode
+		if compat&4 != 0 && le.Uint32(b[0xe0:]) == 0 { // the journal isn't an inode
 			fs.Outside = extJournal(b)
 		}
 		return fs

@@ -137,7 +137,8 @@ func TestReusedID(t *testing.T) {
 func TestTypeWithoutDevice(t *testing.T) {
 	lane.Host(t)
 	dir := lane.Scratch(t)
-	if _, err := mount.FileSystem(folder(t, dir, "point"), mount.Options{Device: "/dev/null", Type: "proc"}); err == nil {
+	o := mount.Options{Device: "/dev/null", Type: "proc"}
+	if _, err := mount.FileSystem(folder(t, dir, "point"), o); err == nil {
 		t.Error("proc is mounted")
 	}
 }

@@ -129,7 +129,8 @@ func TestOptionsOfMounts(t *testing.T) {
 		{"rw,relatime,stripe=8", "", false},
 		{"rw,attr2,logdev=/dev/sd\\040b,rtdev=/dev/sdc,noquota", "/dev/sd b /dev/sdc", false},
 		{"ro,norecovery", "", true}, {"ro,noload", "", true}, {"ro,nologreplay", "", true},
-		{"ro,rescue=usebackuproot:nologreplay", "", true}, {"ro,rescue=all", "", true}, {"ro,rescue=usebackuproot", "", false},
+		{"ro,rescue=usebackuproot:nologreplay", "", true}, {"ro,rescue=all", "", true},
+		{"ro,rescue=usebackuproot", "", false},
 	} {
 		if got := strings.Join(outside(c.options), " "); got != c.outside || noLog(c.options) != c.noLog {
 			t.Errorf("%s: outside %q, without log %v", c.options, got, noLog(c.options))
