@@ -221,7 +221,7 @@ func TestCodes(t *testing.T) {
 	}
 }
 
-// TestCopiesOfVolume: a name means the volume that is there now, not the one that was there before (storage 11, spec 5).
+// TestCopiesOfVolume: a name means the volume that is there now, not a former one (storage 11, spec 5).
 func TestCopiesOfVolume(t *testing.T) {
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {

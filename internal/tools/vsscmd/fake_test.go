@@ -242,7 +242,7 @@ func (f *fake) MountSnapshot(_ context.Context, q *vssv1.SnapshotRequest) (*vssv
 func (f *fake) ListVolumes(context.Context, *vssv1.ListVolumesRequest) (*vssv1.ListVolumesReply, error) {
 	return &vssv1.ListVolumesReply{Volumes: []*vssv1.Volume{{Volume: "/srv/data", Device: "/dev/loop3p1",
 		FileSystem: "xfs", Uuid: "abc", MountPoints: []string{"/srv/data"}, Providers: []string{"lun"},
-		Supported: true}}}, nil
+		Supported: true, Snapshots: []string{copyID, copy2ID}}}}, nil
 }
 func (f *fake) Events(_ *vssv1.EventsRequest, s grpc.ServerStreamingServer[vssv1.Event]) error {
 	for _, what := range []string{"provider-failed", "dropped"} {
