@@ -19,7 +19,7 @@ import (
 
 // Each file system is mounted so that its copy is read as it was taken, that nothing outside of it is written (storage
 // 07: the journal may be the original's), that it gives nothing which its original doesn't (storage 08), and that the
-// subvolume is the original's whatever the default is (storage 04).
+// subvolume is the original's, not the default (storage 04).
 func TestMount(t *testing.T) {
 	for _, c := range []struct {
 		fs, subvolume string

@@ -244,8 +244,8 @@ func (k *lunKind) Kept(ctx context.Context, set vss.SnapshotSetID) ([]string, er
 	return out, nil
 }
 
-// empty has the provider delete a LUN on which no copy is left. One that doesn't exist any more is no error, and one
-// that isn't a copy of the set by its array's record, since it was broken, is left alone.
+// empty makes the provider delete a LUN without copies. A missing LUN isn't an error. A LUN that isn't a copy of the
+// set by its array's record, since it was broken, is left alone.
 func (k *lunKind) empty(ctx context.Context, set vss.SnapshotSetID, l catalog.LUN) error {
 	if d, ok := k.disks().ByInformation(ctx, &l.Copy); ok && d.Exists() && !copyOf(d, set) {
 		k.logger.Warn("LUN not deleted", "lun", d.LUN.Name, "error", notACopy(d, set))

@@ -8,8 +8,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// Original returns a function that reports whether a copy is one of the volume, by identity: the LUN that it lies on and
-// the file system there. The name isn't compared, since mount points change hands. A local copy has only the identity
+// Original returns a function that reports whether a copy is one of the volume, by identity: the LUN below it and the
+// file system there. The name isn't compared, since mount points change hands. A local copy has only the identity
 // of its file system, or the name of its original where that has none.
 func (h *Host) Original(ctx context.Context, v *volume.Volume) func(*catalog.Snapshot) bool {
 	luns := make([]*vss.LUNInformation, len(v.Disks))

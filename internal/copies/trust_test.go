@@ -146,7 +146,8 @@ func TestForeignMount(t *testing.T) {
 	wantCode(t, "delete", x.host.Delete(t.Context(), c, true), vss.ErrVolumeInUse)
 	found, err := x.host.Inspect(t.Context(), copies.Known{Copies: (&set{x: x, id: c.Record().SetID}).stored()}, x.kind)
 	must(t, err)
-	found = slices.DeleteFunc(found, func(f copies.Finding) bool { return f.Severity != "error" }) // no devices in memory
+	// In memory there are no devices to which device objects could lead.
+	found = slices.DeleteFunc(found, func(f copies.Finding) bool { return f.Severity != "error" })
 	if len(found) != 1 {
 		t.Errorf("findings %+v", found)
 	}
