@@ -157,7 +157,15 @@ func start(ctx context.Context, o ConnectOptions) (*grpc.ClientConn, error) {
 		select {
 		case err := <-exited:
 			if b, rerr := os.ReadFile(StartFailure(o.Run)); rerr == nil && len(b) > 0 {
-				return nil, wire.UnmarshalError(b)
+				failure := wire.UnmarshalError(b)
+				if !beaten(failure) {
+					return nil, failure
+				}
+				// Another service starts or ends at this moment: use the one that wins.
+				if conn, err := again(ctx, o, failure, limit.C, &exited); conn != nil || err != nil {
+					return conn, err
+				}
+				continue
 			}
 			return fail(fmt.Errorf("the service exited at start (%w): %s", err, lastLine(logPath(o.Run))))
 		case <-limit.C:
@@ -166,6 +174,44 @@ func start(ctx context.Context, o ConnectOptions) (*grpc.ClientConn, error) {
 			return fail(ctx.Err())
 		case <-time.After(startPause):
 		}
+	}
+}
+
+// beaten reports whether a service failed to start because another one has its socket, catalogue or pool.
+func beaten(err error) bool {
+	return errors.Is(err, vss.ErrObjectAlreadyExists) || errors.Is(err, vss.ErrBadState) ||
+		errors.Is(err, vss.VDSErrDeviceInUse)
+}
+
+// respawnPause is how long again waits before it starts another service.
+const respawnPause = 250 * time.Millisecond
+
+// again waits for a service that another program has started, and then starts one anew. It returns the connection, the
+// failure if the time is over, or neither if another service was started: exited is then its channel.
+func again(ctx context.Context, o ConnectOptions, failure error, over <-chan time.Time,
+	exited *<-chan error) (*grpc.ClientConn, error) {
+	pause := time.NewTimer(respawnPause)
+	defer pause.Stop()
+	for {
+		if conn, err := dial(ctx, o.socket()); err == nil {
+			return conn, nil
+		}
+		select {
+		case <-over:
+			return nil, failure
+		case <-ctx.Done():
+			return nil, failure
+		case <-time.After(startPause):
+			continue
+		case <-pause.C:
+		}
+		_ = os.Remove(StartFailure(o.Run))
+		next, err := spawn(o)
+		if err != nil {
+			return nil, failure
+		}
+		*exited = next
+		return nil, nil
 	}
 }
 
@@ -187,6 +233,7 @@ func spawn(o ConnectOptions) (exited <-chan error, err error) {
 	}
 	cmd := &exec.Cmd{
 		Path: o.Exe, Args: append(args, "--on-demand"), Dir: "/", Stderr: log, // no Stdin and Stdout: /dev/null
+		Env:         environment(),
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
 	if err := cmd.Start(); err != nil {
@@ -201,6 +248,20 @@ func spawn(o ConnectOptions) (exited <-chan error, err error) {
 		done <- err
 	}()
 	return done, nil
+}
+
+// environment returns the environment of a service: that of the caller stays with the caller, but for what tests and
+// the Go runtime set.
+func environment() []string {
+	env := []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/root",
+	}
+	for _, name := range []string{"VSS_FAULT", "GOMEMLIMIT", "GOCOVERDIR"} {
+		if v, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+v)
+		}
+	}
+	return env
 }
 
 func flock(ctx context.Context, f *os.File) error {

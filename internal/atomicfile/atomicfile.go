@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -68,13 +69,27 @@ func SyncFolders(folders ...string) error {
 
 // File is a file whose content is written later than it is opened, so that an error of its folder is found early.
 type File struct {
-	temp  *os.File
-	path  string
-	saved bool
+	temp    *os.File
+	path    string
+	saved   bool
+	special bool // what is at the path isn't a regular file: the content is written into it
 }
 
+// writeLimit is how long the reader of a pipe may take.
+const writeLimit = 30 * time.Second
+
 // Create opens a file for Save. Nothing is at the path, or what was there, until then.
+//
+// A device, pipe or socket at the path is never replaced: the content is written into it. A pipe without a reader is an
+// error.
 func Create(path string) (*File, error) {
+	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
+		f, err := os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+		if err != nil {
+			return nil, err
+		}
+		return &File{temp: f, path: path, special: true}, nil
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
 	if err != nil {
 		return nil, err
@@ -87,6 +102,12 @@ func (f *File) Path() string { return f.path }
 
 // Save makes this the file's content, durably. It may be called once.
 func (f *File) Save(content []byte) error {
+	if f.special {
+		f.saved = true
+		_ = f.temp.SetWriteDeadline(time.Now().Add(writeLimit)) // devices have none
+		_, err := f.temp.Write(content)
+		return errors.Join(err, f.temp.Close())
+	}
 	err := save(f.temp, f.path, content, true)
 	f.saved = err == nil
 	if err != nil {
@@ -99,6 +120,8 @@ func (f *File) Save(content []byte) error {
 func (f *File) Discard() {
 	if !f.saved {
 		_ = f.temp.Close()
-		_ = os.Remove(f.temp.Name())
+		if !f.special {
+			_ = os.Remove(f.temp.Name())
+		}
 	}
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
-// check reads a file from end to end, without writing to it, before it is used: bbolt trusts its pages, and the service
-// would panic at a damaged one during a creation. A file of which one of two heads is damaged is not refused: damage then
-// names it.
+// check reads a file from end to end, without writing to it, before it is used: bbolt trusts its pages, and the
+// service would panic at a damaged one during a creation. A file of which one of two heads is damaged is not refused:
+// damage then names it.
 func check(path string) (damage string, err error) {
 	st, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) || err == nil && st.Size() == 0 { // empty: its maker died before the first write

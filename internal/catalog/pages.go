@@ -59,7 +59,11 @@ func checkPages(file *os.File, size int) (heads int, err error) {
 		return 0, errors.New("both of its heads are wrong")
 	}
 	if p.end = ne.Uint64(head[headEnd:]); p.end > uint64(st.Size())/uint64(size) {
-		return 0, fmt.Errorf("it is cut off: %d pages of %d bytes are missing", p.end-uint64(st.Size())/uint64(size), size)
+		return 0, fmt.Errorf(
+			"it is cut off: %d pages of %d bytes are missing",
+			p.end-uint64(st.Size())/uint64(size),
+			size,
+		)
 	}
 	if err := p.tree(ne.Uint64(head[headRoot:]), true, nil, nil); err != nil {
 		return 0, err

@@ -18,7 +18,8 @@ import (
 	"github.com/stillpoint-vss/stillpoint/writer"
 )
 
-// IdleLimit is how long a set may stay open between StartSnapshotSet and DoSnapshotSet before it is aborted.
+// IdleLimit is how long a set may stay open between StartSnapshotSet and DoSnapshotSet without a call of its session
+// before it is aborted.
 const IdleLimit = 10 * time.Minute
 
 // Config holds the parts that a coordinator works with.
@@ -61,21 +62,23 @@ func (c *Config) report(kind events.Kind, set vss.SnapshotSetID, err error, hint
 type Coordinator struct {
 	Config
 
-	table    []step // of a creation
-	mu       sync.Mutex
-	kinds    []copies.Kind // hardware, software, system; in this order they are asked for a volume
-	stops    map[vss.ProviderID]func()
-	sessions map[string]*Session
-	creating *creation // the set that is being created, from StartSnapshotSet on
-	busySets map[vss.SnapshotSetID]bool
-	owned    map[vss.SnapshotSetID]bool // by an open session, which created or imported them
+	began     time.Time
+	admission sync.Mutex // of Admit
+	table     []step     // of a creation
+	mu        sync.Mutex
+	kinds     []copies.Kind // hardware, software, system; in this order they are asked for a volume
+	stops     map[vss.ProviderID]func()
+	sessions  map[string]*Session
+	creating  *creation // the set that is being created, from StartSnapshotSet on
+	busySets  map[vss.SnapshotSetID]bool
+	owned     map[vss.SnapshotSetID]bool // by an open session, which created or imported them
 }
 
 // New returns a coordinator with its providers loaded. A provider that can't be loaded is logged and left out.
 // Recover must run before the first session. Errors: E_INVALIDARG for a hold limit out of range.
 func New(ctx context.Context, c Config) (*Coordinator, error) {
 	k := &Coordinator{
-		Config: c, table: steps, stops: map[vss.ProviderID]func(){}, sessions: map[string]*Session{},
+		Config: c, began: time.Now(), table: steps, stops: map[vss.ProviderID]func(){}, sessions: map[string]*Session{},
 		busySets: map[vss.SnapshotSetID]bool{}, owned: map[vss.SnapshotSetID]bool{},
 	}
 	if k.HoldLimit <= 0 || k.HoldLimit > hold.MaxLimit {
@@ -97,20 +100,32 @@ func (k *Coordinator) Idle() bool {
 	return len(k.sessions) == 0 && k.creating == nil && len(k.busySets) == 0
 }
 
-// Shutdown closes every session, waits for what they do and unloads the providers.
-func (k *Coordinator) Shutdown() {
+// Shutdown closes every session, waits until ctx ends for what they do, and unloads the providers. What a session
+// can't finish in time is done at the next start.
+func (k *Coordinator) Shutdown(ctx context.Context) {
 	k.mu.Lock()
 	var open []*Session
 	for _, s := range k.sessions {
 		open = append(open, s)
 	}
 	k.mu.Unlock()
-	for _, s := range open {
-		s.Close()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		var all sync.WaitGroup
+		for _, s := range open {
+			all.Go(func() { s.close(ctx) })
+		}
+		all.Wait()
+	}()
+	select {
+	case <-closed:
+	case <-ctx.Done():
+		k.Logger.Warn("sessions were still at work when the service stopped")
 	}
 	for _, kind := range k.loaded() {
 		k.unwatch(kind.Properties().ID)
-		if err := kind.Unload(context.Background(), true); err != nil {
+		if err := kind.Unload(ctx, true); err != nil {
 			k.Logger.Warn("provider not unloaded cleanly", "provider", kind.Properties().Name, "error", err)
 		}
 	}

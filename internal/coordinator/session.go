@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/stillpoint-vss/stillpoint/document"
@@ -58,6 +59,7 @@ type Session struct {
 	writers    *writerset.Set // and the Backup Components Document
 	set        *creation
 	idle       *time.Timer
+	called     atomic.Int64 // when the last call began, since the coordinator was made
 	running    *Async
 	asyncs     map[string]*Async
 	owned      []vss.SnapshotSetID // sets that this session created or imported
@@ -79,6 +81,28 @@ func (k *Coordinator) OpenSession(owner uint32) *Session {
 	return s
 }
 
+// maxSessions is how many sessions a user other than root may have open. Each can hold a document of 16 MiB in memory.
+const maxSessions = 16
+
+// Admit is OpenSession for a user that may have a limited number of them. Errors: VSS_E_BAD_STATE.
+func (k *Coordinator) Admit(owner uint32) (*Session, error) {
+	k.admission.Lock()
+	defer k.admission.Unlock()
+	k.mu.Lock()
+	open := 0
+	for _, s := range k.sessions {
+		if s.Owner == owner {
+			open++
+		}
+	}
+	k.mu.Unlock()
+	if owner != 0 && open >= maxSessions {
+		return nil, vss.E("OpenSession", vss.ErrBadState, fmt.Errorf("user %d has %d sessions open", owner, open)).
+			Advise("end the other programs of this user that request copies, or wait for them")
+	}
+	return k.OpenSession(owner), nil
+}
+
 // Session finds an open session of this user. Errors: VSS_E_BAD_STATE.
 func (k *Coordinator) Session(token string, user uint32) (*Session, error) {
 	k.mu.Lock()
@@ -88,8 +112,12 @@ func (k *Coordinator) Session(token string, user uint32) (*Session, error) {
 		return nil, vss.E("FindSession", vss.ErrBadState, errors.New("no such session")).
 			Advise("the session ended; open a new one")
 	}
+	s.touch()
 	return s, nil
 }
+
+// touch records that the session is used.
+func (s *Session) touch() { s.called.Store(int64(time.Since(s.k.began))) }
 
 // Done is closed when the session is.
 func (s *Session) Done() <-chan struct{} { return s.life.Done() }
@@ -178,6 +206,9 @@ func (s *Session) SetBackupState(selectComponents, bootable bool, t vss.BackupTy
 			return vss.E("SetBackupState", vss.ErrInvalidArg, fmt.Errorf("backup type %d", t))
 		}
 		d := s.document()
+		if !selectComponents {
+			d.Writers = nil // without component mode the document has no components
+		}
 		d.SelectComponents, d.BootableSystemState = selectComponents, bootable
 		d.BackupType, d.PartialFileSupport = t, partial
 		s.stateSet = true
@@ -275,6 +306,13 @@ func (s *Session) SaveAsXML() ([]byte, error) {
 // copies of an auto-release context are deleted, writers receive BackupShutdown; those that received PreRestore
 // receive PostRestore.
 func (s *Session) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	s.close(ctx)
+}
+
+// close is Close; what it calls gets ctx.
+func (s *Session) close(ctx context.Context) {
 	s.end() // cancels what runs
 	s.mu.Lock()
 	if s.closed {
@@ -286,10 +324,11 @@ func (s *Session) Close() {
 	if running != nil {
 		<-running.Done()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-	defer cancel()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
 	s.closed = true
 	if s.phase == phaseOpen || s.phase == phasePrepared || s.phase == phaseFailed {
 		s.abort(ctx)

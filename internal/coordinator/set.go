@@ -37,32 +37,66 @@ func (s *Session) StartSnapshotSet() (id vss.SnapshotSetID, err error) {
 			return err
 		}
 		s.set, s.phase, id = c, phaseOpen, c.id
-		s.document().SnapshotSetID = c.id
+		s.writers.Renew()
+		s.document().SnapshotSetID, s.document().SnapshotSet = c.id, nil
+		s.touch()
 		s.idle = time.AfterFunc(IdleLimit, s.expire)
 		return nil
 	})
 	return id, err
 }
 
+// openLimit is how long a user other than root may keep a set open: nobody else can create one meanwhile.
+const openLimit = time.Hour
+
 // expire aborts a set that was left open too long.
 func (s *Session) expire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.phase != phaseOpen && s.phase != phasePrepared || s.busy() {
+	if s.phase != phaseOpen && s.phase != phasePrepared {
+		return
+	}
+	quiet := time.Since(s.k.began) - time.Duration(s.called.Load())
+	if s.busy() {
+		quiet = 0
+	}
+	open := time.Since(s.set.record.Begun)
+	if quiet < IdleLimit && (s.Owner == 0 || s.busy() || open < openLimit) {
+		s.idle.Reset(IdleLimit - quiet)
+		return
+	}
+	if s.phase == phasePrepared && len(s.set.copies) == 0 { // a backup without copies, which takes what it takes
+		s.k.endCreation(s.set)
 		return
 	}
 	s.k.Events.Add(events.SetExpired, events.Warning, catalog.Event{
 		SetID: s.set.id, Code: vss.ErrBadState,
-		Message: fmt.Sprintf("the set was open for %v without DoSnapshotSet and was aborted", IdleLimit),
-		Hint:    "the requester is stuck; start the backup again",
+		Message: fmt.Sprintf("the set was open for %v, the last %v without a call, and was aborted",
+			open.Round(time.Second), quiet.Round(time.Second)),
+		Hint: "the requester is stuck; start the backup again",
 	})
 	s.abort(context.Background())
+}
+
+// creating returns VSS_E_BAD_STATE if the session's set is no longer the one that is being created. The caller
+// holds mu.
+func (s *Session) creating(op string) error {
+	s.k.mu.Lock()
+	defer s.k.mu.Unlock()
+	if s.k.creating == s.set {
+		return nil
+	}
+	return vss.E(op, vss.ErrBadState, errors.New("the set was without volumes and calls for too long")).
+		On(s.set.id.String()).Advise("start the backup again")
 }
 
 // AddToSnapshotSet finds a volume, chooses the provider of its copy and has it begin. The provider is an id or a
 // name; "" leaves the choice to the service. Source: AddToSnapshotSet.
 func (s *Session) AddToSnapshotSet(ctx context.Context, volume, providerName string) (id vss.SnapshotID, err error) {
 	err = s.act("AddToSnapshotSet", whileOpen, func() error {
+		if err := s.creating("AddToSnapshotSet"); err != nil {
+			return err
+		}
 		candidates, err := s.k.named(ctx, "AddToSnapshotSet", providerName)
 		if err == nil {
 			id, err = s.set.add(ctx, volume, candidates, providerName != "")
@@ -84,6 +118,9 @@ func (s *Session) DoSnapshotSet(limit time.Duration) (a *Async, err error) {
 		legal = whileOpen
 	}
 	if err := s.begin(op, true, legal...); err != nil {
+		return nil, err
+	}
+	if err := s.creating(op); err != nil {
 		return nil, err
 	}
 	if limit < 0 || limit > s.k.HoldLimit {

@@ -264,3 +264,6 @@ func (w *world) owns(id vss.ProviderID, set vss.SnapshotSetID, own []vss.Snapsho
 	}
 	return nil
 }
+
+// Shutdown stops the service, without a limit.
+func (w *world) Shutdown() { w.Coordinator.Shutdown(context.Background()) }

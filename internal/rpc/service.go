@@ -87,7 +87,10 @@ func (v *Service) OpenSession(r *vssv1.OpenSessionRequest, stream sessionStream)
 	if err != nil {
 		return err
 	}
-	s := v.k.OpenSession(u)
+	s, err := v.k.Admit(u)
+	if err != nil {
+		return err
+	}
 	defer s.Close()
 	v.logger.Debug("session opened", "session", s.ID, "user", u, "program", r.GetProgram())
 	if err := stream.Send(&vssv1.SessionEvent{Session: s.Token}); err != nil {

@@ -29,8 +29,12 @@ func (p *parts) inspect(context.Context) []copies.Finding {
 	}
 	for name, bytes := range short {
 		out = append(out, copies.Finding{Severity: "info",
-			What: fmt.Sprintf("pool %s has %d MiB less than its LUNs may still write: the oldest copies go first, while "+
-				"vssd runs", name, (bytes+1<<20-1)>>20),
+			What: fmt.Sprintf(
+				"pool %s has %d MiB less than its LUNs may still write: the oldest copies go first, while "+
+					"vssd runs",
+				name,
+				(bytes+1<<20-1)>>20,
+			),
 			Hint: "give the pool more room, and keep vssd running: systemctl enable --now vssd.service"})
 	}
 	return append(out, shutDown(mount.List(), probe)...)
@@ -44,7 +48,8 @@ func shutDown(mounts []mount.Info, probe func(path string) error) []copies.Findi
 	var out []copies.Finding
 	var seen []string
 	for _, m := range mounts {
-		if !slices.Contains([]string{"ext4", "ext3", "ext2", "xfs", "btrfs"}, m.Type) || slices.Contains(seen, m.Device) {
+		if !slices.Contains([]string{"ext4", "ext3", "ext2", "xfs", "btrfs"}, m.Type) ||
+			slices.Contains(seen, m.Device) {
 			continue
 		}
 		seen = append(seen, m.Device)

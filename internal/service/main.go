@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -65,6 +66,13 @@ func run(args []string, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer stop()
+	outlive()
+	if o.OnDemand {
+		becomeHost(o)
+	}
+	context.AfterFunc(ctx, func() {
+		time.AfterFunc(exitLimit, func() { os.Exit(1) }) // the guards release what is held
+	})
 	if err := Run(ctx, o); err != nil {
 		tell(stderr, err)
 		if o.OnDemand {
@@ -73,6 +81,15 @@ func run(args []string, stderr io.Writer) int {
 		return 1
 	}
 	return 0
+}
+
+// exitLimit is how long the process may take to exit after a signal. What still runs ends then, and its locks go.
+const exitLimit = 40 * time.Second
+
+// outlive makes the process ignore that its terminal or the reader of its log has gone. The signals are caught, not
+// ignored, because programs that the service starts would inherit that.
+func outlive() {
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGPIPE)
 }
 
 // thaw releases the volumes that the run directory lists as held.

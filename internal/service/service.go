@@ -166,7 +166,9 @@ func serve(ctx context.Context, l net.Listener, cfg *config.Config, o Options, p
 	}
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
 	_ = l.Close() // a new client starts another service, which waits for our state
-	p.coordinator.Shutdown()
+	soon, cancel := context.WithTimeout(context.Background(), stopLimit)
+	defer cancel()
+	p.coordinator.Shutdown(soon)
 	quit := time.AfterFunc(stopLimit, server.Stop)
 	defer quit.Stop()
 	server.GracefulStop()

@@ -2,12 +2,14 @@ package wire
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -41,14 +43,11 @@ func Listen(path string, mode os.FileMode, group string) (net.Listener, error) {
 		return nil, fail(err)
 	}
 	// Two processes that start at once must not treat each other's new socket as stale.
-	lock, err := os.Open(dir)
+	unlock, err := lockSocket(path)
 	if err != nil {
 		return nil, fail(err)
 	}
-	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return nil, fail(err)
-	}
+	defer unlock()
 	if err := stale(op, path); err != nil {
 		return nil, err
 	}
@@ -67,6 +66,46 @@ func Listen(path string, mode os.FileMode, group string) (net.Listener, error) {
 		return nil, fail(err)
 	}
 	return &listener{UnixListener: l, path: path, made: inode(path)}, nil
+}
+
+const (
+	lockLimit = 5 * time.Second // for another process that makes the same socket
+	lockPause = 10 * time.Millisecond
+)
+
+// lockSocket locks a file beside the socket, which only its owner can open: the lock of a folder that others can read
+// could be taken by any of them. Unlock removes the file.
+func lockSocket(path string) (unlock func(), err error) {
+	name := path + ".lock"
+	end := time.Now().Add(lockLimit)
+	for {
+		lock, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil && sameFile(lock, name) {
+			return func() {
+				_ = os.Remove(name) // while it is locked
+				_ = lock.Close()
+			}, nil
+		}
+		_ = lock.Close()
+		if err != nil && !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) || time.Now().After(end) {
+			return nil, fmt.Errorf("lock %s: %w", name, err)
+		}
+		<-time.After(lockPause)
+	}
+}
+
+// sameFile reports whether an open file is still the one of its name.
+func sameFile(f *os.File, name string) bool {
+	opened, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Lstat(name)
+	return err == nil && os.SameFile(opened, named)
 }
 
 // stale returns nil if path is free or is a socket without a listener.

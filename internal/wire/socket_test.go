@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"google.golang.org/grpc"
 
 	"github.com/stillpoint-vss/stillpoint/internal/lane"
@@ -302,5 +304,49 @@ func TestTrust(t *testing.T) {
 	) ||
 		!errors.Is(err, no) {
 		t.Error(err)
+	}
+}
+
+// TestFolderLocked: a lock that another process has on the socket's folder doesn't keep the service from starting;
+// the lock that does is waited for with a limit (trust 13).
+func TestFolderLocked(t *testing.T) {
+	dir := t.TempDir()
+	folder, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer folder.Close()
+	if err := unix.Flock(int(folder.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "s")
+	made := make(chan error, 1)
+	go func() {
+		l, err := Listen(path, 0o666, "")
+		if err == nil {
+			err = l.Close()
+		}
+		made <- err
+	}()
+	select {
+	case err := <-made:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it waits for the lock of the folder")
+	}
+	// the lock itself is only for the owner, and has a limit
+	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := Listen(path, 0o666, ""); err == nil {
+		l.Close()
+		t.Error("a second service got the socket's lock")
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,6 +35,7 @@ type Set struct {
 	cfg      *Config
 	session  vss.SessionID
 	doc      *document.Components
+	loaded   []*document.WriterComponents // of the document that Load began with
 	choice   choice
 	gathered bool
 	excluded []writer.Info // writers that run and do not take part
@@ -96,8 +98,29 @@ func (s *Set) Load(doc []byte) error {
 	if err != nil {
 		return vss.E("InitializeForBackup", vss.ErrInvalidXMLDocument, err)
 	}
-	s.doc = d
+	s.doc, s.loaded = d, d.Writers
 	return nil
+}
+
+// Renew begins another backup than the one that the loaded document is of: its components go, because the document must
+// not claim data that this backup doesn't save. Components that were added since stay.
+func (s *Set) Renew() {
+	old := map[*document.Component]bool{}
+	for _, w := range s.loaded {
+		for _, c := range w.Components {
+			old[c] = true
+		}
+	}
+	s.loaded = nil
+	if len(old) == 0 {
+		return
+	}
+	for _, w := range s.doc.Writers {
+		w.Components = slices.DeleteFunc(w.Components, func(c *document.Component) bool { return old[c] })
+	}
+	s.doc.Writers = slices.DeleteFunc(s.doc.Writers, func(w *document.WriterComponents) bool {
+		return len(w.Components) == 0
+	})
 }
 
 // LoadRestore begins a restore with the documents that the backup saved. Where the metadata of a writer are given,

@@ -25,7 +25,8 @@ func (t *Tool) Command(args, env []string, lost <-chan struct{}) int {
 		return t.notRun(args[0], err)
 	}
 	cmd := &exec.Cmd{
-		Path: path, Args: args, Env: append(os.Environ(), env...), Stdin: t.Stdin, Stdout: t.Stdout, Stderr: t.Stderr,
+		Path: path, Args: args, Env: append(os.Environ(), env...), Stdin: t.Stdin,
+		Stdout: t.Inherited(), Stderr: t.Stderr,
 	}
 	if t.JSON {
 		cmd.Stdout = t.Stderr // standard output is for the document

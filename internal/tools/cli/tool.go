@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -33,6 +34,37 @@ type Tool struct {
 	// Exit is the exit code of a run that ends without an error and, if it isn't ExitDone, of one that fails. A usage
 	// error always has ExitUsage.
 	Exit int
+}
+
+// output is a writer that keeps its first error.
+type output struct {
+	io.Writer
+	err error
+}
+
+// Write implements io.Writer.
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.Writer.Write(b)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+// Watch makes Finish report a failure to write to standard output, which would otherwise be lost. A *os.File that a
+// command is to inherit must be taken before.
+func (t *Tool) Watch() {
+	if _, ok := t.Stdout.(*output); !ok {
+		t.Stdout = &output{Writer: t.Stdout}
+	}
+}
+
+// Inherited returns standard output for a command of the user: the writer that Watch has replaced.
+func (t *Tool) Inherited() io.Writer {
+	if o, ok := t.Stdout.(*output); ok {
+		return o.Writer
+	}
+	return t.Stdout
 }
 
 // With connects to the service, calls f and closes the connection.
@@ -68,6 +100,10 @@ func (t *Tool) Session(
 // Finish prints the error with which the tool ends, if any, and returns the exit code.
 func (t *Tool) Finish(err error) int {
 	if err == nil {
+		if o, ok := t.Stdout.(*output); ok && o.err != nil {
+			fmt.Fprintf(t.Stderr, "%s: standard output: %v\n", t.Name, o.err)
+			return cmp.Or(t.Exit, ExitFailed)
+		}
 		return t.Exit
 	}
 	t.PrintError(err)

@@ -158,7 +158,7 @@ func (a *app) inside(set requester.SnapshotSet, h helperTask, lost <-chan struct
 	}()
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe", Args: []string{helperName}, Env: append(os.Environ(), shadowVariables(set)...),
-		Stdin: a.Stdin, Stdout: a.Stdout, Stderr: a.Stderr, ExtraFiles: []*os.File{in},
+		Stdin: a.Stdin, Stdout: a.Inherited(), Stderr: a.Stderr, ExtraFiles: []*os.File{in},
 		SysProcAttr: &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS},
 	}
 	if h.Lists != nil {

@@ -1,7 +1,9 @@
 package vsscmd
 
 import (
+	"cmp"
 	"context"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -138,4 +140,24 @@ func (a *app) lunShow() *cobra.Command {
 			return d.ShowLUN(ctx, lun)
 		}),
 	}
+}
+
+// warnBoot warns, unless a command failed, if nothing starts the service at the next boot: then LUNs are attached and
+// mounted only when a command starts it. Programs, which get JSON, aren't warned.
+func (a *app) warnBoot(err *error) {
+	if *err == nil && !a.JSON && !startsAtBoot(&a.Service, "/etc/systemd/system") {
+		a.Warnf("after a boot the LUN is missing until a vss command starts the service; to have it started at boot: " +
+			"systemctl enable --now vssd.service")
+	}
+}
+
+// startsAtBoot reports whether the units of a folder start the service at boot. A service with other folders than the
+// default ones has no unit.
+func startsAtBoot(o *requester.ConnectOptions, units string) bool {
+	if cmp.Or(o.State, requester.DefaultState) != requester.DefaultState ||
+		cmp.Or(o.Run, requester.DefaultRun) != requester.DefaultRun {
+		return false
+	}
+	enabled, _ := filepath.Glob(filepath.Join(units, "*.wants", "vssd.service"))
+	return len(enabled) > 0
 }

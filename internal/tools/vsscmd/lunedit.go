@@ -26,6 +26,7 @@ disk.`,
 			if n.Name = args[0]; n.Name == "" {
 				return errNoName()
 			}
+			defer a.warnBoot(&err)
 			return a.lun(cmd.Context(), func(d *requester.Disks) (requester.LUN, error) {
 				return d.CreateLUN(cmd.Context(), n)
 			})

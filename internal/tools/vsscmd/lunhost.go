@@ -79,11 +79,12 @@ func (a *app) lunMount() *cobra.Command {
 it again after a restart.`,
 		Example: "  vss lun mount data /srv/data --persist",
 		Args:    exactly("LUN[:PART]", "PATH"),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			lun, part, err := parseLUN(args[0])
 			if err != nil {
 				return err
 			}
+			defer a.warnBoot(&err)
 			path, err := filepath.Abs(args[1])
 			if err != nil || args[1] == "" {
 				return cli.Usagef("name a directory", "invalid path %q", args[1])

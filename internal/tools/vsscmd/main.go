@@ -34,6 +34,7 @@ func Main(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	a := &app{Tool: cli.Tool{Name: programName, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}}
+	a.Watch()
 	a.Service.Exe = "/proc/self/exe"
 	return a.run(ctx, args[1:])
 }
