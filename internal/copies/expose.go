@@ -125,7 +125,7 @@ func checkFolder(root, path string) (why string, code vss.Code, hint string) {
 	case errors.Is(err, unix.ELOOP):
 		return "a symbolic link is on the way", vss.ErrInvalidArg, "give the real path"
 	case errors.Is(err, unix.EXDEV):
-		return "something is mounted on the way", vss.ErrInvalidArg, "choose a folder that lies in the expose root itself"
+		return "something is mounted on the way", vss.ErrInvalidArg, "choose a folder of the expose root itself"
 	case errors.Is(err, unix.ENOTDIR):
 		return "not a folder", vss.ErrInvalidArg, "give the path of an empty folder; a symbolic link is not taken"
 	case err != nil:

@@ -62,7 +62,9 @@ func NewHost(c Config) (*Host, error) {
 		return nil, vss.E(op, vss.ErrUnexpected, err).On(c.RunDir)
 	}
 	c.RunDir = real
-	h := &Host{cfg: c, mounted: map[string]mount.Owner{}, private: map[vss.SnapshotID][]string{}, creating: map[string]int{}}
+	h := &Host{
+		cfg: c, mounted: map[string]mount.Owner{}, private: map[vss.SnapshotID][]string{}, creating: map[string]int{},
+	}
 	return h, nil
 }
 
