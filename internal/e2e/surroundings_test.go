@@ -31,7 +31,7 @@ func TestSurroundings(t *testing.T) {
 	if err := os.Symlink(program, link); err != nil {
 		t.Fatal(err)
 	}
-	shell.Args[3] = link
+	shell.Args[4] = link
 	shell.Env = cmd.Env
 	if r := w.finish(shell); r.code != 0 {
 		t.Fatalf("exit %d\n%s%s", r.code, r.stdout, r.stderr)
