@@ -85,6 +85,9 @@ func (s *saved) Decide(text []byte) error {
 
 // Adopt implements engine.Saved.
 func (s *saved) Adopt(ctx context.Context) error {
+	if s.Config == "" && s.Unit == "" {
+		return errors.New("the backup is of a server without a configuration file")
+	}
 	i, err := s.running(ctx)
 	if err == nil && i == nil {
 		err = fmt.Errorf("no server with the working directory %s is running", s.Name)
