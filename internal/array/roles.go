@@ -130,7 +130,7 @@ type Pool interface {
 	// work, each of which it passes to step, which may wait before it runs the piece. Hydrate stops when ctx ends and
 	// may be called again.
 	Hydrate(ctx context.Context, id vss.LUNID, step func(percent float64, piece func() error) error) error
-	// Replace returns the target the content and size of the source. A crash leaves the old content or the new.
+	// Replace gives the target the content and size of the source. A crash leaves the old content or the new.
 	Replace(source, target vss.LUNID) error
 	WritePaths() []string
 	Close() error

@@ -145,7 +145,7 @@ func (e *Editor) changeGPT(change func(*gpt)) error {
 	return nil
 }
 
-// SetIdentity returns the disk these ids and reads them back. It must name every partition. Errors:
+// SetIdentity writes these ids to the disk and reads them back. It must name every partition. Errors:
 // VSS_E_CANNOT_REVERT_DISKID.
 func (e *Editor) SetIdentity(id Identity) error {
 	d := e.disk
@@ -182,8 +182,8 @@ func (i Identity) equal(o Identity) bool {
 	return i.Style == o.Style && i.Disk == o.Disk && slices.Equal(i.Partitions, o.Partitions)
 }
 
-// RenewIdentity returns the disk and its partitions fresh ids. A disk without a table has none: nothing happens.
-// Errors: VSS_E_CANNOT_REVERT_DISKID.
+// RenewIdentity writes new ids to the disk and its partitions and returns them. A disk without a table has none:
+// nothing happens. Errors: VSS_E_CANNOT_REVERT_DISKID.
 func (e *Editor) RenewIdentity() (Identity, error) {
 	id := e.Table().Identity
 	if id.Style == StyleNone {

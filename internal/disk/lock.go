@@ -39,7 +39,7 @@ func Lock(ctx context.Context, device string) (*Locked, error) {
 	return &Locked{device, node}, nil
 }
 
-// Release returns the lock back.
+// Release releases the lock.
 func (l *Locked) Release() { l.node.Close() }
 
 // Edit changes the disk's flags or identity under the lock. Errors: those of change, VSS_E_OBJECT_NOT_FOUND,

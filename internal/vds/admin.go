@@ -178,7 +178,7 @@ func (m *Manager) Mask(ctx context.Context, name, host string, force bool) (Disk
 	})
 }
 
-// Rename returns a LUN another name. Errors: VDS_E_INVALID_OPERATION for one that is in use.
+// Rename gives a LUN another name. Errors: VDS_E_INVALID_OPERATION for one that is in use.
 func (m *Manager) Rename(ctx context.Context, name, to string) (Disk, error) {
 	return m.change(ctx, "RenameLun", name, func(d Disk) error {
 		_, err := d.Array.Rename(ctx, d.LUN.ID, to)
