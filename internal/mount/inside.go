@@ -27,8 +27,8 @@ func otherNamespace(path string) (pid, point string, ok bool) {
 }
 
 // unmountInside unmounts what is at point in the mount namespace of a process, as Unmount does in this one. A process
-// that was started with a namespace of its own keeps the mounts of that time for its lifetime, even if they are unmounted
-// elsewhere; mostly nothing uses them.
+// that was started with a namespace of its own keeps the mounts of that time for its lifetime, even if they are
+// unmounted elsewhere; mostly nothing uses them.
 func unmountInside(pid, point string, o Owner, force bool) error {
 	all := table(pid, "")
 	slices.Reverse(all)
