@@ -32,8 +32,9 @@ const dirtyBytes = 1 << 20
 // creation does. Beside it the program of formerCommit makes the same sets of volumes of its own. Every round has the
 // same dirty data, and the four take turns. Times are in milliseconds; ratios are of the medians.
 func BenchmarkHold(b *testing.B) {
+	program := formerProgram(b) // outlives the worlds, which end with it
 	w, former := newWorld(b), newWorld(b)
-	former.program = formerProgram(b)
+	former.program = program
 	all, theirs := w.benchVolumes(32), former.benchVolumes(32)
 	for _, n := range []int{1, 8, 32} {
 		b.Run(fmt.Sprintf("volumes=%d", n), func(b *testing.B) {
