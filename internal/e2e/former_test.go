@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stillpoint-vss/stillpoint/internal/lane"
 )
 
 // formerCommit is the version before catalogue format 2.
@@ -25,19 +27,17 @@ func formerProgram(t testing.TB) string {
 		"cd " + source + " && CGO_ENABLED=0 go build -buildvcs=false -o " + dir + "/ ./cmd/vss",
 	} {
 		if out, err := exec.Command("bash", "-euo", "pipefail", "-c", line).CombinedOutput(); err != nil {
-			t.Fatalf("the program of %s can't be built; this needs the repository with its history, not a shallow clone: %v\n%s",
-				formerCommit, err, out)
+			t.Fatalf("the program of %s can't be built; this needs the repository with its history, not a shallow "+
+				"clone: %v\n%s", formerCommit, err, out)
 		}
 	}
 	return filepath.Join(dir, "vss")
 }
 
-// TestFormerState: all that the program of formerCommit left on a host, with its catalogue, its pool and its copies in each
-// state, is taken over: each copy is listed, exposed, imported, broken and deleted.
+// TestFormerState checks that everything the program of formerCommit left on a host is taken over, with its catalogue,
+// its pool and its copies in each state: each copy is listed, exposed, imported, broken and deleted.
 func TestFormerState(t *testing.T) {
-	if os.Getenv("VSS_SOAK") == "" {
-		t.Skip("make soak runs it: it builds a former version from the repository's history")
-	}
+	lane.SoakOnly(t, "it builds a former version from the repository's history, which a shallow clone doesn't have")
 	w := newWorld(t)
 	w.program = formerProgram(t)
 	a, b := w.volume("a", "64M", "ext4", "gpt"), w.volume("b", "320M", "xfs", "mbr")
@@ -72,8 +72,9 @@ func TestFormerState(t *testing.T) {
 	}
 	for i, s := range want {
 		g := got[i]
-		if g.ID != s.ID || g.SetID != s.SetID || g.DeviceObject != s.DeviceObject || g.OriginalVolume != s.OriginalVolume ||
-			g.Consistency != s.Consistency || g.ExposedAt != s.ExposedAt || g.State != s.State {
+		if g.ID != s.ID || g.SetID != s.SetID || g.DeviceObject != s.DeviceObject ||
+			g.OriginalVolume != s.OriginalVolume || g.Consistency != s.Consistency ||
+			g.ExposedAt != s.ExposedAt || g.State != s.State {
 			t.Errorf("copy %d is listed as %+v, was %+v", i, g, s)
 		}
 		w.vss(nil, "show", s.ID)
