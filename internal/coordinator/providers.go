@@ -40,17 +40,15 @@ func (k *Coordinator) load(ctx context.Context, p provider.Provider) (copies.Kin
 	if err != nil {
 		return nil, err
 	}
-	if _, err := k.kind(props.ID); err == nil {
+	if !k.reserve(props.ID) {
 		return nil, alreadyRegistered(props)
 	}
 	kind, err := k.Host.Load(ctx, p)
-	if err != nil {
-		return nil, err
-	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if slices.ContainsFunc(k.kinds, func(o copies.Kind) bool { return o.Properties().ID == props.ID }) {
-		return nil, alreadyRegistered(props)
+	delete(k.loading, props.ID)
+	if err != nil {
+		return nil, err
 	}
 	k.kinds = append(slices.Clone(k.kinds), kind)
 	slices.SortStableFunc(k.kinds, func(a, b copies.Kind) int {
@@ -58,6 +56,18 @@ func (k *Coordinator) load(ctx context.Context, p provider.Provider) (copies.Kin
 	})
 	k.watch(kind)
 	return kind, nil
+}
+
+// reserve keeps other providers of an id from loading, and reports whether there is none. So OnLoad of a second one is
+// never called: it may delete what a former process left unfinished.
+func (k *Coordinator) reserve(id vss.ProviderID) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.loading[id] || slices.ContainsFunc(k.kinds, func(o copies.Kind) bool { return o.Properties().ID == id }) {
+		return false
+	}
+	k.loading[id] = true
+	return true
 }
 
 func alreadyRegistered(p provider.Properties) error {
