@@ -31,7 +31,7 @@ func (m *Manager) change(ctx context.Context, op, name string, f func(Disk) erro
 	return m.byID(ctx, d.LUN.ID)
 }
 
-// vdsError returns VDS's code to errors of the packages below that have one, and keeps all others.
+// vdsError gives VDS's code to errors of the packages below that have one, and keeps all others.
 func vdsError(op string, err error) error {
 	switch vss.CodeOf(err) {
 	case vss.ErrVolumeInUse:

@@ -104,7 +104,7 @@ func nextShared(image *os.File, at, size int64) (from, length int64, err error) 
 	return from, length, err
 }
 
-// move returns one run new blocks, unless it was written meanwhile. The private file is emptied at the end, so that the
+// move gives one run new blocks, unless it was written meanwhile. The private file is emptied at the end, so that the
 // blocks are the image's alone.
 func move(image, work *os.File, at, length int64) (moved bool, err error) {
 	buf := make([]byte, length)
