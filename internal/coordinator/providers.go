@@ -158,15 +158,17 @@ func (k *Coordinator) unwatch(id vss.ProviderID) {
 
 // reported records one event of a provider. A copy that it has lost is forgotten.
 func (k *Coordinator) reported(ctx context.Context, kind copies.Kind, e provider.Event) {
-	name := kind.Properties().Name
-	if e.Kind != provider.EventCopyLost {
-		k.Events.Add(events.Kind(e.Kind), events.Warning, catalog.Event{
+	id, name := kind.Properties().ID, kind.Properties().Name
+	switch e.Kind {
+	case provider.EventCopyLost:
+		k.lose(ctx, e.Text, e.Hint, func(r *catalog.Snapshot) bool { return r.ID == e.Snapshot && r.ProviderID == id })
+	case provider.EventAreaFilling:
+		k.Events.Add(events.AreaFilling, events.Warning, catalog.Event{
 			Time: e.Time, Provider: name, Object: e.Object, Message: e.Text, Hint: e.Hint,
 		})
-		return
+	default:
+		k.Logger.Warn("provider reports an unknown event", "provider", name, "kind", e.Kind, "text", e.Text)
 	}
-	id := kind.Properties().ID
-	k.lose(ctx, e.Text, e.Hint, func(r *catalog.Snapshot) bool { return r.ID == e.Snapshot && r.ProviderID == id })
 }
 
 // loaded returns the kinds of copies, in the order in which they are asked for a volume.

@@ -157,7 +157,9 @@ func TestCommitIsNotCancelled(t *testing.T) {
 			if c.Method == "CommitSnapshots" {
 				committing <- struct{}{}
 				<-cancelled
-				return ctx.Err()
+				if ctx.Err() != nil {
+					t.Errorf("CommitSnapshots was cancelled at provider %v", c.Provider)
+				}
 			}
 			return nil
 		})
@@ -172,9 +174,6 @@ func TestCommitIsNotCancelled(t *testing.T) {
 		<-a.Done()
 		if r := a.QueryStatus(); r.Result != vss.SuccessAsyncCancelled {
 			t.Errorf("%+v", r)
-		}
-		if got := w.ordered(firstID); !slices.Contains(got, "CommitSnapshots") || len(w.eventKinds()) > 0 {
-			t.Errorf("calls %v, events %v", got, w.eventKinds())
 		}
 		w.clean("cancelled")
 	})
