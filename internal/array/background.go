@@ -26,7 +26,7 @@ func (c *Controller) stopHydrating(e *entry) {
 	}
 }
 
-// hydrate returns a plex blocks of its own, in the background. The caller holds work, or the controller is being
+// hydrate gives a plex blocks of its own, in the background. The caller holds work, or the controller is being
 // opened.
 func (c *Controller) hydrate(e *entry) {
 	id, name := e.ID, e.Name

@@ -188,7 +188,7 @@ func (c *Controller) dependents(id vss.LUNID) []string {
 	return out
 }
 
-// Rename returns a LUN another name.
+// Rename gives a LUN another name.
 func (c *Controller) Rename(_ context.Context, id vss.LUNID, name string) (LUN, error) {
 	const op = "RenameLun"
 	c.work.Lock()

@@ -126,11 +126,11 @@ type Pool interface {
 	// Allocated returns how much of the pool the LUN's data takes, shared or not.
 	Allocated(id vss.LUNID) (int64, error)
 	Prepare(cuts []Cut) (Cutter, error)
-	// Hydrate returns a LUN blocks of its own until it shares none, while it is in use. It does so in short pieces of
+	// Hydrate gives a LUN blocks of its own until it shares none, while it is in use. It does so in short pieces of
 	// work, each of which it passes to step, which may wait before it runs the piece. Hydrate stops when ctx ends and
 	// may be called again.
 	Hydrate(ctx context.Context, id vss.LUNID, step func(percent float64, piece func() error) error) error
-	// Replace returns the target the content and size of the source. A crash leaves the old content or the new.
+	// Replace gives the target the content and size of the source. A crash leaves the old content or the new.
 	Replace(source, target vss.LUNID) error
 	WritePaths() []string
 	Close() error

@@ -291,6 +291,29 @@ func TestProvidersComeAndGo(t *testing.T) {
 	}
 }
 
+// TestProviderLoadsOnce: while a provider loads, another one of its id is refused, and isn't loaded.
+func TestProviderLoadsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.Shutdown()
+		must(t, w.RemoveProvider(t.Context(), firstID, true))
+		w.calls.Reset()
+		load := make(chan struct{})
+		w.calls.Before(func(context.Context, providertest.Call) error { <-load; return nil })
+		first := make(chan error)
+		go func() { first <- w.AddProvider(t.Context(), w.providers()[1]) }()
+		synctest.Wait()
+		if err := w.AddProvider(t.Context(), w.providers()[1]); !errors.Is(err, vss.ErrProviderAlreadyRegistered) {
+			t.Errorf("a second one: %v", err)
+		}
+		close(load)
+		must(t, <-first)
+		if got := w.calls.Methods(firstID); !slices.Equal(got, []string{"OnLoad"}) {
+			t.Errorf("called: %v", got)
+		}
+	})
+}
+
 // TestCheck: doctor finds what is held, cut off or unreachable, and repairs what it can.
 func TestCheck(t *testing.T) {
 	w, _, set := setOfThree(t, vss.ContextAppRollback)

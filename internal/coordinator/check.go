@@ -8,9 +8,9 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/recovery"
 )
 
-// Check compares what is recorded with what is there (vss doctor). With repair it puts right what is safe to put
-// right; the rest is reported with what to do. What is being created, imported, broken or deleted at this moment is
-// left out of account. Errors: those of looking.
+// Check compares what is recorded with what is there (vss doctor). With repair it repairs what can be
+// repaired safely; the rest is reported with what to do. What is being created, imported, broken or deleted at this
+// moment is left out of account. Errors: those of looking.
 func (k *Coordinator) Check(ctx context.Context, repair bool) ([]copies.Finding, error) {
 	found, err := k.inspect(ctx)
 	if err != nil || !repair {

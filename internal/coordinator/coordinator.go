@@ -67,6 +67,7 @@ type Coordinator struct {
 	table     []step     // of a creation
 	mu        sync.Mutex
 	kinds     []copies.Kind // hardware, software, system; in this order they are asked for a volume
+	loading   map[vss.ProviderID]bool
 	stops     map[vss.ProviderID]func()
 	sessions  map[string]*Session
 	creating  *creation // the set that is being created, from StartSnapshotSet on
@@ -78,7 +79,8 @@ type Coordinator struct {
 // Recover must run before the first session. Errors: E_INVALIDARG for a hold limit out of range.
 func New(ctx context.Context, c Config) (*Coordinator, error) {
 	k := &Coordinator{
-		Config: c, began: time.Now(), table: steps, stops: map[vss.ProviderID]func(){}, sessions: map[string]*Session{},
+		Config: c, began: time.Now(), table: steps, loading: map[vss.ProviderID]bool{},
+		stops: map[vss.ProviderID]func(){}, sessions: map[string]*Session{},
 		busySets: map[vss.SnapshotSetID]bool{}, owned: map[vss.SnapshotSetID]bool{},
 	}
 	if k.HoldLimit <= 0 || k.HoldLimit > hold.MaxLimit {

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -139,6 +140,16 @@ func TestImportIncomplete(t *testing.T) {
 		t.Errorf("one of two: %v", got)
 	}
 	w.wantEvent(events.NotImported)
+	made := doc
+	doc = bytes.ReplaceAll(doc, []byte(secondID.Plain()), []byte(localID.Plain()))
+	w.calls.Reset()
+	if err := ended(open().ImportSnapshots()); !errors.Is(err, vss.ErrNonTransportableBCD) {
+		t.Errorf("a copy of a software provider: %v", err)
+	}
+	if got := w.ordered(localID); len(got) > 0 || bytes.Equal(doc, made) {
+		t.Errorf("the software provider was called: %v", got)
+	}
+	doc = made
 	must(t, w.RemoveProvider(t.Context(), secondID, true))
 	if err := ended(open().ImportSnapshots()); !errors.Is(err, vss.ErrProviderNotRegistered) {
 		t.Errorf("without its provider: %v", err)

@@ -81,8 +81,8 @@ func (k *Coordinator) deleteCopy(ctx context.Context, r *catalog.Snapshot, force
 	return k.Host.Delete(ctx, c, force)
 }
 
-// autoRelease deletes the copies of a set whose requester is gone. A transportable set that was not imported here isn't
-// deleted, only forgotten: the host that imports it releases it.
+// autoRelease deletes the copies of a set whose session has ended. A transportable set that was not imported here
+// isn't deleted, only forgotten: the host that imports it releases it.
 func (k *Coordinator) autoRelease(ctx context.Context, id vss.SnapshotSetID) {
 	unlock, err := k.waitSet(ctx, "DeleteSnapshots", id)
 	if err != nil {

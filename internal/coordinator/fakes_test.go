@@ -21,7 +21,8 @@ type fakeHolder struct {
 
 	mu     sync.Mutex
 	held   bool
-	open   int // guards that aren't closed
+	late   bool // a guard was closed while it held
+	open   int  // guards that aren't closed
 	ops    []string
 	vols   []HeldVolume
 	susp   []string
@@ -77,6 +78,13 @@ func (h *fakeHolder) state() (held bool, open int) {
 	return h.held, h.open
 }
 
+// closedHeld reports whether the last guard to be closed still held: nothing had released it.
+func (h *fakeHolder) closedHeld() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.late
+}
+
 type fakeGuard struct {
 	h      *fakeHolder
 	start  time.Time
@@ -108,7 +116,7 @@ func (g *fakeGuard) Close() error {
 	g.closed.Do(func() {
 		g.h.mu.Lock()
 		g.h.open--
-		g.h.held = false
+		g.h.held, g.h.late = false, g.h.held
 		g.h.mu.Unlock()
 	})
 	return err

@@ -65,8 +65,15 @@ func (s *Session) importDocument(ctx context.Context, a *Async, doc *document.Co
 		r.Order, r.Count = i, len(records)
 		records[i] = &r
 	}
-	if _, err := s.k.parts(records); err != nil {
+	parts, err := s.k.parts(records)
+	if err != nil {
 		return 0, err
+	}
+	for _, p := range parts {
+		if _, ok := p.kind.(copies.Importer); !ok { // its document can't come from a host that made such a set
+			why := errors.New("copies of " + p.kind.Properties().Name + " can't be imported")
+			return 0, vss.E(op, vss.ErrNonTransportableBCD, why).On(set.ID.String())
+		}
 	}
 	a.Progress("import", 10)
 	code, err := s.k.importSet(ctx, catalog.Set{ID: set.ID, Context: set.Context, Count: len(records)}, records, false)

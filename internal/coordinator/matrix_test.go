@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 
 	"github.com/stillpoint-vss/stillpoint/internal/background"
+	"github.com/stillpoint-vss/stillpoint/internal/recovery"
+	"github.com/stillpoint-vss/stillpoint/provider/providertest"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
 
@@ -148,6 +150,7 @@ func goWrong(t *testing.T, i int, h *harm, after bool) {
 	defer s.Close()
 	stop := make(chan struct{})
 	m.cancel = func() { close(stop); synctest.Wait() }
+	w.calls.Before(func(_ context.Context, c providertest.Call) error { checkAbort(t, w, m, c); return nil })
 	a, err := s.DoSnapshotSet(0)
 	must(t, err)
 	go func() {
@@ -160,6 +163,7 @@ func goWrong(t *testing.T, i int, h *harm, after bool) {
 	<-a.Done()
 	close(m.release)
 	synctest.Wait()
+	w.calls.Before(nil)
 	status := a.QueryStatus()
 	if i == len(steps)-1 && h.name == "cancelled" && status.Result == vss.SuccessAsyncFinished {
 		t.Fatal("a set that was cancelled is there")
@@ -180,15 +184,37 @@ func goWrong(t *testing.T, i int, h *harm, after bool) {
 	w.atRest("after the next set")
 }
 
+// checkAbort checks what must be undone before a provider deletes its copies: writes are released, by the undo of the
+// hold and not by that of the guards, copies aren't accessible, and recovery wouldn't finish the set.
+func checkAbort(t *testing.T, w *world, m *mishap, c providertest.Call) {
+	if c.Method != "AbortSnapshots" {
+		return
+	}
+	if held, _ := w.holder.state(); held || w.holder.closedHeld() || w.quiet.count() != 0 {
+		t.Errorf("AbortSnapshots of %v: writes, or the log, were not released first", c.Provider)
+	}
+	m.mu.Lock()
+	surfaced := slices.Contains(m.begun, "pre-recovery")
+	m.mu.Unlock()
+	if surfaced && c.Provider == localID && !slices.Contains(w.calls.Methods(localID), "Withdraw") {
+		t.Error("AbortSnapshots comes before the copies are withdrawn")
+	}
+	r, err := recovery.Read(w.store)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	for id, s := range r.Sets {
+		if s.Finishing {
+			t.Errorf("AbortSnapshots of set %v, which recovery would finish", id)
+		}
+	}
+}
+
 // wantAborted: providers and writers were told to abort if they were told anything before.
 func wantAborted(t *testing.T, w *world, s *Session, m *mishap) {
 	t.Helper()
-	for _, id := range allIDs {
-		methods := w.calls.Methods(id)
-		if !slices.Contains(methods, "AbortSnapshots") {
-			t.Errorf("provider %v was not aborted: %v", id, methods)
-		}
-	}
+	w.wantAllAborted(t, "")
 	heard := w.writer.Names(s.ID)
 	if prepared := slices.Contains(m.begun, "prepare-snapshot"); prepared && slices.Contains(heard, "Freeze") &&
 		!slices.Contains(heard, "PostSnapshot") &&

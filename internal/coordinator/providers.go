@@ -40,17 +40,15 @@ func (k *Coordinator) load(ctx context.Context, p provider.Provider) (copies.Kin
 	if err != nil {
 		return nil, err
 	}
-	if _, err := k.kind(props.ID); err == nil {
+	if !k.reserve(props.ID) {
 		return nil, alreadyRegistered(props)
 	}
 	kind, err := k.Host.Load(ctx, p)
-	if err != nil {
-		return nil, err
-	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if slices.ContainsFunc(k.kinds, func(o copies.Kind) bool { return o.Properties().ID == props.ID }) {
-		return nil, alreadyRegistered(props)
+	delete(k.loading, props.ID)
+	if err != nil {
+		return nil, err
 	}
 	k.kinds = append(slices.Clone(k.kinds), kind)
 	slices.SortStableFunc(k.kinds, func(a, b copies.Kind) int {
@@ -58,6 +56,18 @@ func (k *Coordinator) load(ctx context.Context, p provider.Provider) (copies.Kin
 	})
 	k.watch(kind)
 	return kind, nil
+}
+
+// reserve keeps other providers of an id from loading, and reports whether there is none. So OnLoad of a second one is
+// never called: it may delete what a former process left unfinished.
+func (k *Coordinator) reserve(id vss.ProviderID) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.loading[id] || slices.ContainsFunc(k.kinds, func(o copies.Kind) bool { return o.Properties().ID == id }) {
+		return false
+	}
+	k.loading[id] = true
+	return true
 }
 
 func alreadyRegistered(p provider.Properties) error {
@@ -148,15 +158,17 @@ func (k *Coordinator) unwatch(id vss.ProviderID) {
 
 // reported records one event of a provider. A copy that it has lost is forgotten.
 func (k *Coordinator) reported(ctx context.Context, kind copies.Kind, e provider.Event) {
-	name := kind.Properties().Name
-	if e.Kind != provider.EventCopyLost {
-		k.Events.Add(events.Kind(e.Kind), events.Warning, catalog.Event{
+	id, name := kind.Properties().ID, kind.Properties().Name
+	switch e.Kind {
+	case provider.EventCopyLost:
+		k.lose(ctx, e.Text, e.Hint, func(r *catalog.Snapshot) bool { return r.ID == e.Snapshot && r.ProviderID == id })
+	case provider.EventAreaFilling:
+		k.Events.Add(events.AreaFilling, events.Warning, catalog.Event{
 			Time: e.Time, Provider: name, Object: e.Object, Message: e.Text, Hint: e.Hint,
 		})
-		return
+	default:
+		k.Logger.Warn("provider reports an unknown event", "provider", name, "kind", e.Kind, "text", e.Text)
 	}
-	id := kind.Properties().ID
-	k.lose(ctx, e.Text, e.Hint, func(r *catalog.Snapshot) bool { return r.ID == e.Snapshot && r.ProviderID == id })
 }
 
 // loaded returns the kinds of copies, in the order in which they are asked for a volume.

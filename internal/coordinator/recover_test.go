@@ -12,12 +12,15 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/copies"
 	"github.com/stillpoint-vss/stillpoint/internal/events"
 	"github.com/stillpoint-vss/stillpoint/vss"
+	"github.com/stillpoint-vss/stillpoint/writer"
+	"github.com/stillpoint-vss/stillpoint/writer/writertest"
 )
 
 // TestKilled has the service die at every step, before and after its work. The next start drops the set, unless it was
 // complete: that one it finishes.
 func TestKilled(t *testing.T) {
 	complete := slices.IndexFunc(steps, func(s step) bool { return s.name == "post-final-commit" })
+	prepare := slices.IndexFunc(steps, func(s step) bool { return s.name == "prepare-snapshot" })
 	for i, s := range steps {
 		for _, after := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s after %v", s.name, after), func(t *testing.T) {
@@ -37,6 +40,9 @@ func TestKilled(t *testing.T) {
 					finished := i > complete || i == complete && after
 					if !finished {
 						w.clean("dropped")
+						if i > prepare || i == prepare && after {
+							w.wantWriterAborted()
+						}
 						if i > 0 || after {
 							w.wantEvent(events.CreationDropped)
 						}
@@ -62,6 +68,16 @@ func TestKilled(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// wantWriterAborted checks that the writer has received Abort of the set. That ends no freeze here: the server of a
+// writer thaws it when the connection of the service is lost.
+func (w *world) wantWriterAborted() {
+	w.t.Helper()
+	aborted := slices.ContainsFunc(w.writer.Seen(), func(s writertest.Seen) bool { return s.Handler == writer.OnAbort })
+	if !aborted {
+		w.t.Error("the writer did not receive Abort")
 	}
 }
 

@@ -125,8 +125,8 @@ func (s *Session) SetFileRestoreStatus(n ComponentName, status vss.FileRestoreSt
 	return s.whileRestoring("SetFileRestoreStatus", set, phasePreRestored)
 }
 
-// PostRestore has the same writers take up their restored files. It goes on when its client is gone: a database must
-// not be left half started.
+// PostRestore has the same writers take up their restored files. It continues if its client disconnects: a database
+// must not be left half started.
 func (s *Session) PostRestore() (a *Async, err error) {
 	err = s.whileRestoring("PostRestore", func(w *writerset.Set) error {
 		a = s.restoreEvent("post-restore", w.PostRestore, phasePostRestored)

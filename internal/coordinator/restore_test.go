@@ -102,9 +102,9 @@ func TestRestoreTable(t *testing.T) {
 		both bool        // it is a call of backups, too
 	}{
 		{"InitializeForBackup", func(s *Session) error { return s.InitializeForBackup(nil) }, never, true},
-		{
+		{ // legal in a new session
 			"InitializeForRestore", func(s *Session) error { return s.InitializeForRestore(doc, nil) }, never, true,
-		}, // legal in a new session
+		},
 		{
 			"GatherWriterMetadata", func(s *Session) error { return now(s.GatherWriterMetadata()) },
 			[4]vss.Code{0, bad, bad, bad}, true,

@@ -302,9 +302,9 @@ func (s *Session) SaveAsXML() ([]byte, error) {
 	return s.document().XML()
 }
 
-// Close releases the requester object, on request or because its client is gone: an unfinished creation is aborted,
-// copies of an auto-release context are deleted, writers receive BackupShutdown; those that received PreRestore
-// receive PostRestore.
+// Close releases the requester object, on request or because its client disconnected: an unfinished creation is
+// aborted, copies of an auto-release context are deleted, writers receive BackupShutdown; those that received
+// PreRestore receive PostRestore.
 func (s *Session) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()

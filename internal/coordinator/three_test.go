@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
 	"github.com/stillpoint-vss/stillpoint/provider/providertest"
@@ -31,6 +32,12 @@ var (
 		"PostFinalCommitSnapshots",
 	}
 	softwareFinal = []string{"SetWritable", "PreFinalCommitSnapshots", "SetWritable", "PostFinalCommitSnapshots"}
+
+	createdBy = map[vss.ProviderID][]string{
+		firstID:  slices.Concat(createCalls, []string{"GetTargetLuns", "LocateLuns"}, hardwareFinal),
+		secondID: slices.Concat(createCalls, []string{"GetTargetLuns", "LocateLuns"}, hardwareFinal),
+		localID:  slices.Concat(createCalls, []string{"Describe", "Surface"}, softwareFinal),
+	}
 )
 
 // ordered returns the calls to a provider that change something, or belong to the sequence.
@@ -62,15 +69,10 @@ func setOfThree(t *testing.T, c vss.Context) (*world, *Session, vss.SnapshotSetI
 func TestThreeCreate(t *testing.T) {
 	w, s, set := setOfThree(t, vss.ContextAppRollback)
 	defer s.Close()
-	want := map[vss.ProviderID][]string{
-		firstID:  slices.Concat(createCalls, []string{"GetTargetLuns", "LocateLuns"}, hardwareFinal),
-		secondID: slices.Concat(createCalls, []string{"GetTargetLuns", "LocateLuns"}, hardwareFinal),
-		localID:  slices.Concat(createCalls, []string{"Describe", "Surface"}, softwareFinal),
-	}
 	records := w.records(set)
 	for i, id := range []vss.ProviderID{firstID, secondID, localID} {
-		if got := w.ordered(id); !slices.Equal(got, want[id]) {
-			t.Errorf("provider %d: %v, want %v", i, got, want[id])
+		if got := w.ordered(id); !slices.Equal(got, createdBy[id]) {
+			t.Errorf("provider %d: %v, want %v", i, got, createdBy[id])
 		}
 		r := records[i]
 		luns := w.luns[i+1 : min(i+2, 3)]
@@ -108,6 +110,10 @@ func TestThreeAborted(t *testing.T) {
 			for _, way := range []string{"fails", "panics"} {
 				w := newWorld(t)
 				s := w.session(vss.ContextAppRollback, "/b", "/c", "/srv/memory0")
+				var ids []vss.SnapshotID
+				for _, c := range s.set.copies {
+					ids = append(ids, c.id)
+				}
 				hit := false
 				w.calls.Before(func(_ context.Context, c providertest.Call) error {
 					if c.Method != method || c.Provider != id || hit {
@@ -129,13 +135,99 @@ func TestThreeAborted(t *testing.T) {
 					way == "panics" && !errors.Is(err, vss.ErrUnexpectedProviderError):
 					t.Errorf("%s: %v", when, err)
 				}
-				for _, other := range allIDs {
-					if !slices.Contains(w.calls.Methods(other), "AbortSnapshots") {
-						t.Errorf("%s: %v is not aborted", when, other)
-					}
-				}
+				w.wantAllAborted(t, when)
+				w.wantPrefixes(when)
+				w.wantOwnCalls(when, ids)
 				w.clean(when)
 				w.Shutdown()
+			}
+		}
+	}
+}
+
+// TestCommitIsNotCancelled: a requester that cancels during CommitSnapshots gets its cancellation, but the providers
+// complete the call.
+func TestCommitIsNotCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.Shutdown()
+		s := w.session(vss.ContextAppRollback, fourVolumes...)
+		committing, cancelled := make(chan struct{}, len(allIDs)), make(chan struct{})
+		w.calls.Before(func(ctx context.Context, c providertest.Call) error {
+			if c.Method == "CommitSnapshots" {
+				committing <- struct{}{}
+				<-cancelled
+				if ctx.Err() != nil {
+					t.Errorf("CommitSnapshots was cancelled at provider %v", c.Provider)
+				}
+			}
+			return nil
+		})
+		a, err := s.DoSnapshotSet(0)
+		must(t, err)
+		for range allIDs {
+			<-committing
+		}
+		go a.Cancel()
+		synctest.Wait()
+		close(cancelled)
+		<-a.Done()
+		if r := a.QueryStatus(); r.Result != vss.SuccessAsyncCancelled {
+			t.Errorf("%+v", r)
+		}
+		w.clean("cancelled")
+	})
+}
+
+// wantAllAborted checks that the creation was aborted at all providers at once, before what is left is looked for.
+func (w *world) wantAllAborted(t *testing.T, when string) {
+	t.Helper()
+	var aborted []vss.ProviderID
+	for _, c := range w.calls.Calls() {
+		if c.Method == "AbortSnapshots" && len(aborted) < len(allIDs) {
+			aborted = append(aborted, c.Provider)
+		}
+	}
+	for _, id := range allIDs {
+		if !slices.Contains(aborted, id) {
+			t.Errorf("%s: provider %v was not aborted with the others: %v", when, id, w.calls.Methods(id))
+		}
+	}
+}
+
+// wantPrefixes checks that until the abort each provider received the calls of a creation, in their order. Copies are
+// withdrawn before it.
+func (w *world) wantPrefixes(when string) {
+	w.t.Helper()
+	for _, id := range allIDs {
+		got := w.ordered(id)
+		if i := slices.Index(got, "AbortSnapshots"); i >= 0 {
+			got = got[:i]
+		}
+		got = slices.DeleteFunc(got, func(m string) bool { return m == "Withdraw" })
+		if n := len(got); n > len(createdBy[id]) || !slices.Equal(got, createdBy[id][:n]) {
+			w.t.Errorf("%s: provider %v was called %v before the abort", when, id, got)
+		}
+	}
+}
+
+// wantOwnCalls checks that each provider was called for its own copy and its own LUNs only, also by the abort.
+func (w *world) wantOwnCalls(when string, copies []vss.SnapshotID) {
+	w.t.Helper()
+	owner := map[string]vss.ProviderID{}
+	for i, id := range allIDs {
+		for _, c := range w.calls.Of(id) {
+			if len(c.Snapshots) > 1 || len(c.Snapshots) == 1 && c.Snapshots[0] != copies[i] {
+				w.t.Errorf("%s: %s of provider %v with copies %v", when, c.Method, id, c.Snapshots)
+			}
+			if c.Method == "AreLunsSupported" || c.Method == "FillInLunInfo" {
+				continue // asked of every LUN
+			}
+			for _, l := range c.LUNs {
+				if o, ok := owner[l.SerialNumber]; ok && o != id {
+					w.t.Errorf("%s: %s of provider %v with LUN %s of %v", when, c.Method, id, l.SerialNumber, o)
+				}
+				owner[l.SerialNumber] = id
 			}
 		}
 	}

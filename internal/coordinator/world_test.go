@@ -83,9 +83,8 @@ func newWorld(t *testing.T) *world {
 			w.host.Volume("/c", "ext4", w.luns[2]), w.host.Local(local[0]), w.host.Local(local[1])},
 	}
 	r, i := recorder("db")
-	r.Metadata.ExcludeFilesFromSnapshot = []document.FileSet{
-		{Path: "/b", FileSpec: "*.tmp"},
-	} // it deletes them in the copies
+	// It deletes them in the copies.
+	r.Metadata.ExcludeFilesFromSnapshot = []document.FileSet{{Path: "/b", FileSpec: "*.tmp"}}
 	w.writer, w.writers = r, []*writer.Instance{i}
 	w.start()
 	return w

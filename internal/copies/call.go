@@ -27,7 +27,7 @@ const (
 	holdLimit = 10 * time.Second
 	// longLimit is for calls that move or free data, and nobody waits for with a clock.
 	longLimit = 5 * time.Minute
-	// progressLimit is how long EndPrepareSnapshots and ResyncLuns may go without reporting progress.
+	// progressLimit is how long EndPrepareSnapshots may go without reporting progress.
 	progressLimit = 5 * time.Minute
 	// grace is how long a call whose time is over may take to notice it. After that it is left behind.
 	grace = time.Second

@@ -261,7 +261,8 @@ func (k *lunKind) empty(ctx context.Context, set vss.SnapshotSetID, l catalog.LU
 // Inspect implements Kind: what the arrays have, the host's inspection sees.
 func (k *lunKind) Inspect(context.Context, Known) ([]Finding, error) { return nil, nil }
 
-// parallel is how many copies or disks are worked on at the same time. Mostly each waits for its disk's cache.
+// parallel is how many copies or disks are worked on at the same time. Most of the time each waits for its disk's
+// cache.
 const parallel = 32
 
 // each runs f for 0 to n-1, a few at the same time, and returns the errors in order.

@@ -146,7 +146,7 @@ func readBtrfs(device string) (btrfsSB, error) {
 	return s, err
 }
 
-// SetBtrfsFSID returns an unmounted btrfs another fsid, on all of its devices and in all mirrors of their superblocks,
+// SetBtrfsFSID gives an unmounted btrfs another fsid, on all of its devices and in all mirrors of their superblocks,
 // and reads it back. Two file systems of one fsid are mixed up by the kernel, so a copy needs this before anything
 // scans it. Giving it the id that it was made with leaves no trace. It may be repeated when it was interrupted.
 // Errors: VSS_E_CANNOT_REVERT_DISKID; VSS_E_NOT_SUPPORTED for kinds of btrfs that we don't change,

@@ -229,10 +229,8 @@ func TestSetFileSystemUUID(t *testing.T) {
 				}
 				must(t, os.WriteFile(filepath.Join(twin, "new"), []byte("x"), 0o600))
 				unmountTwin()
-				must(
-					t,
-					RestoreFileSystemUUID(t.Context(), device, was.UUID),
-				) // and back again, twice: as when a break is undone
+				// And back again, twice: as when a break is undone.
+				must(t, RestoreFileSystemUUID(t.Context(), device, was.UUID))
 				must(t, RestoreFileSystemUUID(t.Context(), device, was.UUID))
 				if now, err := ProbeFileSystem(device); err != nil || now.UUID != was.UUID {
 					t.Errorf("probed %+v (%v), set back to %s", now, err, was.UUID)

@@ -22,7 +22,7 @@ func Renewable(fileSystem string) bool {
 	return slices.Contains([]string{"ext2", "ext3", "ext4", "xfs"}, fileSystem)
 }
 
-// SetFileSystemUUID returns an ext or XFS file system a UUID. Its log is replayed first, and the id is read back. A
+// SetFileSystemUUID gives an ext or XFS file system a UUID. Its log is replayed first, and the id is read back. A
 // file system that has the UUID already is left with an empty log. After a power cut in between,
 // RestoreFileSystemUUID repairs it. Errors: VSS_E_CANNOT_REVERT_DISKID.
 func SetFileSystemUUID(ctx context.Context, device, uuid string) error {

@@ -265,11 +265,7 @@ func TestDiskWithoutTable(t *testing.T) {
 	dir := t.TempDir()
 	fs := image(t, filepath.Join(dir, "ext4"), 8*mib)
 	run(t, "mkfs.ext4", "-q", "-F", fs)
-	fat := image(
-		t,
-		filepath.Join(dir, "boot sector"),
-		8*mib,
-	) // as FAT and NTFS have it: code where the entries would be
+	fat := image(t, filepath.Join(dir, "boot sector"), 8*mib) // as FAT and NTFS: code where the entries would be
 	sector := slices.Repeat([]byte{0xeb, 0x3c, 0x90, 0xc3}, 128)
 	sector[510], sector[511] = 0x55, 0xaa
 	poke(t, fat, 0, sector...)

@@ -129,7 +129,7 @@ func (s xfsSB) log() (at, size int64, err error) {
 	return int64(number)*s.group() + within, size, nil
 }
 
-// setXFSUUID returns an XFS with an empty log a UUID. The kernel refuses a log of another UUID, and log and superblock
+// setXFSUUID gives an XFS with an empty log a UUID. The kernel refuses a log of another UUID, and log and superblock
 // can't be written at once: so the log's last record, which ends it, is written without one first, which the kernel
 // takes with any. At each moment the file system can be mounted. xfs_admin, which clears the log, leaves one that
 // can't when the power fails.

@@ -29,46 +29,31 @@ const dirtyBytes = 1 << 20
 // BenchmarkHold is the hold of sets of 1, 8 and 32 volumes, beside two floors: a bare program that freezes the same
 // file systems at once, makes the same copies at once by the pool's own primitive, and thaws them at once. The first
 // does just that, so that its freeze writes out what is dirty; the second runs syncfs on all of them before, as a
-// creation does. Every round has the same dirty data, and the three take turns. Times are in milliseconds; ratio is of
-// the medians.
+// creation does. Beside it the program of formerCommit makes the same sets of volumes of its own. Every round has the
+// same dirty data, and the four take turns. Times are in milliseconds; ratios are of the medians.
 func BenchmarkHold(b *testing.B) {
-	w := newWorld(b)
-	var all []*benchVolume
-	for i := range 32 {
-		kind, size := "ext4", "64M"
-		if i%4 == 3 {
-			kind, size = "xfs", "320M"
-		}
-		all = append(all, w.benchVolume(fmt.Sprintf("v%d", i), size, kind))
-	}
+	program := formerProgram(b) // outlives the worlds, which end with it
+	w, former := newWorld(b), newWorld(b)
+	former.program = program
+	all, theirs := w.benchVolumes(32), former.benchVolumes(32)
 	for _, n := range []int{1, 8, 32} {
 		b.Run(fmt.Sprintf("volumes=%d", n), func(b *testing.B) {
-			var points []string
-			for _, v := range all[:n] {
-				points = append(points, v.point)
-			}
-			var ours, bare, synced figures
-			var creation stepFigures
+			var ours, before, bare, synced figures
+			var creation, creationBefore stepFigures
 			load := loadAverage(b)
 			for b.Loop() {
 				for range benchRounds {
 					for _, run := range []func(){
-						func() {
-							began := time.Now()
-							s := w.create(append([]string{"--no-writers"}, points...)...)
-							creation.wall.add(time.Since(began))
-							ours.ms = append(ours.ms, s.HoldMS)
-							for _, t := range s.Timeline {
-								creation.add(t.Step, t.EndMS-t.StartMS)
-							}
-							w.vss(nil, "delete", s.SetID)
-						},
+						func() { w.measure(all[:n], &ours, &creation) },
+						func() { former.measure(theirs[:n], &before, &creationBefore) },
 						func() { bare.add(w.bareHold(all[:n], false)) },
 						func() { synced.add(w.bareHold(all[:n], true)) },
 					} {
 						w.soil(all[:n])
+						former.soil(theirs[:n])
 						run()
 						w.settlePool()
+						former.settlePool()
 					}
 				}
 			}
@@ -78,10 +63,46 @@ func BenchmarkHold(b *testing.B) {
 			creation.wall.report(b, "create")
 			b.ReportMetric(ours.at(50)/bare.at(50), "ratio")
 			b.ReportMetric(ours.at(50)/synced.at(50), "ratio-synced")
+			before.report(b, "hold-former")
+			creationBefore.wall.report(b, "create-former")
+			b.ReportMetric(ours.at(50)/before.at(50), "hold-ratio-former")
+			b.ReportMetric(creation.wall.at(50)/creationBefore.wall.at(50), "create-ratio-former")
 			b.ReportMetric(0, "ns/op")
-			b.Logf("load average %s before, %s after; median of each step in ms:%s", load, loadAverage(b), &creation)
+			b.Logf("load average %s before, %s after; median of each step in ms:%s\nof the former program:%s", load,
+				loadAverage(b), &creation, &creationBefore)
 		})
 	}
+}
+
+// benchVolumes makes n volumes, one in four of XFS.
+func (w *world) benchVolumes(n int) (all []*benchVolume) {
+	w.Helper()
+	for i := range n {
+		kind, size := "ext4", "64M"
+		if i%4 == 3 {
+			kind, size = "xfs", "320M"
+		}
+		all = append(all, w.benchVolume(fmt.Sprintf("v%d", i), size, kind))
+	}
+	return all
+}
+
+// measure makes a set and deletes it.
+func (w *world) measure(volumes []*benchVolume, hold *figures, creation *stepFigures) {
+	w.Helper()
+	args := []string{"create", "--no-writers"}
+	for _, v := range volumes {
+		args = append(args, v.point)
+	}
+	var s setDoc
+	began := time.Now()
+	w.vss(&s, args...)
+	creation.wall.add(time.Since(began))
+	hold.ms = append(hold.ms, s.HoldMS)
+	for _, t := range s.Timeline {
+		creation.add(t.Step, t.EndMS-t.StartMS)
+	}
+	w.vss(nil, "delete", s.SetID)
 }
 
 // stepFigures are the times of creations, and of their steps.

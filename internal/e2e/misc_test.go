@@ -62,11 +62,12 @@ func TestOtherNamespace(t *testing.T) {
 	}
 }
 
-// stranger starts a process with a mount namespace of its own, which has all mounts of now, in a folder. It ends with the
-// test, or when end is called.
+// stranger starts a process with a mount namespace of its own, which has all mounts of now, in a folder. It ends with
+// the test, or when end is called.
 func (w *world) stranger(dir string) (end func()) {
 	w.Helper()
-	cmd := exec.Command("unshare", "-m", "--propagation", "private", "sh", "-ec", "cd "+dir+"; echo ready; exec sleep 600")
+	cmd := exec.Command("unshare", "-m", "--propagation", "private", "sh", "-ec",
+		"cd "+dir+"; echo ready; exec sleep 600")
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -83,8 +84,8 @@ func (w *world) stranger(dir string) (end func()) {
 	return end
 }
 
-// TestStranger: a process with a mount namespace of its own, which has the mounts of the moment in which it was started, doesn't
-// keep copies and LUNs from being taken off, unless it uses them.
+// TestStranger: a process with a mount namespace of its own, which has the mounts of the moment in which it was
+// started, doesn't keep copies and LUNs from being taken off, unless it uses them.
 func TestStranger(t *testing.T) {
 	w := newWorld(t)
 	point := w.volume("a", "64M", "ext4", "gpt")

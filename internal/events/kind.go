@@ -6,6 +6,7 @@ type Kind string
 // The kinds of events. Each comment names what happened; the event's message says why.
 const (
 	AbortFailed       Kind = "abort-failed"        // a provider did not abort a shadow copy set
+	AreaFilling       Kind = "area-filling"        // a provider's space for the differences of copies is running out
 	Arrival           Kind = "arrival"             // a LUN did not become a disk of this host
 	AutoReleaseFailed Kind = "auto-release-failed" // the copies of an auto-release session were not deleted
 	BreakFailed       Kind = "break-failed"        // a set was not broken

@@ -66,6 +66,14 @@ func Soak(full int) int {
 	return max(full/10, 3)
 }
 
+// SoakOnly marks a test that only `make soak` runs, for the reason why.
+func SoakOnly(t testing.TB, why string) {
+	t.Helper()
+	if os.Getenv("VSS_SOAK") == "" {
+		t.Skipf("soak only: %s (make soak runs it)", why)
+	}
+}
+
 // Scratch returns a new directory for images and state. At the end of the test no mount or loop device may use it:
 // remaining ones are reported as a failure and removed, so that they don't affect the next test.
 func Scratch(t testing.TB) string {

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrElsewhere is the cause of the error that UnmountAll returns for a mount that can't be removed from the namespace of
-// another process, in most cases since it is in use there.
+// ErrElsewhere is the cause of the error that UnmountAll returns for a mount that can't be removed from the namespace
+// of another process, in most cases since it is in use there.
 var ErrElsewhere = errors.New("it is mounted in the mount namespace of another process")
 
 // UnmountAll removes all mounts of file systems on a device, the newest first, from all mount namespaces: those of the

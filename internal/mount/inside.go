@@ -26,9 +26,9 @@ func otherNamespace(path string) (pid, point string, ok bool) {
 	return pid, "/" + point, true
 }
 
-// unmountInside unmounts what is at point in the mount namespace of a process, as Unmount does in this one. A process that
-// was started with a namespace of its own has the mounts of that moment for as long as it lives, whoever unmounts them
-// elsewhere; nothing uses them in most cases.
+// unmountInside unmounts what is at point in the mount namespace of a process, as Unmount does in this one. A process
+// that was started with a namespace of its own keeps the mounts of that time for its lifetime, even if they are
+// unmounted elsewhere; mostly nothing uses them.
 func unmountInside(pid, point string, o Owner, force bool) error {
 	all := table(pid, "")
 	slices.Reverse(all)
@@ -88,7 +88,8 @@ func folderInside(pid, path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// unmountEntering moves the calling thread into a mount namespace and unmounts the mount with that id at name in parent.
+// unmountEntering moves the calling thread into a mount namespace and unmounts the mount with that id at name in
+// parent.
 func unmountEntering(namespace, parent *os.File, name string, id uint64, force bool) error {
 	if err := unix.Unshare(unix.CLONE_FS); err != nil { // a thread that shares its working directory can't enter
 		return os.NewSyscallError("unshare", err)

@@ -14,11 +14,12 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/mount"
 )
 
-// stranger starts a process with a mount namespace of its own, which has all mounts of now, in the folder dir. It returns
-// what leads to the namespace's paths.
+// stranger starts a process with a mount namespace of its own, which has all mounts of now, in the folder dir. It
+// returns what leads to the namespace's paths.
 func stranger(t *testing.T, dir string) (prefix string) {
 	t.Helper()
-	cmd := exec.Command("unshare", "-m", "--propagation", "private", "sh", "-ec", "cd "+dir+"; echo ready; exec sleep 600")
+	cmd := exec.Command("unshare", "-m", "--propagation", "private", "sh", "-ec",
+		"cd "+dir+"; echo ready; exec sleep 600")
 	out, err := cmd.StdoutPipe()
 	must(t, err)
 	must(t, cmd.Start())

@@ -46,7 +46,7 @@ const (
 	EndBreak                   // finish or undo a break
 	ResumeImport               // go on with an import
 	EndDeletion                // go on with a deletion
-	ReleaseSet                 // delete the copies of an auto-release context, whose session is gone
+	ReleaseSet                 // delete the copies of an auto-release context, whose session has ended
 	RestoreCopy                // bring a copy back to what its record says
 )
 

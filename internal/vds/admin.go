@@ -31,7 +31,7 @@ func (m *Manager) change(ctx context.Context, op, name string, f func(Disk) erro
 	return m.byID(ctx, d.LUN.ID)
 }
 
-// vdsError returns VDS's code to errors of the packages below that have one, and keeps all others.
+// vdsError gives VDS's code to errors of the packages below that have one, and keeps all others.
 func vdsError(op string, err error) error {
 	switch vss.CodeOf(err) {
 	case vss.ErrVolumeInUse:
@@ -178,7 +178,7 @@ func (m *Manager) Mask(ctx context.Context, name, host string, force bool) (Disk
 	})
 }
 
-// Rename returns a LUN another name. Errors: VDS_E_INVALID_OPERATION for one that is in use.
+// Rename gives a LUN another name. Errors: VDS_E_INVALID_OPERATION for one that is in use.
 func (m *Manager) Rename(ctx context.Context, name, to string) (Disk, error) {
 	return m.change(ctx, "RenameLun", name, func(d Disk) error {
 		_, err := d.Array.Rename(ctx, d.LUN.ID, to)

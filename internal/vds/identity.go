@@ -26,7 +26,7 @@ func (m *Manager) Identity(_ context.Context, d Disk) (disk.Identity, error) {
 	return t.Identity, nil
 }
 
-// SetIdentity returns a disk these ids; its mounts and partitions stay. Errors: VSS_E_MISSING_DISK;
+// SetIdentity gives a disk these ids; its mounts and partitions stay. Errors: VSS_E_MISSING_DISK;
 // VSS_E_CANNOT_REVERT_DISKID, also where another disk of this machine has them.
 func (m *Manager) SetIdentity(ctx context.Context, d Disk, id disk.Identity) error {
 	if d.Device == "" {
@@ -53,7 +53,7 @@ func (m *Manager) setIdentity(ctx context.Context, d Disk, held *disk.Locked, id
 	})
 }
 
-// RenewIdentity returns a disk fresh ids and, after that, its partitions. A disk without a table has no identity to
+// RenewIdentity gives a disk new ids and, after that, its partitions. A disk without a table has no identity to
 // renew. Errors: VSS_E_MISSING_DISK, VSS_E_CANNOT_REVERT_DISKID.
 func (m *Manager) RenewIdentity(ctx context.Context, d Disk) (id disk.Identity, err error) {
 	if d.Device == "" {

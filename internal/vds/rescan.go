@@ -104,7 +104,7 @@ func (m *Manager) shown(ctx context.Context, d Disk) bool {
 	return err == nil && slices.Contains(l.MappedTo, m.cfg.Host)
 }
 
-// attach returns a LUN its disk, without partitions.
+// attach gives a LUN its disk, without partitions.
 func (m *Manager) attach(ctx context.Context, x *arrival) {
 	id, final := x.disk.LUN.ID, x.disk.LUN.Final
 	if p, here := m.places.of(id); here && !x.isImport {
@@ -143,7 +143,7 @@ func (m *Manager) attach(ctx context.Context, x *arrival) {
 	x.unsettled = final && !m.places.isImporting(id)
 }
 
-// settle returns an attached disk its partitions, unless it has the identity of another one.
+// settle gives an attached disk its partitions, unless it has the identity of another one.
 func (m *Manager) settle(ctx context.Context, x *arrival, near *neighbours) {
 	if !x.unsettled {
 		return

@@ -108,7 +108,7 @@ func (s *Server) ChangeLunFlags(ctx context.Context, r *vssv1.ChangeLunFlagsRequ
 	)
 }
 
-// RenameLun returns a LUN another name.
+// RenameLun gives a LUN another name.
 func (s *Server) RenameLun(ctx context.Context, r *vssv1.RenameLunRequest) (*vssv1.Lun, error) {
 	return s.reply(s.m.Rename(ctx, r.GetLun(), r.GetName()))
 }

@@ -338,7 +338,7 @@ func (p *SelfMade) Allocated(id vss.LUNID) (int64, error) {
 // Prepare makes everything that a cut needs.
 func (p *SelfMade) Prepare(cuts []array.Cut) (array.Cutter, error) { return p.made().Prepare(cuts) }
 
-// Hydrate returns an image blocks of its own.
+// Hydrate gives an image blocks of its own.
 func (p *SelfMade) Hydrate(ctx context.Context, id vss.LUNID, step func(float64, func() error) error) error {
 	return p.made().Hydrate(ctx, id, step)
 }

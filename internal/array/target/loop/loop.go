@@ -48,7 +48,7 @@ type Initiator struct{}
 // Find returns the loop device that has the mapping's image.
 func (Initiator) Find(m array.Mapping) (device string, ok bool) { return loopdev.Find(m.Address.Path) }
 
-// Attach returns the LUN a loop device, or finds the one it has. Partitions are not added: the disk may need another
+// Attach gives the LUN a loop device, or finds the one it has. Partitions are not added: the disk may need another
 // identity first. Errors: VSS_E_MISSING_DISK.
 func (i Initiator) Attach(_ context.Context, m array.Mapping) (device string, err error) {
 	if dev, ok := i.Find(m); ok {
