@@ -47,6 +47,7 @@ type ConnectOptions struct {
 type Client struct {
 	conn        *grpc.ClientConn
 	coordinator vssv1.CoordinatorClient
+	run         string // run directory of the service; "" if unknown
 }
 
 // NewClient returns a Client that uses an existing gRPC connection; Close closes it. Unlike the connections that
@@ -70,7 +71,7 @@ func Connect(ctx context.Context, o ConnectOptions) (*Client, error) {
 	conn, err := dial(ctx, o.socket())
 	switch {
 	case err == nil:
-		return NewClient(conn), nil
+		return o.client(conn), nil
 	case !errors.Is(err, wire.ErrServiceGone):
 		return nil, err
 	case os.Geteuid() != 0:
@@ -84,7 +85,13 @@ func Connect(ctx context.Context, o ConnectOptions) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return NewClient(conn), nil
+	return o.client(conn), nil
+}
+
+func (o *ConnectOptions) client(conn *grpc.ClientConn) *Client {
+	c := NewClient(conn)
+	c.run = o.Run
+	return c
 }
 
 func (o *ConnectOptions) complete() error {

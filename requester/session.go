@@ -19,6 +19,7 @@ const releaseLimit = 5 * time.Minute
 type BackupComponents struct {
 	c     vssv1.CoordinatorClient
 	token string
+	run   string // of the Client
 	end   context.CancelFunc
 	lost  chan struct{} // closed when the session has ended
 	once  sync.Once
@@ -47,7 +48,7 @@ func (c *Client) Open(ctx context.Context, program string) (*BackupComponents, e
 		end()
 		return nil, vss.E("OpenSession", vss.ErrUnexpected, errors.New("the service sent no session token"))
 	}
-	b := &BackupComponents{c: c.coordinator, token: first.GetSession(), end: end, lost: make(chan struct{})}
+	b := &BackupComponents{c: c.coordinator, token: first.GetSession(), run: c.run, end: end, lost: make(chan struct{})}
 	go func() {
 		defer close(b.lost)
 		for {

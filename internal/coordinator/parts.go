@@ -78,6 +78,7 @@ type Host interface {
 	Original(ctx context.Context, v *volume.Volume) func(*catalog.Snapshot) bool
 	Unexpose(ctx context.Context, c copies.Copy, user uint32) error
 	MountPrivate(ctx context.Context, c copies.Copy, token string) (string, error)
+	HandOver(ctx context.Context, c copies.Copy) (*os.File, error)
 	UnmountPrivate(paths []string)
 	Delete(ctx context.Context, c copies.Copy, force bool) error
 	Withdraw(ctx context.Context, c copies.Copy)

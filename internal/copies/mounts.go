@@ -209,6 +209,58 @@ func (h *Host) MountPrivate(ctx context.Context, c Copy, token string) (path str
 	return path, nil
 }
 
+// MountTable is what is mounted in all namespaces at one moment.
+type MountTable []mount.Info
+
+// Mounted returns the table of this moment.
+func Mounted() MountTable { return mount.All() }
+
+// Numbers returns the numbers, MAJ:MIN, of the mounted file systems on these devices.
+func (t MountTable) Numbers(devices []string) (numbers []string) {
+	for _, m := range t {
+		if m.On(devices...) && !slices.Contains(numbers, m.Device) {
+			numbers = append(numbers, m.Device)
+		}
+	}
+	return numbers
+}
+
+// NumberAt returns the number of the file system that is mounted at path in this namespace, "" for none.
+func (t MountTable) NumberAt(path string) (number string) {
+	for _, m := range t {
+		if path != "" && m.Here() && m.Point == path {
+			number = m.Device
+		}
+	}
+	return number
+}
+
+// HandOver returns a detached mount of a copy that MountPrivate has mounted, for another mount namespace: of its file
+// system's root, of which r.Subvolume may be a part. The caller closes it. Errors: VSS_E_BAD_STATE.
+func (h *Host) HandOver(ctx context.Context, c Copy) (*os.File, error) {
+	r := c.Record()
+	h.mu.Lock()
+	paths := slices.Clone(h.private[r.ID])
+	h.mu.Unlock()
+	if len(paths) == 0 {
+		return nil, vss.E("HandOver", vss.ErrBadState, errors.New("the copy isn't mounted")).On(r.ID.String())
+	}
+	at, err := c.Source(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var f *os.File
+	if r.FileSystem == "btrfs" && at.Folder == "" {
+		f, err = mount.DetachedTop(at.Devices[0])
+	} else {
+		f, err = mount.Detached(paths[len(paths)-1])
+	}
+	if err != nil {
+		return nil, vss.E("HandOver", vss.ErrUnexpected, err).On(r.ID.String())
+	}
+	return f, nil
+}
+
 // UnmountPrivate removes private mounts, even if they are in use.
 func (h *Host) UnmountPrivate(paths []string) {
 	h.mu.Lock()

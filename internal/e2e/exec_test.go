@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -116,6 +118,92 @@ func (c *cluster) startRestored(root string, acknowledged []int64) {
 			return
 		}
 	}
+}
+
+// TestExecMounts: in each mount namespace and by each mount CMD sees the copy, or it isn't run.
+func TestExecMounts(t *testing.T) {
+	w := newWorld(t)
+	point, bound := w.volume("a", "64M", "ext4", "gpt"), filepath.Join(w.dir, "mnt-bound")
+	for _, dir := range []string{filepath.Join(point, "sub"), bound} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.write(filepath.Join(point, "sub", "file"), "old")
+	w.tool("mount", "--bind", filepath.Join(point, "sub"), bound)
+	defer w.tool("umount", bound)
+	live := filepath.Join(bound, "file")
+	program := filepath.Join(w.dir, "vss") // so that another program can start it
+	self, err := os.Executable()
+	if err == nil {
+		err = os.Symlink(self, program)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	// CMD changes the live file, by the service's namespace, and then looks at every place.
+	look := "echo new > /proc/" + strconv.Itoa(os.Getpid()) + "/root" + live + "; cat " + live + "; " +
+		"cat " + filepath.Join(point, "sub", "file") + "; touch " + live + " && echo written"
+	run := func(private bool, args ...string) result {
+		w.write(live, "old\n")
+		cmd := w.command(context.Background(), args...)
+		if private {
+			cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS} // makes its mounts private
+		}
+		return w.finish(cmd)
+	}
+	for _, c := range []struct {
+		name    string
+		private bool
+		volume  string
+	}{
+		{"the volume", false, point},         // storage 02, apps 02
+		{"a bind mount", false, bound},       // storage 02
+		{"a private namespace", true, point}, // storage 01, apps 31
+		{"bind mount, private", true, bound}, // storage 01, 02
+		{"a folder", false, point + "/sub"},  // users E
+		{"nested", false, point},             // exec inside of exec
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			args := []string{"exec", "--no-writers", c.volume, "--", "sh", "-c", look}
+			if c.name == "nested" {
+				inner := w.command(context.Background(), args...)
+				args = append([]string{"exec", "--no-writers", point, "--", program}, inner.Args[1:]...)
+			}
+			r := run(c.private, args...)
+			if string(r.stdout) != "old\nold\n" {
+				t.Errorf("exit %d: %q\n%s", r.code, r.stdout, r.stderr)
+			}
+		})
+	}
+	t.Run("not mounted there", func(t *testing.T) { // storage 01: nothing is run where the volume isn't
+		inner := w.command(context.Background(), "exec", "--no-writers", point, "--", "echo", "ran")
+		cmd := exec.Command("unshare", append([]string{
+			"-m", "sh", "-c", "umount " + bound + " " + point + "; exec \"$@\"", "sh", program}, inner.Args[1:]...)...)
+		cmd.Env = inner.Env
+		r := w.finish(cmd)
+		if r.code != 125 || len(r.stdout) > 0 || !strings.Contains(string(r.stderr), point) {
+			t.Errorf("exit %d: %q, %s", r.code, r.stdout, r.stderr)
+		}
+	})
+	t.Run("descriptors", func(t *testing.T) { // apps 08
+		const look = "cat <&3; ls /proc/self/fd | wc -l"
+		script := func(cmd *exec.Cmd) string {
+			in, out, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = out.WriteString("secret\n")
+			_ = out.Close()
+			defer in.Close()
+			cmd.ExtraFiles = []*os.File{in}
+			return string(w.finish(cmd).stdout)
+		}
+		inside := script(w.command(context.Background(), "exec", "--no-writers", point, "--", "sh", "-c", look))
+		if plain := script(exec.Command("sh", "-c", look)); inside != plain || !strings.HasPrefix(inside, "secret\n") {
+			t.Errorf("%q, without vss %q", inside, plain)
+		}
+	})
 }
 
 // TestExecKilled kills vss, its command or the service in the middle of exec: no mount and nothing frozen is left, and

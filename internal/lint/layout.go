@@ -13,6 +13,7 @@ var layout = [][]string{
 	{"conformance", "internal/atomicfile", "internal/boot", "internal/counters", "internal/journal", "internal/lint"},
 	{"api/vss/v1", "document", "internal/background", "internal/config", "internal/fault"},
 	{"internal/wire", "internal/sockets"},
+	{"internal/handover"},
 	{"requester", "writer", "provider"},
 	{"writer/writertest", "provider/providertest"},
 	{"internal/mount"},

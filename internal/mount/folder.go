@@ -22,8 +22,7 @@ func Folder(folder, path string) (id uint64, err error) {
 		return 0, &os.PathError{Op: "bind", Path: folder, Err: err}
 	}
 	defer unix.Close(fd)
-	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV}
-	if err = unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err == nil {
+	if err = unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &restricted); err == nil {
 		err = unix.MoveMount(fd, "", int(dir.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 	}
 	if err != nil {

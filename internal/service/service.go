@@ -20,6 +20,7 @@ import (
 	"github.com/stillpoint-vss/stillpoint/internal/catalog"
 	"github.com/stillpoint-vss/stillpoint/internal/config"
 	"github.com/stillpoint-vss/stillpoint/internal/coordinator"
+	"github.com/stillpoint-vss/stillpoint/internal/handover"
 	"github.com/stillpoint-vss/stillpoint/internal/journal"
 	"github.com/stillpoint-vss/stillpoint/internal/rpc"
 	"github.com/stillpoint-vss/stillpoint/internal/vds"
@@ -118,13 +119,27 @@ func listen(run string, cfg *config.Config) (net.Listener, error) {
 			return l, nil
 		}
 	}
-	mode := os.FileMode(0o660)
+	return wire.Listen(filepath.Join(run, "vssd.sock"), socketMode(cfg), cfg.Service.Group)
+}
+
+// socketMode returns the permissions of the sockets for requesters. If accounts outside of the group may be requesters,
+// everybody may connect.
+func socketMode(cfg *config.Config) os.FileMode {
 	for name, access := range cfg.Accounts {
 		if name != "root" && access.Requester() {
-			mode = 0o666
+			return 0o666
 		}
 	}
-	return wire.Listen(filepath.Join(run, "vssd.sock"), mode, cfg.Service.Group)
+	return 0o660
+}
+
+// handOver answers a caller of the handover socket. A session's token is known to its owner only.
+func (p *parts) handOver(ctx context.Context, uid uint32, session string) ([]handover.Mount, error) {
+	s, err := p.coordinator.Session(session, uid)
+	if err != nil {
+		return nil, err
+	}
+	return s.HandOver(ctx)
 }
 
 // deviceDir returns the folder of device objects.
@@ -146,6 +161,12 @@ func serve(ctx context.Context, l net.Listener, cfg *config.Config, o Options, p
 	)
 	vssv1.RegisterCoordinatorServer(server, rpc.New(p.coordinator, logger))
 	vssv1.RegisterDisksServer(server, vds.NewServer(p.disks))
+	packets, err := wire.ListenPackets(handover.Socket(o.Run), socketMode(cfg), cfg.Service.Group)
+	if err != nil {
+		return err
+	}
+	defer packets.Close()
+	go func() { _ = handover.Serve(ctx, packets, p.handOver) }()
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)

@@ -25,6 +25,15 @@ const maxPath = len(unix.RawSockaddrUnix{}.Path) - 1 - len(".new")
 // Errors: VSS_E_OBJECT_ALREADY_EXISTS (another process listens), E_INVALIDARG (path too long, or not a socket),
 // E_ACCESSDENIED, VSS_E_UNEXPECTED.
 func Listen(path string, mode os.FileMode, group string) (net.Listener, error) {
+	return listen("unix", path, mode, group)
+}
+
+// ListenPackets is Listen for a socket that keeps the limits of messages (SOCK_SEQPACKET).
+func ListenPackets(path string, mode os.FileMode, group string) (net.Listener, error) {
+	return listen("unixpacket", path, mode, group)
+}
+
+func listen(network, path string, mode os.FileMode, group string) (net.Listener, error) {
 	const op = "Listen"
 	fail := func(err error) error {
 		code := vss.ErrUnexpected
@@ -48,14 +57,14 @@ func Listen(path string, mode os.FileMode, group string) (net.Listener, error) {
 		return nil, fail(err)
 	}
 	defer unlock()
-	if err := stale(op, path); err != nil {
+	if err := stale(op, network, path); err != nil {
 		return nil, err
 	}
 	made := path + ".new"
 	if err := os.Remove(made); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fail(err)
 	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: made, Net: "unix"})
+	l, err := net.ListenUnix(network, &net.UnixAddr{Name: made, Net: network})
 	if err != nil {
 		return nil, fail(err)
 	}
@@ -109,7 +118,7 @@ func sameFile(f *os.File, name string) bool {
 }
 
 // stale returns nil if path is free or is a socket without a listener.
-func stale(op, path string) error {
+func stale(op, network, path string) error {
 	info, err := os.Lstat(path)
 	if err != nil {
 		return nil
@@ -117,7 +126,7 @@ func stale(op, path string) error {
 	if info.Mode().Type() != fs.ModeSocket {
 		return vss.E(op, vss.ErrInvalidArg, errors.New("the file isn't a socket")).On(path)
 	}
-	c, err := net.Dial("unix", path)
+	c, err := net.Dial(network, path)
 	switch {
 	case err == nil:
 		_ = c.Close()

@@ -58,7 +58,7 @@ func (b *backup) run(ctx context.Context, c *requester.Client, o requester.Optio
 	if err != nil {
 		return err
 	}
-	code, err := a.inside(made.Set, helperTask{Command: command, Lists: task}, made.Session.Lost())
+	code, err := a.inside(ctx, made, helperTask{Command: command, Names: b.volumes, Lists: task})
 	if err != nil {
 		return err
 	}

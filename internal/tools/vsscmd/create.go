@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stillpoint-vss/stillpoint/internal/atomicfile"
+	"github.com/stillpoint-vss/stillpoint/internal/mount"
 	"github.com/stillpoint-vss/stillpoint/internal/tools/cli"
 	"github.com/stillpoint-vss/stillpoint/requester"
 	"github.com/stillpoint-vss/stillpoint/vss"
@@ -76,6 +77,10 @@ func (a *app) create(
 	defer made.Session.Close()
 	if len(command) > 0 && !o.Context.Has(vss.AttrTransportable) {
 		if err := mountAll(ctx, made); err != nil {
+			return err
+		}
+		if err := checkVisible(made.Set); err != nil {
+			a.finish(ctx, made, false)
 			return err
 		}
 	}
@@ -168,6 +173,19 @@ func mountAll(ctx context.Context, made *requester.Created) error {
 			return err
 		}
 		made.Set.Snapshots[i] = m
+	}
+	return nil
+}
+
+// checkVisible returns an error if a copy that is mounted for a command can't be seen in this mount namespace, where
+// the command would find an empty directory.
+func checkVisible(s requester.SnapshotSet) error {
+	for _, c := range s.Snapshots {
+		if c.Path != "" && !mount.IsPoint(c.Path) {
+			return vss.E("MountSnapshot", vss.ErrObjectNotFound,
+				errors.New("the mount is not visible in this mount namespace")).On(c.Path).
+				Advise("use `vss exec`, or run the command in the mount namespace of the service")
+		}
 	}
 	return nil
 }

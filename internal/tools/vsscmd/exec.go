@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -100,7 +101,7 @@ func (a *app) exec(ctx context.Context, c *requester.Client, o requester.Options
 		}
 	}
 	a.summarize(made.Set, r.verbose)
-	code, err := a.inside(made.Set, helperTask{Command: r.command}, made.Session.Lost())
+	code, err := a.inside(ctx, made, helperTask{Command: r.command, Names: o.Volumes})
 	if err != nil {
 		a.finish(ctx, made, false)
 		return err
@@ -134,14 +135,31 @@ func writeReport(path string, set requester.SnapshotSet) error {
 }
 
 // inside runs a command in a mount namespace in which the copies are in place of the volumes, and returns its exit
-// code. The helper, a second process of this program, makes the mounts and then executes the command. If the session is
-// lost the command is ended.
-func (a *app) inside(set requester.SnapshotSet, h helperTask, lost <-chan struct{}) (int, error) {
+// code. The helper, a second process of this program, attaches the mounts that the service hands over and then executes
+// the command. If the session is lost the command is ended.
+func (a *app) inside(ctx context.Context, made *requester.Created, h helperTask) (int, error) {
 	const op = "exec"
-	for _, s := range set.Snapshots {
-		if s.Path != "" {
-			h.Overlays = append(h.Overlays, overlay{s.OriginalVolume, s.Path})
+	mounts, err := made.Session.HandOver(ctx)
+	if err != nil {
+		return 0, err
+	}
+	pass := descriptors{}
+	defer pass.close()
+	for _, m := range mounts {
+		o := overlay{Volume: m.Volume, Devices: m.Devices, Copies: m.Copies, Own: m.Own, Root: m.Root}
+		if m.File != nil {
+			o.FD, err = pass.add(m.File)
+			err = errors.Join(err, m.File.Close())
 		}
+		for _, s := range made.Set.Snapshots {
+			if s.ID == m.ID {
+				o.Path = s.Path
+			}
+		}
+		if err != nil {
+			return 0, vss.E(op, vss.ErrUnexpected, err)
+		}
+		h.Overlays = append(h.Overlays, o)
 	}
 	text, err := json.Marshal(h)
 	if err != nil {
@@ -156,13 +174,28 @@ func (a *app) inside(set requester.SnapshotSet, h helperTask, lost <-chan struct
 		_, _ = out.Write(text) // if the helper does not read it, it prints why
 		_ = out.Close()
 	}()
+	task, err := pass.add(in)
+	if err != nil {
+		return 0, vss.E(op, vss.ErrUnexpected, err)
+	}
+	code, err := cli.RunForwarding(a.helper(made.Set, h.Lists, task), made.Session.Lost())
+	if err != nil && !errors.Is(err, cli.ErrLost) {
+		return 0, vss.E(op, vss.ErrUnexpected, err).
+			Advise("exec needs namespaces; see /proc/sys/user/max_mnt_namespaces and max_user_namespaces")
+	}
+	return code, err
+}
+
+// helper returns the command of the helper, which reads its task from a descriptor.
+func (a *app) helper(set requester.SnapshotSet, lists *listTask, task int) *exec.Cmd {
 	cmd := &exec.Cmd{
-		Path: "/proc/self/exe", Args: []string{helperName}, Env: append(os.Environ(), shadowVariables(set)...),
-		Stdin: a.Stdin, Stdout: a.Inherited(), Stderr: a.Stderr, ExtraFiles: []*os.File{in},
+		Path: "/proc/self/exe", Args: []string{helperName, strconv.Itoa(task)},
+		Env:   append(os.Environ(), shadowVariables(set)...),
+		Stdin: a.Stdin, Stdout: a.Inherited(), Stderr: a.Stderr,
 		SysProcAttr: &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS},
 	}
-	if h.Lists != nil {
-		cmd.Env = append(cmd.Env, listVariables(h.Lists.Folder)...)
+	if lists != nil {
+		cmd.Env = append(cmd.Env, listVariables(lists.Folder)...)
 		if a.JSON {
 			cmd.Stdout = a.Stderr // standard output is for the document
 		}
@@ -176,10 +209,26 @@ func (a *app) inside(set requester.SnapshotSet, h helperTask, lost <-chan struct
 		p.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: os.Getegid(), Size: 1}}
 		p.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SYS_CHROOT}
 	}
-	code, err := cli.RunForwarding(cmd, lost)
-	if err != nil && !errors.Is(err, cli.ErrLost) {
-		return 0, vss.E(op, vss.ErrUnexpected, err).
-			Advise("exec needs namespaces; see /proc/sys/user/max_mnt_namespaces and max_user_namespaces")
+	return cmd
+}
+
+// descriptors are passed to the helper by their numbers. Those up to 9, which a shell can name, are left to the
+// command: it inherits what this process was started with.
+type descriptors []int
+
+const firstOwn = 10
+
+// add makes a descriptor of f that a child inherits, and returns its number.
+func (d *descriptors) add(f *os.File) (int, error) {
+	n, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD, firstOwn)
+	if err == nil {
+		*d = append(*d, n)
 	}
-	return code, err
+	return n, os.NewSyscallError("fcntl", err)
+}
+
+func (d *descriptors) close() {
+	for _, n := range *d {
+		_ = unix.Close(n)
+	}
 }

@@ -114,18 +114,11 @@ func (l *lister) sets() []filelist.Set {
 	return out
 }
 
-// write writes the lists, with the paths that the command sees. A file that can't be listed is a fault of its
-// component.
-func (l *lister) write(overlays []overlay) error {
+// write writes the lists, with the paths that the command sees. Copies are the device numbers of what the copies
+// show. A file that can't be listed is a fault of its component.
+func (l *lister) write(copies map[uint64]bool) error {
 	if l == nil {
 		return nil
-	}
-	copies := map[uint64]bool{} // devices of the copies
-	for _, o := range overlays {
-		var st unix.Stat_t
-		if unix.Stat(o.Volume, &st) == nil { // the copy is mounted there
-			copies[st.Dev] = true
-		}
 	}
 	out, err := newLists(l.folder)
 	if err != nil {

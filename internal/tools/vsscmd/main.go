@@ -29,7 +29,7 @@ type app struct {
 // Main runs the program with os.Args and returns its exit code.
 func Main(args []string) int {
 	if isHelper(args) {
-		return runHelper()
+		return runHelper(args[1])
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM, unix.SIGHUP)
 	defer stop()

@@ -179,10 +179,14 @@ func TestCreateWithoutWriters(t *testing.T) {
 
 func TestCreateCommand(t *testing.T) {
 	w := serve(t)
-	w.mount = "/copy"
+	w.mount = "/copy" // isn't mounted here: storage 01
+	if code, _, diag := w.vss(t, "create", "/srv/data", "--", "true"); code != 1 || !strings.Contains(diag, "/copy") {
+		t.Errorf("exit %d: %s", code, diag)
+	}
+	w.mount = "/proc"
 	code, out, diag := w.vss(t, "create", "--json", "--context", "backup", "/srv/data", "--", "sh", "-c",
 		"echo $VSS_SHADOW_SET $VSS_SHADOW_1 $VSS_SHADOW_PATH_1; exit 7")
-	if code != 7 || !json.Valid([]byte(out)) || diag != setID+" "+copyID+" /copy\n" {
+	if code != 7 || !json.Valid([]byte(out)) || diag != setID+" "+copyID+" /proc\n" {
 		t.Errorf("exit %d, stdout %q, stderr %q", code, out, diag)
 	}
 	if !w.was("AbortBackup") || w.was("BackupComplete") {
