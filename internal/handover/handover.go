@@ -21,7 +21,7 @@ import (
 
 const (
 	maxMessage = 256 << 10        // bytes of a request or a reply: 64 volumes, each with some names of 4096 bytes at most
-	askLimit   = 30 * time.Second // for the reply; a copy may have to be mounted
+	askLimit   = 30 * time.Second // for the reply
 )
 
 // Mount is how a command may see one copy of a session.

@@ -92,7 +92,9 @@ func caller(c *net.UnixConn) (uint32, error) {
 	}
 	var cred *unix.Ucred
 	var cerr error
-	err = raw.Control(func(fd uintptr) { cred, cerr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	err = raw.Control(func(fd uintptr) {
+		cred, cerr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
 	if err = errors.Join(err, os.NewSyscallError("SO_PEERCRED", cerr)); err != nil {
 		return 0, err
 	}

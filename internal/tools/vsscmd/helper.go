@@ -187,8 +187,8 @@ func open(o *overlay, index int, places []place, files []*os.File) error {
 	if err != nil {
 		var which *os.PathError
 		if errors.As(err, &which) && errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("the copy of %s doesn't contain %s, which is mounted elsewhere and would show live data: "+
-				"unmount it, or run the command where it isn't mounted", o.Volume, which.Path)
+			return fmt.Errorf("the copy of %s doesn't contain %s, which is mounted elsewhere and would show live "+
+				"data: unmount it, or run the command where it isn't mounted", o.Volume, which.Path)
 		}
 		return fmt.Errorf("open the copy of %s: %w", o.Volume, err)
 	}
