@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	maxMessage = 256 << 10        // bytes of a request or a reply: 64 volumes, each with some names of 4096 bytes at most
+	maxMessage = 256 << 10        // bytes of a request or a reply, of 64 volumes at most
 	askLimit   = 30 * time.Second // for the reply
 )
 
