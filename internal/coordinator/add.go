@@ -75,7 +75,7 @@ func (c *creation) admit(ctx context.Context, name string, v *volume.Volume, can
 	if err != nil {
 		return err
 	}
-	return c.Volumes.CheckNesting(ctx, append(c.volumes(), v), writes)
+	return c.Volumes.CheckAdded(ctx, c.volumes(), v, writes)
 }
 
 // choose returns the first kind, in the order of candidates, that can copy the volume now, with its offer. An

@@ -161,6 +161,12 @@ func (f *fakeVolumes) CheckNesting(_ context.Context, vols []*volume.Volume, wri
 	return f.nested(vols, writes)
 }
 
+func (f *fakeVolumes) CheckAdded(
+	ctx context.Context, set []*volume.Volume, v *volume.Volume, writes []string,
+) error {
+	return f.CheckNesting(ctx, append(slices.Clone(set), v), writes)
+}
+
 // fakeQuiet notes whether the log is held.
 type fakeQuiet struct {
 	mu   sync.Mutex

@@ -27,6 +27,8 @@ type Volumes interface {
 	Open(v *volume.Volume) (*os.File, error)
 	// CheckNesting returns VSS_E_NESTED_VOLUME_LIMIT if one of the volumes carries another, or one of the paths.
 	CheckNesting(ctx context.Context, vols []*volume.Volume, writes []string) error
+	// CheckAdded is CheckNesting for a volume that is added to a set, of which only the new one is looked at.
+	CheckAdded(ctx context.Context, set []*volume.Volume, v *volume.Volume, writes []string) error
 }
 
 // Holder stops the writes to volumes. Package hold is adapted to it by internal/service.

@@ -263,7 +263,7 @@ func (k *lunKind) Inspect(context.Context, Known) ([]Finding, error) { return ni
 
 // parallel is how many copies or disks are worked on at the same time. Most of the time each waits for its disk's
 // cache.
-const parallel = 32
+const parallel = 64
 
 // each runs f for 0 to n-1, a few at the same time, and returns the errors in order.
 func each(n int, f func(i int) error) []error {

@@ -41,14 +41,23 @@ func kernelPartitions(device string) []kernelPartition {
 	if err := unix.Stat(device, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFBLK {
 		return nil
 	}
-	dirs, _ := filepath.Glob(fmt.Sprintf("/sys/dev/block/%d:%d/*/partition", unix.Major(st.Rdev), unix.Minor(st.Rdev)))
+	dir := fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev))
+	real, err := os.Readlink(dir)
+	if err != nil {
+		return nil
+	}
+	entries, _ := os.ReadDir(dir + "/")
 	var out []kernelPartition
-	for _, p := range dirs {
-		d := filepath.Dir(p)
-		out = append(
-			out,
-			kernelPartition{int(sysNumber(p)), sysNumber(d+"/start") * sysSector, sysNumber(d+"/size") * sysSector},
-		)
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), filepath.Base(real)) { // a partition's name begins with its disk's
+			continue
+		}
+		d := dir + "/" + e.Name()
+		if n := sysNumber(d + "/partition"); n > 0 {
+			out = append(
+				out, kernelPartition{int(n), sysNumber(d+"/start") * sysSector, sysNumber(d+"/size") * sysSector},
+			)
+		}
 	}
 	slices.SortFunc(out, func(a, b kernelPartition) int { return a.number - b.number })
 	return out

@@ -90,6 +90,12 @@ func (w *world) benchVolumes(n int) (all []*benchVolume) {
 // measure makes a set and deletes it.
 func (w *world) measure(volumes []*benchVolume, hold *figures, creation *stepFigures) {
 	w.Helper()
+	w.vss(nil, "delete", w.measureCreation(volumes, hold, creation))
+}
+
+// measureCreation makes a set and returns its id.
+func (w *world) measureCreation(volumes []*benchVolume, hold *figures, creation *stepFigures) string {
+	w.Helper()
 	args := []string{"create", "--no-writers"}
 	for _, v := range volumes {
 		args = append(args, v.point)
@@ -102,7 +108,7 @@ func (w *world) measure(volumes []*benchVolume, hold *figures, creation *stepFig
 	for _, t := range s.Timeline {
 		creation.add(t.Step, t.EndMS-t.StartMS)
 	}
-	w.vss(nil, "delete", s.SetID)
+	return s.SetID
 }
 
 // stepFigures are the times of creations, and of their steps.

@@ -164,26 +164,33 @@ func killed(status []byte) bool {
 	return false
 }
 
-// locate returns the mount that a descriptor refers to, in any mount namespace.
-func locate(name string, f *os.File) (heldVolume, error) {
+// allMounts returns the mounts of all mount namespaces by their IDs.
+func allMounts() map[int]*mountinfo.Info {
+	out := map[int]*mountinfo.Info{}
+	for _, pid := range namespaces() {
+		for _, m := range mountsOf(pid) {
+			out[m.ID] = m
+		}
+	}
+	return out
+}
+
+// locate returns the mount that a descriptor refers to, which is one of all.
+func locate(name string, f *os.File, all map[int]*mountinfo.Info) (heldVolume, error) {
 	id, err := mountID(f)
 	if err != nil {
 		return heldVolume{}, err
 	}
-	for _, pid := range namespaces() {
-		for _, m := range mountsOf(pid) {
-			if m.ID == id {
-				return heldVolume{
-					Name:   name,
-					Device: device(m),
-					Type:   m.FSType,
-					Source: m.Source,
-					Mount:  id,
-					Point:  m.Mountpoint,
-					UUID:   uuidOf(f),
-				}, nil
-			}
-		}
+	if m := all[id]; m != nil {
+		return heldVolume{
+			Name:   name,
+			Device: device(m),
+			Type:   m.FSType,
+			Source: m.Source,
+			Mount:  id,
+			Point:  m.Mountpoint,
+			UUID:   uuidOf(f),
+		}, nil
 	}
 	var st unix.Stat_t // unmounted, or attached nowhere as by fsmount
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {

@@ -159,13 +159,14 @@ func (g *Guard) awaitGuards(ctx context.Context) error {
 // open duplicates the volumes' descriptors and checks that each file system is given once.
 func (g *Guard) open() error {
 	seen := map[string]string{}
+	mounts := allMounts()
 	for _, v := range g.volumes {
 		r, err := newRoot(v.Root)
 		if err != nil {
 			return err
 		}
 		g.roots = append(g.roots, r)
-		at, err := locate(v.Name, r.file)
+		at, err := locate(v.Name, r.file, mounts)
 		if err != nil {
 			return err
 		}

@@ -200,7 +200,7 @@ func TestThawOfAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	right, err := locate("data", root)
+	right, err := locate("data", root, allMounts())
 	if err != nil {
 		t.Fatal(err)
 	}

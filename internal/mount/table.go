@@ -103,19 +103,32 @@ func table(pid, prefix string) []Info {
 
 // Parse reads the text of a mount table. Lines that make no sense are left out.
 func Parse(text, prefix string) []Info {
+	infos, err := mountinfo.GetMountsFromReader(strings.NewReader(text), nil)
+	if err != nil {
+		infos = parseLines(text)
+	}
 	var out []Info
-	for line := range strings.Lines(text) {
-		infos, err := mountinfo.GetMountsFromReader(strings.NewReader(line), nil)
-		if err != nil || len(infos) != 1 || infos[0].ID < 0 {
+	for _, i := range infos {
+		if i.ID < 0 {
 			continue
 		}
-		i := infos[0]
 		out = append(out, Info{
 			Shared: group(i.Optional, "shared:"), Master: group(i.Optional, "master:"),
 			ID: uint64(i.ID), Device: fmt.Sprintf("%d:%d", i.Major, i.Minor), Root: i.Root, Point: i.Mountpoint,
 			Type: i.FSType, Source: i.Source, NoExec: slices.Contains(strings.Split(i.Options, ","), "noexec"),
 			SuperOptions: i.VFSOptions, Prefix: prefix,
 		})
+	}
+	return out
+}
+
+// parseLines parses a table with lines that make no sense, each by itself, which takes longer.
+func parseLines(text string) []*mountinfo.Info {
+	var out []*mountinfo.Info
+	for line := range strings.Lines(text) {
+		if infos, err := mountinfo.GetMountsFromReader(strings.NewReader(line), nil); err == nil {
+			out = append(out, infos...)
+		}
 	}
 	return out
 }

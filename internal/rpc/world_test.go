@@ -104,6 +104,9 @@ func (v *volumes) List(context.Context) ([]*volume.Volume, error) { return v.all
 func (v *volumes) Open(*volume.Volume) (*os.File, error) { return os.Open(v.dir) }
 
 func (v *volumes) CheckNesting(context.Context, []*volume.Volume, []string) error { return nil }
+func (v *volumes) CheckAdded(context.Context, []*volume.Volume, *volume.Volume, []string) error {
+	return nil
+}
 
 // holder holds nothing.
 type holder struct{}

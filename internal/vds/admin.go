@@ -141,8 +141,8 @@ func (m *Manager) Unmask(ctx context.Context, name, host string) (Disk, error) {
 		return d, err
 	}
 	if host == m.cfg.Host {
-		if x, ok := m.mappings(ctx, d.Array)(d.LUN.ID); ok {
-			err = m.bring(ctx, d.Array, x)
+		if x, ok := m.shownBy(ctx, d.Array)(d.LUN.ID); ok {
+			err = m.bring(ctx, d.Array, x.Mapping)
 			m.savePlaces()
 		}
 		if err != nil {

@@ -11,7 +11,7 @@ import (
 )
 
 // workers is how many disks are worked on at once.
-const workers = 16
+const workers = 32
 
 // parallel calls f for each number from 0 to n-1, several at once, and returns when all calls have.
 func parallel(n int, f func(i int)) {

@@ -19,24 +19,31 @@ func (m *Manager) Disks(ctx context.Context) ([]Disk, error) {
 		if err != nil {
 			return nil, err
 		}
-		mappings := m.mappings(ctx, a)
+		shown := m.shownBy(ctx, a)
 		for _, l := range luns {
-			out = append(out, m.disk(a, l, mappings))
+			out = append(out, m.disk(a, l, shown))
 		}
 	}
 	return out, nil
 }
 
-// mappings returns a function that finds the mapping of a LUN to this host. It asks the array once, when it is first
-// called.
-func (m *Manager) mappings(ctx context.Context, a array.Array) func(vss.LUNID) (array.Mapping, bool) {
-	var all map[vss.LUNID]array.Mapping
-	return func(id vss.LUNID) (array.Mapping, bool) {
+// shownLUN is a LUN that an array shows to this host, with its disk if that was found.
+type shownLUN struct {
+	array.Mapping
+	device string
+}
+
+// shownBy returns a function that finds what an array shows to this host. When it is first called it asks the array,
+// and searches the disks of this host for the LUNs without a known place.
+func (m *Manager) shownBy(ctx context.Context, a array.Array) func(vss.LUNID) (shownLUN, bool) {
+	var all map[vss.LUNID]shownLUN
+	return func(id vss.LUNID) (shownLUN, bool) {
 		if all == nil {
-			all = map[vss.LUNID]array.Mapping{}
+			all = map[vss.LUNID]shownLUN{}
 			list, _ := a.Mappings(ctx, m.cfg.Host)
+			devices := m.search(list)
 			for _, x := range list {
-				all[x.LUN.ID] = x
+				all[x.LUN.ID] = shownLUN{x, devices[x.LUN.ID]}
 			}
 		}
 		x, ok := all[id]
@@ -44,7 +51,30 @@ func (m *Manager) mappings(ctx context.Context, a array.Array) func(vss.LUNID) (
 	}
 }
 
-func (m *Manager) disk(a array.Array, l array.LUN, mappings func(vss.LUNID) (array.Mapping, bool)) Disk {
+// search searches the disks of this host, once for each kind of target, for LUNs that have no known place.
+func (m *Manager) search(mappings []array.Mapping) map[vss.LUNID]string {
+	unplaced := map[string][]array.Mapping{}
+	for _, x := range mappings {
+		if _, here := m.places.of(x.LUN.ID); !here {
+			unplaced[x.Address.Type] = append(unplaced[x.Address.Type], x)
+		}
+	}
+	out := map[vss.LUNID]string{}
+	for _, of := range unplaced {
+		i, err := m.initiator(of[0].Address)
+		if err != nil {
+			continue
+		}
+		for n, device := range i.Find(of) {
+			if device != "" {
+				out[of[n].LUN.ID] = device
+			}
+		}
+	}
+	return out
+}
+
+func (m *Manager) disk(a array.Array, l array.LUN, shown func(vss.LUNID) (shownLUN, bool)) Disk {
 	d := Disk{LUN: l, Array: a}
 	if !slices.Contains(l.MappedTo, m.cfg.Host) {
 		return d
@@ -56,13 +86,11 @@ func (m *Manager) disk(a array.Array, l array.LUN, mappings func(vss.LUNID) (arr
 		}
 		return d
 	}
-	if x, ok := mappings(l.ID); ok {
+	if x, ok := shown(l.ID); ok {
 		d.Address, d.LUN.Bus = x.Address, x.LUN.Bus
-		if i, err := m.initiator(x.Address); err == nil {
-			if device, ok := i.Find(x); ok {
-				m.places.remember(x, device)
-				d.Device = device
-			}
+		if x.device != "" {
+			m.places.remember(x.Mapping, x.device)
+			d.Device = x.device
 		}
 	}
 	return d
@@ -74,7 +102,7 @@ func (m *Manager) byID(ctx context.Context, id vss.LUNID) (Disk, error) {
 	for _, a := range m.cfg.Arrays {
 		l, err := a.LUN(ctx, id)
 		if err == nil {
-			return m.disk(a, l, m.mappings(ctx, a)), nil
+			return m.disk(a, l, m.shownBy(ctx, a)), nil
 		}
 		if !errors.Is(err, vss.VDSErrObjectNotFound) {
 			errs = append(errs, err)
@@ -107,7 +135,7 @@ func (m *Manager) Find(ctx context.Context, name string) (Disk, error) {
 		}
 		for _, l := range luns {
 			if l.Name == name {
-				found = append(found, m.disk(a, l, m.mappings(ctx, a)))
+				found = append(found, m.disk(a, l, m.shownBy(ctx, a)))
 			}
 		}
 	}
@@ -181,14 +209,14 @@ func (m *Manager) Locate(ctx context.Context, infos []vss.LUNInformation) ([]Dis
 		if err != nil {
 			errs = append(errs, err)
 		}
-		mappings := m.mappings(ctx, a)
+		shown := m.shownBy(ctx, a)
 		for _, l := range luns {
 			have := l.Information()
 			for _, k := range keys(&have) {
 				ids[k] = l.ID
 				for _, i := range wanted[k] {
 					if !out[i].Exists() {
-						out[i] = m.disk(a, l, mappings)
+						out[i] = m.disk(a, l, shown)
 						left--
 					}
 				}

@@ -27,6 +27,7 @@ type RescanOptions struct {
 func (m *Manager) Rescan(ctx context.Context, o RescanOptions) (arrived []Disk, err error) {
 	coming, wanted, errs := m.coming(ctx, o)
 	complete := len(errs) == 0
+	m.searchFor(coming)
 	parallel(len(coming), func(i int) { m.attach(ctx, coming[i]) })
 	near := &neighbours{unsettled: map[string]bool{}}
 	for _, x := range coming {
@@ -56,6 +57,7 @@ func (m *Manager) Rescan(ctx context.Context, o RescanOptions) (arrived []Disk, 
 type arrival struct {
 	mapping   array.Mapping
 	disk      Disk
+	found     string // the disk that the LUN had before the rescan, if its place wasn't known
 	isImport  bool
 	came      bool // it wasn't a disk of this host before
 	unsettled bool // its partitions are still to be added
@@ -93,9 +95,22 @@ func newArrival(a array.Array, x array.Mapping, isImport bool) *arrival {
 // bring makes a LUN that the array shows a disk of this host.
 func (m *Manager) bring(ctx context.Context, a array.Array, mapping array.Mapping) error {
 	x := newArrival(a, mapping, false)
+	m.searchFor([]*arrival{x})
 	m.attach(ctx, x)
 	m.settle(ctx, x, &neighbours{})
 	return x.err
+}
+
+// searchFor searches the disks of this host for LUNs.
+func (m *Manager) searchFor(coming []*arrival) {
+	all := make([]array.Mapping, len(coming))
+	for i, x := range coming {
+		all[i] = x.mapping
+	}
+	devices := m.search(all)
+	for _, x := range coming {
+		x.found = devices[x.mapping.LUN.ID]
+	}
 }
 
 // shown reports whether the array still shows a LUN to this host.
@@ -121,8 +136,11 @@ func (m *Manager) attach(ctx context.Context, x *arrival) {
 	if i, x.err = m.initiator(x.mapping.Address); x.err != nil {
 		return
 	}
-	device, here := i.Find(x.mapping)
-	if !here {
+	device := x.found
+	if p, here := m.places.of(id); here { // another caller may have attached it since
+		device = p.Device
+	}
+	if device == "" {
 		if !final && !x.isImport { // of a creation that isn't finished, or never will be
 			return
 		}
@@ -157,10 +175,10 @@ func (m *Manager) settle(ctx context.Context, x *arrival, near *neighbours) {
 		return
 	}
 	p, here := m.places.of(d.LUN.ID)
-	if !here {
-		p.Device, here = i.Find(x.mapping)
+	if !here { // the kernel doesn't number disks
+		p.Device = m.search([]array.Mapping{x.mapping})[d.LUN.ID]
 	}
-	if !here || p.Device != d.Device || m.places.isImporting(d.LUN.ID) {
+	if p.Device != d.Device || m.places.isImporting(d.LUN.ID) {
 		return // another caller has removed it or imports it since it was attached
 	}
 	var t *disk.Table

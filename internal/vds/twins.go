@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/stillpoint-vss/stillpoint/internal/array"
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
 	"github.com/stillpoint-vss/stillpoint/vss"
 )
@@ -27,10 +28,8 @@ func (m *Manager) VisibleOriginal(ctx context.Context, info *vss.LUNInformation)
 			continue // an array of another machine lists only the caller's mappings
 		}
 		for _, x := range mappings {
-			if i, err := m.initiator(x.Address); err == nil && x.LUN.ID == d.LUN.ID {
-				if _, ok := i.Find(x); ok {
-					return true
-				}
+			if x.LUN.ID == d.LUN.ID && len(m.search([]array.Mapping{x})) > 0 {
+				return true
 			}
 		}
 	}

@@ -20,9 +20,10 @@ import (
 
 // Initiator brings LUNs of one kind of target to this host.
 type Initiator interface {
-	// Find returns the disk that shows the LUN now, whichever program attached it.
-	Find(m array.Mapping) (device string, ok bool)
-	// Attach makes a disk of the LUN, or finds the one it has; partitions are not added. Errors: VSS_E_MISSING_DISK.
+	// Find returns the disks that show the LUNs now, whichever program attached them, "" for a LUN without a disk. The
+	// disks of this host are searched once.
+	Find(mappings []array.Mapping) (devices []string)
+	// Attach makes a disk of a LUN that Find hasn't found; partitions are not added. Errors: VSS_E_MISSING_DISK.
 	Attach(ctx context.Context, m array.Mapping) (device string, err error)
 	// Detach deletes the partitions and the disk. Errors: VDS_E_DEVICE_IN_USE, and the disk stays.
 	Detach(ctx context.Context, device string) error

@@ -19,12 +19,37 @@ import (
 // AddToSnapshotSet.
 func (h *Host) CheckNesting(_ context.Context, vols []*Volume, writes []string) error {
 	all := allMounts()
+	for _, v := range vols {
+		v.below = chain(v.Devices, all, 0)
+	}
+	return checkNesting(vols, all, writes)
+}
+
+// CheckAdded is CheckNesting for a volume that is added to a set: what the others lie on was determined when they were
+// added, and is determined again by CheckNesting only.
+func (h *Host) CheckAdded(_ context.Context, set []*Volume, v *Volume, writes []string) error {
+	all := v.found
+	if all == nil {
+		all = allMounts()
+	}
+	vols := append(slices.Clone(set), v)
+	for _, o := range vols {
+		if o.below == nil {
+			o.below = chain(o.Devices, all, 0)
+		}
+	}
+	v.found = nil
+	return checkNesting(vols, all, writes)
+}
+
+// checkNesting compares volumes whose chains are known.
+func checkNesting(vols []*Volume, all []*mount, writes []string) error {
 	supers := map[string]*Volume{}
 	for _, v := range vols {
 		supers[v.SuperKey] = v
 	}
 	for _, v := range vols {
-		for _, below := range chain(v.Devices, all, 0) {
+		for _, below := range v.below {
 			if o := supers[below]; o != nil && o.SuperKey != v.SuperKey {
 				return vss.E("AddToSnapshotSet", vss.ErrNestedVolumeLimit, fmt.Errorf("%s lies on %s", v.Name, o.Name)).
 					On(v.Name).

@@ -151,6 +151,13 @@ func TestNesting(t *testing.T) {
 					if c.bad != errors.Is(err, vss.ErrNestedVolumeLimit) || !c.bad && err != nil {
 						t.Errorf("CheckNesting: %v", err)
 					}
+					var added error
+					for i, v := range c.vols {
+						added = errors.Join(added, h.CheckAdded(t.Context(), c.vols[:i], v, c.writes))
+					}
+					if c.bad != errors.Is(added, vss.ErrNestedVolumeLimit) || !c.bad && added != nil {
+						t.Errorf("CheckAdded: %v", added)
+					}
 					if c.bad && vss.Hint(err) == "" {
 						t.Error("no hint")
 					}

@@ -42,6 +42,9 @@ type Volume struct {
 	Outside []string
 	Disks   []string     // disks below, in order
 	Extents []vss.Extent // LUN is an index into Disks
+
+	found []*mount // the mounts when Find found it, until CheckAdded
+	below []string // keys of what it lies on, once they have been determined
 }
 
 // Options holds the parameters of New.
@@ -76,13 +79,23 @@ func (h *Host) Find(ctx context.Context, name string) (*Volume, error) {
 	}
 	all := allMounts()
 	if st.Mode&unix.S_IFMT == unix.S_IFBLK {
-		return describeDevice(fmt.Sprintf("%d:%d", st.Rdev_major, st.Rdev_minor), all)
+		v, err := describeDevice(fmt.Sprintf("%d:%d", st.Rdev_major, st.Rdev_minor), all)
+		if err != nil {
+			return nil, err
+		}
+		v.found = all
+		return v, nil
 	}
 	m, ok := mountOf(name, all)
 	if !ok {
 		return nil, notFound(errors.New("it lies on no mounted volume"))
 	}
-	return describeMount(m, all)
+	v, err := describeMount(m, all)
+	if err != nil {
+		return nil, err
+	}
+	v.found = all
+	return v, nil
 }
 
 // configured returns what a configured name stands for. An exact match precedes one in another case, and a final

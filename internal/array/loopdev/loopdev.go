@@ -127,22 +127,35 @@ func Backing(device string) string {
 // Find returns the loop device that a file is bound to, by the file's identity: it works whichever process bound it,
 // and wherever the path was spelt differently, as long as the file and the two folders above it have the same names.
 func Find(path string) (device string, ok bool) {
-	var want unix.Stat_t
-	if err := unix.Stat(path, &want); err != nil {
-		return "", false
+	device = FindAll([]string{path})[0]
+	return device, device != ""
+}
+
+// FindAll is Find for many files, of which each device is compared with all. It returns "" for a file that no device
+// has.
+func FindAll(paths []string) []string {
+	devices := make([]string, len(paths))
+	wanted := map[string][]int{} // indexes in paths by their ends
+	files := make([]unix.Stat_t, len(paths))
+	for i, path := range paths {
+		if err := unix.Stat(path, &files[i]); err != nil {
+			continue
+		}
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			wanted[tail(real)] = append(wanted[tail(real)], i)
+		}
 	}
-	real, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return "", false
+	if len(wanted) == 0 {
+		return devices
 	}
-	end := tail(real)
 	all, _ := os.ReadDir("/sys/block")
 	for _, e := range all {
 		if !strings.HasPrefix(e.Name(), "loop") {
 			continue
 		}
 		device := "/dev/" + e.Name()
-		if tail(Backing(device)) != end {
+		candidates := wanted[tail(Backing(device))]
+		if len(candidates) == 0 {
 			continue // don't open what can't be it: hundreds of LUNs are all called image
 		}
 		f, err := os.Open(device)
@@ -151,11 +164,13 @@ func Find(path string) (device string, ok bool) {
 		}
 		info, err := unix.IoctlLoopGetStatus64(int(f.Fd()))
 		f.Close()
-		if err == nil && info.Inode == want.Ino && info.Device == want.Dev {
-			return device, true
+		for _, i := range candidates {
+			if err == nil && devices[i] == "" && info.Inode == files[i].Ino && info.Device == files[i].Dev {
+				devices[i] = device
+			}
 		}
 	}
-	return "", false
+	return devices
 }
 
 // tail is the end of a path: the file's name and those of two folders above it.

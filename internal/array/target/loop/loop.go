@@ -45,15 +45,18 @@ var _ array.Target = Target{}
 // Initiator attaches LUNs to this host.
 type Initiator struct{}
 
-// Find returns the loop device that has the mapping's image.
-func (Initiator) Find(m array.Mapping) (device string, ok bool) { return loopdev.Find(m.Address.Path) }
-
-// Attach gives the LUN a loop device, or finds the one it has. Partitions are not added: the disk may need another
-// identity first. Errors: VSS_E_MISSING_DISK.
-func (i Initiator) Attach(_ context.Context, m array.Mapping) (device string, err error) {
-	if dev, ok := i.Find(m); ok {
-		return dev, nil
+// Find returns the loop devices that have the mappings' images, "" where there is none.
+func (Initiator) Find(mappings []array.Mapping) (devices []string) {
+	paths := make([]string, len(mappings))
+	for i, m := range mappings {
+		paths[i] = m.Address.Path
 	}
+	return loopdev.FindAll(paths)
+}
+
+// Attach gives a LUN that Find has not found a loop device. Partitions are not added: the disk may need another
+// identity first. Errors: VSS_E_MISSING_DISK.
+func (Initiator) Attach(_ context.Context, m array.Mapping) (device string, err error) {
 	fail := func(err error) (string, error) {
 		hint := "is the array's pool mounted? `vss array list` shows it"
 		if at := (*fs.PathError)(nil); errors.As(err, &at) && at.Path == loopdev.Control {
