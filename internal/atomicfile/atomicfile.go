@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -54,18 +55,28 @@ func save(f *os.File, path string, content []byte, durable bool) error {
 }
 
 // SyncFolders makes the entries of folders durable: what was created, renamed or removed in them.
+// It writes them at the same time: a file system flushes its log once for several.
 func SyncFolders(folders ...string) error {
-	for _, d := range folders {
-		f, err := os.Open(d)
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(f.Sync(), f.Close()); err != nil {
-			return err
-		}
+	errs := make([]error, len(folders))
+	slots := make(chan struct{}, syncsAtOnce)
+	var all sync.WaitGroup
+	for i, d := range folders {
+		slots <- struct{}{}
+		all.Go(func() {
+			defer func() { <-slots }()
+			f, err := os.Open(d)
+			if err == nil {
+				err = errors.Join(f.Sync(), f.Close())
+			}
+			errs[i] = err
+		})
 	}
-	return nil
+	all.Wait()
+	return errors.Join(errs...)
 }
+
+// syncsAtOnce is how many folders are written at the same time.
+const syncsAtOnce = 16
 
 // File is a file whose content is written later than it is opened, so that an error of its folder is found early.
 type File struct {

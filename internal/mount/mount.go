@@ -83,14 +83,6 @@ func needsDevice(fsType string) bool {
 	return !slices.Contains(strings.Split(string(b), "\n"), "nodev\t"+fsType)
 }
 
-// Bind shows the file or folder source at path as well. Both may be paths of descriptors below /proc/self/fd.
-func Bind(source, path string) error {
-	if err := unix.Mount(source, path, "", unix.MS_BIND, ""); err != nil {
-		return &os.PathError{Op: "bind", Path: path, Err: err}
-	}
-	return nil
-}
-
 // Memory mounts an empty file system in memory at path. Its root has the given permissions.
 func Memory(path string, mode os.FileMode) error {
 	if err := unix.Mount("tmpfs", path, "tmpfs", 0, fmt.Sprintf("mode=%#o", mode.Perm())); err != nil {
