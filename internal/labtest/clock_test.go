@@ -51,8 +51,8 @@ func TestClockJumps(t *testing.T) {
 		w.overrun(to)
 	}
 	w.order()
-	w.idleExit()
 	w.clean(w.look(), none)
+	w.idleExit()
 }
 
 type jumps struct {
@@ -242,9 +242,14 @@ func (w *jumps) order() {
 	w.set(0)
 }
 
-// idleExit: a service that nobody needs goes, though the clock was set back by a year meanwhile.
+// idleExit: a service without a LUN to watch ends, although the clock is set back by a year meanwhile.
 func (w *jumps) idleExit() {
 	w.Helper()
+	counterstest.End(w.TB, w.load)
+	for _, name := range []string{"a", "b"} {
+		sh(w.TB, "umount /srv/"+name)
+		w.vss(nil, "lun", "mask", name)
+	}
 	w.stop(unix.SIGTERM)
 	sh(w.TB, "sed -i 's/idle_exit = .*/idle_exit = \"2s\"/' "+w.config)
 	w.look()
