@@ -123,6 +123,9 @@ type Pool interface {
 	Space() (s Space, err error)
 	// Room ensures that so many bytes are free; a pool that can grow does. Errors: VDS_E_NOT_ENOUGH_SPACE.
 	Room(bytes int64) error
+	// Overhead returns what the pool needs at worst beside so many bytes of data, so that they can be written without a
+	// process that makes room.
+	Overhead(data int64) int64
 	// Allocated returns how much of the pool the LUN's data takes, shared or not.
 	Allocated(id vss.LUNID) (int64, error)
 	Prepare(cuts []Cut) (Cutter, error)

@@ -3,10 +3,7 @@ package array
 import (
 	"cmp"
 	"fmt"
-	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/stillpoint-vss/stillpoint/vss"
@@ -35,7 +32,7 @@ func (c *Controller) promise(p NamedPool, more int64) error {
 	}
 	need := o.holes + more + (o.plain+more)/50
 	if c.cfg.Reserve {
-		need = withOverhead(o.holes + o.shared + more)
+		need = withOverhead(p, o.holes+o.shared+more)
 	}
 	if err := p.Room(need); err != nil {
 		return vss.E("CreateLun", vss.VDSErrNotEnoughSpace, err).
@@ -85,27 +82,8 @@ func (c *Controller) owed(p NamedPool, cut []*entry) (o owed, err error) {
 	return o, nil
 }
 
-// withOverhead adds to an amount of data what a pool needs beside it at worst, so that it can be written by itself:
-// metadata, and what the kernel sets aside for writes that it has in memory before it knows where they go. Without
-// that, btrfs gives all of its space to data, and has none for metadata.
-func withOverhead(data int64) int64 { return data + min(data, inMemory()) + data/10 + 64<<20 }
-
-// inMemory is how many bytes the kernel keeps in memory before their writers have to wait for the disk.
-func inMemory() int64 {
-	const fallback = 1 << 30
-	b, err := os.ReadFile("/proc/vmstat")
-	if err != nil {
-		return fallback
-	}
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "nr_dirty_threshold "); ok {
-			if n, err := strconv.ParseInt(strings.TrimSpace(v), 10, 64); err == nil {
-				return n * int64(os.Getpagesize())
-			}
-		}
-	}
-	return fallback
-}
+// withOverhead adds to an amount of data what its pool needs beside it at worst.
+func withOverhead(p NamedPool, data int64) int64 { return data + p.Overhead(data) }
 
 // Unreserved returns by how many bytes each pool falls short of what its LUNs may still write. Nothing is missing
 // from pools that it leaves out.
@@ -148,7 +126,7 @@ func (c *Controller) reserve(p NamedPool, cut []*entry, more int64) error {
 	if err != nil {
 		return err
 	}
-	need := withOverhead(o.holes + o.shared + more)
+	need := withOverhead(p, o.holes+o.shared+more)
 	err = p.Room(need)
 	if err == nil || !c.cfg.Reserve {
 		return nil

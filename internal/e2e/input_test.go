@@ -368,6 +368,7 @@ func TestFullPool(t *testing.T) {
 	t.Cleanup(func() { _ = exec.Command("umount", pool).Run() })
 	t.Cleanup(w.end) // before the pool goes
 	w.configure(fmt.Sprintf("[[array.pools]]\nname = \"p\"\ntype = \"reflink\"\npath = %q\n", pool))
+	w.supervise() // one on demand makes no copies for which the room can't be reserved: it drops none
 	point := w.volume("a", "700M", "ext4", "gpt")
 	fill := func(b byte) error {
 		f, err := os.OpenFile(filepath.Join(point, "fill"), os.O_CREATE|os.O_RDWR, 0o644)

@@ -97,6 +97,26 @@ func (w *world) command(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// supervise starts the service as systemd does, not on demand; before the first command. It ends with the world.
+func (w *world) supervise() {
+	w.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Args = []string{requester.DaemonName, "--state", w.state, "--run", w.run, "--config", w.config}
+	if err := cmd.Start(); err != nil {
+		w.Fatal(err)
+	}
+	go func() { _ = cmd.Wait() }() // how it ends is the test's matter
+	socket := filepath.Join(w.run, "vssd.sock")
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if _, err := os.Stat(socket); err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			w.Fatal("the service has no socket after 10 s")
+		}
+	}
+}
+
 // result is how a command ended.
 type result struct {
 	code   int

@@ -1,6 +1,7 @@
 package hold
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -37,6 +38,28 @@ func signalAll(t *testing.T, pids []int, s syscall.Signal) {
 	for _, pid := range pids {
 		if err := syscall.Kill(pid, s); err != nil {
 			t.Fatalf("kill %d: %v", pid, err)
+		}
+	}
+}
+
+// awaitStopped waits until every thread of a process that was sent SIGSTOP has stopped: until one of them has taken the
+// signal, the others run on.
+func awaitStopped(t *testing.T, pid int) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		running := 0
+		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		for _, task := range tasks {
+			b, _ := os.ReadFile(task)
+			if i := bytes.LastIndexByte(b, ')'); i < 0 || len(b) < i+3 || b[i+2] != 'T' {
+				running++
+			}
+		}
+		if len(tasks) > 0 && running == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("process %d: %d of %d threads run after SIGSTOP", pid, running, len(tasks))
 		}
 	}
 }
@@ -235,6 +258,7 @@ func TestStoppedBeforeHold(t *testing.T) {
 				c = g.sentinel
 			}
 			signalAll(t, []int{c.proc.Pid}, syscall.SIGSTOP)
+			awaitStopped(t, c.proc.Pid)
 			if err := g.Hold(t.Context()); err == nil {
 				t.Error("Hold succeeded")
 			} else {

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // Host marks a test of the host lane: it runs as root with loop devices, ext4, XFS and btrfs of this kernel.
@@ -23,6 +25,23 @@ func Host(t testing.TB) {
 		why = "it needs loop devices"
 	}
 	require(t, "host", why)
+	allowWrites()
+}
+
+// allowWrites ends the read-only state of loop devices that no file is bound to. The kernel keeps it when a file is
+// detached, and mount(8) then mounts the next file read-only.
+func allowWrites() {
+	all, _ := filepath.Glob("/sys/block/loop*")
+	for _, dir := range all {
+		if ro, err := os.ReadFile(filepath.Join(dir, "ro")); err != nil || string(ro) != "1\n" ||
+			exists(filepath.Join(dir, "loop/backing_file")) {
+			continue
+		}
+		if f, err := os.OpenFile(filepath.Join("/dev", filepath.Base(dir)), os.O_RDONLY, 0); err == nil {
+			_ = unix.IoctlSetPointerInt(int(f.Fd()), unix.BLKROSET, 0)
+			f.Close()
+		}
+	}
 }
 
 // Lab marks a test of the lab lane: it runs as root, with kernels of its own.
