@@ -4,7 +4,13 @@ package main
 import (
 	"os"
 
+	"github.com/stillpoint-vss/stillpoint/internal/hold"
 	"github.com/stillpoint-vss/stillpoint/internal/tools/conform"
 )
 
-func main() { os.Exit(conform.Main(os.Args[1:])) }
+func main() {
+	if hold.IsGuard(os.Args) {
+		os.Exit(hold.RunGuard())
+	}
+	os.Exit(conform.Main(os.Args[1:]))
+}

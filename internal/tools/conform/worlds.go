@@ -8,10 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/stillpoint-vss/stillpoint/conformance"
 	"github.com/stillpoint-vss/stillpoint/internal/disk"
+	"github.com/stillpoint-vss/stillpoint/internal/hold"
 	"github.com/stillpoint-vss/stillpoint/internal/mount"
 	"github.com/stillpoint-vss/stillpoint/provider"
 	"github.com/stillpoint-vss/stillpoint/provider/providertest"
@@ -242,32 +241,47 @@ func (f *files) writeAt(l provider.Location, b byte) bool {
 	return f.at(l, false, func(folder string) error { return put(folder, b) }) == nil
 }
 
-// holdLimit is how long volumes stay frozen at most.
-const holdLimit = 10 * time.Second
-
-// hold freezes volumes until release is called or the limit is over.
+// hold freezes volumes until release is called or the limit is over. Guard processes thaw them if this program dies.
 func (f *files) hold(volumes []provider.Volume) func() {
+	run, err := os.MkdirTemp("/run", "vss-conform-") // in memory, never on a volume that is held
+	if err != nil {
+		f.t.Fatalf("a folder for the guards: %v", err)
+	}
 	var open []*os.File
-	release := sync.OnceFunc(func() {
+	end := func() {
 		for _, d := range open {
-			_ = unix.IoctlSetInt(int(d.Fd()), mount.FITHAW, 0)
 			_ = d.Close()
 		}
-	})
+		_ = os.RemoveAll(run)
+	}
+	var held []hold.Volume
 	for _, v := range volumes {
 		d, err := os.Open(v.Mount)
-		if err == nil {
-			err = unix.IoctlSetInt(int(d.Fd()), mount.FIFREEZE, 0)
-		}
 		if err != nil {
-			release()
-			f.t.Fatalf("freezing %s: %v", v.Mount, err)
+			end()
+			f.t.Fatalf("opening %s: %v", v.Mount, err)
 		}
 		open = append(open, d)
+		held = append(held, hold.Volume{Name: v.Mount, Root: d})
 	}
-	late := time.AfterFunc(holdLimit, release)
-	return func() {
-		late.Stop()
-		release()
+	g, err := hold.Start(context.Background(), hold.Config{RunDir: run, Limit: hold.MaxLimit}, held)
+	if err == nil {
+		if err = g.Hold(context.Background()); err != nil {
+			_ = g.Close()
+		}
 	}
+	if err != nil {
+		end()
+		f.t.Fatalf("freezing the volumes: %v", err)
+	}
+	return sync.OnceFunc(func() {
+		_, err := g.Release()
+		if e := g.Close(); err == nil {
+			err = e
+		}
+		end()
+		if err != nil {
+			f.t.Errorf("thawing the volumes: %v", err)
+		}
+	})
 }
